@@ -1,0 +1,80 @@
+package stack
+
+import "time"
+
+// State of a unit as the engine reports it.
+type State string
+
+// The engine's container states that rollouts tell apart.
+const (
+	Running    State = "running"
+	Created    State = "created"
+	Exited     State = "exited"
+	Restarting State = "restarting"
+	Paused     State = "paused"
+	Dead       State = "dead"
+	Removing   State = "removing"
+)
+
+// UnitHealth of a unit as the engine reports it; None when it has no check.
+type UnitHealth string
+
+// The engine's health states.
+const (
+	NoHealth     UnitHealth = "none"
+	HealthStart  UnitHealth = "starting"
+	HealthOK     UnitHealth = "healthy"
+	HealthFailed UnitHealth = "unhealthy"
+)
+
+// Unit is one container of the project on the host.
+type Unit struct {
+	ID      string
+	Name    string
+	Service string
+	Number  int
+	State   State
+	Health  UnitHealth
+	// Hash is the label com.docker.compose.config-hash.
+	Hash string
+	// Image is the reference it was created from; ImageID the engine's ID of it.
+	Image, ImageID string
+	Created        time.Time
+	// Addresses maps network names to the unit's IPv4 address on them.
+	Addresses map[string]string
+	// OneOff is set for `compose run` containers, which are never touched.
+	OneOff bool
+
+	// What follows is known only after a look at the single unit (Inspect).
+
+	StartedAt  time.Time
+	FinishedAt time.Time
+	Restarts   int
+	OOMKilled  bool
+	ExitCode   int
+	PID        int
+	Env        map[string]string
+	ReadOnly   bool
+}
+
+// Serving tells whether the unit runs and is not known to be ill.
+func (u Unit) Serving() bool {
+	return u.State == Running && u.Health != HealthFailed && u.Health != HealthStart
+}
+
+// Resource is a network or volume of the project on the host.
+type Resource struct {
+	Key, Name, ID, Hash, Driver string
+	// Project is the label com.docker.compose.project, "" for one that Compose
+	// did not make.
+	Project string
+}
+
+// Observed is a snapshot of one project on one host: planning makes no further
+// calls.
+type Observed struct {
+	Project  string
+	Units    map[string][]Unit
+	Networks map[string]Resource
+	Volumes  map[string]Resource
+}

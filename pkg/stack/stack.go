@@ -1,0 +1,182 @@
+// Package stack turns Compose files into the nouns that plans and rollouts
+// speak of: a stack of services with pinned images, content-addressed files and
+// an update policy. It reads the workspace and nothing else: no Docker, no host,
+// no process environment.
+package stack
+
+import (
+	"time"
+
+	"github.com/compose-spec/compose-go/v2/types"
+)
+
+// Order says whether the new units of a service start before or after the old
+// ones stop (Swarm's update_config.order).
+type Order string
+
+// The orders of Compose's update_config.
+const (
+	StartFirst Order = "start-first"
+	StopFirst  Order = "stop-first"
+)
+
+// FailureAction says what a failed update does (Swarm's
+// update_config.failure_action; the default here is Rollback).
+type FailureAction string
+
+// The failure actions of Compose's update_config.
+const (
+	Rollback FailureAction = "rollback"
+	Pause    FailureAction = "pause"
+	Continue FailureAction = "continue"
+)
+
+// Update is how a service is rolled: update_config with its defaults filled in.
+// Parallelism 0 means all units at once.
+type Update struct {
+	Parallelism     int
+	Delay           time.Duration
+	Order           Order
+	Monitor         time.Duration
+	FailureAction   FailureAction
+	MaxFailureRatio float64
+}
+
+// DefaultMonitor is how long a new unit must stay well after it became healthy,
+// as in Swarm.
+const DefaultMonitor = 5 * time.Second
+
+// Condition is a depends_on condition of Compose.
+type Condition string
+
+// The conditions of Compose's depends_on.
+const (
+	Started   Condition = "service_started"
+	Healthy   Condition = "service_healthy"
+	Completed Condition = "service_completed_successfully"
+)
+
+// Dependency is one depends_on entry.
+type Dependency struct {
+	Service   string
+	Condition Condition
+	Restart   bool
+	Required  bool
+}
+
+// Health is the part of a healthcheck the gate needs, Compose's defaults filled
+// in; nil on a Service that has none of its own. (An image may still bring one:
+// the gate looks at the running unit.)
+type Health struct {
+	Interval    time.Duration
+	Timeout     time.Duration
+	StartPeriod time.Duration
+	Retries     int
+}
+
+// Budget is the longest a unit may take to its first healthy answer:
+// start_period, then retries times (interval + timeout).
+func (h *Health) Budget() time.Duration {
+	return h.StartPeriod + time.Duration(h.Retries)*(h.Interval+h.Timeout)
+}
+
+// Extension is x-shiksha on a service: what Compose cannot say.
+type Extension struct {
+	// Gateway names the service that balances this one (nginx); Port is the
+	// port it reaches it on.
+	Gateway string
+	Port    int
+	// Reload is set on a service that can take changed files without being
+	// recreated.
+	Reload *Reload
+	// Drain is how long the gateway's old workers may finish their requests
+	// before the old units go anyway (WebSockets never end). Default 30 s.
+	Drain time.Duration
+}
+
+// DefaultDrain is the drain budget of a service that names none.
+const DefaultDrain = 30 * time.Second
+
+// Reload says how a service takes changed files: Test must end with 0 inside
+// the unit before Signal is sent to its first process.
+type Reload struct {
+	Test   []string
+	Signal string
+}
+
+// File is one file or directory of the workspace that a unit mounts.
+type File struct {
+	// Service and Target say where it goes; Source is its path in the workspace.
+	Service, Target, Source string
+	// Sum is the sha256 (hex) of the content: of a file's bytes, or of a
+	// directory's sorted (path, mode, sum) list.
+	Sum string
+	// Dir is set for a directory.
+	Dir bool
+	// Live is set for files of a service with Reload: HostPath is then stable
+	// and Sum is not part of the config hash.
+	Live bool
+	// HostPath is the absolute path on the host that the unit mounts.
+	HostPath string
+	// Entries are the regular files to upload: one for a file, all for a
+	// directory, in sorted order.
+	Entries []Entry
+}
+
+// Entry is one regular file of a File. Path is relative to HostPath ("" for a
+// single file), Source is where its bytes are in the workspace. Content is used
+// instead of Source when the bytes come from the model (configs).
+type Entry struct {
+	Path    string
+	Source  string
+	Content []byte
+	Mode    uint32
+	Sum     string
+}
+
+// Service is one service of a stack, ready to be planned.
+type Service struct {
+	Name     string
+	Replicas int
+	// Image is what the Compose file names; Pinned is the same by digest
+	// (repository@sha256:... or a local image's ID), empty until pinned.
+	Image, Pinned string
+	// Platform is the platform the Compose file asks for, or "".
+	Platform string
+	// PullPolicy is Compose's pull_policy, or "".
+	PullPolicy string
+	// Hash is the config hash that Compose writes on the containers of this
+	// service; empty until pinned.
+	Hash      string
+	Update    Update
+	Rollback  Update
+	StopGrace time.Duration
+	Health    *Health
+	DependsOn []Dependency
+	// HostPorts are the published ports ("443/tcp"), sorted.
+	HostPorts []string
+	// ContainerName is container_name, or "".
+	ContainerName string
+	// Networks and Volumes are the keys of the top-level definitions it uses.
+	Networks, Volumes []string
+	// Job is set for a service that others wait for with
+	// service_completed_successfully: it has to end with 0, not stay up.
+	Job bool
+	Ext Extension
+	// Environment holds the variables of the service, for reasons by name.
+	Environment map[string]string
+	Files       []File
+}
+
+// Stack is a whole Compose project made ready for a host.
+type Stack struct {
+	Name     string
+	Services map[string]*Service
+	// Order lists the services, dependencies first, ties by name.
+	Order []string
+	// Project is the model handed to the Compose SDK: images pinned, files
+	// rewritten to host paths, update_config and rollback_config left out.
+	Project *types.Project
+	// Warnings are things worth telling that stop nothing.
+	Warnings []string
+}
