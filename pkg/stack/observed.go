@@ -42,6 +42,8 @@ type Unit struct {
 	Created        time.Time
 	// Addresses maps network names to the unit's IPv4 address on them.
 	Addresses map[string]string
+	// Mounts are the host paths that it mounts.
+	Mounts []string
 	// OneOff is set for `compose run` containers, which are never touched.
 	OneOff bool
 
@@ -77,4 +79,20 @@ type Observed struct {
 	Units    map[string][]Unit
 	Networks map[string]Resource
 	Volumes  map[string]Resource
+}
+
+// Aliases lists the other names that a service is reached by on its networks:
+// network aliases and container_name.
+func (s *Stack) Aliases(service string) []string {
+	svc := s.Project.Services[service]
+	var out []string
+	if svc.ContainerName != "" {
+		out = append(out, svc.ContainerName)
+	}
+	for _, n := range svc.Networks {
+		if n != nil {
+			out = append(out, n.Aliases...)
+		}
+	}
+	return out
 }

@@ -32,7 +32,8 @@ const (
 )
 
 // Update is how a service is rolled: update_config with its defaults filled in.
-// Parallelism 0 means all units at once.
+// Parallelism 0 means all units at once; it is 0 only where the file says 0, for
+// one that says nothing gets 1.
 type Update struct {
 	Parallelism     int
 	Delay           time.Duration
@@ -72,6 +73,9 @@ type Health struct {
 	Timeout     time.Duration
 	StartPeriod time.Duration
 	Retries     int
+	// Inherited is set where the file changes only the times of a check: the
+	// test is the image's, if it has one.
+	Inherited bool
 }
 
 // Budget is the longest a unit may take to its first healthy answer:
@@ -108,8 +112,9 @@ type Reload struct {
 type File struct {
 	// Service and Target say where it goes; Source is its path in the workspace.
 	Service, Target, Source string
-	// Sum is the sha256 (hex) of the content: of a file's bytes, or of a
-	// directory's sorted (path, mode, sum) list.
+	// Sum is the sha256 (hex) of the content: of a file's bytes (and of its
+	// mode, where that is not 0644), or of a directory's sorted (path, mode,
+	// sum) list.
 	Sum string
 	// Dir is set for a directory.
 	Dir bool
@@ -159,6 +164,12 @@ type Service struct {
 	ContainerName string
 	// Networks and Volumes are the keys of the top-level definitions it uses.
 	Networks, Volumes []string
+	// NetworkMode is network_mode ("host", "none", "service:x"), or "".
+	NetworkMode string
+	// Shares are the services whose network, IPC or PID namespace or whose
+	// volumes this one uses. Compose resolves them to container IDs before it
+	// hashes: compare such a service with Stack.ResolvedHash, not with Hash.
+	Shares []string
 	// Job is set for a service that others wait for with
 	// service_completed_successfully: it has to end with 0, not stay up.
 	Job bool
@@ -174,9 +185,15 @@ type Stack struct {
 	Services map[string]*Service
 	// Order lists the services, dependencies first, ties by name.
 	Order []string
+	// Dir is the folder of this project on the host.
+	Dir string
 	// Project is the model handed to the Compose SDK: images pinned, files
 	// rewritten to host paths, update_config and rollback_config left out.
 	Project *types.Project
 	// Warnings are things worth telling that stop nothing.
 	Warnings []string
 }
+
+// DefaultGrace is how long a unit may take to stop where the Compose file says
+// nothing (Compose's stop_grace_period).
+const DefaultGrace = 10 * time.Second

@@ -1,0 +1,295 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/consts"
+	"github.com/compose-spec/compose-go/v2/loader"
+	"github.com/compose-spec/compose-go/v2/types"
+
+	"github.com/shiksha/actions/pkg/fault"
+)
+
+// LoadOptions say what to load. Nothing else is read: not the environment of
+// the process, not the network, not a .env file beside the Compose file. (One
+// beside an included file is, for that file, as Compose has it.)
+type LoadOptions struct {
+	// Workspace is the folder that every file of the stack has to be in.
+	Workspace string
+	// Files are the Compose files, relative to Workspace; the first one's folder
+	// is what relative paths start from. Default: compose.yaml, compose.yml,
+	// docker-compose.yaml or docker-compose.yml in the workspace.
+	Files []string
+	// Project is the project's name; empty for COMPOSE_PROJECT_NAME of the
+	// environment, then `name:` of the file, then the workspace folder's name.
+	Project string
+	// EnvFile is the content of the env-file input (dotenv), nil for none, and
+	// EnvFileName what errors call it.
+	EnvFile     []byte
+	EnvFileName string
+	// Environment are more variables for interpolation; they win over EnvFile.
+	Environment map[string]string
+	// Profiles to activate; empty for COMPOSE_PROFILES of the environment.
+	Profiles []string
+	// StateDir is the absolute folder on the host under which a project keeps
+	// its files: StateDir/<project>/files/<sum> and StateDir/<project>/live/...
+	StateDir string
+}
+
+var projectName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
+
+// loading is one Load under way.
+type loading struct {
+	ctx     context.Context
+	opts    LoadOptions
+	ws      workspace
+	files   []string // absolute
+	dir     string   // what relative paths start from
+	env     types.Mapping
+	scan    *scanner
+	monitor map[string]explicitMonitor
+	warns   []string
+}
+
+// Load reads the Compose files of a workspace and gives the stack they
+// describe, its images not pinned yet. Every error is a fault.Input that names
+// the file and, where it can be had, the line, the service and the mend.
+func Load(ctx context.Context, opts LoadOptions) (*Stack, error) {
+	l := &loading{ctx: ctx, opts: opts}
+	if !filepath.IsAbs(opts.StateDir) {
+		return nil, fault.New(fault.Input, "state-dir", "name an absolute folder on the host, such as /var/lib/shiksha",
+			"%q is not an absolute path", opts.StateDir)
+	}
+	var err error
+	if l.ws, err = openWorkspace(opts.Workspace); err != nil {
+		return nil, err
+	}
+	if err := l.findFiles(); err != nil {
+		return nil, err
+	}
+	if l.env, err = explicitEnvironment(opts); err != nil {
+		return nil, err
+	}
+	name, err := l.projectName()
+	if err != nil {
+		return nil, err
+	}
+	// A Compose file may ask for its project's name, as it may with Compose.
+	l.env[consts.ComposeProjectName] = name
+
+	l.scan = newScanner(ctx, l.ws, l.env)
+	if err := l.scan.run(l.files, l.dir); err != nil {
+		return nil, err
+	}
+	project, err := l.project(name)
+	if err != nil {
+		return nil, err
+	}
+	return l.stack(project)
+}
+
+// findFiles settles which Compose files are read and that they are inside the
+// workspace.
+func (l *loading) findFiles() error {
+	names := l.opts.Files
+	if len(names) == 0 {
+		for _, name := range cli.DefaultFileNames {
+			if _, err := os.Stat(filepath.Join(l.ws.dir, name)); err == nil {
+				names = []string{name}
+				break
+			}
+		}
+		if len(names) == 0 {
+			return fault.New(fault.Input, "compose-file", "name the file with compose-file, relative to the workspace",
+				"no %s in the workspace", strings.Join(cli.DefaultFileNames, ", "))
+		}
+		for _, name := range cli.DefaultOverrideFileNames {
+			if _, err := os.Stat(filepath.Join(l.ws.dir, name)); err == nil {
+				l.warn("%s is not read: name it in compose-file, after %s, if the release should have it", name, names[0])
+			}
+		}
+	}
+	for _, name := range names {
+		path := name
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(l.ws.dir, path)
+		}
+		if _, err := l.ws.confine(path); err != nil {
+			return fault.New(fault.Input, "compose-file", "name a file inside the workspace, relative to it", "%s: %w", name, err)
+		}
+		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+			return fault.New(fault.Input, "compose-file", "name a Compose file, relative to the workspace", "%s is not a file", name)
+		}
+		l.files = append(l.files, path)
+	}
+	l.dir = filepath.Dir(l.files[0])
+	return nil
+}
+
+// projectName settles the project's name, which becomes a folder on the host
+// and a prefix of every container.
+func (l *loading) projectName() (string, error) {
+	where, name := "project", l.opts.Project
+	if name == "" {
+		where, name = "env-file", l.env[consts.ComposeProjectName]
+	}
+	if name == "" {
+		var err error
+		where = l.ws.rel(l.files[0])
+		if name, err = nameInFiles(l.files, l.env); err != nil {
+			return "", l.explain(err)
+		}
+		name = loader.NormalizeProjectName(name)
+	}
+	if name == "" {
+		where, name = "project", loader.NormalizeProjectName(filepath.Base(l.ws.dir))
+	}
+	if !projectName.MatchString(name) || len(name) > 128 {
+		return "", fault.New(fault.Input, where,
+			"use lower-case letters, digits, - and _, starting with a letter or digit",
+			"%q cannot be the name of a project", name)
+	}
+	return name, nil
+}
+
+// nameInFiles is the top-level name of the last file that has one.
+func nameInFiles(files []string, env types.Mapping) (string, error) {
+	name := ""
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			continue // the scan reports it
+		}
+		f, err := decode(content)
+		if err != nil {
+			continue
+		}
+		for _, doc := range f.docs {
+			if text, ok := doc["name"].(string); ok && text != "" {
+				if name, err = substitute(text, lookupIn(env)); err != nil {
+					return "", err
+				}
+			}
+		}
+	}
+	return name, nil
+}
+
+// project loads the model with compose-go and the explicit environment.
+func (l *loading) project(name string) (p *types.Project, err error) {
+	// compose-go takes some types for granted (a mount without a target, say).
+	defer func() {
+		if r := recover(); r != nil {
+			p, err = nil, l.explain(fmt.Errorf("a value has a form that Compose does not expect: %v", r))
+		}
+	}()
+	details := types.ConfigDetails{
+		WorkingDir:  l.dir,
+		ConfigFiles: types.ToConfigFiles(slices.Clone(l.files)),
+		Environment: l.env,
+	}
+	profiles := l.opts.Profiles
+	if len(profiles) == 0 && l.env["COMPOSE_PROFILES"] != "" {
+		profiles = strings.Split(l.env["COMPOSE_PROFILES"], ",")
+	}
+	configure := func(o *loader.Options) {
+		o.SetProjectName(name, true)
+		o.Interpolate.Substitute = substitute
+		o.Profiles = profiles
+		// Both read files and look variables up: we do it ourselves, inside
+		// the workspace and with unset variables as errors.
+		o.SkipResolveEnvironment = true
+		o.SkipResolveLabels = true
+	}
+	dict, err := loader.LoadModelWithContext(l.ctx, details, configure)
+	if err != nil {
+		return nil, l.explain(err)
+	}
+	l.monitor = explicitMonitors(dict)
+	spare := cloneTree(dict).(map[string]any)
+	project, strict := loader.ModelToProject(dict, loader.ToOptions(&details, []func(*loader.Options){configure}), details)
+	if strict != nil {
+		// compose-go names one mistake, and not always the same one. Ours come
+		// first and in order; its own text is the last resort.
+		loose := func(o *loader.Options) { configure(o); o.SkipConsistencyCheck = true }
+		project, err = loader.ModelToProject(spare, loader.ToOptions(&details, []func(*loader.Options){loose}), details)
+		if err != nil {
+			return nil, l.explain(err)
+		}
+	}
+	if err := l.verify(project); err != nil {
+		return nil, err
+	}
+	if strict != nil {
+		return nil, l.explain(strict)
+	}
+	return project.WithoutUnresolvedOptionalDependencies(), nil
+}
+
+// stack turns the loaded model into the nouns and into what the Compose SDK
+// gets to see.
+func (l *loading) stack(p *types.Project) (*Stack, error) {
+	if err := l.scan.refused(p); err != nil {
+		return nil, err
+	}
+	if err := l.resolveEnvironment(p); err != nil {
+		return nil, err
+	}
+	s := &Stack{Name: p.Name, Services: map[string]*Service{}, Dir: filepath.Join(l.opts.StateDir, p.Name)}
+	for _, name := range p.ServiceNames() {
+		service, err := l.service(p, p.Services[name])
+		if err != nil {
+			return nil, err
+		}
+		s.Services[name] = service
+	}
+	if err := l.verifyGateways(s); err != nil {
+		return nil, err
+	}
+	markJobs(s)
+	s.Order = order(s)
+	if err := l.rewrite(s, p); err != nil {
+		return nil, err
+	}
+	s.Project = p
+	s.Warnings = l.warns
+	return s, nil
+}
+
+// main names the first Compose file as errors do.
+func (l *loading) main() string { return l.ws.rel(l.files[0]) }
+
+// input makes an error about a line of the Compose file that has the given
+// path ("services.api.image"), or about the file where no line is known.
+func (l *loading) input(path, hint, format string, args ...any) error {
+	return fault.New(fault.Input, l.scan.place(path, l.main()), hint, format, args...)
+}
+
+// cloneTree copies a decoded YAML tree.
+func cloneTree(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		c := make(map[string]any, len(v))
+		for k, e := range v {
+			c[k] = cloneTree(e)
+		}
+		return c
+	case []any:
+		c := make([]any, len(v))
+		for i, e := range v {
+			c[i] = cloneTree(e)
+		}
+		return c
+	}
+	return v
+}
+
+var errOutside = errors.New("leaves the workspace")

@@ -1,0 +1,300 @@
+package stack
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/docker/compose/v5/pkg/compose"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func contextCancelled(t *testing.T) (context.Context, context.CancelFunc) {
+	return context.WithCancel(t.Context())
+}
+
+// TestHashDoesNotKnowTheCheckout: two runners with different folders agree.
+func TestHashDoesNotKnowTheCheckout(t *testing.T) {
+	t.Parallel()
+	a, b := pinned(t, everything(t)), pinned(t, everything(t))
+	assert.NotEmpty(t, a.Services["api"].Hash)
+	assert.Equal(t, hashes(a), hashes(b))
+	data, err := a.Seal()
+	require.NoError(t, err)
+	assert.NotContains(t, string(data), "/checkout")
+}
+
+// base is a stack of one service; each case changes it a little.
+var base = map[string]string{
+	"compose.yaml": "name: shop\nservices:\n  a:\n    image: a\n    volumes: ['./conf:/conf:ro', './one:/one:ro']\n    configs: [file, text, env]\n    secrets: [key, token]\n" +
+		"configs:\n  file: {file: ./c}\n  text: {content: 'text'}\n  env: {environment: E}\nsecrets:\n  key: {file: ./key}\n  token: {environment: T}\n",
+	"conf/x": "1", "conf/sub/y": "2", "one": "3", "c": "4", "key": "5",
+}
+
+func variant(changes map[string]string) map[string]string {
+	files := maps.Clone(base)
+	for name, content := range changes {
+		if content == "" {
+			delete(files, name)
+			continue
+		}
+		files[name] = content
+	}
+	return files
+}
+
+func hashOf(t *testing.T, files map[string]string, variables string) string {
+	t.Helper()
+	return pinned(t, mustLoad(t, files, env(variables))).Services["a"].Hash
+}
+
+// TestHashFollowsContent: a unit is replaced when what it reads changes, and
+// only then.
+func TestHashFollowsContent(t *testing.T) {
+	t.Parallel()
+	const variables = "E=1\nT=2\n"
+	before := hashOf(t, base, variables)
+	swap := func(old, new string) map[string]string {
+		return map[string]string{"compose.yaml": strings.Replace(base["compose.yaml"], old, new, 1)}
+	}
+	for name, changes := range map[string]map[string]string{
+		"file of a folder":   {"conf/x": "9"},
+		"deeper file":        {"conf/sub/y": "9"},
+		"new file":           {"conf/z": "9"},
+		"renamed file":       {"conf/x": "", "conf/xx": "1"},
+		"single file":        {"one": "9"},
+		"config from a file": {"c": "9"},
+		"secret from a file": {"key": "9"},
+		"inline config":      swap("'text'", "'other'"),
+		"image":              swap("image: a", "image: a\n    command: x"),
+	} {
+		t.Run("changes with "+name, func(t *testing.T) {
+			t.Parallel()
+			assert.NotEqual(t, before, hashOf(t, variant(changes), variables))
+		})
+	}
+	t.Run("changes with a config or secret from a variable", func(t *testing.T) {
+		t.Parallel()
+		assert.NotEqual(t, before, hashOf(t, base, "E=9\nT=2\n"))
+		assert.NotEqual(t, before, hashOf(t, base, "E=1\nT=9\n"))
+	})
+	for name, changes := range map[string]map[string]string{
+		"nothing":              {},
+		"a file beside":        {"readme": "9"},
+		".git":                 {"conf/.git/config": "token"},
+		"x-shiksha":            swap("image: a", "image: a\n    x-shiksha: {drain: 1m}"),
+		"update_config":        swap("image: a", "image: a\n    deploy: {update_config: {parallelism: 3, order: start-first}, rollback_config: {delay: 1s}}"),
+		"scale":                swap("image: a", "image: a\n    scale: 4"),
+		"replicas":             swap("image: a", "image: a\n    deploy: {mode: replicated, replicas: 4}"),
+		"build":                swap("image: a", "image: a\n    build: ."),
+		"develop":              swap("image: a", "image: a\n    develop: {watch: [{path: ., action: rebuild}]}"),
+		"pull_policy":          swap("image: a", "image: a\n    pull_policy: always"),
+		"an unused definition": {"compose.yaml": base["compose.yaml"] + "  more: {file: ./c}\n"},
+	} {
+		t.Run("stays with "+name, func(t *testing.T) {
+			t.Parallel()
+			assert.Equal(t, before, hashOf(t, variant(changes), variables))
+		})
+	}
+}
+
+func TestFilesOfAService(t *testing.T) {
+	t.Parallel()
+	files := maps.Clone(base)
+	files["conf/link -> ../one"] = ""
+	files["conf/folder -> sub"] = ""
+	dir := workspaceOf(t, files)
+	require.NoError(t, os.Chmod(filepath.Join(dir, "conf/x"), 0o770))
+	require.NoError(t, os.Chmod(filepath.Join(dir, "one"), 0o600))
+	s, err := Load(t.Context(), LoadOptions{Workspace: dir, StateDir: "/srv/state", EnvFile: []byte("E=1\nT=2\n")})
+	require.NoError(t, err)
+	got := map[string]File{}
+	for _, f := range s.Services["a"].Files {
+		got[f.Target] = f
+		assert.Equal(t, "/srv/state/shop/files/"+f.Sum, f.HostPath)
+		assert.False(t, f.Live)
+	}
+	assert.Len(t, got, 4)
+	var entries []string
+	for _, e := range got["/conf"].Entries {
+		entries = append(entries, e.Path)
+		content, err := os.ReadFile(e.Source)
+		require.NoError(t, err)
+		assert.Equal(t, sum(content), e.Sum)
+	}
+	assert.Equal(t, []string{"folder/y", "link", "sub/y", "x"}, entries)
+	assert.True(t, got["/conf"].Dir)
+	assert.EqualValues(t, 0o755, got["/conf"].Entries[3].Mode, "only the executable bit of the checkout counts")
+	assert.EqualValues(t, 0o644, got["/one"].Entries[0].Mode)
+	assert.Equal(t, sum([]byte("3")), got["/one"].Sum)
+	assert.EqualValues(t, 0o444, got["/run/secrets/key"].Entries[0].Mode)
+	assert.Equal(t, "c", got["/file"].Source)
+	for _, v := range s.Project.Services["a"].Volumes {
+		assert.Equal(t, got[v.Target].HostPath, v.Source)
+		assert.True(t, v.ReadOnly)
+		assert.False(t, bool(v.Bind.CreateHostPath), "a missing file must not become a folder")
+	}
+	c := s.Project.Services["a"]
+	assert.Len(t, c.Configs, 2, "contents stay for the SDK to put in")
+	assert.Len(t, c.Secrets, 1)
+	assert.Equal(t, "2", s.Project.Secrets["token"].Content)
+}
+
+// TestReload: a service that reloads mounts a path that stays, and its hash does
+// not change with its files.
+func TestReload(t *testing.T) {
+	t.Parallel()
+	text := "name: shop\nservices:\n  nginx:\n    image: n\n    volumes: ['./conf:/etc/nginx/conf.d:ro', './a b.conf:/etc/a b.conf:ro', /data:/data]\n    secrets: [key]\n    x-shiksha: {reload: {test: [nginx, -t], signal: sighup}}\nsecrets: {key: {file: ./key}}\n"
+	load := func(conf string) *Stack {
+		return pinned(t, mustLoad(t, map[string]string{"compose.yaml": text, "conf/x": conf, "a b.conf": conf, "key": conf}))
+	}
+	a, b := load("1"), load("2")
+	assert.Equal(t, hashes(a), hashes(b))
+	var paths []string
+	for i, f := range a.Services["nginx"].Files {
+		assert.True(t, f.Live)
+		assert.NotEqual(t, f.Sum, b.Services["nginx"].Files[i].Sum)
+		paths = append(paths, f.HostPath)
+	}
+	assert.Equal(t, []string{
+		"/var/lib/shiksha/shop/live/nginx/etc%2Fa%20b.conf",
+		"/var/lib/shiksha/shop/live/nginx/etc%2Fnginx%2Fconf.d",
+		"/var/lib/shiksha/shop/live/nginx/run%2Fsecrets%2Fkey",
+	}, paths)
+	assert.Equal(t, &Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"}, a.Services["nginx"].Ext.Reload)
+}
+
+func TestContentLabelIsSalted(t *testing.T) {
+	t.Parallel()
+	label := func(project string) string {
+		s := mustLoad(t, one("services:\n  a: {image: a, secrets: [s]}\n  b: {image: b}\nsecrets: {s: {environment: S}}\n"), env("S=hunter2\n"), func(o *LoadOptions) { o.Project = project })
+		assert.NotContains(t, s.Project.Services["b"].Labels, contentLabel)
+		return s.Project.Services["a"].Labels[contentLabel]
+	}
+	assert.Len(t, label("one"), 64)
+	assert.NotEqual(t, label("one"), label("two"))
+}
+
+func TestPin(t *testing.T) {
+	t.Parallel()
+	s := mustLoad(t, one("services: {a: {image: a}, b: {image: b}}\n"))
+	assert.ErrorContains(t, s.Pin(map[string]string{"a": "a@sha256:1"}), "service b")
+	assert.Empty(t, s.Services["a"].Pinned, "nothing is pinned by half")
+	require.NoError(t, s.Pin(map[string]string{"a": "a@sha256:1", "b": "sha256:2"}))
+	assert.Equal(t, "sha256:2", s.Project.Services["b"].Image)
+	assert.Equal(t, "b", s.Services["b"].Image)
+	hash, err := compose.ServiceHash(s.Project.Services["a"])
+	require.NoError(t, err)
+	assert.Equal(t, hash, s.Services["a"].Hash)
+	before := s.Services["a"].Hash
+	require.NoError(t, s.Pin(map[string]string{"a": "a@sha256:3", "b": "sha256:2"}))
+	assert.NotEqual(t, before, s.Services["a"].Hash)
+}
+
+func TestResolvedHash(t *testing.T) {
+	t.Parallel()
+	s := pinned(t, everything(t))
+	got, err := s.ResolvedHash("sidecar", map[string]string{"db": "0123"})
+	require.NoError(t, err)
+	c := s.Project.Services["sidecar"]
+	c.NetworkMode, c.Pid, c.VolumesFrom = "container:0123", "container:0123", []string{"0123"}
+	want, err := compose.ServiceHash(c)
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+	assert.Equal(t, []string{"db:ro"}, s.Project.Services["sidecar"].VolumesFrom, "the model stays")
+	got, err = s.ResolvedHash("api", nil)
+	require.NoError(t, err)
+	assert.Equal(t, s.Services["api"].Hash, got)
+}
+
+func TestSealRoundTrip(t *testing.T) {
+	t.Parallel()
+	s := pinned(t, everything(t))
+	data, err := s.Seal()
+	require.NoError(t, err)
+	back, err := Unseal(data)
+	require.NoError(t, err)
+	assert.Equal(t, s.Name, back.Name)
+	assert.Equal(t, s.Dir, back.Dir)
+	assert.Equal(t, s.Order, back.Order)
+	assert.Equal(t, s.Warnings, back.Warnings)
+	for name, service := range s.Services {
+		want := *service
+		want.Files = withoutSources(want.Files)
+		assert.Equal(t, &want, back.Services[name])
+		assert.Equal(t, s.Project.Services[name].CustomLabels, back.Project.Services[name].CustomLabels)
+		assert.Equal(t, s.Project.Services[name].DependsOn, back.Project.Services[name].DependsOn)
+		assert.Equal(t, s.Project.Services[name].Scale, back.Project.Services[name].Scale)
+	}
+	assert.Equal(t, s.Project.Environment, back.Project.Environment)
+	assert.Equal(t, s.Project.WorkingDir, back.Project.WorkingDir)
+	assert.Equal(t, "s3cr3t-pa$$word", back.Project.Secrets["db-password"].Content)
+	assert.Equal(t, s.Project.Configs["inline"].Content, back.Project.Configs["inline"].Content)
+	again, err := back.Seal()
+	require.NoError(t, err)
+	assert.JSONEq(t, string(data), string(again))
+	// Released again under other images it is as good as a loaded one.
+	pinned(t, back)
+	assert.Equal(t, hashes(s), hashes(back))
+}
+
+func TestSealRefuses(t *testing.T) {
+	t.Parallel()
+	_, err := everything(t).Seal()
+	assert.ErrorContains(t, err, "not pinned")
+	data, err := pinned(t, everything(t)).Seal()
+	require.NoError(t, err)
+	for name, broken := range map[string]string{
+		"torn":          string(data[:len(data)/2]),
+		"empty":         "",
+		"null":          "null",
+		"other format":  strings.Replace(string(data), `"version":1`, `"version":2`, 1),
+		"edited":        strings.Replace(string(data), `LOG_LEVEL: info`, `LOG_LEVEL: debug`, 1),
+		"lost services": strings.Replace(string(data), `services:\n`, `services: {}\nx-services:\n`, 1),
+		"bad name":      strings.Replace(string(data), `"name":"everything"`, `"name":"../x"`, 1),
+	} {
+		_, err := Unseal([]byte(broken))
+		assert.Error(t, err, name)
+	}
+}
+
+func TestRedacted(t *testing.T) {
+	t.Parallel()
+	s := mustLoad(t, one("services:\n  postgres:\n    image: postgres:16\n    command: [--password, 'x-${PASS}-y', '${SHORT}']\n    environment: {PLAIN: literal-value, URL: 'pg://${PASS}'}\n    labels: ['${PASS}=1', 'via=${PASS}', 'kind=${KIND}']\n    secrets: [s]\n    configs: [c]\nsecrets: {s: {environment: PASS}}\nconfigs: {c: {content: 'pass=${PASS}'}}\n"),
+		env("PASS=hunter2-hunter2\nSHORT=abc\nKIND=postgres\n"))
+	data, err := pinned(t, s).Redacted()
+	require.NoError(t, err)
+	assert.NotContains(t, string(data), "hunter2")
+	assert.NotContains(t, string(data), "literal-value")
+	assert.NotContains(t, string(data), "pass=")
+	var model struct {
+		Services map[string]struct {
+			Command     []string
+			Environment map[string]string
+			Labels      map[string]string
+		}
+	}
+	require.NoError(t, json.Unmarshal(data, &model))
+	got := model.Services["postgres"]
+	assert.Equal(t, []string{"--password", "x-***-y", "abc"}, got.Command)
+	assert.Equal(t, map[string]string{"PLAIN": "***", "URL": "***"}, got.Environment)
+	assert.Equal(t, "***", got.Labels["via"])
+	assert.Equal(t, "1", got.Labels["***"])
+	assert.Equal(t, "hunter2-hunter2", s.Project.Secrets["s"].Content, "the stack itself is not changed")
+}
+
+func TestEnvironmentHashes(t *testing.T) {
+	t.Parallel()
+	s := mustLoad(t, one("services: {a: {image: a, environment: {X: v, Y: v}}, b: {image: b}}\n"))
+	h := s.EnvironmentHashes([]byte("key"))
+	assert.Len(t, h["a"]["X"], 16)
+	assert.NotEqual(t, h["a"]["X"], h["a"]["Y"], "the same value under two names does not show")
+	assert.NotEqual(t, h["a"]["X"], s.EnvironmentHashes([]byte("other"))["a"]["X"])
+	assert.Equal(t, h, s.EnvironmentHashes([]byte("key")))
+	assert.Empty(t, h["b"])
+}
