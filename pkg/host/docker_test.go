@@ -1,0 +1,185 @@
+package host
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/moby/moby/client"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/pkg/fault"
+)
+
+func TestDockerBothWays(t *testing.T) {
+	t.Parallel()
+	for name, lines := range map[string][]string{
+		"forwarded":  nil,
+		"dial-stdio": {"AllowStreamLocalForwarding no"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := startSSHD(t, lines...)
+			way := startProxy(t, server.addr)
+			h := dial(t, quick(server.through(way)))
+			api, err := h.Docker(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, name == "dial-stdio", h.usesStdio())
+			same, err := h.Docker(t.Context())
+			require.NoError(t, err)
+			assert.Same(t, api, same)
+			for range 10 {
+				info, err := api.Info(t.Context(), client.InfoOptions{})
+				require.NoError(t, err)
+				assert.NotEmpty(t, info.Info.ServerVersion)
+			}
+			assert.NotEmpty(t, api.ClientVersion())
+
+			// A stream that the client ends.
+			ctx, cancel := context.WithCancel(t.Context())
+			events := api.Events(ctx, client.EventsListOptions{})
+			cancel()
+			select {
+			case err := <-events.Err:
+				assert.ErrorIs(t, err, context.Canceled)
+			case <-time.After(patience):
+				t.Error("the stream goes on")
+			}
+
+			way.cut()
+			require.Eventually(t, func() bool {
+				_, err := api.Ping(t.Context(), client.PingOptions{})
+				return err == nil
+			}, patience, 20*time.Millisecond)
+			assert.Equal(t, 1, h.Reconnected())
+			assert.EqualValues(t, 2, way.accepted.Load())
+		})
+	}
+}
+
+func TestDockerCannotBeUsed(t *testing.T) {
+	t.Parallel()
+	open, shut := startSSHD(t), startSSHD(t, "AllowStreamLocalForwarding no")
+	dir := openFolder(t)
+	stale := filepath.Join(dir, "stale.sock")
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: stale, Net: "unix"})
+	require.NoError(t, err)
+	listener.SetUnlinkOnClose(false)
+	require.NoError(t, listener.Close())
+	require.NoError(t, os.Chmod(stale, 0o666))
+	file := filepath.Join(dir, "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o666))
+	outsider := newUser(t)
+	for name, c := range map[string]struct{ user, socket, text, hint string }{
+		"not in the group": {outsider, "", "user " + outsider + " may not use the docker engine", "usermod -aG docker " + outsider},
+		"no socket":        {tester, filepath.Join(dir, "none.sock"), "the docker engine does not run: there is no " + dir, "systemctl"},
+		"no socket but":    {tester, file, file + " is not a socket", "systemctl"},
+		"nobody listens":   {tester, stale, "the docker engine does not run: nobody listens on " + stale, "systemctl restart docker"},
+	} {
+		for _, server := range []*sshd{open, shut} {
+			config := server.as(c.user)
+			config.DockerSocket = c.socket
+			h := dial(t, config)
+			_, err := h.Docker(t.Context())
+			assert.Equal(t, fault.Refused, fault.Of(err), name)
+			assert.ErrorContains(t, err, h.String()+": "+c.text, name)
+			assert.Contains(t, fault.Hint(err), c.hint, name)
+			assert.False(t, h.usesStdio(), name)
+		}
+	}
+}
+
+func TestDockerWithoutForwardingAndCLI(t *testing.T) {
+	t.Parallel()
+	server := startSSHD(t, "AllowStreamLocalForwarding no", "SetEnv PATH=/nowhere")
+	h := dial(t, server.config())
+	// The check itself needs sh and test, which this PATH hides as well.
+	_, err := h.Docker(t.Context())
+	assert.Equal(t, fault.Refused, fault.Of(err))
+	assert.ErrorContains(t, err, "dial-stdio` is no way either")
+	assert.ErrorContains(t, err, "not found")
+	assert.Contains(t, fault.Hint(err), "AllowStreamLocalForwarding")
+}
+
+func TestDockerEnvironmentIsNotRead(t *testing.T) {
+	t.Setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+	t.Setenv("DOCKER_API_VERSION", "1.12")
+	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
+	t.Setenv("ALL_PROXY", "http://127.0.0.1:1")
+	h := dial(t, startSSHD(t).config())
+	api, err := h.Docker(t.Context())
+	require.NoError(t, err)
+	assert.NotEqual(t, "1.12", api.ClientVersion())
+	_, err = api.Info(t.Context(), client.InfoOptions{})
+	assert.NoError(t, err)
+}
+
+// The conn must do what moby's hijack does: half-close one way and read on.
+func TestDialDockerHalfClose(t *testing.T) {
+	t.Parallel()
+	dir := openFolder(t)
+	socket := filepath.Join(dir, "echo.sock")
+	listener, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	require.NoError(t, os.Chmod(socket, 0o666))
+	go func() {
+		c, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		data, _ := io.ReadAll(c) // answers only after the end of file
+		_, _ = c.Write(append([]byte("got "), data...))
+		_ = c.Close()
+	}()
+	config := startSSHD(t).config()
+	config.DockerSocket = socket
+	c, err := dial(t, config).DialDocker(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, c.SetDeadline(time.Now().Add(time.Hour)))
+	_, err = io.WriteString(c, "hello")
+	require.NoError(t, err)
+	require.NoError(t, c.(interface{ CloseWrite() error }).CloseWrite())
+	data, err := io.ReadAll(c)
+	require.NoError(t, err)
+	assert.Equal(t, "got hello", string(data))
+	assert.NoError(t, c.Close())
+	assert.Equal(t, "unix", c.RemoteAddr().Network())
+	assert.NotNil(t, c.LocalAddr())
+}
+
+func TestDialTCP(t *testing.T) {
+	t.Parallel()
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "from the host") }))
+	t.Cleanup(web.Close)
+	h := dial(t, startSSHD(t).config())
+	browser := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+		return h.DialTCP(ctx, addr)
+	}}}
+	t.Cleanup(browser.CloseIdleConnections)
+	answer, err := browser.Get(web.URL)
+	require.NoError(t, err)
+	defer answer.Body.Close()
+	data, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	assert.Equal(t, "from the host", string(data))
+
+	_, err = h.DialTCP(t.Context(), "127.0.0.1:"+freePort(t))
+	assert.ErrorContains(t, err, "onnection refused")
+	assert.False(t, IsConnectionLost(err))
+	for _, addr := range []string{"nowhere", "127.0.0.1:http", "127.0.0.1:70000"} {
+		_, err = h.DialTCP(t.Context(), addr)
+		assert.Error(t, err, addr)
+	}
+	shut := dial(t, startSSHD(t, "AllowTcpForwarding no").config())
+	_, err = shut.DialTCP(t.Context(), web.Listener.Addr().String())
+	assert.Equal(t, fault.Refused, fault.Of(err))
+	assert.ErrorContains(t, err, "sshd does not forward to")
+}

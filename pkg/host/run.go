@@ -1,0 +1,395 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/shiksha/actions/pkg/fault"
+)
+
+const (
+	maxCommands = 5
+	// maxOutput bounds what Run keeps of each stream; more is for Start.
+	maxOutput = 32 << 20
+	// maxCommandLine is the longest single argument Linux takes, which the
+	// whole command is to the login shell.
+	maxCommandLine = 128<<10 - 1
+)
+
+// Output is what a command left behind.
+type Output struct {
+	Stdout, Stderr []byte
+	// Exit is the exit code, 128 plus the number of the signal that ended it.
+	Exit int
+}
+
+// Run runs a command on the host and waits for it. Each element of argv reaches
+// the command as it is: it is quoted for the POSIX shell that sshd hands the
+// line to. stdin may be nil. A non-zero exit code is not an error. When ctx
+// ends Run returns at once and the command gets end of file and SIGTERM (which
+// OpenSSH delivers to every user but root).
+func (h *Host) Run(ctx context.Context, argv []string, stdin io.Reader) (Output, error) {
+	line, err := quote(argv)
+	if err != nil {
+		return Output{}, err
+	}
+	done, err := h.queue(ctx, argv[0])
+	if err != nil {
+		return Output{}, err
+	}
+	defer done()
+	s, err := h.session(ctx, "exec", line)
+	if err != nil {
+		return Output{}, err
+	}
+	return s.collect(ctx, argv[0], stdin)
+}
+
+// queue waits until the connection has a session to spare for a command. The
+// places belong to the connection, so that nobody holds one while it is made
+// again and the reconnect checks need it.
+func (h *Host) queue(ctx context.Context, name string) (done func(), err error) {
+	for {
+		l, err := h.use(ctx)
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case l.commands <- struct{}{}:
+			return func() { <-l.commands }, nil
+		case <-l.done:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("waiting to run %s on %s: %w", name, h, context.Cause(ctx))
+		}
+	}
+}
+
+// quote makes one shell line of argv. Inside single quotes a POSIX shell
+// interprets nothing, so only the single quote itself needs care.
+func quote(argv []string) (string, error) {
+	if len(argv) == 0 || argv[0] == "" {
+		return "", errors.New("no command to run on the host")
+	}
+	words := make([]string, len(argv))
+	for i, arg := range argv {
+		if strings.ContainsRune(arg, 0) {
+			return "", fmt.Errorf("argument %d of %s contains a NUL byte, which no command can be given", i, argv[0])
+		}
+		words[i] = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+	}
+	line := strings.Join(words, " ")
+	if len(line) > maxCommandLine {
+		return "", fmt.Errorf("the arguments of %s are %d bytes long, %d at most fit: pass them on stdin", argv[0], len(line), maxCommandLine)
+	}
+	return line, nil
+}
+
+// session is one command or subsystem on the host.
+type session struct {
+	link    *link
+	channel ssh.Channel
+	// over is closed when the server has closed the channel; then exit is what
+	// the command ended with, or -1 when that was never told.
+	over chan struct{}
+	exit int
+}
+
+// session opens a session channel and starts kind ("exec" or "subsystem") on it.
+func (h *Host) session(ctx context.Context, kind, argument string) (*session, error) {
+	l, channel, requests, err := h.open(ctx, "session", nil)
+	if err != nil {
+		return nil, h.explainSession(err)
+	}
+	return startSession(ctx, l, channel, requests, kind, argument)
+}
+
+// open opens a channel. A connection that turns out to be lost only now is made
+// again: an unopened channel did nothing on the host.
+func (h *Host) open(ctx context.Context, kind string, payload []byte) (*link, ssh.Channel, <-chan *ssh.Request, error) {
+	for try := 1; ; try++ {
+		l, err := h.use(ctx)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		channel, requests, err := l.open(ctx, kind, payload)
+		if err == nil {
+			return l, channel, requests, nil
+		}
+		if !IsConnectionLost(err) || try == 2 {
+			return nil, nil, nil, err
+		}
+	}
+}
+
+func (h *Host) explainSession(err error) error {
+	var refused *ssh.OpenChannelError
+	if !errors.As(err, &refused) {
+		return err
+	}
+	return fault.New(fault.Refused, h.String(), "raise MaxSessions in its sshd_config (10 is the default and enough; 1 or 0 is not)",
+		"sshd opens no further session: %w", err)
+}
+
+func startSession(ctx context.Context, l *link, channel ssh.Channel, requests <-chan *ssh.Request, kind, argument string) (*session, error) {
+	s := &session{link: l, channel: channel, over: make(chan struct{}), exit: -1}
+	go s.listen(requests)
+	payload := ssh.Marshal(struct{ Text string }{argument})
+	accepted, err := await(ctx, l, "while starting a command", func() (bool, error) {
+		return channel.SendRequest(kind, true, payload)
+	}, nil)
+	if err != nil || !accepted {
+		go channel.Close()
+	}
+	if err == nil && !accepted {
+		err = fault.New(fault.Refused, l.name, "see sshd_config there (ForceCommand, Subsystem) and the options in authorized_keys",
+			"sshd refuses the request %q", kind)
+	}
+	return s, err
+}
+
+func (s *session) listen(requests <-chan *ssh.Request) {
+	defer close(s.over)
+	for request := range requests {
+		switch request.Type {
+		case "exit-status":
+			var status struct{ Code uint32 }
+			if ssh.Unmarshal(request.Payload, &status) == nil {
+				s.exit = int(status.Code)
+			}
+		case "exit-signal":
+			var status struct {
+				Name string
+				Rest []byte `ssh:"rest"`
+			}
+			if ssh.Unmarshal(request.Payload, &status) == nil {
+				s.exit = 128 + signalNumbers[status.Name]
+			}
+		}
+		if request.WantReply {
+			_ = request.Reply(false, nil)
+		}
+	}
+}
+
+// signalNumbers are those of Linux for the names that SSH knows.
+var signalNumbers = map[string]int{
+	"HUP": 1, "INT": 2, "QUIT": 3, "ILL": 4, "ABRT": 6, "FPE": 8, "KILL": 9, "USR1": 10, "SEGV": 11, "USR2": 12,
+	"PIPE": 13, "ALRM": 14, "TERM": 15,
+}
+
+// collect feeds and drains a command until it is over.
+func (s *session) collect(ctx context.Context, name string, stdin io.Reader) (Output, error) {
+	var stdout, stderr bounded
+	var reading sync.WaitGroup
+	reading.Go(func() { _, _ = io.Copy(&stdout, s.channel) })
+	reading.Go(func() { _, _ = io.Copy(&stderr, s.channel.Stderr()) })
+	go func() {
+		if stdin != nil {
+			_, _ = io.Copy(s.channel, stdin)
+		}
+		_ = s.channel.CloseWrite()
+	}()
+	ended := make(chan struct{})
+	go func() {
+		reading.Wait()
+		<-s.over
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		_ = s.channel.Close()
+	case <-s.link.done:
+		return Output{}, s.link.lostError("while " + name + " ran")
+	case <-ctx.Done():
+		s.kill()
+		return Output{}, fmt.Errorf("running %s on %s: %w", name, s.link.name, context.Cause(ctx))
+	}
+	switch {
+	case s.exit < 0:
+		return Output{}, s.link.blame("while "+name+" ran", fmt.Errorf("%s on %s ended without an exit code", name, s.link.name))
+	case stdout.over || stderr.over:
+		return Output{}, fmt.Errorf("%s on %s printed more than %d MiB", name, s.link.name, maxOutput>>20)
+	}
+	return Output{Stdout: stdout.Bytes(), Stderr: stderr.Bytes(), Exit: s.exit}, nil
+}
+
+// kill asks for SIGTERM and lets go. It does not wait: on a connection that
+// hangs even a close would.
+func (s *session) kill() {
+	go func() {
+		_, _ = s.channel.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{"TERM"}))
+		_ = s.channel.Close()
+	}()
+}
+
+// bounded is a buffer that swallows what is too much, so that the command is
+// not blocked by it.
+type bounded struct {
+	bytes.Buffer
+	over bool
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if b.Len()+len(p) > maxOutput {
+		b.over = true
+		return len(p), nil
+	}
+	return b.Buffer.Write(p)
+}
+
+// ReadFrom would let io.Copy go round the limit.
+func (b *bounded) ReadFrom(r io.Reader) (int64, error) {
+	return io.Copy(struct{ io.Writer }{b}, r)
+}
+
+// Process is a command that keeps running on the host.
+type Process struct {
+	// Stdin is the command's standard input; closing it gives it end of file.
+	Stdin io.WriteCloser
+	// Stdout is its standard output. An end of file that comes from a lost
+	// connection is an error instead (IsConnectionLost). Once about 2 MiB are
+	// unread the command blocks.
+	Stdout io.Reader
+
+	name    string
+	session *session
+	stderr  *tail
+	closing sync.Once
+	closed  chan struct{}
+}
+
+// ExitError is a Process that ended with another code than 0.
+type ExitError struct {
+	Command string
+	Code    int
+	// Stderr is the end of what it printed there.
+	Stderr string
+}
+
+// Error gives the command, the code and the last words.
+func (e *ExitError) Error() string {
+	text := fmt.Sprintf("%s ended with exit code %d", e.Command, e.Code)
+	if e.Stderr != "" {
+		text += ": " + e.Stderr
+	}
+	return text
+}
+
+// Start starts a command on the host that outlives the call: ctx bounds only
+// the start. On Close the command gets end of file and SIGTERM (which OpenSSH
+// delivers to every user but root); when the connection is cut it gets neither.
+func (h *Host) Start(ctx context.Context, argv []string) (*Process, error) {
+	line, err := quote(argv)
+	if err != nil {
+		return nil, err
+	}
+	s, err := h.session(ctx, "exec", line)
+	if err != nil {
+		return nil, err
+	}
+	p := &Process{
+		name:    argv[0],
+		session: s,
+		Stdin:   processInput{s},
+		Stdout:  &stream{link: s.link, Reader: s.channel},
+		stderr:  &tail{done: make(chan struct{})},
+		closed:  make(chan struct{}),
+	}
+	go p.stderr.drain(s.channel.Stderr())
+	return p, nil
+}
+
+// Wait waits for the end of the command: nil for exit code 0, *ExitError for
+// another, an error for which IsConnectionLost is true when the connection went,
+// ErrClosed after Close.
+func (p *Process) Wait() error {
+	select {
+	case <-p.session.over:
+		<-p.stderr.done
+	case <-p.session.link.done:
+		return p.session.link.lostError("while " + p.name + " ran")
+	case <-p.closed:
+		return fmt.Errorf("%s was closed: %w", p.name, ErrClosed)
+	}
+	switch code := p.session.exit; {
+	case code == 0:
+		return nil
+	case code < 0:
+		return p.session.link.blame("while "+p.name+" ran", errors.New(p.name+" ended without an exit code"))
+	default:
+		return &ExitError{Command: p.name, Code: code, Stderr: p.stderr.String()}
+	}
+}
+
+// Close ends the command and what is left of its streams. It may be called twice
+// and does not wait.
+func (p *Process) Close() error {
+	p.closing.Do(func() {
+		close(p.closed)
+		p.session.kill()
+	})
+	return nil
+}
+
+type processInput struct{ session *session }
+
+func (i processInput) Write(b []byte) (int, error) {
+	n, err := i.session.channel.Write(b)
+	return n, i.session.link.blame("while writing to a command", err)
+}
+
+func (i processInput) Close() error {
+	err := i.session.channel.CloseWrite()
+	if errors.Is(err, io.EOF) { // the command is gone already
+		return nil
+	}
+	return err
+}
+
+// stream reads a channel and tells a lost connection from an end of file.
+type stream struct {
+	io.Reader
+	link *link
+}
+
+func (s *stream) Read(b []byte) (int, error) {
+	n, err := s.Reader.Read(b)
+	return n, s.link.blame("while reading", err)
+}
+
+// tail keeps the last words of a stream.
+type tail struct {
+	mu   sync.Mutex
+	kept []byte
+	done chan struct{}
+}
+
+const tailSize = 4 << 10
+
+func (t *tail) drain(r io.Reader) {
+	defer close(t.done)
+	_, _ = io.Copy(t, r)
+}
+
+func (t *tail) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.kept = append(t.kept, b...)
+	if extra := len(t.kept) - tailSize; extra > 0 {
+		t.kept = append(t.kept[:0], t.kept[extra:]...)
+	}
+	return len(b), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.TrimSpace(string(t.kept))
+}
