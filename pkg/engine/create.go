@@ -1,0 +1,339 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/containerd/errdefs"
+	"github.com/docker/compose/v5/pkg/api"
+	"github.com/docker/compose/v5/pkg/compose"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// Create makes exactly n new units of a service beside what is there, does not
+// start them, and gives their ids in the order of their numbers. Networks and
+// volumes have to exist (EnsureNetworks, EnsureVolumes) and so does the image. On
+// any error, and when what came out is not exactly n units with the service's
+// hash, the new ones are removed again. Calls for the same service wait for each
+// other.
+func (e *Engine) Create(ctx context.Context, s *stack.Stack, service string, n int) ([]string, error) {
+	lock := e.creation(s.Name, service)
+	lock.Lock()
+	defer lock.Unlock()
+	c := &creation{Engine: e, stack: s, service: service, n: n}
+	ids, err := c.run(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("create %d of %s: %w", n, service, err)
+	}
+	return ids, nil
+}
+
+// creation is one Create under way.
+type creation struct {
+	*Engine
+	stack   *stack.Stack
+	service string
+	n       int
+	before  []container.Summary // of the service and of those it refers to
+}
+
+func (c *creation) run(ctx context.Context) ([]string, error) {
+	if c.n < 1 {
+		return nil, fmt.Errorf("asked for %d units", c.n)
+	}
+	svc, known := c.stack.Project.Services[c.service]
+	if !known {
+		return nil, fmt.Errorf("project %s has no such service", c.stack.Name)
+	}
+	refs := references(svc)
+	var err error
+	if c.before, err = c.list(ctx, append(refs, c.service)...); err != nil {
+		return nil, err
+	}
+	if err := c.nameFree(svc); err != nil {
+		return nil, err
+	}
+	hash, err := c.expectedHash(svc)
+	if err != nil {
+		return nil, err
+	}
+	v := &view{APIClient: c.api, sees: c.sees}
+	var ids []string
+	err = c.create(ctx, v, refs)
+	if err == nil {
+		ids, err = c.verify(ctx, v.units(), hash)
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.undo(ctx, v.units()))
+	}
+	return ids, nil
+}
+
+// create has the SDK scale the service, alone in its project, by n.
+func (c *creation) create(ctx context.Context, v *view, refs []string) error {
+	project, err := narrow(c.stack, c.service)
+	if err != nil {
+		return err
+	}
+	svc := project.Services[c.service]
+	svc.SetScale(c.count(c.service) + c.n)
+	project.Services[c.service] = svc
+	for dep := range svc.DependsOn {
+		count := 0
+		if slices.Contains(refs, dep) {
+			count = c.count(dep)
+		}
+		if _, ok := c.stack.Project.Services[dep]; ok {
+			project.Services[dep] = standIn(dep, svc.Image, count)
+		}
+	}
+	sdk, done, err := c.sdk(v)
+	if err != nil {
+		return err
+	}
+	defer done()
+	err = sdk.Create(ctx, project, api.CreateOptions{
+		Services: []string{c.service}, Recreate: api.RecreateNever, RecreateDependencies: api.RecreateNever,
+		IgnoreOrphans: true, QuietPull: true, SkipProviders: true,
+	})
+	if svc.ContainerName != "" && errdefs.IsConflict(err) {
+		return fault.New(fault.Refused, "service "+c.service, "remove the container that has the name, or take container_name out of the file",
+			"container_name %s is taken on the host by a container outside this service: %w", svc.ContainerName, err)
+	}
+	return err
+}
+
+// list gives the containers of services as the SDK would see them.
+func (c *creation) list(ctx context.Context, services ...string) ([]container.Summary, error) {
+	res, err := c.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: make(client.Filters).
+		Add("label", api.ProjectLabel+"="+c.stack.Name, api.ConfigHashLabel)})
+	if err != nil {
+		return nil, fmt.Errorf("list units: %w", err)
+	}
+	return slices.DeleteFunc(res.Items, func(s container.Summary) bool {
+		return isOneOff(s) || s.Labels[api.HookLabel] != "" || !slices.Contains(services, s.Labels[api.ServiceLabel])
+	}), nil
+}
+
+func (c *creation) count(service string) int {
+	n := 0
+	for _, s := range c.before {
+		if s.Labels[api.ServiceLabel] == service {
+			n++
+		}
+	}
+	return n
+}
+
+// sees shows the SDK what c.before holds, and the new units. It would start a
+// paused or dead unit under the heading of creating; so these look otherwise.
+func (c *creation) sees(s container.Summary) (container.Summary, bool) {
+	known := slices.ContainsFunc(c.before, func(b container.Summary) bool { return b.ID == s.ID })
+	switch s.State {
+	case container.StateRunning, container.StateCreated, container.StateRestarting, container.StateExited:
+	case container.StatePaused:
+		s.State = container.StateRunning
+	default:
+		s.State = container.StateExited
+	}
+	return s, known
+}
+
+// nameFree says why a service with container_name cannot have another unit.
+func (c *creation) nameFree(svc types.ServiceConfig) error {
+	if svc.ContainerName == "" {
+		return nil
+	}
+	const hint = "take container_name out of the file, or let the old unit go first (order: stop-first)"
+	if c.n > 1 {
+		return fault.New(fault.Refused, "service "+c.service, hint, "container_name %s allows one unit, %d are wanted", svc.ContainerName, c.n)
+	}
+	for _, s := range c.before {
+		if s.Labels[api.ServiceLabel] == c.service {
+			return fault.New(fault.Refused, "service "+c.service, hint, "container_name %s is taken by its unit %s (%s)",
+				svc.ContainerName, short(s.ID), s.State)
+		}
+	}
+	return nil
+}
+
+// expectedHash is the hash Compose will write on the new units: the service's own,
+// or where it shares something of another service, one that covers which
+// container that is.
+func (c *creation) expectedHash(svc types.ServiceConfig) (string, error) {
+	if len(references(svc)) == 0 {
+		return c.stack.Services[c.service].Hash, nil
+	}
+	byService := map[string][]stack.Unit{}
+	for _, s := range c.before {
+		u := unitOf(s)
+		byService[u.Service] = append(byService[u.Service], u)
+	}
+	return Hash(c.stack, c.service, stack.Observed{Units: byService})
+}
+
+// verify makes sure that the engine has exactly the new units that were asked for,
+// and gives the ids of those in the order of their numbers.
+func (c *creation) verify(ctx context.Context, made []string, hash string) ([]string, error) {
+	after, err := c.list(ctx, c.service)
+	if err != nil {
+		return nil, err
+	}
+	var found []stack.Unit
+	var names, wrong []string
+	for _, s := range after {
+		if slices.ContainsFunc(c.before, func(b container.Summary) bool { return b.ID == s.ID }) {
+			continue
+		}
+		u := unitOf(s)
+		c.remember(u.ID, u.Name)
+		found, names = append(found, u), append(names, u.Name)
+		if !slices.Contains(made, u.ID) {
+			wrong = append(wrong, u.Name+" was made by somebody else")
+		} else if u.Hash != hash {
+			wrong = append(wrong, fmt.Sprintf("%s has hash %.12s, wanted %.12s", u.Name, u.Hash, hash))
+		}
+	}
+	if len(found) != c.n || len(made) != c.n {
+		wrong = append(wrong, fmt.Sprintf("found %d new units (%s), wanted exactly %d", len(found), strings.Join(names, ", "), c.n))
+	}
+	if len(wrong) > 0 {
+		return nil, errors.New(strings.Join(wrong, "; "))
+	}
+	slices.SortFunc(found, func(a, b stack.Unit) int { return a.Number - b.Number })
+	ids := make([]string, len(found))
+	for i, u := range found {
+		ids[i] = u.ID
+	}
+	return ids, nil
+}
+
+// undo removes what a failed creation left.
+func (c *creation) undo(ctx context.Context, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	ctx, cancel := cleanup(ctx)
+	defer cancel()
+	return c.Remove(ctx, ids)
+}
+
+// narrow gives a project that holds nothing but one service and what it uses.
+// Networks and volumes are external there: in a project of one service Compose
+// would stop every user of a changed network, and make it anew without the aliases
+// of the units it does not know.
+func narrow(s *stack.Stack, service string) (*types.Project, error) {
+	full := s.Project.WithoutUnresolvedOptionalDependencies() // a deep copy
+	svc, known := full.Services[service]
+	if !known {
+		return nil, fmt.Errorf("project %s has no service %s", s.Name, service)
+	}
+	// Pinned and pulled before; and building is no part of a release.
+	svc.Build, svc.PullPolicy = nil, types.PullPolicyNever
+	labels := types.Labels{
+		api.ProjectLabel: s.Name, api.ServiceLabel: service, api.VersionLabel: api.ComposeVersion, api.OneoffLabel: "False",
+	}
+	for k, v := range svc.CustomLabels {
+		labels[k] = v
+	}
+	svc.CustomLabels = labels
+	p := &types.Project{
+		Name: s.Name, WorkingDir: full.WorkingDir, ComposeFiles: full.ComposeFiles, Environment: full.Environment,
+		Configs: full.Configs, Secrets: full.Secrets,
+		Services: types.Services{service: svc}, Networks: types.Networks{}, Volumes: types.Volumes{},
+	}
+	for key := range svc.Networks {
+		if n, ok := full.Networks[key]; ok {
+			p.Networks[key] = types.NetworkConfig{Name: n.Name, External: true}
+		}
+	}
+	for _, mount := range svc.Volumes {
+		if v, ok := full.Volumes[mount.Source]; ok && mount.Type == types.VolumeTypeVolume {
+			p.Volumes[mount.Source] = types.VolumeConfig{Name: v.Name, External: true}
+		}
+	}
+	return p, nil
+}
+
+// standIn keeps the place of a dependency in a narrowed project, so that the label
+// com.docker.compose.depends_on is what Compose writes and its graph is whole. It
+// has as many units as the SDK sees, so nothing is planned for it, and an image
+// that is there.
+func standIn(name, image string, scale int) types.ServiceConfig {
+	return types.ServiceConfig{
+		Name: name, Scale: &scale,
+		ContainerSpec: types.ContainerSpec{Image: image, PullPolicy: types.PullPolicyNever},
+	}
+}
+
+// references names the services whose containers a service shares something with
+// (network_mode, ipc, pid, volumes_from) or links to: their containers have to be
+// seen to make its own.
+func references(svc types.ServiceConfig) []string {
+	var out []string
+	for _, mode := range []string{svc.NetworkMode, svc.Ipc, svc.Pid} {
+		if name, ok := strings.CutPrefix(mode, types.ServicePrefix); ok {
+			out = append(out, name)
+		}
+	}
+	for _, from := range svc.VolumesFrom {
+		if !strings.HasPrefix(from, types.ContainerPrefix) {
+			name, _, _ := strings.Cut(from, ":")
+			out = append(out, name)
+		}
+	}
+	for _, link := range svc.Links {
+		name, _, _ := strings.Cut(link, ":")
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// Hash is the config hash that Compose writes on a unit of a service made now. It
+// is the service's own Hash unless the service shares namespaces or volumes of
+// another (network_mode: service:x, volumes_from): then it covers the id of that
+// other container, and changes when the other is replaced.
+func Hash(s *stack.Stack, service string, seen stack.Observed) (string, error) {
+	svc, known := s.Project.Services[service]
+	if !known {
+		return "", fmt.Errorf("project %s has no service %s", s.Name, service)
+	}
+	// Compose takes the first by name.
+	first := func(name string) string {
+		units := slices.DeleteFunc(slices.Clone(seen.Units[name]), func(u stack.Unit) bool { return u.OneOff })
+		if len(units) == 0 {
+			return ""
+		}
+		return slices.MinFunc(units, func(a, b stack.Unit) int { return strings.Compare(a.Name, b.Name) }).ID
+	}
+	share := func(mode string) string {
+		if name, ok := strings.CutPrefix(mode, types.ServicePrefix); ok && first(name) != "" {
+			return types.ContainerPrefix + first(name)
+		}
+		return mode
+	}
+	svc.NetworkMode, svc.Ipc, svc.Pid = share(svc.NetworkMode), share(svc.Ipc), share(svc.Pid)
+	svc.VolumesFrom = slices.Clone(svc.VolumesFrom)
+	for i, from := range svc.VolumesFrom {
+		name, rest, _ := strings.Cut(from, ":")
+		if name == "container" {
+			svc.VolumesFrom[i], _, _ = strings.Cut(rest, ":")
+		} else if id := first(name); id != "" {
+			svc.VolumesFrom[i] = id
+		}
+	}
+	hash, err := compose.ServiceHash(svc)
+	if err != nil {
+		return "", fmt.Errorf("hash of %s: %w", service, err)
+	}
+	return hash, nil
+}

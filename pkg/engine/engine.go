@@ -1,0 +1,146 @@
+// Package engine acts on one Docker Engine: through its API, and through the
+// Compose SDK where a service has to become a container. It never decides what
+// to do; it does what it is told, says what it found, and leaves nothing half
+// done behind without saying so.
+package engine
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/compose/v5/pkg/api"
+	"github.com/docker/compose/v5/pkg/compose"
+	"github.com/moby/moby/client"
+
+	"github.com/shiksha/actions/pkg/event"
+)
+
+const (
+	// concurrency bounds the SDK's and our own parallel calls to the engine: the
+	// calls share one connection to the host.
+	concurrency = 8
+	// cleanupTime is how long undoing a failed act may take once its own context
+	// is gone. A cancelled run has under 7 s in all.
+	cleanupTime = 5 * time.Second
+)
+
+// Engine is one Docker Engine. Its methods are safe for concurrent use.
+type Engine struct {
+	api     client.APIClient
+	sink    event.Sink
+	backoff time.Duration // before the second try of a pull; doubles
+
+	mu       sync.Mutex
+	creating map[string]*sync.Mutex // by project and service
+	names    map[string]string      // container id -> name, for messages
+}
+
+// New makes an Engine of an API client. The client decides which host that is;
+// nothing of this machine's Docker configuration (DOCKER_HOST, DOCKER_CONTEXT,
+// config.json, its proxies and credential helpers) is read. The Compose SDK logs
+// through the process-wide logrus logger, which New silences; while the SDK works
+// its warnings become events of sink.
+func New(api client.APIClient, sink event.Sink) (*Engine, error) {
+	if api == nil {
+		return nil, fmt.Errorf("no docker client")
+	}
+	if sink == nil {
+		sink = event.Discard
+	}
+	captureLogs()
+	return &Engine{
+		api: api, sink: sink, backoff: time.Second,
+		creating: map[string]*sync.Mutex{}, names: map[string]string{},
+	}, nil
+}
+
+// sdk makes a Compose SDK that sees and touches the engine through v. done has to
+// be called after its work.
+func (e *Engine) sdk(v client.APIClient) (sdk api.Compose, done func(), err error) {
+	sdk, err = compose.NewComposeService(newIsolatedCli(v),
+		compose.WithPrompt(e.answerNo),
+		compose.WithEventProcessor(progress{e.sink}),
+		compose.WithMaxConcurrency(concurrency),
+	)
+	if err != nil {
+		return nil, nil, fmt.Errorf("set up the compose sdk: %w", err)
+	}
+	return sdk, listenToLogs(e.sink), nil
+}
+
+// answerNo is the answer to every question of the SDK: it asks only before it
+// destroys something, and nobody is there who could say yes.
+func (e *Engine) answerNo(message string, _ bool) (bool, error) {
+	e.sink.Emit(event.Event{Time: time.Now(), Level: event.Warning, Text: "compose asked and was told no: " + message})
+	return false, nil
+}
+
+// creation gives the lock under which units of a service are made: their numbers
+// come from what is there.
+func (e *Engine) creation(project, service string) *sync.Mutex {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	key := project + "/" + service
+	if e.creating[key] == nil {
+		e.creating[key] = &sync.Mutex{}
+	}
+	return e.creating[key]
+}
+
+// remember keeps the name of a container for messages.
+func (e *Engine) remember(id, name string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.names[id] = name
+}
+
+// unit is what messages call a container: its name where it is known.
+func (e *Engine) unit(id string) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if name := e.names[id]; name != "" {
+		return name
+	}
+	return short(id)
+}
+
+func short(id string) string { return id[:min(len(id), 12)] }
+
+// cleanup is a context for undoing something after ctx may have been cancelled.
+func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(context.WithoutCancel(ctx), cleanupTime,
+		fmt.Errorf("cleaning up took longer than %s", cleanupTime))
+}
+
+// isGone tells that what was asked for does not exist any more.
+func isGone(err error) bool { return errdefs.IsNotFound(err) }
+
+// answered tells that the engine itself reported err: the connection works. An
+// error that it did not answer with may be a lost connection and is passed on.
+func answered(err error) bool {
+	for _, is := range []func(error) bool{
+		errdefs.IsNotFound, errdefs.IsUnauthorized, errdefs.IsPermissionDenied, errdefs.IsConflict,
+		errdefs.IsInvalidArgument, errdefs.IsInternal, errdefs.IsUnavailable, errdefs.IsResourceExhausted,
+		errdefs.IsNotImplemented, errdefs.IsUnknown, errdefs.IsFailedPrecondition,
+	} {
+		if is(err) {
+			return true
+		}
+	}
+	return false
+}
+
+// containerName is the name of a container without the slash the API puts before
+// it, links left aside.
+func containerName(names []string) string {
+	for _, n := range names {
+		if strings.LastIndex(n, "/") == 0 {
+			return n[1:]
+		}
+	}
+	return ""
+}

@@ -1,0 +1,203 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/docker/compose/v5/pkg/api"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/api/types/volume"
+	"github.com/moby/moby/client"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// Observe takes a snapshot of a project: its containers in any state, its
+// networks and its volumes, in three calls at once however many there are. Runners
+// of Compose's pre_start hooks are no units and left out. Where two networks or
+// volumes carry the same key (one was renamed), the newer one is given.
+func (e *Engine) Observe(ctx context.Context, project string) (stack.Observed, error) {
+	mine := make(client.Filters).Add("label", api.ProjectLabel+"="+project)
+	var containers client.ContainerListResult
+	var networks client.NetworkListResult
+	var volumes client.VolumeListResult
+	eg, asking := errgroup.WithContext(ctx)
+	eg.Go(func() (err error) {
+		containers, err = e.api.ContainerList(asking, client.ContainerListOptions{All: true, Filters: mine})
+		return err
+	})
+	eg.Go(func() (err error) {
+		networks, err = e.api.NetworkList(asking, client.NetworkListOptions{Filters: mine})
+		return err
+	})
+	eg.Go(func() (err error) {
+		volumes, err = e.api.VolumeList(asking, client.VolumeListOptions{Filters: mine})
+		return err
+	})
+	if err := eg.Wait(); err != nil {
+		return stack.Observed{}, fmt.Errorf("list what runs of project %s: %w", project, err)
+	}
+	return stack.Observed{
+		Project: project, Units: e.units(containers.Items),
+		Networks: networkResources(networks.Items), Volumes: volumeResources(volumes.Items),
+	}, nil
+}
+
+// units groups containers by service, sorted by number.
+func (e *Engine) units(containers []container.Summary) map[string][]stack.Unit {
+	units := map[string][]stack.Unit{}
+	for _, c := range containers {
+		if c.Labels[api.HookLabel] != "" {
+			continue
+		}
+		u := unitOf(c)
+		e.remember(u.ID, u.Name)
+		units[u.Service] = append(units[u.Service], u)
+	}
+	for _, us := range units {
+		slices.SortFunc(us, func(a, b stack.Unit) int {
+			if a.Number != b.Number {
+				return a.Number - b.Number
+			}
+			return strings.Compare(a.Name, b.Name)
+		})
+	}
+	return units
+}
+
+func unitOf(c container.Summary) stack.Unit {
+	number, _ := strconv.Atoi(c.Labels[api.ContainerNumberLabel])
+	u := stack.Unit{
+		ID: c.ID, Name: containerName(c.Names), Service: c.Labels[api.ServiceLabel], Number: number,
+		State: stack.State(c.State), Health: healthOf(c), Hash: c.Labels[api.ConfigHashLabel],
+		Image: c.Image, ImageID: c.ImageID, Created: time.Unix(c.Created, 0), OneOff: isOneOff(c),
+		Addresses: map[string]string{},
+	}
+	if c.NetworkSettings != nil {
+		u.Addresses = addressesOf(c.NetworkSettings.Networks)
+	}
+	return u
+}
+
+func isOneOff(c container.Summary) bool { return c.Labels[api.OneoffLabel] == "True" }
+
+// healthOf reads a unit's health; engines before 28 give it only inside the text
+// of the status: "Up 2 minutes (healthy)".
+func healthOf(c container.Summary) stack.UnitHealth {
+	if c.Health != nil && c.Health.Status != "" {
+		return health(c.Health.Status)
+	}
+	switch {
+	case strings.HasSuffix(c.Status, "(healthy)"):
+		return stack.HealthOK
+	case strings.HasSuffix(c.Status, "(unhealthy)"):
+		return stack.HealthFailed
+	case strings.HasSuffix(c.Status, "(health: starting)"):
+		return stack.HealthStart
+	}
+	return stack.NoHealth
+}
+
+func health(s container.HealthStatus) stack.UnitHealth {
+	switch s {
+	case container.Healthy:
+		return stack.HealthOK
+	case container.Unhealthy:
+		return stack.HealthFailed
+	case container.Starting:
+		return stack.HealthStart
+	}
+	return stack.NoHealth
+}
+
+func addressesOf(networks map[string]*network.EndpointSettings) map[string]string {
+	out := map[string]string{}
+	for name, ep := range networks {
+		if ep != nil && ep.IPAddress.IsValid() {
+			out[name] = ep.IPAddress.String()
+		}
+	}
+	return out
+}
+
+func networkResources(items []network.Summary) map[string]stack.Resource {
+	slices.SortFunc(items, func(a, b network.Summary) int { return a.Created.Compare(b.Created) })
+	out := map[string]stack.Resource{}
+	for _, n := range items {
+		if key := n.Labels[api.NetworkLabel]; key != "" {
+			out[key] = stack.Resource{
+				Key: key, Name: n.Name, ID: n.ID, Driver: n.Driver,
+				Hash: n.Labels[api.ConfigHashLabel], Project: n.Labels[api.ProjectLabel],
+			}
+		}
+	}
+	return out
+}
+
+func volumeResources(items []volume.Volume) map[string]stack.Resource {
+	slices.SortFunc(items, func(a, b volume.Volume) int { return strings.Compare(a.CreatedAt, b.CreatedAt) })
+	out := map[string]stack.Resource{}
+	for _, v := range items {
+		if key := v.Labels[api.VolumeLabel]; key != "" {
+			out[key] = stack.Resource{
+				Key: key, Name: v.Name, ID: v.Name, Driver: v.Driver,
+				Hash: v.Labels[api.ConfigHashLabel], Project: v.Labels[api.ProjectLabel],
+			}
+		}
+	}
+	return out
+}
+
+// Inspect looks at one unit closely; every field of the Unit is set. A unit that
+// is gone gives an error for which errdefs.IsNotFound is true.
+func (e *Engine) Inspect(ctx context.Context, id string) (stack.Unit, error) {
+	res, err := e.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+	if err != nil {
+		return stack.Unit{}, fmt.Errorf("look at %s: %w", e.unit(id), err)
+	}
+	c := res.Container
+	u := stack.Unit{
+		ID: c.ID, Name: strings.TrimPrefix(c.Name, "/"), ImageID: c.Image, Restarts: c.RestartCount,
+		Created: instant(c.Created), Addresses: map[string]string{}, Env: map[string]string{},
+	}
+	if cfg := c.Config; cfg != nil {
+		u.Service, u.Image, u.Hash = cfg.Labels[api.ServiceLabel], cfg.Image, cfg.Labels[api.ConfigHashLabel]
+		u.Number, _ = strconv.Atoi(cfg.Labels[api.ContainerNumberLabel])
+		u.OneOff = cfg.Labels[api.OneoffLabel] == "True"
+		for _, kv := range cfg.Env {
+			k, v, _ := strings.Cut(kv, "=")
+			u.Env[k] = v
+		}
+	}
+	if c.HostConfig != nil {
+		u.ReadOnly = c.HostConfig.ReadonlyRootfs
+	}
+	if c.NetworkSettings != nil {
+		u.Addresses = addressesOf(c.NetworkSettings.Networks)
+	}
+	u.Health = stack.NoHealth
+	if st := c.State; st != nil {
+		u.State, u.OOMKilled, u.ExitCode, u.PID = stack.State(st.Status), st.OOMKilled, st.ExitCode, st.Pid
+		u.StartedAt, u.FinishedAt = instant(st.StartedAt), instant(st.FinishedAt)
+		if st.Health != nil {
+			u.Health = health(st.Health.Status)
+		}
+	}
+	e.remember(u.ID, u.Name)
+	return u, nil
+}
+
+// instant reads the engine's times; year 1 means never.
+func instant(s string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil || t.Year() <= 1 {
+		return time.Time{}
+	}
+	return t
+}

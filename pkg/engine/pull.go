@@ -1,0 +1,196 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/containerd/platforms"
+	"github.com/distribution/reference"
+	"github.com/moby/moby/api/types/jsonstream"
+	"github.com/moby/moby/client"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
+)
+
+const (
+	// tries is how often a pull is tried when the registry does not answer.
+	tries = 4
+	// Progress is told every second to who wants details, every ten to everybody:
+	// a model image takes a quarter of an hour.
+	detailEvery, toldEvery = time.Second, 10 * time.Second
+)
+
+// Pull brings an image to the host, by digest, for a platform ("" for the host's).
+// What is there already is not pulled. A registry that does not answer, or has too
+// much to do, is tried again three times; a full disk is a fault.Refused.
+func (e *Engine) Pull(ctx context.Context, ref, platform string, auth Auth) error {
+	p := &pulling{Engine: e, ref: ref, auth: auth, layers: map[string]jsonstream.Progress{}}
+	if platform != "" {
+		parsed, err := platforms.Parse(platform)
+		if err != nil {
+			return fault.New(fault.Input, "platform", "write it as os/architecture, such as linux/amd64", "%q: %w", platform, err)
+		}
+		p.platforms = []specs.Platform{parsed}
+	}
+	if there, err := p.present(ctx); err != nil || there {
+		return err
+	}
+	parsed, err := reference.ParseAnyReference(ref)
+	if err != nil {
+		return fmt.Errorf("image %s: %w", ref, err)
+	}
+	named, ok := parsed.(reference.Named)
+	if !ok {
+		return fault.New(fault.Refused, "image "+ref, "build it on the host again, or deploy an image from a registry",
+			"it is not on the host any more and, having no registry, cannot be pulled")
+	}
+	p.named = named
+	wait := e.backoff
+	for try := 1; ; try++ {
+		err = p.once(ctx)
+		if err == nil || ctx.Err() != nil || try == tries || !again(err) {
+			return p.explain(ctx, err)
+		}
+		e.sink.Emit(event.Event{Time: time.Now(), Level: event.Notice,
+			Text: fmt.Sprintf("pull of %s failed (%v), trying again in %s", ref, err, wait)})
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		wait *= 2
+	}
+}
+
+// pulling is one Pull under way.
+type pulling struct {
+	*Engine
+	ref         string
+	named       reference.Named
+	auth        Auth
+	platforms   []specs.Platform
+	layers      map[string]jsonstream.Progress
+	detail, say time.Time
+}
+
+func (p *pulling) present(ctx context.Context) (bool, error) {
+	img, err := p.api.ImageInspect(ctx, p.ref)
+	if isGone(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look at image %s: %w", p.ref, err)
+	}
+	has := specs.Platform{OS: img.Os, Architecture: img.Architecture, Variant: img.Variant}
+	return len(p.platforms) == 0 || runs(has, p.platforms[0]), nil
+}
+
+func (p *pulling) once(ctx context.Context) error {
+	header, err := p.auth.header(p.named)
+	if err != nil {
+		return err
+	}
+	stream, err := p.api.ImagePull(ctx, p.ref, client.ImagePullOptions{RegistryAuth: header, Platforms: p.platforms})
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	p.say = time.Now() // a pull that takes less than toldEvery says nothing in between
+	for m, err := range stream.JSONMessages(ctx) {
+		if err != nil {
+			return fmt.Errorf("pull stream: %w", err)
+		}
+		if m.Error != nil {
+			// It comes as text inside a stream that began with 200.
+			return errdefs.ErrUnknown.WithMessage(m.Error.Message)
+		}
+		p.note(m)
+	}
+	return nil
+}
+
+// note adds up the layers and tells of them now and then.
+func (p *pulling) note(m jsonstream.Message) {
+	if m.ID == "" || m.Progress == nil || m.Status != "Downloading" {
+		return
+	}
+	p.layers[m.ID] = *m.Progress
+	now, level := time.Now(), event.Debug
+	if now.Sub(p.detail) < detailEvery {
+		return
+	}
+	p.detail = now
+	if now.Sub(p.say) >= toldEvery {
+		p.say, level = now, event.Info
+	}
+	var got, all int64
+	for _, l := range p.layers {
+		got, all = got+l.Current, all+l.Total
+	}
+	p.sink.Emit(event.Event{Time: now, Level: level,
+		Text: fmt.Sprintf("pulling %s: %.1f of %.1f MB in %d layers so far", p.ref, float64(got)/1e6, float64(all)/1e6, len(p.layers))})
+}
+
+// again tells whether another try may help. A lost connection is one of those: the
+// client makes a new one.
+func again(err error) bool {
+	switch classify(err) {
+	case missing, denied, diskFull:
+		return false
+	}
+	return true
+}
+
+func (p *pulling) explain(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		return fmt.Errorf("pull %s: %w", p.ref, cause)
+	}
+	if classify(err) == diskFull {
+		dir := "/var/lib/docker"
+		if info, err := p.Info(ctx); err == nil && info.RootDir != "" {
+			dir = info.RootDir
+		}
+		return fault.New(fault.Refused, "disk", fmt.Sprintf("look on the host with df -h %s and make room, for example with docker image prune -a", dir),
+			"pull %s: %w", p.ref, err)
+	}
+	var known *problem
+	if why := explain(p.auth, p.ref, p.named, err); errors.As(why, &known) {
+		where := known.where
+		if where == "" {
+			where = "image " + p.ref
+		}
+		return fault.New(known.kind, where, known.hint, "%s: %w", known.message, err)
+	}
+	return fmt.Errorf("pull %s: %w", p.ref, err)
+}
+
+// Tag gives an image another name, so that it is not pruned.
+func (e *Engine) Tag(ctx context.Context, image, tag string) error {
+	if _, err := e.api.ImageTag(ctx, client.ImageTagOptions{Source: image, Target: tag}); err != nil {
+		return fmt.Errorf("tag %s as %s: %w", image, tag, err)
+	}
+	return nil
+}
+
+// Untag takes a name off its image, and the image off the host when that was its
+// last one and nothing uses it. A name that is gone is no error; one that a
+// container still needs stays, and is no error either.
+func (e *Engine) Untag(ctx context.Context, tag string) error {
+	_, err := e.api.ImageRemove(ctx, tag, client.ImageRemoveOptions{PruneChildren: true})
+	if errdefs.IsConflict(err) {
+		e.sink.Emit(event.Event{Time: time.Now(), Level: event.Debug, Text: "kept " + tag + ": " + err.Error()})
+		return nil
+	}
+	if err != nil && !isGone(err) {
+		return fmt.Errorf("untag %s: %w", tag, err)
+	}
+	return nil
+}

@@ -1,0 +1,129 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/distribution/reference"
+	"github.com/moby/moby/api/pkg/authconfig"
+	"github.com/moby/moby/api/types/registry"
+
+	"github.com/shiksha/actions/pkg/fault"
+)
+
+// hub is the domain of Docker Hub in references, hubServer what its credentials
+// are filed under.
+const (
+	hub       = "docker.io"
+	hubServer = "https://index.docker.io/v1/"
+)
+
+// Auth is how to log in to one registry. Registry is its host, with a port where
+// it has one ("ghcr.io"); empty means Docker Hub. Without a Username it is no
+// login. The password leaves this process in a request header only.
+type Auth struct{ Registry, Username, Password string }
+
+// String names the login and not its secret.
+func (a Auth) String() string { return a.Username + "@" + a.domain() }
+
+// GoString is String, so that no verb prints the secret.
+func (a Auth) GoString() string { return a.String() }
+
+// domain is the registry as references name it.
+func (a Auth) domain() string {
+	host := strings.TrimPrefix(strings.TrimPrefix(a.Registry, "https://"), "http://")
+	host, _, _ = strings.Cut(host, "/")
+	switch host {
+	case "", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com":
+		return hub
+	}
+	return strings.ToLower(host)
+}
+
+// covers tells whether the login is for the registry of an image.
+func (a Auth) covers(named reference.Named) bool {
+	return a.Username != "" && a.domain() == reference.Domain(named)
+}
+
+// header is the login for the registry of an image, or "" where it is for another.
+func (a Auth) header(named reference.Named) (string, error) {
+	if !a.covers(named) {
+		return "", nil
+	}
+	server := a.domain()
+	if server == hub {
+		server = hubServer
+	}
+	header, err := authconfig.Encode(registry.AuthConfig{Username: a.Username, Password: a.Password, ServerAddress: server})
+	if err != nil {
+		return "", fmt.Errorf("encode the login for %s", a.domain()) // its cause might quote the login
+	}
+	return header, nil
+}
+
+// trouble is what kept an image from being had.
+type trouble int
+
+const (
+	unknown     trouble = iota // not the registry's: the connection to the engine, say
+	unreachable                // the registry does not answer, or not now
+	missing                    // the registry does not have it
+	denied                     // the registry wants other credentials, or hides that it does not have it
+	diskFull
+)
+
+// classify reads an error of the engine about a registry. Engines hand on what the
+// registry said as text, and since which version with which status differs.
+func classify(err error) trouble {
+	if !answered(err) {
+		return unknown
+	}
+	text := strings.ToLower(err.Error())
+	says := func(parts ...string) bool {
+		for _, p := range parts {
+			if strings.Contains(text, p) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case says("no space left on device"):
+		return diskFull
+	case says("toomanyrequests", "too many requests", "rate limit"):
+		return unreachable
+	case errdefs.IsUnauthorized(err), errdefs.IsPermissionDenied(err),
+		says("unauthorized", "access denied", "requested access to the resource is denied", "no basic auth credentials", "authentication required"):
+		return denied
+	case errdefs.IsNotFound(err), says("manifest unknown", "name unknown", "no matching manifest"):
+		return missing
+	}
+	return unreachable
+}
+
+// explain says why an image cannot be had from its registry.
+func (r *resolving) explain(w wish, named reference.Named, err error) error {
+	return explain(r.auth, w.ref, named, err)
+}
+
+func explain(auth Auth, ref string, named reference.Named, err error) error {
+	host := reference.Domain(named)
+	switch classify(err) {
+	case missing:
+		return &problem{kind: fault.Input, message: fmt.Sprintf("image %s does not exist", ref),
+			hint: "push it, or correct image: in the Compose file or the images input"}
+	case denied:
+		if auth.covers(named) {
+			return &problem{kind: fault.Input, where: "registry-password",
+				message: fmt.Sprintf("registry %s refused the credentials of %s for %s", host, auth.Username, named.Name()),
+				hint:    "check registry-username and registry-password, and that they may read this repository"}
+		}
+		return &problem{kind: fault.Input, message: fmt.Sprintf("registry %s wants credentials for %s, or it does not exist", host, ref),
+			hint: fmt.Sprintf("give registry: %s with registry-username and registry-password, or correct the name", host)}
+	case unreachable:
+		return &problem{kind: fault.Refused, message: fmt.Sprintf("the host cannot get %s from registry %s", ref, host),
+			hint: "see from the host whether the registry answers: docker pull " + ref, err: err}
+	}
+	return fmt.Errorf("ask the registry for %s: %w", ref, err)
+}

@@ -1,0 +1,338 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/platforms"
+	"github.com/distribution/reference"
+	"github.com/moby/moby/client"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// Image is the image a service will run. Pinned is repository@sha256:... as the
+// engine writes it, or the ID (sha256:...) of an image that only this host has.
+// Present tells that the host has it; Bytes is what is to be downloaded, 0 when it
+// is not known (the engine's API does not tell). Note says what somebody should
+// know about the choice, or is empty.
+type Image struct {
+	Pinned  string
+	Present bool
+	Bytes   int64
+	Note    string
+}
+
+// wish is one image that one or more services want.
+type wish struct {
+	ref, platform, policy string
+}
+
+// problem is a wish that cannot be granted, still without its services.
+type problem struct {
+	kind                 fault.Kind
+	where, message, hint string
+	err                  error
+}
+
+func (p *problem) Error() string { return p.message }
+
+// Resolve decides for every service which image it will run, by digest, as the
+// host's engine sees the registries. Images given (service -> reference, with or
+// without digest) win over the file's; a reference with a digest is taken as it
+// is. pull_policy decides between the host's image and the registry's; without one
+// the registry's is taken, and the host's only when the registry cannot be
+// reached. Credentials go to the one registry they are for. All images that cannot
+// be had are reported together.
+func (e *Engine) Resolve(ctx context.Context, s *stack.Stack, given map[string]string, auth Auth) (map[string]Image, error) {
+	info, err := e.Info(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := &resolving{Engine: e, auth: auth, host: specs.Platform{OS: info.OS, Architecture: info.Arch, Variant: info.Variant}}
+	wanted := map[wish][]string{}
+	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
+		svc := s.Services[name]
+		w := wish{ref: svc.Image, platform: svc.Platform, policy: svc.PullPolicy}
+		if given[name] != "" {
+			w.ref = given[name]
+		}
+		if w.ref == "" {
+			w.ref, w.policy = s.Name+"-"+name, "never" // what `docker compose build` would have called it
+		}
+		wanted[w] = append(wanted[w], name)
+	}
+
+	images := map[string]Image{}
+	problems := map[wish]*problem{}
+	var mu sync.Mutex
+	eg, asking := errgroup.WithContext(ctx)
+	eg.SetLimit(concurrency)
+	for w, services := range wanted {
+		eg.Go(func() error {
+			img, err := r.resolve(asking, w)
+			mu.Lock()
+			defer mu.Unlock()
+			var p *problem
+			if errors.As(err, &p) {
+				problems[w] = p
+				return nil
+			}
+			for _, name := range services {
+				images[name] = img
+			}
+			return err
+		})
+	}
+	if err := eg.Wait(); err != nil {
+		return nil, fmt.Errorf("resolve images: %w", err)
+	}
+	return images, report(problems, wanted)
+}
+
+// report makes one error of everything that is wrong.
+func report(problems map[wish]*problem, wanted map[wish][]string) error {
+	var faults []*fault.Error
+	for w, p := range problems {
+		where := p.where
+		if where == "" {
+			where = "service " + strings.Join(wanted[w], ", ")
+		}
+		f := fault.New(p.kind, where, p.hint, "%s", p.message)
+		if p.err != nil {
+			f = fault.New(p.kind, where, p.hint, "%s: %w", p.message, p.err)
+		}
+		faults = append(faults, f)
+	}
+	slices.SortFunc(faults, func(a, b *fault.Error) int { return strings.Compare(a.Error(), b.Error()) })
+	faults = slices.CompactFunc(faults, func(a, b *fault.Error) bool { return a.Error() == b.Error() })
+	switch len(faults) {
+	case 0:
+		return nil
+	case 1:
+		return faults[0]
+	}
+	kind, lines := fault.Refused, []string{}
+	for _, f := range faults {
+		if f.Kind == fault.Input {
+			kind = fault.Input
+		}
+		lines = append(lines, fmt.Sprintf("  %s (%s)", f.Error(), f.Hint))
+	}
+	return fault.New(kind, "images", "mend each of them; nothing was changed", "%d problems\n%s", len(faults), strings.Join(lines, "\n"))
+}
+
+// resolving is one Resolve under way.
+type resolving struct {
+	*Engine
+	auth Auth
+	host specs.Platform
+}
+
+func (r *resolving) resolve(ctx context.Context, w wish) (Image, error) {
+	want, err := r.platform(w)
+	if err != nil {
+		return Image{}, err
+	}
+	ref, err := reference.ParseAnyReference(w.ref)
+	if err != nil {
+		return Image{}, &problem{kind: fault.Input, message: fmt.Sprintf("%q is not an image reference", w.ref), hint: "write it as repository:tag or repository@sha256:...", err: err}
+	}
+	named, ok := ref.(reference.Named)
+	if !ok {
+		return r.local(ctx, w, nil, want)
+	}
+	if digested, ok := ref.(reference.Digested); ok {
+		pinned := reference.FamiliarName(named) + "@" + digested.Digest().String()
+		return r.pinned(ctx, w, named, pinned, want)
+	}
+	named = reference.TagNameOnly(named)
+	switch w.policy {
+	case "never":
+		return r.local(ctx, w, named, want)
+	case "missing", "if_not_present":
+		img, err := r.local(ctx, w, named, want)
+		if err == nil || !isProblem(err) {
+			return img, err
+		}
+	}
+	return r.remote(ctx, w, named, want)
+}
+
+func isProblem(err error) bool {
+	var p *problem
+	return errors.As(err, &p)
+}
+
+// platform is what the image has to be built for.
+func (r *resolving) platform(w wish) (specs.Platform, error) {
+	if w.platform == "" {
+		return r.host, nil
+	}
+	p, err := platforms.Parse(w.platform)
+	if err != nil {
+		return p, &problem{kind: fault.Input, message: fmt.Sprintf("%q is not a platform", w.platform), hint: "write it as os/architecture, such as linux/amd64", err: err}
+	}
+	return p, nil
+}
+
+// pinned takes a reference with a digest as it is.
+func (r *resolving) pinned(ctx context.Context, w wish, named reference.Named, pinned string, want specs.Platform) (Image, error) {
+	present, err := r.present(ctx, pinned, want)
+	if err != nil || present {
+		return Image{Pinned: pinned, Present: present}, err
+	}
+	if w.policy == "never" {
+		return Image{}, absent(w)
+	}
+	found, err := r.ask(ctx, named, pinned)
+	if err != nil {
+		return Image{}, r.explain(w, named, err)
+	}
+	return Image{Pinned: pinned}, built(w, found.Platforms, want)
+}
+
+// remote takes what the registry has under the tag.
+func (r *resolving) remote(ctx context.Context, w wish, named reference.Named, want specs.Platform) (Image, error) {
+	found, err := r.ask(ctx, named, named.String())
+	if err != nil {
+		return r.instead(ctx, w, named, want, err)
+	}
+	if err := built(w, found.Platforms, want); err != nil {
+		return Image{}, err
+	}
+	pinned := reference.FamiliarName(named) + "@" + found.Descriptor.Digest.String()
+	present, err := r.present(ctx, pinned, want)
+	return Image{Pinned: pinned, Present: present}, err
+}
+
+// instead takes the host's image where the registry's cannot be had, if that is
+// what was meant: the registry is out of reach, or the image was built on the host.
+func (r *resolving) instead(ctx context.Context, w wish, named reference.Named, want specs.Platform, cause error) (Image, error) {
+	trouble := classify(cause)
+	if trouble == unknown {
+		return Image{}, fmt.Errorf("ask the registry for %s: %w", w.ref, cause)
+	}
+	if w.policy != "" && w.policy != "build" && trouble == unreachable {
+		return Image{}, r.explain(w, named, cause)
+	}
+	img, err := r.local(ctx, w, named, want)
+	if err != nil {
+		if isProblem(err) {
+			return Image{}, r.explain(w, named, cause)
+		}
+		return Image{}, err
+	}
+	ownBuild := strings.HasPrefix(img.Pinned, "sha256:")
+	switch {
+	case trouble == unreachable:
+		img.Note = fmt.Sprintf("registry %s cannot be reached from the host, so the image that is there is used", reference.Domain(named))
+		return img, nil
+	case ownBuild && !r.auth.covers(named):
+		img.Note = "built on this host and in no registry, so the image that is there is used"
+		return img, nil
+	}
+	return Image{}, r.explain(w, named, cause)
+}
+
+// local takes the image that the host has under the reference.
+func (r *resolving) local(ctx context.Context, w wish, named reference.Named, want specs.Platform) (Image, error) {
+	img, err := r.api.ImageInspect(ctx, w.ref)
+	if isGone(err) {
+		return Image{}, absent(w)
+	}
+	if err != nil {
+		return Image{}, fmt.Errorf("look at image %s: %w", w.ref, err)
+	}
+	has := specs.Platform{OS: img.Os, Architecture: img.Architecture, Variant: img.Variant}
+	if err := built(w, []specs.Platform{has}, want); err != nil {
+		return Image{}, err
+	}
+	if named != nil {
+		prefix := reference.FamiliarName(named) + "@"
+		for _, d := range img.RepoDigests {
+			if strings.HasPrefix(d, prefix) {
+				return Image{Pinned: d, Present: true}, nil
+			}
+		}
+	}
+	return Image{Pinned: img.ID, Present: true}, nil
+}
+
+func absent(w wish) error {
+	return &problem{kind: fault.Input, message: fmt.Sprintf("image %s is not on the host and pull_policy forbids pulling it", w.ref),
+		hint: "build or pull it on the host, name a pushed image in the images input, or change pull_policy"}
+}
+
+// present tells whether the host has the image, for the platform.
+func (r *resolving) present(ctx context.Context, pinned string, want specs.Platform) (bool, error) {
+	img, err := r.api.ImageInspect(ctx, pinned)
+	if isGone(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look at image %s: %w", pinned, err)
+	}
+	has := specs.Platform{OS: img.Os, Architecture: img.Architecture, Variant: img.Variant}
+	return runs(has, want), nil
+}
+
+// runs tells whether an image built for has runs where want is wanted. An image
+// that does not say counts as built for it.
+func runs(has, want specs.Platform) bool {
+	return has.Architecture == "" || platforms.Only(want).Match(has)
+}
+
+// built gives a problem when none of the platforms an image has fits.
+func built(w wish, has []specs.Platform, want specs.Platform) error {
+	var names []string
+	for _, p := range has {
+		if p.Architecture == "unknown" {
+			continue // an attestation
+		}
+		if runs(p, want) {
+			return nil
+		}
+		names = append(names, platforms.Format(p))
+	}
+	if len(names) == 0 {
+		return nil // the registry does not say
+	}
+	return &problem{kind: fault.Input,
+		message: fmt.Sprintf("image %s has no build for %s, only for %s", w.ref, platforms.Format(platforms.Normalize(want)), strings.Join(names, ", ")),
+		hint:    "build it for the host's platform, or name another with platform: in the Compose file"}
+}
+
+// ask has the engine ask the registry of named.
+func (r *resolving) ask(ctx context.Context, named reference.Named, ref string) (client.DistributionInspectResult, error) {
+	header, err := r.auth.header(named)
+	if err != nil {
+		return client.DistributionInspectResult{}, err
+	}
+	start := time.Now()
+	res, err := r.api.DistributionInspect(ctx, ref, client.DistributionInspectOptions{EncodedRegistryAuth: header})
+	r.sink.Emit(event.Event{Time: time.Now(), Level: event.Debug,
+		Text: fmt.Sprintf("asked %s for %s in %s", reference.Domain(named), ref, time.Since(start).Round(time.Millisecond))})
+	return res, err
+}
+
+// ImagePresent tells whether the host has the image of a reference or ID.
+func (e *Engine) ImagePresent(ctx context.Context, ref string) (bool, error) {
+	if _, err := e.api.ImageInspect(ctx, ref); err != nil {
+		if isGone(err) {
+			return false, nil
+		}
+		return false, fmt.Errorf("look at image %s: %w", ref, err)
+	}
+	return true, nil
+}

@@ -1,0 +1,130 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// removalTime is how long to wait for a removal that somebody else began.
+const removalTime = 30 * time.Second
+
+// Stop stops units, all at once: their stop signal, then grace (rounded up to
+// whole seconds, 0 kills at once), then SIGKILL. A unit that is stopped or gone
+// already is no error. It runs no hooks; see StopService.
+func (e *Engine) Stop(ctx context.Context, ids []string, grace time.Duration) error {
+	return e.each(ids, func(id string) error { return e.stop(ctx, id, grace) })
+}
+
+// StopService is Stop with the service's pre_stop hooks run in each running unit
+// first, as `docker compose stop` does. A hook that fails is reported as a warning
+// and the unit stopped all the same.
+func (e *Engine) StopService(ctx context.Context, s *stack.Stack, service string, ids []string, grace time.Duration) error {
+	hooks := s.Project.Services[service].PreStop
+	return e.each(ids, func(id string) error {
+		e.preStop(ctx, service, id, hooks)
+		return e.stop(ctx, id, grace)
+	})
+}
+
+func (e *Engine) stop(ctx context.Context, id string, grace time.Duration) error {
+	seconds := int((max(grace, 0) + time.Second - 1) / time.Second)
+	_, err := e.api.ContainerStop(ctx, id, client.ContainerStopOptions{Timeout: &seconds})
+	if err != nil && !isGone(err) {
+		return fmt.Errorf("stop %s: %w", e.unit(id), err)
+	}
+	return nil
+}
+
+// preStop runs the hooks in turn; a failed one ends them, as with Compose.
+func (e *Engine) preStop(ctx context.Context, service, id string, hooks []types.ServiceHook) {
+	for i, h := range hooks {
+		var env []string
+		for k, v := range h.Environment {
+			if v != nil {
+				env = append(env, k+"="+*v)
+			}
+		}
+		res, err := e.exec(ctx, id, nil, client.ExecCreateOptions{
+			User: h.User, Privileged: h.Privileged, Env: env, WorkingDir: h.WorkingDir, Cmd: h.Command,
+		})
+		if isGone(err) || errdefs.IsConflict(err) {
+			return // gone, or does not run: nothing to prepare
+		}
+		if err == nil && res.exit == 0 {
+			continue
+		}
+		text := fmt.Sprintf("pre_stop hook %d of %s ended with %d; the unit is stopped all the same", i, service, res.exit)
+		if err != nil {
+			text = fmt.Sprintf("pre_stop hook %d of %s: %v; the unit is stopped all the same", i, service, err)
+		}
+		e.sink.Emit(event.Event{Time: time.Now(), Level: event.Warning, Service: service, Unit: e.unit(id),
+			Text: text, Output: strings.TrimSpace(res.stdout + res.stderr)})
+		return
+	}
+}
+
+// Remove removes stopped units with their anonymous volumes, all at once. One that
+// is gone already is no error; one that runs is, and stays.
+func (e *Engine) Remove(ctx context.Context, ids []string) error {
+	return e.each(ids, func(id string) error {
+		if err := e.remove(ctx, id); err != nil {
+			return fmt.Errorf("remove %s: %w", e.unit(id), err)
+		}
+		return nil
+	})
+}
+
+func (e *Engine) remove(ctx context.Context, id string) error {
+	_, err := e.api.ContainerRemove(ctx, id, client.ContainerRemoveOptions{RemoveVolumes: true})
+	if err == nil || isGone(err) {
+		return nil
+	}
+	if !errdefs.IsConflict(err) {
+		return err
+	}
+	// A conflict is one of three: it runs, it is being removed, or it is dead and
+	// needs force.
+	res, look := e.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+	if isGone(look) {
+		return nil
+	}
+	if look != nil || res.Container.State == nil || res.Container.State.Running {
+		return err
+	}
+	if res.Container.State.Status == container.StateRemoving || strings.Contains(err.Error(), "already in progress") {
+		return e.awaitGone(ctx, id)
+	}
+	_, err = e.api.ContainerRemove(ctx, id, client.ContainerRemoveOptions{RemoveVolumes: true, Force: true})
+	if isGone(err) {
+		return nil
+	}
+	return err
+}
+
+// awaitGone waits for a removal under way.
+func (e *Engine) awaitGone(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, removalTime, fmt.Errorf("its removal by somebody else took longer than %s", removalTime))
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, err := e.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{}); isGone(err) {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
