@@ -1,0 +1,210 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/shiksha/actions/pkg/event"
+)
+
+// waitScript waits inside the container until the processes $2... have gone or $1
+// steps of 50 ms have passed: one exec for many looks, and an answer at once. A
+// sleep that knows no fractions makes steps of a second.
+const waitScript = `
+n=$1
+shift
+while [ "$n" -gt 0 ]; do
+  left=
+  for p; do [ -d "/proc/$p" ] && left=$p; done
+  [ -n "$left" ] || break
+  n=$((n - 1))
+  sleep 0.05 2>/dev/null || { n=$((n - 19)); sleep 1 || break; }
+done
+` + lookScript
+
+// heldScript prints the sockets of the processes $2... and the tables that say
+// what they are connected to. Links under /proc/<pid>/fd are readable for the
+// owner of the process only, so it becomes that user where $1 names another one.
+const heldScript = `
+uid=$1
+shift
+links='for p; do for f in /proc/$p/fd/*; do readlink "$f"; done; done'
+if [ "$uid" = "$(id -u)" ]; then
+  sh -c "$links" sh "$@" || exit 97
+else
+  name=
+  while IFS=: read -r n _ u _; do [ "$u" = "$uid" ] && name=$n; done </etc/passwd
+  [ -n "$name" ] || exit 97
+  su -s /bin/sh "$name" -c "set -- $*; $links" </dev/null || exit 97
+fi
+printf 'shiksha-tables\n'
+cat /proc/net/tcp /proc/net/tcp6 2>/dev/null
+printf 'shiksha-end\n'
+`
+
+// endScript ends those of the processes $2... that are still workers shutting
+// down with the signal $1, and prints how many it could not signal.
+const endScript = `
+s=$1
+shift
+bad=0
+for p; do
+  c=
+  { IFS= read -r c <"/proc/$p/cmdline"; } 2>/dev/null
+  case $c in
+  'nginx: worker process is shutting down'*) kill "-$s" "$p" || bad=$((bad + 1)) ;;
+  esac
+done
+printf 'shiksha-end %s\n' "$bad"
+`
+
+// slice bounds one wait inside the container, so that an exec whose caller went
+// away does not stay there for long.
+const slice = 2 * time.Second
+
+// Drained waits until no worker of a generation before gen is left, which is when
+// the last request they had has been answered, at most for budget. At the end of
+// the budget it counts the client connections that old workers still hold (each a
+// WebSocket, an event stream or a very slow request), ends these workers unless
+// KeepOldWorkers was given, and returns the count as cut. Where the container does
+// not let the connections be counted, cut is the number of old workers, each of
+// which holds one at least.
+func (g *Nginx) Drained(ctx context.Context, gen Generation, budget time.Duration) (cut int, err error) {
+	deadline := time.Now().Add(budget)
+	old, err := g.older(ctx, gen, 0, nil)
+	for err == nil && len(old) > 0 {
+		left := time.Until(deadline)
+		if left <= 0 {
+			return g.cutOff(ctx, gen, old, budget)
+		}
+		old, err = g.older(ctx, gen, min(left, slice), old)
+	}
+	return 0, err
+}
+
+// older waits for old to go, at most for the given time, and gives the workers
+// from before gen that are there then.
+func (g *Nginx) older(ctx context.Context, gen Generation, wait time.Duration, old []worker) ([]worker, error) {
+	steps := int((wait + 49*time.Millisecond) / (50 * time.Millisecond))
+	res, err := g.script(ctx, "wait for nginx's old workers", waitScript, nil,
+		append([]string{strconv.Itoa(steps)}, pids(old)...)...)
+	if err != nil {
+		return nil, err
+	}
+	now, err := parseSight(res.stdout)
+	if err != nil {
+		return nil, g.fail("", "cannot see nginx's old workers: %w (exit %d) %s", err, res.exit, lastLines(res.stderr, 2))
+	}
+	if now.master != gen.master {
+		return nil, g.fail("run this again", "somebody restarted nginx while its old workers drained, which clears the override")
+	}
+	return slices.DeleteFunc(now.workers, func(w worker) bool { return !gen.before(w) }), nil
+}
+
+// cutOff counts what old workers hold, and ends them.
+func (g *Nginx) cutOff(ctx context.Context, gen Generation, old []worker, budget time.Duration) (int, error) {
+	cut, exact := g.held(ctx, old)
+	text := fmt.Sprintf("%d client connections", cut)
+	if !exact {
+		text = fmt.Sprintf("at least %d client connections", cut)
+	}
+	if g.keepOld {
+		g.say(event.Warning, "", "%s through nginx's old workers live on after the drain budget of %s", text, budget)
+		return cut, nil
+	}
+	left, err := g.end(ctx, gen, old)
+	if err != nil {
+		return cut, err
+	}
+	if len(left) > 0 {
+		g.say(event.Warning, "", "%s outlived the drain budget of %s, and %d old nginx workers could not be ended: "+
+			"the connections end with the units behind them", text, budget, len(left))
+		return cut, nil
+	}
+	g.say(event.Warning, "", "%s cut at the end of the drain budget of %s", text, budget)
+	return cut, nil
+}
+
+// end ends old workers, with SIGKILL those that SIGTERM does not move, and gives
+// those that are left all the same.
+func (g *Nginx) end(ctx context.Context, gen Generation, old []worker) ([]worker, error) {
+	for _, signal := range []string{"TERM", "KILL"} {
+		res, err := g.script(ctx, "end nginx's old workers", endScript, nil, append([]string{signal}, pids(old)...)...)
+		if err != nil {
+			return old, err
+		}
+		if !strings.Contains(res.stdout, "shiksha-end 0\n") {
+			return old, nil
+		}
+		if old, err = g.older(ctx, gen, time.Second, old); err != nil || len(old) == 0 {
+			return nil, err
+		}
+	}
+	return old, nil
+}
+
+// held counts the client connections of old workers: established connections to
+// a port that nginx listens on. Where it cannot, it counts the workers.
+func (g *Nginx) held(ctx context.Context, old []worker) (connections int, exact bool) {
+	uids, err := g.script(ctx, "see who nginx's workers run as", uidScript, nil, pids(old)[0])
+	if err != nil || strings.TrimSpace(uids.stdout) == "" {
+		return len(old), false
+	}
+	res, err := g.script(ctx, "count the connections of nginx's old workers", heldScript, nil,
+		append([]string{strings.TrimSpace(uids.stdout)}, pids(old)...)...)
+	links, tables, whole := strings.Cut(res.stdout, "shiksha-tables\n")
+	if err != nil || res.exit != 0 || !whole || !strings.HasSuffix(tables, "shiksha-end\n") {
+		return len(old), false
+	}
+	return countClients(links, tables), true
+}
+
+// uidScript prints the user of process $1.
+const uidScript = `while read -r k v _; do [ "$k" = Uid: ] && printf '%s\n' "$v"; done <"/proc/$1/status"`
+
+// countClients matches socket links (socket:[inode]) with the kernel's tables.
+func countClients(links, tables string) int {
+	const established, listening = "01", "0A"
+	var open []string // inode and local port of each established connection
+	ports := map[string]bool{}
+	for line := range strings.Lines(tables) {
+		// sl local remote st queues timer retransmits uid timeout inode ...
+		f := strings.Fields(line)
+		if len(f) < 10 {
+			continue
+		}
+		port := f[1][strings.LastIndexByte(f[1], ':')+1:]
+		switch f[3] {
+		case listening:
+			ports[port] = true
+		case established:
+			open = append(open, "socket:["+f[9]+"] "+port)
+		}
+	}
+	held := map[string]bool{}
+	for link := range strings.Lines(links) {
+		held[strings.TrimSpace(link)] = true
+	}
+	count := 0
+	for _, c := range open {
+		link, port, _ := strings.Cut(c, " ")
+		if held[link] && ports[port] {
+			count++
+		}
+	}
+	return count
+}
+
+func pids(workers []worker) []string {
+	sorted := slices.SortedFunc(slices.Values(workers), func(a, b worker) int { return cmp.Compare(a.pid, b.pid) })
+	out := make([]string, len(sorted))
+	for i, w := range sorted {
+		out[i] = strconv.Itoa(w.pid)
+	}
+	return out
+}
