@@ -1,0 +1,105 @@
+package release
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Damage is a part of the ledger that cannot be trusted. Number is the record
+// (0 for the chain file), Through the last one of several missing in a row.
+// Noted is set when a later record was appended in knowledge of it.
+type Damage struct {
+	Number  int    `json:"number,omitempty"`
+	Through int    `json:"through,omitempty"`
+	Reason  string `json:"reason"`
+	Noted   bool   `json:"-"`
+}
+
+// String says what is damaged and how.
+func (d Damage) String() string {
+	switch {
+	case d.Number == 0:
+		return "chain.json: " + d.Reason
+	case d.Through > d.Number:
+		return fmt.Sprintf("releases %d to %d: %s", d.Number, d.Through, d.Reason)
+	}
+	return fmt.Sprintf("release %d: %s", d.Number, d.Reason)
+}
+
+func (d Damage) covers(other Damage) bool {
+	return d.Number <= other.Number && max(d.Number, d.Through) >= max(other.Number, other.Through)
+}
+
+// verify sorts what was read into records to trust and damage. It goes from the
+// newest down, because a later record vouches for the one it follows: of two
+// records that do not fit the later is right, the earlier was changed afterwards.
+func verify(read map[int]Record, broken []Damage, c chain) (trusted []Record, damage []Damage) {
+	damage = slices.Clone(broken)
+	numbers := sortedKeys(read)
+	vouched := map[int]string{}
+	for _, s := range c.Pruned {
+		vouched[s.Follows] = s.PrevSum
+	}
+	for _, n := range slices.Backward(numbers) {
+		r := read[n]
+		if sum, ok := vouched[n]; ok && sum != r.Sum {
+			damage = append(damage, Damage{Number: n, Reason: "not the record that a later one follows: replaced afterwards"})
+			continue
+		}
+		if s, ok := c.pruned(r.Follows); ok && (s.To != r.Follows || s.Sum != r.PrevSum) {
+			damage = append(damage, Damage{Number: n, Reason: fmt.Sprintf("does not fit the pruned release %d that it follows", r.Follows)})
+			continue
+		}
+		vouched[r.Follows] = r.PrevSum
+		trusted = append(trusted, r)
+	}
+	slices.Reverse(trusted)
+	damage = append(damage, gaps(numbers, broken, c)...)
+	slices.SortStableFunc(damage, func(a, b Damage) int { return a.Number - b.Number })
+	note(trusted, damage)
+	return trusted, damage
+}
+
+// gaps finds the numbers that are neither there nor pruned.
+func gaps(numbers []int, broken []Damage, c chain) []Damage {
+	type have struct{ from, to int }
+	var seen []have
+	for _, n := range numbers {
+		seen = append(seen, have{n, n})
+	}
+	for _, d := range broken {
+		seen = append(seen, have{d.Number, d.Number})
+	}
+	for _, s := range c.Pruned {
+		seen = append(seen, have{s.From, s.To})
+	}
+	seen = append(seen, have{c.Head + 1, c.Head + 1})
+	slices.SortFunc(seen, func(a, b have) int { return a.from - b.from })
+	var missing []Damage
+	next := 1
+	for _, h := range seen {
+		if h.from > next {
+			missing = append(missing, Damage{Number: next, Through: h.from - 1, Reason: "missing"})
+		}
+		next = max(next, h.to+1)
+	}
+	return missing
+}
+
+// note marks the damage that a later record tells of.
+func note(trusted []Record, damage []Damage) {
+	for i, d := range damage {
+		for _, r := range trusted {
+			damage[i].Noted = damage[i].Noted || slices.ContainsFunc(r.Breaks, func(b Damage) bool { return b.covers(d) })
+		}
+	}
+}
+
+func sortedKeys(m map[int]Record) []int {
+	keys := make([]int, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,220 @@
+package release
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/pkg/fault"
+)
+
+// edit changes a file of the ledger as a disk or a person would.
+func edit(t *testing.T, state, name string, change func([]byte) []byte) {
+	t.Helper()
+	file := filepath.Join(state, "shop", name)
+	data, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, change(data), 0o600))
+}
+
+func remove(t *testing.T, state, name string) {
+	t.Helper()
+	require.NoError(t, os.Remove(filepath.Join(state, "shop", name)))
+}
+
+func swap(old, now string) func([]byte) []byte {
+	return func(b []byte) []byte { return bytes.Replace(b, []byte(old), []byte(now), 1) }
+}
+
+// forge replaces a record by one that is right in itself.
+func forge(t *testing.T, state string, n int, change func(*Record)) {
+	t.Helper()
+	edit(t, state, fmt.Sprintf("releases/%d.json", n), func(b []byte) []byte {
+		r, err := readRecord(b, n, "shop")
+		require.NoError(t, err)
+		change(&r)
+		b, err = r.seal()
+		require.NoError(t, err)
+		return b
+	})
+}
+
+// damages is what can happen to four releases of which the second failed, and
+// what is to be told and left: the first damage, the records to trust, the latest
+// verified one and whether the newest is unreadable.
+var damages = map[string]struct {
+	do   func(t *testing.T, state string)
+	want damaged
+}{
+	"newest truncated": {func(t *testing.T, s string) { edit(t, s, "releases/4.json", half) },
+		damaged{"release 4: cut off or not JSON", []int{1, 2, 3}, 3, true}},
+	"newest empty": {func(t *testing.T, s string) { edit(t, s, "releases/4.json", func([]byte) []byte { return nil }) },
+		damaged{"release 4: cut off or not JSON", []int{1, 2, 3}, 3, true}},
+	"newest lost": {func(t *testing.T, s string) { remove(t, s, "releases/4.json") },
+		damaged{"release 4: missing", []int{1, 2, 3}, 3, true}},
+	"oldest lost": {func(t *testing.T, s string) { remove(t, s, "releases/1.json") },
+		damaged{"release 1: missing", []int{2, 3, 4}, 4, false}},
+	"two lost": {func(t *testing.T, s string) { remove(t, s, "releases/2.json"); remove(t, s, "releases/3.json") },
+		damaged{"releases 2 to 3: missing", []int{1, 4}, 4, false}},
+	"outcome edited": {func(t *testing.T, s string) { edit(t, s, "releases/2.json", swap(`"failed"`, `"verified"`)) },
+		damaged{"release 2: its checksum does not fit", []int{1, 3, 4}, 4, false}},
+	"digest edited": {func(t *testing.T, s string) { edit(t, s, "releases/3.json", swap("api:v3", "api:v1")) },
+		damaged{"release 3: its checksum does not fit", []int{1, 2, 4}, 4, false}},
+	"key's case flipped": {func(t *testing.T, s string) { edit(t, s, "releases/3.json", swap(`"actor"`, `"Actor"`)) },
+		damaged{"release 3: not as it was written", []int{1, 2, 4}, 4, false}},
+	"field added": {func(t *testing.T, s string) {
+		edit(t, s, "releases/3.json", swap(`"schema": 1`, `"schema": 1, "x": 1`))
+	},
+		damaged{"release 3: not as it was written", []int{1, 2, 4}, 4, false}},
+	"newer schema": {func(t *testing.T, s string) { edit(t, s, "releases/4.json", swap(`"schema": 1`, `"schema": 2`)) },
+		damaged{"release 4: written by a newer version of shiksha (schema 2, this one knows 1)", []int{1, 2, 3}, 3, true}},
+	"replaced with fresh sums": {func(t *testing.T, s string) {
+		forge(t, s, 3, func(r *Record) { r.Services = nil })
+	},
+		damaged{"release 3: not the record that a later one follows", []int{1, 2, 4}, 4, false}},
+	"copied over another": {func(t *testing.T, s string) {
+		b, err := os.ReadFile(filepath.Join(s, "shop", "releases/1.json"))
+		require.NoError(t, err)
+		edit(t, s, "releases/4.json", func([]byte) []byte { return b })
+	},
+		damaged{"release 4: it is release 1 of project shop under another name", []int{1, 2, 3}, 3, true}},
+	"no chain file": {func(t *testing.T, s string) { remove(t, s, "chain.json") },
+		damaged{"chain.json: missing", []int{1, 2, 3, 4}, 4, false}},
+	"chain file edited": {func(t *testing.T, s string) { edit(t, s, "chain.json", swap(`"head": 4`, `"head": 3`)) },
+		damaged{"chain.json: its checksum does not fit", []int{1, 2, 3, 4}, 4, false}},
+}
+
+type damaged struct {
+	damage   string
+	trusted  []int
+	verified int
+	unsure   bool
+}
+
+func half(b []byte) []byte { return b[:len(b)/2] }
+
+func TestDamageIsToldAndTheRestStaysUsable(t *testing.T) {
+	t.Parallel()
+	for name, c := range damages {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			state := t.TempDir()
+			l := open(t, state)
+			releases(t, l, Verified, Failed, Verified, Verified)
+			c.do(t, state)
+
+			l = open(t, state)
+			damage := l.Damage()
+			require.Len(t, damage, 1)
+			assert.Contains(t, damage[0].String(), c.want.damage)
+			assert.False(t, damage[0].Noted)
+			assert.Equal(t, c.want.trusted, numbers(l.All()))
+			verified, ok := l.LatestVerified()
+			require.True(t, ok)
+			assert.Equal(t, c.want.verified, verified.Number)
+			assert.Equal(t, c.want.unsure, l.Uncertain())
+			if n := damage[0].Number; n > 0 {
+				_, err := l.Get(n)
+				assert.ErrorContains(t, err, fmt.Sprintf("the record of release %d cannot be used", n))
+			}
+
+			next := record("v5")
+			require.NoError(t, l.Append(t.Context(), next), "the damage must not stop the next release")
+			assert.Equal(t, 5, next.Number, "a number is never used twice")
+			require.Len(t, next.Breaks, 1)
+			assert.Equal(t, damage[0].Reason, next.Breaks[0].Reason)
+			next.Outcome = Verified
+			require.NoError(t, l.Update(t.Context(), next))
+
+			again := open(t, state)
+			for _, d := range again.Damage() {
+				assert.True(t, d.Noted, "%s", d)
+			}
+			assert.Equal(t, append(c.want.trusted, 5), numbers(again.All()))
+			assert.False(t, again.Uncertain())
+			releases(t, again, Verified)
+			latest, _ := again.Latest()
+			assert.Empty(t, latest.Breaks, "noted once")
+		})
+	}
+}
+
+// Every single bit of a record counts.
+func TestEveryFlippedBitIsSeen(t *testing.T) {
+	t.Parallel()
+	l := open(t, t.TempDir())
+	releases(t, l, Verified)
+	r, _ := l.Latest()
+	data, err := encode(r)
+	require.NoError(t, err)
+	_, err = readRecord(data, 1, "shop")
+	require.NoError(t, err)
+	for i := range data {
+		for bit := range 8 {
+			data[i] ^= 1 << bit
+			_, err := readRecord(data, 1, "shop")
+			require.Error(t, err, "byte %d bit %d: %s", i, bit, data[max(0, i-10):min(len(data), i+10)])
+			data[i] ^= 1 << bit
+		}
+	}
+}
+
+func TestNewerChainFileIsNotOverwritten(t *testing.T) {
+	t.Parallel()
+	state := t.TempDir()
+	l := open(t, state)
+	releases(t, l, Verified)
+	edit(t, state, "chain.json", swap(`"schema": 1`, `"schema": 2`))
+	l = open(t, state)
+	assert.Equal(t, []int{1}, numbers(l.All()))
+	err := l.Append(t.Context(), record("v2"))
+	assert.Equal(t, fault.Refused, fault.Of(err))
+	assert.ErrorContains(t, err, "newer version of shiksha")
+}
+
+func TestCrashBetweenRecordAndChainFileIsNoDamage(t *testing.T) {
+	t.Parallel()
+	for name, outcomes := range map[string][]Outcome{"first": nil, "third": {Verified, Failed}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			state := t.TempDir()
+			l := open(t, state)
+			releases(t, l, outcomes...)
+			l.files = fakeFullDisk{Files: localFiles{}, writes: 1}
+			require.Error(t, l.Append(t.Context(), record("vx")))
+
+			l = open(t, state)
+			assert.Empty(t, l.Damage())
+			latest, ok := l.Latest()
+			require.True(t, ok)
+			assert.Equal(t, len(outcomes)+1, latest.Number)
+			assert.Equal(t, Started, latest.Outcome)
+			latest.Outcome = Interrupted
+			require.NoError(t, l.Update(t.Context(), &latest))
+			releases(t, l, Verified)
+			assert.Empty(t, open(t, state).Damage())
+		})
+	}
+}
+
+// fakeFullDisk takes so many writes, then none.
+type fakeFullDisk struct {
+	Files
+	writes int
+}
+
+func (f fakeFullDisk) Write(ctx context.Context, name string, data []byte, perm fs.FileMode) error {
+	if strings.HasSuffix(name, "chain.json") && f.writes == 1 {
+		return errors.New("no space left on device")
+	}
+	return f.Files.Write(ctx, name, data, perm)
+}

@@ -1,0 +1,157 @@
+// Package release keeps what a host remembers of a project: the ledger of its
+// releases, chained so that a damaged or edited record is noticed, and the lock
+// with its fencing number, which lets one run at a time change the project. It
+// works over a few file operations and one long-lived process on the host, so
+// nothing has to be installed there.
+package release
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"regexp"
+	"time"
+
+	"github.com/shiksha/actions/pkg/fault"
+)
+
+// Reader reads the host's files. A missing file or directory gives an error
+// that is fs.ErrNotExist.
+type Reader interface {
+	Read(ctx context.Context, path string) ([]byte, error)
+	List(ctx context.Context, dir string) ([]fs.FileInfo, error)
+}
+
+// Writer changes the host's files. Write replaces a file as a whole or not at
+// all: a temporary file in the same directory, flushed to the disk, then renamed.
+type Writer interface {
+	Write(ctx context.Context, path string, data []byte, perm fs.FileMode) error
+	MkdirAll(ctx context.Context, path string, perm fs.FileMode) error
+	Remove(ctx context.Context, path string) error
+}
+
+// Files are the host's files. They may be used by several goroutines at once.
+type Files interface {
+	Reader
+	Writer
+}
+
+// Outcome says how a release ended, or that it has not.
+type Outcome string
+
+// The outcomes. A record is Started from before the first change until its run
+// has written how it ended; a Started record without a run is an interrupted one.
+const (
+	Started     Outcome = "started"
+	Verified    Outcome = "verified"
+	Failed      Outcome = "failed"
+	Interrupted Outcome = "interrupted"
+	RolledBack  Outcome = "rolled-back"
+	Stuck       Outcome = "stuck"
+)
+
+func (o Outcome) known() bool {
+	switch o {
+	case Started, Verified, Failed, Interrupted, RolledBack, Stuck:
+		return true
+	}
+	return false
+}
+
+// Schema is the version of the record's format that this program writes. It is
+// raised with every field added, so that an older program says it cannot read a
+// record rather than losing a part of it.
+const Schema = 1
+
+// Record is one release as the host remembers it (releases/<number>.json). What
+// is above the second gap is fixed once it was appended; the rest may be
+// updated for as long as the record is the newest.
+type Record struct {
+	Schema  int    `json:"schema"`
+	Number  int    `json:"number"`
+	Project string `json:"project"`
+	// Version, Commit, Actor and RunURL say what was released by whom.
+	Version string `json:"version,omitempty"`
+	Commit  string `json:"commit,omitempty"`
+	Actor   string `json:"actor,omitempty"`
+	RunURL  string `json:"run_url,omitempty"`
+	// Fence is the fencing number of the lock that the run held.
+	Fence   int64     `json:"fence,omitempty"`
+	Started time.Time `json:"started,omitzero"`
+	// Previous is the release that served before, RollsBack the one this
+	// release undoes; 0 is none.
+	Previous  int `json:"previous,omitempty"`
+	RollsBack int `json:"rolls_back,omitempty"`
+	// Services is what was to run; Model is the redacted Compose model.
+	Services map[string]ServiceRecord `json:"services,omitempty"`
+	Model    json.RawMessage          `json:"model,omitempty"`
+	// Follows is the record that PrevSum is the sum of. It is not Number-1
+	// where Breaks says that the records between were damaged.
+	Follows int      `json:"follows,omitempty"`
+	PrevSum string   `json:"prev_sum,omitempty"`
+	Breaks  []Damage `json:"breaks,omitempty"`
+
+	// StartSum is over everything above, Sum over the whole record.
+	StartSum string          `json:"start_sum"`
+	Ended    time.Time       `json:"ended,omitzero"`
+	Outcome  Outcome         `json:"outcome"`
+	Message  string          `json:"message,omitempty"`
+	Steps    []Step          `json:"steps,omitempty"`
+	Probe    json.RawMessage `json:"probe,omitempty"`
+	Sum      string          `json:"sum"`
+}
+
+// ServiceRecord is one service of a release. Environment has keyed hashes of
+// the values (Ledger.Key), Files the sum of each mounted file by its target in
+// the container, Action what the release did with the service.
+type ServiceRecord struct {
+	Image       string            `json:"image,omitempty"`
+	Pinned      string            `json:"pinned,omitempty"`
+	Hash        string            `json:"hash,omitempty"`
+	Replicas    int               `json:"replicas"`
+	Environment map[string]string `json:"environment,omitempty"`
+	Files       map[string]string `json:"files,omitempty"`
+	Action      string            `json:"action,omitempty"`
+}
+
+// Step is one step of a release and when it ran.
+type Step struct {
+	Name    string    `json:"name"`
+	Service string    `json:"service,omitempty"`
+	Started time.Time `json:"started,omitzero"`
+	Ended   time.Time `json:"ended,omitzero"`
+}
+
+// DefaultStateDir is where a host keeps the state of its projects.
+const DefaultStateDir = "/var/lib/shiksha"
+
+// projectName is what Compose allows; it also keeps the name one path component.
+var projectName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
+
+// Dir is the folder of a project's state on the host. A state directory that is
+// not absolute or a name that Compose would not take is a fault.Input.
+func Dir(stateDir, project string) (string, error) {
+	if !path.IsAbs(stateDir) {
+		return "", fault.New(fault.Input, "state-dir", "give an absolute path, for example "+DefaultStateDir,
+			"%q is not an absolute path on the host", stateDir)
+	}
+	if !projectName.MatchString(project) {
+		return "", fault.New(fault.Input, "project", "use lower case letters, digits, - and _, beginning with a letter or digit",
+			"%q is not a Compose project name", project)
+	}
+	return path.Join(stateDir, project), nil
+}
+
+// stateFault gives an error of the host's files its meaning: what the user may
+// not write is refused, the rest keeps its kind and hint.
+func stateFault(err error, doing string) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fault.New(fault.Refused, "state-dir",
+			"let the deploying user own it (sudo install -d -m 0700 -o USER DIR), or set state-dir to a folder of theirs",
+			"%s: %w", doing, err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
