@@ -1,0 +1,133 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/compose-spec/compose-go/v2/types"
+
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// backBudget bounds the whole way back of a failed release.
+const backBudget = 15 * time.Minute
+
+// fail takes back what a failed release changed in any service. What was
+// interrupted is left for the next run to heal: it may have only seconds.
+func (d *deployment) fail(ctx context.Context, cause error) error {
+	if ctx.Err() != nil || fault.Of(cause) == fault.Interrupted {
+		return fault.As(fault.Interrupted, cause)
+	}
+	touched := d.result.Rollout.Touched
+	if d.paused() {
+		return fault.New(fault.Failed, "", "mend it and release again, or roll back",
+			"%w; failure_action is pause, so what was changed stays: %v", cause, touched)
+	}
+	if !d.opts.RollbackOnFailure {
+		return fault.New(fault.Failed, "", "mend it and release again",
+			"%w; rollback-on-failure is off, so what was changed stays: %v", cause, touched)
+	}
+	d.result.Changed = nil
+	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), backBudget)
+	defer cancel()
+	if err := d.back(back, touched); err != nil {
+		return fault.New(fault.Stuck, "", "look at what runs with shiksha status; release a version that works, or start the services by hand",
+			"%w; and it could not be taken back: %w", cause, err)
+	}
+	return fault.New(fault.Failed, "", "read the lines of the failed unit above; "+d.servesNow(), "%w", cause)
+}
+
+// paused tells whether the service that failed asks for pause.
+func (d *deployment) paused() bool {
+	svc := d.stack.Services[d.result.Rollout.Failed]
+	return svc != nil && svc.Update.FailureAction == stack.Pause
+}
+
+func (d *deployment) servesNow() string {
+	if d.facts.verified == nil {
+		return "this was the first release, so nothing serves"
+	}
+	return title(d.facts.verified.Version, d.facts.verified.Number) + " serves again"
+}
+
+// back rolls the touched services to the release before, last one first. They
+// are planned like any release: what did not change is left alone. Services that
+// the release before did not have are removed.
+func (d *deployment) back(ctx context.Context, touched []string) error {
+	if len(touched) == 0 {
+		return nil
+	}
+	before, err := d.before(ctx)
+	if err != nil {
+		return err
+	}
+	in, err := d.backInput(ctx, before, touched)
+	if err != nil {
+		return err
+	}
+	p := plan.Make(in)
+	slices.Reverse(p.Steps)
+	d.say(event.Warning, "roll back", "", "going back to %s\n%s", d.beforeTitle(), p)
+	lockOnly := func(ctx context.Context) error { return d.lock.Check(ctx) }
+	_, err = d.rollout(before, lockOnly).Run(ctx, p)
+	return err
+}
+
+func (d *deployment) beforeTitle() string {
+	if d.facts.verified == nil {
+		return "nothing: it was the first release"
+	}
+	return title(d.facts.verified.Version, d.facts.verified.Number)
+}
+
+func (d *deployment) backInput(ctx context.Context, before *stack.Stack, touched []string) (plan.Input, error) {
+	in := plan.Input{Desired: before, Only: touched, RemoveOrphans: true, Live: map[string][]string{}}
+	seen, err := d.engine.Observe(ctx, d.stack.Name)
+	if err != nil {
+		return in, err
+	}
+	found, err := d.findPins(ctx, d.stack, seen)
+	if err != nil {
+		// A gateway that does not run has nothing pinned; going back matters more.
+		d.say(event.Warning, "roll back", "", "the gateway's pins cannot be read: %v", err)
+	}
+	in.Observed, in.Serving, in.Stale = seen, found.serving, found.stale
+	for _, name := range touched {
+		svc := before.Services[name]
+		if svc == nil || svc.Ext.Reload == nil {
+			continue
+		}
+		if in.Live[name], err = d.store(d.stack.Name).Changed(ctx, svc); err != nil {
+			return in, err
+		}
+	}
+	return in, nil
+}
+
+// before is the stack of the last verified release, from the ledger; an empty
+// one when there was none.
+func (d *deployment) before(ctx context.Context) (*stack.Stack, error) {
+	if d.facts.verified == nil {
+		return &stack.Stack{Name: d.stack.Name, Services: map[string]*stack.Service{}, Project: &types.Project{Name: d.stack.Name}}, nil
+	}
+	sealed, err := d.ledger.ReadSealed(ctx, d.facts.verified.Number)
+	if err != nil {
+		return nil, fmt.Errorf("read release %d: %w", d.facts.verified.Number, err)
+	}
+	return stack.Unseal(sealed)
+}
+
+// refuse ends a release that failed before anything that serves was changed.
+func (d *deployment) refuse(ctx context.Context, cause error) error {
+	cause = fault.As(fault.Refused, cause)
+	if ctx.Err() != nil {
+		cause = fault.New(fault.Interrupted, "", "run it again", "interrupted before anything was changed: %w", context.Cause(ctx))
+	}
+	return errors.Join(cause, d.end(ctx, cause))
+}

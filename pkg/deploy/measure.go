@@ -1,0 +1,84 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/probe"
+)
+
+// calm is how long the probe measures before the first and after the last change.
+const calm = 2 * time.Second
+
+// measurement is the probe of a release; a nil one measures nothing.
+type measurement struct {
+	*probe.Probe
+	done   bool
+	report probe.Report
+}
+
+// measure starts the probe and takes the figures of the quiet system first. A
+// probe that cannot start measures nothing and says so: the release is not worse
+// for it.
+func (d *deployment) measure(ctx context.Context) *measurement {
+	if d.opts.Probe.URL == "" {
+		return nil
+	}
+	p, err := probe.Start(context.WithoutCancel(ctx), d.opts.Probe)
+	if err != nil {
+		d.say(event.Warning, "probe", "", "not measured: %v", err)
+		return nil
+	}
+	p.Mark("before")
+	pause(ctx, calm)
+	// What fails before the first change is not the release's doing.
+	p.Mark("during")
+	return &measurement{Probe: p}
+}
+
+// within tells whether the failures since the first change are in the budget.
+func (m *measurement) within(budget int) error {
+	if m == nil || m.done {
+		return nil
+	}
+	if n := m.FailuresIn("during"); n > budget {
+		return fmt.Errorf("the probe counted %d failed requests since the first change, more than probe-budget %d", n, budget)
+	}
+	return nil
+}
+
+// finish measures the quiet system again and decides.
+func (m *measurement) finish(ctx context.Context, budget int) error {
+	if m == nil {
+		return nil
+	}
+	m.Mark("after")
+	pause(ctx, calm)
+	if err := m.within(budget); err != nil {
+		return err
+	}
+	if n := m.FailuresIn("after"); n > budget {
+		return fmt.Errorf("the probe counted %d failed requests after the last change, more than probe-budget %d", n, budget)
+	}
+	return nil
+}
+
+// stop ends the probe and gives its report, nil when nothing was measured.
+func (m *measurement) stop() *probe.Report {
+	if m == nil {
+		return nil
+	}
+	if !m.done {
+		m.report, m.done = m.Stop(), true
+	}
+	return &m.report
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

@@ -1,0 +1,147 @@
+package deploy
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/release"
+)
+
+// lastWords bounds what an ending release still writes on the host: a cancelled
+// one has seconds.
+const lastWords = 4 * time.Second
+
+// begin writes the record of the release before anything is changed, so that an
+// interrupted one is seen by the next.
+func (d *deployment) begin(ctx context.Context) error {
+	key, err := d.ledger.Key(ctx)
+	if err != nil {
+		return err
+	}
+	model, err := d.stack.Redacted()
+	if err != nil {
+		return err
+	}
+	sealed, err := d.stack.Seal()
+	if err != nil {
+		return err
+	}
+	d.record = &release.Record{
+		Version: d.opts.Version, Commit: d.opts.Run.Commit, Actor: d.opts.Run.Actor, RunURL: d.opts.Run.URL,
+		Fence: d.lock.Fence(), Started: time.Now().UTC(), Outcome: release.Started, Previous: d.result.Previous,
+		Services: d.services(key), Model: json.RawMessage(model),
+	}
+	if err := d.ledger.Append(ctx, d.record); err != nil {
+		return err
+	}
+	d.result.Release = d.record.Number
+	return d.ledger.WriteSealed(ctx, d.record.Number, sealed)
+}
+
+// services describes what the release runs; services that it leaves out stay as
+// the release before had them.
+func (d *deployment) services(key []byte) map[string]release.ServiceRecord {
+	env := d.stack.EnvironmentHashes(key)
+	out := map[string]release.ServiceRecord{}
+	for _, name := range d.stack.Order {
+		svc := d.stack.Services[name]
+		r := release.ServiceRecord{Image: svc.Image, Pinned: svc.Pinned, Hash: svc.Hash, Replicas: svc.Replicas,
+			Environment: env[name], Files: map[string]string{}}
+		for _, f := range svc.Files {
+			r.Files[f.Target] = f.Sum
+		}
+		if s := d.plan.Step(name); s != nil {
+			r.Action = string(s.Action)
+		} else if d.facts.verified != nil {
+			r = d.facts.verified.Services[name]
+		}
+		out[name] = r
+	}
+	return out
+}
+
+// end records how a release ended that did not succeed.
+func (d *deployment) end(ctx context.Context, cause error) error {
+	outcome := release.Failed
+	switch fault.Of(cause) {
+	case fault.Interrupted:
+		outcome = release.Interrupted
+	case fault.Stuck:
+		outcome = release.Stuck
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+	defer cancel()
+	if err := d.write(last, outcome, cause.Error()); err != nil {
+		d.say(event.Warning, "record", "", "the outcome could not be recorded on the host: %v", err)
+	}
+	return nil
+}
+
+func (d *deployment) write(ctx context.Context, outcome release.Outcome, message string) error {
+	d.record.Outcome, d.record.Message, d.record.Ended = outcome, message, time.Now().UTC()
+	if r := d.result.Rollout; r != nil {
+		for _, s := range r.Spans {
+			d.record.Steps = append(d.record.Steps, release.Step{Name: s.Name, Service: s.Service, Started: s.Started, Ended: s.Ended})
+		}
+	}
+	if d.result.Probe != nil {
+		data, err := json.Marshal(d.result.Probe)
+		if err != nil {
+			return err
+		}
+		d.record.Probe = data
+	}
+	return d.ledger.Update(ctx, d.record)
+}
+
+// settle records a verified release and prunes what no kept release needs.
+func (d *deployment) settle(ctx context.Context) error {
+	d.mark("record the end")
+	if err := d.write(ctx, release.Verified, ""); err != nil {
+		return fmt.Errorf("the release serves, but it could not be recorded: %w", err)
+	}
+	d.result.Outcome, d.result.Serving = Verified, d.opts.Version
+	d.say(event.Notice, "done", "", "%s serves after %s", title(d.opts.Version, d.record.Number),
+		time.Since(d.result.Started).Round(100*time.Millisecond))
+	if err := d.prune(ctx); err != nil {
+		d.say(event.Warning, "prune", "", "%v", err)
+	}
+	return nil
+}
+
+// prune forgets old releases: their records, their files and their image tags.
+func (d *deployment) prune(ctx context.Context) error {
+	d.mark("prune")
+	gone, err := d.ledger.Prune(ctx, d.opts.KeepReleases)
+	if err != nil {
+		return err
+	}
+	for _, n := range gone {
+		if err := d.untag(ctx, n); err != nil {
+			return err
+		}
+	}
+	keep := map[string]bool{}
+	for _, r := range d.ledger.All() {
+		for _, s := range r.Services {
+			for _, sum := range s.Files {
+				keep[sum] = true
+			}
+		}
+	}
+	seen, err := d.engine.Observe(ctx, d.stack.Name)
+	if err != nil {
+		return err
+	}
+	var mounted []string
+	for _, units := range seen.Units {
+		for _, u := range units {
+			mounted = append(mounted, u.Mounts...)
+		}
+	}
+	return d.store(d.stack.Name).Prune(ctx, keep, mounted)
+}

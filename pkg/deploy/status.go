@@ -1,0 +1,141 @@
+package deploy
+
+import (
+	"context"
+	"sort"
+	"time"
+
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// StatusResult says what runs on a host and which release it belongs to.
+type StatusResult struct {
+	Project string `json:"project"`
+	Host    string `json:"host"`
+	// Release and Version are of the last verified release, 0 and "" before the
+	// first one.
+	Release int       `json:"release"`
+	Version string    `json:"version"`
+	Since   time.Time `json:"since"`
+	// Newest is the outcome of the newest release where it differs.
+	Newest   string          `json:"newest,omitempty"`
+	Services []ServiceStatus `json:"services"`
+}
+
+// ServiceStatus is one service as it runs. Foreign counts units that do not
+// belong to the release (made by hand, or left by an interrupted one).
+type ServiceStatus struct {
+	Service string    `json:"service"`
+	Image   string    `json:"image"`
+	Wanted  int       `json:"wanted"`
+	Serving int       `json:"serving"`
+	Foreign int       `json:"foreign"`
+	Since   time.Time `json:"since"`
+}
+
+// HistoryResult lists the releases of a project on a host, newest first.
+type HistoryResult struct {
+	Project  string           `json:"project"`
+	Host     string           `json:"host"`
+	Releases []release.Record `json:"releases"`
+}
+
+// Status looks at the host without changing anything.
+func Status(ctx context.Context, o Options, sink event.Sink) (*StatusResult, error) {
+	s, l, err := openLedger(ctx, o, sink)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	seen, err := s.engine.Observe(ctx, o.Project)
+	if err != nil {
+		return nil, err
+	}
+	out := &StatusResult{Project: o.Project, Host: s.host.String()}
+	verified, newest := optional(l.LatestVerified()), optional(l.Latest())
+	wanted := map[string]release.ServiceRecord{}
+	if verified != nil {
+		out.Release, out.Version, out.Since, wanted = verified.Number, verified.Version, verified.Ended, verified.Services
+	}
+	if newest != nil && (verified == nil || newest.Number != verified.Number) {
+		out.Newest = string(newest.Outcome)
+	}
+	out.Services = statuses(seen, wanted)
+	return out, nil
+}
+
+// statuses compares what runs with what the release wants, by service name.
+func statuses(seen stack.Observed, wanted map[string]release.ServiceRecord) []ServiceStatus {
+	names := map[string]bool{}
+	for n := range seen.Units {
+		names[n] = true
+	}
+	for n := range wanted {
+		names[n] = true
+	}
+	var out []ServiceStatus
+	for n := range names {
+		st := ServiceStatus{Service: n, Image: wanted[n].Image, Wanted: wanted[n].Replicas}
+		for _, u := range seen.Units[n] {
+			st.count(u, wanted[n].Hash)
+		}
+		out = append(out, st)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Service < out[j].Service })
+	return out
+}
+
+func (s *ServiceStatus) count(u stack.Unit, hash string) {
+	switch {
+	case u.OneOff:
+		return
+	case hash != "" && u.Hash != hash:
+		s.Foreign++
+	case u.Serving():
+		s.Serving++
+	}
+	if s.Image == "" {
+		s.Image = u.Image
+	}
+	if u.Created.After(s.Since) {
+		s.Since = u.Created
+	}
+}
+
+// History reads the ledger.
+func History(ctx context.Context, o Options, sink event.Sink) (*HistoryResult, error) {
+	s, l, err := openLedger(ctx, o, sink)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	all := l.All()
+	out := &HistoryResult{Project: o.Project, Host: s.host.String()}
+	for i := len(all) - 1; i >= 0; i-- {
+		out.Releases = append(out.Releases, all[i])
+	}
+	return out, nil
+}
+
+// openLedger connects and opens the ledger of the project that is asked about.
+func openLedger(ctx context.Context, o Options, sink event.Sink) (*session, *release.Ledger, error) {
+	if o.Project == "" {
+		return nil, nil, fault.New(fault.Input, "project", "for example: --project shop", "which project on the host is not said")
+	}
+	if err := o.check(); err != nil {
+		return nil, nil, err
+	}
+	s, err := open(ctx, o, sink)
+	if err != nil {
+		return nil, nil, fault.As(fault.Refused, err)
+	}
+	l, err := release.Open(ctx, s.files, s.stateDir, o.Project)
+	if err != nil {
+		s.close()
+		return nil, nil, err
+	}
+	return s, l, nil
+}

@@ -1,0 +1,262 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// Make decides. The same input gives the same plan, to the letter.
+func Make(in Input) *Plan {
+	p := &Plan{Project: in.Desired.Name}
+	p.Networks = missing(used(in, true), in.Observed.Networks)
+	p.Volumes = missing(used(in, false), in.Observed.Volumes)
+	for _, name := range order(in.Desired) {
+		if selected(in, name) {
+			p.Steps = append(p.Steps, decide(in, in.Desired.Services[name], p))
+		}
+	}
+	p.Steps = append(p.Steps, orphans(in)...)
+	refuseDiverged(in, p)
+	return p
+}
+
+func selected(in Input, service string) bool {
+	return len(in.Only) == 0 || slices.Contains(in.Only, service)
+}
+
+// decide makes the step of one service of the stack; so far holds the steps of
+// the services before it.
+func decide(in Input, svc *stack.Service, so *Plan) Step {
+	s := Step{Service: svc.Name, Replicas: svc.Replicas, Gateway: svc.Ext.Gateway}
+	g := sortUnits(in, svc)
+	s.Reasons = reasons(in, svc, g)
+	if dep := restartsWith(svc, so); dep != "" && len(g.good) > 0 {
+		s.Reasons = append(s.Reasons, "restarts with "+dep+" (depends_on.restart)")
+		g.old, g.good = append(g.old, g.good...), nil
+	}
+	s.Good, s.Old, s.Leftovers = ids(g.good), ids(g.old), ids(g.leftover)
+	live := in.Live[svc.Name]
+	switch {
+	case svc.Job && len(g.done) > 0 && len(g.old) == 0:
+		s.Action = Unchanged
+		s.Good = ids(g.done)
+	case len(g.good)+len(g.old) == 0 && svc.Replicas > 0:
+		s.Action = Create
+	case len(g.old) > 0 && len(g.good) < svc.Replicas:
+		s.Action = class(in, svc)
+	case len(g.good)+len(g.old) != svc.Replicas || len(g.old) > 0:
+		s.Action = Scale
+	case len(live) > 0:
+		s.Action = Reload
+	case g.unproved:
+		s.Action = Gate
+	case len(g.leftover) > 0 || pinned(in, svc):
+		s.Action = Heal
+	default:
+		s.Action = Unchanged
+	}
+	if s.Action != Unchanged {
+		s.Files = live
+	}
+	s.Batch = batch(in, svc, s)
+	s.Interruption = interruption(svc, s)
+	return s
+}
+
+// restartsWith names the dependency that is replaced in this plan and takes the
+// service along, or "". A full up would stop all such services at once; here
+// each is a rollout of its own.
+func restartsWith(svc *stack.Service, so *Plan) string {
+	for _, d := range svc.DependsOn {
+		if s := so.Step(d.Service); d.Restart && s != nil && (s.Action == Surge || s.Action == StopFirst) {
+			return d.Service
+		}
+	}
+	return ""
+}
+
+func pinned(in Input, svc *stack.Service) bool {
+	_, ok := in.Serving[svc.Name]
+	return ok || in.Stale[svc.Name]
+}
+
+// groups sorts the units of a service by what becomes of them.
+type groups struct {
+	good, old, leftover, done []stack.Unit
+	// unproved is set when good units may never have passed a gate.
+	unproved bool
+}
+
+// sortUnits tells the units that stay from those that are replaced and those
+// that serve nobody. Who serves is what the gateway has pinned; without a pin
+// every healthy unit does. After an interrupted release a unit of the wanted
+// configuration that no pin vouches for may never have passed its gate: it goes
+// if others serve, and is gated again if it is all there is.
+func sortUnits(in Input, svc *stack.Service) groups {
+	var g groups
+	serving, hasPin := in.Serving[svc.Name]
+	for _, u := range in.Observed.Units[svc.Name] {
+		switch {
+		case u.OneOff:
+		case svc.Job && u.State == stack.Exited && u.ExitCode == 0 && u.Hash == svc.Hash:
+			g.done = append(g.done, u)
+		case !u.Serving() || hasPin && !slices.Contains(serving, u.ID):
+			g.leftover = append(g.leftover, u)
+		case u.Hash == svc.Hash:
+			g.good = append(g.good, u)
+		default:
+			g.old = append(g.old, u)
+		}
+	}
+	if in.Interrupted && !hasPin && len(g.good) > 0 && in.Past[svc.Name].Hash != svc.Hash {
+		if len(g.old) > 0 {
+			g.leftover, g.good = append(g.leftover, g.good...), nil
+		} else {
+			g.unproved = true
+		}
+	}
+	if len(g.good)+len(g.old) == 0 {
+		g.rescue()
+	}
+	return g
+}
+
+// rescue keeps what still runs when nothing is known to serve (units that are
+// ill or just starting may be answering somebody): they are replaced in order
+// instead of being taken away first.
+func (g *groups) rescue() {
+	var rest []stack.Unit
+	for _, u := range g.leftover {
+		if u.State == stack.Running || u.State == stack.Paused {
+			g.old = append(g.old, u)
+			continue
+		}
+		rest = append(rest, u)
+	}
+	g.leftover = rest
+}
+
+func ids(units []stack.Unit) []string {
+	sort.Slice(units, func(i, j int) bool { return units[i].Number < units[j].Number })
+	var out []string
+	for _, u := range units {
+		out = append(out, u.ID)
+	}
+	return out
+}
+
+// class says how a service whose units are replaced is rolled.
+func class(in Input, svc *stack.Service) Action {
+	if in.Replace || svc.Update.Order != stack.StartFirst || surgeBlocker(svc) != "" {
+		return StopFirst
+	}
+	return Surge
+}
+
+// surgeBlocker says what keeps two generations of a service from running side
+// by side, or "".
+func surgeBlocker(svc *stack.Service) string {
+	switch {
+	case svc.ContainerName != "":
+		return "container_name " + svc.ContainerName
+	case len(svc.HostPorts) > 0:
+		return "holds port " + strings.Join(svc.HostPorts, ", ")
+	}
+	return ""
+}
+
+func batch(in Input, svc *stack.Service, s Step) int {
+	if !s.Replaces() {
+		return 0
+	}
+	n := s.Missing()
+	if s.Action != Create && s.Action != Scale && !in.Replace && svc.Update.Parallelism > 0 {
+		n = min(n, svc.Update.Parallelism)
+	}
+	return n
+}
+
+func interruption(svc *stack.Service, s Step) string {
+	if s.Action != StopFirst {
+		return ""
+	}
+	why := "stops before it starts"
+	if b := surgeBlocker(svc); b != "" {
+		why = b
+	}
+	if s.Batch < s.Replicas {
+		return fmt.Sprintf("%d of %d units at a time: %s", s.Batch, s.Replicas, why)
+	}
+	return "until the new units are well: " + why
+}
+
+// orphans makes the steps for services that run but left the stack, by name.
+func orphans(in Input) []Step {
+	var names []string
+	for name, units := range in.Observed.Units {
+		real := slices.ContainsFunc(units, func(u stack.Unit) bool { return !u.OneOff })
+		if _, wanted := in.Desired.Services[name]; !wanted && real && selected(in, name) {
+			names = append(names, name)
+		}
+	}
+	sort.Strings(names)
+	var steps []Step
+	for _, name := range names {
+		s := Step{Service: name, Action: Keep, Reasons: []string{"not in the Compose file any more; --remove-orphans takes it away"}}
+		if in.RemoveOrphans {
+			s.Action, s.Reasons = Remove, []string{"not in the Compose file any more"}
+		}
+		for _, u := range in.Observed.Units[name] {
+			if !u.OneOff {
+				s.Old = append(s.Old, u.ID)
+			}
+		}
+		steps = append(steps, s)
+	}
+	return steps
+}
+
+// used lists the keys of networks or volumes that the selected services use and
+// that the stack makes itself.
+func used(in Input, networks bool) []string {
+	var keys []string
+	for name, svc := range in.Desired.Services {
+		if !selected(in, name) {
+			continue
+		}
+		if networks {
+			keys = append(keys, svc.Networks...)
+		} else {
+			keys = append(keys, svc.Volumes...)
+		}
+	}
+	sort.Strings(keys)
+	keys = slices.Compact(keys)
+	return slices.DeleteFunc(keys, func(k string) bool {
+		if networks {
+			return bool(in.Desired.Project.Networks[k].External)
+		}
+		return bool(in.Desired.Project.Volumes[k].External)
+	})
+}
+
+func missing(keys []string, have map[string]stack.Resource) []string {
+	return slices.DeleteFunc(keys, func(k string) bool { _, ok := have[k]; return ok })
+}
+
+// refuseDiverged refuses what could only be done by stopping every user of a
+// network or by throwing a volume's data away.
+func refuseDiverged(in Input, p *Plan) {
+	for _, k := range in.DivergedNetworks {
+		p.Refusals = append(p.Refusals, fmt.Sprintf("network %s is defined differently on the host; changing it would stop every "+
+			"unit on it at once: give the new definition another name (a new key, or name:) and the services move over one by one", k))
+	}
+	for _, k := range in.DivergedVolumes {
+		p.Refusals = append(p.Refusals, fmt.Sprintf("volume %s is defined differently on the host; a volume cannot be changed without "+
+			"losing its data: give the new definition another name, or copy the data by hand and remove the old volume", k))
+	}
+}

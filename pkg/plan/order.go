@@ -1,0 +1,47 @@
+package plan
+
+import (
+	"slices"
+
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// order is the stack's dependency order with one addition: a gateway comes after
+// the services it balances, so that its own files and image change only once the
+// new backends are there.
+func order(s *stack.Stack) []string {
+	var out []string
+	state := map[string]int{} // 1: on the way, 2: placed
+	var place func(name string)
+	place = func(name string) {
+		if state[name] != 0 {
+			return
+		}
+		state[name] = 1
+		for _, before := range predecessors(s, name) {
+			place(before)
+		}
+		state[name] = 2
+		out = append(out, name)
+	}
+	for _, name := range s.Order {
+		place(name)
+	}
+	return out
+}
+
+// predecessors lists, in the stack's order, what comes before a service. A
+// backend that depends on its own gateway keeps its depends_on: the loop is
+// broken by whichever is met first in the stack's order.
+func predecessors(s *stack.Stack, name string) []string {
+	var out []string
+	for _, other := range s.Order {
+		svc := s.Services[other]
+		depends := slices.ContainsFunc(s.Services[name].DependsOn, func(d stack.Dependency) bool { return d.Service == other })
+		balanced := svc.Ext.Gateway == name
+		if depends || balanced {
+			out = append(out, other)
+		}
+	}
+	return out
+}

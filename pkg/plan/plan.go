@@ -1,0 +1,153 @@
+// Package plan decides: from what runs and what should run it makes the ordered
+// steps between them. It is pure: no clock, no network, no randomness, so the
+// plan a person reads is the plan that is carried out. A plan prints itself.
+package plan
+
+import "github.com/shiksha/actions/pkg/stack"
+
+// Action is what a release does to one service.
+type Action string
+
+// The actions of a step.
+const (
+	// Create brings up a service of which nothing runs.
+	Create Action = "create"
+	// Surge starts new units beside the old ones, moves traffic, retires the old.
+	Surge Action = "surge"
+	// StopFirst stops old units before their successors start.
+	StopFirst Action = "stop-first"
+	// Scale only adds or removes units of the release that runs already.
+	Scale Action = "scale"
+	// Reload hands changed files to running units without replacing them.
+	Reload Action = "reload"
+	// Gate looks again at units that an interrupted release left unproved.
+	Gate Action = "gate"
+	// Heal only takes away what an interrupted release left behind.
+	Heal Action = "heal"
+	// Unchanged leaves the service alone.
+	Unchanged Action = "unchanged"
+	// Remove takes away a service that is no longer in the stack.
+	Remove Action = "remove"
+	// Keep leaves a service that is no longer in the stack where it is.
+	Keep Action = "keep"
+)
+
+// Step is what happens to one service, in the order of Plan.Steps.
+type Step struct {
+	Service string `json:"service"`
+	Action  Action `json:"action"`
+	// Reasons say why, in words, names of variables and files but never values.
+	Reasons []string `json:"reasons,omitempty"`
+	// Replicas is how many units there are to be; Good are the IDs of units that
+	// stay, Old of those that are replaced, Leftovers of those that serve nobody
+	// and go first.
+	Replicas  int      `json:"replicas"`
+	Good      []string `json:"good,omitempty"`
+	Old       []string `json:"old,omitempty"`
+	Leftovers []string `json:"leftovers,omitempty"`
+	// Batch is how many units are replaced at a time.
+	Batch int `json:"batch,omitempty"`
+	// Gateway is the service that balances this one, "" for none.
+	Gateway string `json:"gateway,omitempty"`
+	// Files are the mount targets whose content changed and is handed over live.
+	Files []string `json:"files,omitempty"`
+	// Interruption says what users notice, "" for nothing.
+	Interruption string `json:"interruption,omitempty"`
+}
+
+// Changes tells whether the step does anything to running containers.
+func (s Step) Changes() bool { return s.Action != Unchanged && s.Action != Keep }
+
+// Replaces tells whether the step makes new units.
+func (s Step) Replaces() bool {
+	return s.Action == Create || s.Action == Surge || s.Action == StopFirst ||
+		s.Action == Scale && s.Replicas > len(s.Good)
+}
+
+// Missing is how many new units the step makes.
+func (s Step) Missing() int { return max(0, s.Replicas-len(s.Good)) }
+
+// Plan is the ordered way from what runs to what should run.
+type Plan struct {
+	Project string `json:"project"`
+	// Networks and Volumes are the keys of definitions that have to be made.
+	Networks []string `json:"networks,omitempty"`
+	Volumes  []string `json:"volumes,omitempty"`
+	Steps    []Step   `json:"steps"`
+	// Notes are worth reading; Refusals forbid the release until they are mended.
+	Notes    []string `json:"notes,omitempty"`
+	Refusals []string `json:"refusals,omitempty"`
+}
+
+// Empty tells whether carrying the plan out would change nothing.
+func (p *Plan) Empty() bool {
+	if len(p.Networks)+len(p.Volumes) > 0 {
+		return false
+	}
+	for _, s := range p.Steps {
+		if s.Changes() {
+			return false
+		}
+	}
+	return true
+}
+
+// Changed names the services that the plan changes, in the order of the plan.
+func (p *Plan) Changed() []string {
+	var names []string
+	for _, s := range p.Steps {
+		if s.Changes() {
+			names = append(names, s.Service)
+		}
+	}
+	return names
+}
+
+// Step gives the step of a service, or nil.
+func (p *Plan) Step(service string) *Step {
+	for i := range p.Steps {
+		if p.Steps[i].Service == service {
+			return &p.Steps[i]
+		}
+	}
+	return nil
+}
+
+// Past is what the ledger knows of a service of the release that ran before; it
+// only serves to say why something changes.
+type Past struct {
+	Image       string
+	Pinned      string
+	Hash        string
+	Environment map[string]string // variable -> keyed hash
+	Files       map[string]string // mount target -> sum
+}
+
+// Input is everything that planning looks at.
+type Input struct {
+	Desired  *stack.Stack
+	Observed stack.Observed
+	// Serving lists, for a service behind a gateway that has a pinned serving
+	// set, the IDs of the units in it. A service that is not in the map has no
+	// pinned set: every healthy unit serves.
+	Serving map[string][]string
+	// Stale is set for a service whose gateway has addresses pinned that no
+	// running unit has any more: they go before something else gets them.
+	Stale map[string]bool
+	// Interrupted is set when the newest release in the ledger never ended.
+	Interrupted bool
+	// Past is by service; Environment holds the keyed hashes of the desired
+	// variables, by service and variable.
+	Past        map[string]Past
+	Environment map[string]map[string]string
+	// Live lists, by service, the mount targets whose live content differs.
+	Live map[string][]string
+	// Diverged networks and volumes exist with another definition.
+	DivergedNetworks, DivergedVolumes []string
+	// Only restricts the release to these services (nil: all).
+	Only []string
+	// Replace stops everything that changes at once instead of rolling.
+	Replace bool
+	// RemoveOrphans takes away services that left the stack.
+	RemoveOrphans bool
+}

@@ -1,0 +1,82 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+)
+
+// String prints the plan as a table: one block a service, with its action, the
+// reasons and what users notice.
+func (p *Plan) String() string {
+	var b strings.Builder
+	width := len("service")
+	for _, name := range append(append(p.services(), p.Networks...), p.Volumes...) {
+		width = max(width, len(name))
+	}
+	for _, k := range p.Networks {
+		fmt.Fprintf(&b, "  %-*s  %-17s  network\n", width, k, Create)
+	}
+	for _, k := range p.Volumes {
+		fmt.Fprintf(&b, "  %-*s  %-17s  volume\n", width, k, Create)
+	}
+	for _, s := range p.Steps {
+		lines := s.lines()
+		first := ""
+		if len(lines) > 0 {
+			first = lines[0]
+		}
+		fmt.Fprintf(&b, "%s\n", strings.TrimRight(fmt.Sprintf("  %-*s  %-17s  %s", width, s.Service, s.title(), first), " "))
+		for i := 1; i < len(lines); i++ {
+			fmt.Fprintf(&b, "  %-*s  %-17s  %s\n", width, "", "", lines[i])
+		}
+	}
+	for _, n := range p.Notes {
+		fmt.Fprintf(&b, "  note: %s\n", n)
+	}
+	for _, r := range p.Refusals {
+		fmt.Fprintf(&b, "  refused: %s\n", r)
+	}
+	if p.Empty() && len(p.Refusals) == 0 {
+		b.WriteString("  nothing to do\n")
+	}
+	return b.String()
+}
+
+func (p *Plan) services() []string {
+	var names []string
+	for _, s := range p.Steps {
+		names = append(names, s.Service)
+	}
+	return names
+}
+
+// title is the action with its numbers: "surge 3 (1 by 1)".
+func (s Step) title() string {
+	switch s.Action {
+	case Surge, StopFirst:
+		if s.Batch < s.Missing() {
+			return fmt.Sprintf("%s %d, %d a time", s.Action, s.Missing(), s.Batch)
+		}
+		return fmt.Sprintf("%s %d", s.Action, s.Missing())
+	case Create:
+		return fmt.Sprintf("create %d", s.Replicas)
+	case Scale:
+		return fmt.Sprintf("scale %d -> %d", len(s.Good)+len(s.Old), s.Replicas)
+	}
+	return string(s.Action)
+}
+
+func (s Step) lines() []string {
+	lines := append([]string(nil), s.Reasons...)
+	switch {
+	case s.Interruption != "":
+		lines = append(lines, "interruption: "+s.Interruption)
+	case s.Action == Surge && s.Gateway != "":
+		lines = append(lines, "no interruption: new units first, then "+s.Gateway+" is switched")
+	case s.Action == Surge:
+		lines = append(lines, "new units first; nothing balances it, so callers see what Docker's DNS shows")
+	case s.Action == Reload:
+		lines = append(lines, "no interruption: reloaded, not replaced")
+	}
+	return lines
+}

@@ -1,0 +1,127 @@
+package plan
+
+import (
+	"fmt"
+	"path"
+	"sort"
+	"strings"
+
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// reasons says in words why a step is what it is: images as a -> b, variables
+// and files by name only.
+func reasons(in Input, svc *stack.Service, g groups) []string {
+	var out []string
+	past, known := in.Past[svc.Name]
+	switch {
+	case len(g.good)+len(g.old)+len(g.leftover)+len(g.done) == 0 && svc.Replicas > 0:
+		out = append(out, "not running yet")
+	case len(g.old) > 0:
+		out = append(out, changes(in, svc, past, known, g.old[0])...)
+	case len(g.good) > 0 && len(g.good) != svc.Replicas:
+		out = append(out, fmt.Sprintf("%s wanted, %d run", plural(svc.Replicas, "unit"), len(g.good)))
+	}
+	if b := surgeBlocker(svc); b != "" && svc.Update.Order == stack.StartFirst && len(g.old) > 0 {
+		out = append(out, "start-first is not possible: "+b)
+	}
+	for _, target := range in.Live[svc.Name] {
+		out = append(out, "file "+path.Base(target)+" changed")
+	}
+	if n := len(g.leftover); n > 0 {
+		out = append(out, fmt.Sprintf("%s of an interrupted release or dead", plural(n, "unit")))
+	}
+	if in.Stale[svc.Name] {
+		out = append(out, svc.Ext.Gateway+" has addresses pinned that no unit has any more")
+	}
+	if g.unproved {
+		out = append(out, "started by a release that was interrupted before it was proved")
+	}
+	return out
+}
+
+// changes compares the running unit and the ledger's knowledge of it with what
+// is wanted.
+func changes(in Input, svc *stack.Service, past Past, known bool, old stack.Unit) []string {
+	var out []string
+	if old.Hash == svc.Hash {
+		return []string{string("unit is " + string(old.Health))}
+	}
+	if old.Image != svc.Pinned {
+		from := old.Image
+		if known && past.Pinned == old.Image {
+			from = past.Image
+		}
+		out = append(out, "image "+arrow(from, svc.Image, old.Image, svc.Pinned))
+	}
+	if known && past.Hash == old.Hash {
+		out = append(out, named("environment", past.Environment, in.Environment[svc.Name])...)
+		out = append(out, named("file", past.Files, fileSums(svc))...)
+	}
+	if len(out) == 0 {
+		out = append(out, "configuration changed")
+	}
+	return out
+}
+
+// arrow writes a -> b, falling back to digests where the names are the same.
+func arrow(from, to, fromPinned, toPinned string) string {
+	if from == to {
+		return to + " (" + digest(fromPinned) + " -> " + digest(toPinned) + ")"
+	}
+	if i := strings.LastIndex(from, ":"); i > 0 && strings.HasPrefix(to, from[:i+1]) {
+		return from + " -> " + to[i:]
+	}
+	return short(from) + " -> " + to
+}
+
+// short cuts the digest of a reference to twelve digits, enough to tell by eye.
+func short(ref string) string {
+	if i := strings.LastIndex(ref, "sha256:"); i >= 0 {
+		return ref[:i] + digest(ref)
+	}
+	return ref
+}
+
+func digest(ref string) string {
+	if i := strings.LastIndex(ref, "sha256:"); i >= 0 && len(ref) >= i+19 {
+		return ref[i : i+19]
+	}
+	return ref
+}
+
+func fileSums(svc *stack.Service) map[string]string {
+	sums := map[string]string{}
+	for _, f := range svc.Files {
+		if !f.Live {
+			sums[f.Target] = f.Sum
+		}
+	}
+	return sums
+}
+
+// named lists by name what was added, removed or changed between two maps.
+func named(what string, before, after map[string]string) []string {
+	var out []string
+	for k, v := range after {
+		if was, ok := before[k]; !ok {
+			out = append(out, what+" "+k+" added")
+		} else if was != v {
+			out = append(out, what+" "+k+" changed")
+		}
+	}
+	for k := range before {
+		if _, ok := after[k]; !ok {
+			out = append(out, what+" "+k+" removed")
+		}
+	}
+	sort.Strings(out)
+	return out
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

@@ -1,0 +1,245 @@
+package rollout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/plan"
+)
+
+// undoBudget bounds the way back: it runs on a context of its own, because the
+// release's may be cancelled already.
+const undoBudget = 2 * time.Minute
+
+// batch replaces some units of a service. undo holds the way back, newest act
+// last; it is empty once the old units are removed (the point of no return).
+type batch struct {
+	*service
+	n    int
+	old  []string
+	new  []string
+	undo []func(context.Context) error
+	// down is set while the old units are stopped and the new ones not started:
+	// the only moment in which a cancelled release must still act.
+	down bool
+}
+
+// run carries the batch out, or leaves the service as it was.
+func (b *batch) run(ctx context.Context) error {
+	err := b.forward(ctx)
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		b.leaveServing(ctx)
+		return err
+	}
+	b.say(event.Warning, b.svc.Name, "%v; going back", err)
+	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoBudget)
+	defer cancel()
+	defer b.span("undo", b.svc.Name)()
+	var stuck []error
+	for _, u := range slices.Backward(b.undo) {
+		stuck = append(stuck, u(back))
+	}
+	if uerr := errors.Join(stuck...); uerr != nil {
+		return fmt.Errorf("%w; while going back: %w", err, uerr)
+	}
+	// What runs is the serving set again, so the pins say nothing new.
+	if cerr := b.traffic.close(back); cerr != nil {
+		return fmt.Errorf("%w; while going back: %w", err, cerr)
+	}
+	return err
+}
+
+func (b *batch) forward(ctx context.Context) error {
+	if b.step.Action == plan.StopFirst {
+		return b.stopFirst(ctx)
+	}
+	return b.surge(ctx)
+}
+
+// surge starts the new units beside the old ones and retires the old ones when
+// traffic has moved.
+func (b *batch) surge(ctx context.Context) error {
+	if err := b.traffic.pin(ctx, b.serving()); err != nil {
+		return err
+	}
+	if err := b.create(ctx); err != nil {
+		return err
+	}
+	if err := b.start(ctx); err != nil {
+		return err
+	}
+	well, err := b.gate(ctx, b.new)
+	if err != nil {
+		return err
+	}
+	if err := b.admit(ctx, well); err != nil {
+		return err
+	}
+	if err := b.traffic.still(ctx, b.with(well)); err != nil {
+		return err
+	}
+	if err := b.stopOld(ctx); err != nil {
+		return err
+	}
+	return b.commit(ctx, well)
+}
+
+// stopFirst stops the old units before it starts their successors. The
+// successors are created before, so that the gap is only stop and start.
+func (b *batch) stopFirst(ctx context.Context) error {
+	named := b.svc.ContainerName != "" && len(b.old) > 0
+	if !named {
+		if err := b.create(ctx); err != nil {
+			return err
+		}
+	}
+	if rest := b.without(); len(rest) > 0 {
+		if err := b.shift(ctx, rest); err != nil {
+			return err
+		}
+	}
+	if err := b.stopOld(ctx); err != nil {
+		return err
+	}
+	if named {
+		if err := b.remake(ctx); err != nil {
+			return err
+		}
+	}
+	if err := b.start(ctx); err != nil {
+		return err
+	}
+	well, err := b.gate(ctx, b.new)
+	if err != nil {
+		return err
+	}
+	if err := b.admit(ctx, well); err != nil {
+		return err
+	}
+	return b.commit(ctx, well)
+}
+
+// remake is for a unit with a fixed name: the old one has to be removed before
+// the new one can be made, so there is no way back within the batch.
+func (b *batch) remake(ctx context.Context) error {
+	if err := b.Units.Remove(ctx, b.old); err != nil {
+		return fmt.Errorf("remove the old unit: %w", err)
+	}
+	b.undo = nil
+	return b.create(ctx)
+}
+
+func (b *batch) create(ctx context.Context) error {
+	defer b.span("create", b.svc.Name)()
+	ids, err := b.Units.Create(ctx, b.Stack, b.svc.Name, b.n)
+	if err != nil {
+		return fmt.Errorf("create %d units: %w", b.n, err)
+	}
+	b.new = ids
+	b.undo = append(b.undo, func(ctx context.Context) error { return b.retire(ctx, b.svc.Name, ids, b.svc.StopGrace) })
+	return nil
+}
+
+func (b *batch) start(ctx context.Context) error {
+	defer b.span("start", b.svc.Name)()
+	b.undo = append(b.undo, func(ctx context.Context) error { return b.stop(ctx, b.svc.Name, b.new, b.svc.StopGrace) })
+	if err := b.Units.Start(ctx, b.Stack, b.svc.Name, b.new); err != nil {
+		return fmt.Errorf("start the new units: %w", err)
+	}
+	b.down = false
+	return nil
+}
+
+// admit lets the gated units take requests, after they proved to be reachable.
+func (b *batch) admit(ctx context.Context, well []string) error {
+	if err := b.traffic.answer(ctx, well); err != nil {
+		return err
+	}
+	return b.shift(ctx, b.with(well))
+}
+
+// shift moves traffic to a set of units; the way back is the set before.
+func (b *batch) shift(ctx context.Context, to []string) error {
+	before := b.serving()
+	b.undo = append(b.undo, func(ctx context.Context) error { return b.traffic.to(ctx, before) })
+	return b.traffic.to(ctx, to)
+}
+
+func (b *batch) stopOld(ctx context.Context) error {
+	if len(b.old) == 0 {
+		return nil
+	}
+	defer b.span("stop", b.svc.Name)()
+	b.down = b.step.Action == plan.StopFirst
+	b.undo = append(b.undo, b.revive)
+	if err := b.stop(ctx, b.svc.Name, b.old, b.svc.StopGrace); err != nil {
+		return fmt.Errorf("stop the old units: %w", err)
+	}
+	return nil
+}
+
+// revive starts the old units again and waits until they are well.
+func (b *batch) revive(ctx context.Context) error {
+	if err := b.Units.Restart(ctx, b.old); err != nil {
+		return fmt.Errorf("start the old units again: %w", err)
+	}
+	g := &service{Rollout: b.Rollout, svc: b.svc, step: b.step}
+	for _, id := range b.old {
+		if _, err := g.healthy(ctx, id, time.Now().Add(g.budget())); err != nil {
+			return fmt.Errorf("the old units do not come back: %w", err)
+		}
+	}
+	return nil
+}
+
+// commit removes the old units: from here on there is no way back within the
+// batch.
+func (b *batch) commit(ctx context.Context, well []string) error {
+	b.undo = nil
+	rest := slices.DeleteFunc(slices.Clone(b.service.old), func(id string) bool { return slices.Contains(b.old, id) })
+	b.good, b.service.old = append(b.good, well...), rest
+	if len(b.old) == 0 {
+		return nil
+	}
+	b.mark("remove", b.svc.Name)
+	if err := b.Units.Remove(ctx, b.old); err != nil {
+		return fmt.Errorf("remove the old units: %w", err)
+	}
+	b.say(event.Info, b.svc.Name, "retired %d old units", len(b.old))
+	return nil
+}
+
+// with is the serving set after the batch: what stays, the new units, and the
+// old ones that later batches replace.
+func (b *batch) with(new []string) []string {
+	return append(b.without(), new...)
+}
+
+// without is the serving set while the batch's old units are stopped.
+func (b *batch) without() []string {
+	return slices.DeleteFunc(b.serving(), func(id string) bool { return slices.Contains(b.old, id) })
+}
+
+// leaveServing is what a cancelled release still does: if the old units are down
+// and the new ones not up, it starts them; whoever comes next gates them.
+func (b *batch) leaveServing(ctx context.Context) {
+	if !b.down {
+		return
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	err := b.Units.Start(last, b.Stack, b.svc.Name, b.new)
+	if err != nil || len(b.new) == 0 {
+		err = b.Units.Restart(last, b.old)
+	}
+	if err != nil {
+		b.say(event.Error, b.svc.Name, "could not be started again before the release ended: %v", err)
+	}
+}

@@ -1,0 +1,217 @@
+package rollout_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/shiksha/actions/pkg/gateway"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// fakeHost is an engine with a real state machine whose every act can be made to
+// fail on demand; a real engine does not fail when a test asks it to. It writes
+// down what it is told, in order.
+type fakeHost struct {
+	mu    sync.Mutex
+	log   []string
+	units map[string]*stack.Unit
+	next  int
+	// fail gives the error of an act ("stop api-1"), by prefix, once.
+	fail map[string]error
+	// onStart may change a unit when it starts (make it ill, say).
+	onStart func(u *stack.Unit)
+	// onAct is called before each act is carried out.
+	onAct func(act string)
+	// pinned is what each gateway has pinned, reloads what nginx has loaded.
+	pinned, loaded map[string][]string
+	reloads        int
+	// meddle is the look at the gateway (counted from 1) before which somebody
+	// else reloads it; -1 before each.
+	meddle, looks int
+}
+
+func newFakeHost(units ...stack.Unit) *fakeHost {
+	h := &fakeHost{units: map[string]*stack.Unit{}, next: 100, fail: map[string]error{}, pinned: map[string][]string{}, loaded: map[string][]string{}}
+	for _, u := range units {
+		h.units[u.ID] = &u
+	}
+	return h
+}
+
+func unit(service string, n int, hash string) stack.Unit {
+	id := fmt.Sprintf("%s-%d", service, n)
+	return stack.Unit{ID: id, Name: id, Service: service, Number: n, State: stack.Running, Health: stack.HealthOK, Hash: hash,
+		Addresses: map[string]string{"edge": fmt.Sprintf("10.0.0.%d", n)}}
+}
+
+func (h *fakeHost) act(format string, args ...any) error {
+	act := fmt.Sprintf(format, args...)
+	if h.onAct != nil {
+		h.onAct(act)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.log = append(h.log, act)
+	for prefix, err := range h.fail {
+		if strings.HasPrefix(act, prefix) {
+			delete(h.fail, prefix)
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *fakeHost) Create(_ context.Context, s *stack.Stack, service string, n int) ([]string, error) {
+	if err := h.act("create %s %d", service, n); err != nil {
+		return nil, err
+	}
+	var ids []string
+	for range n {
+		h.next++
+		u := unit(service, h.next, s.Services[service].Hash)
+		u.State, u.Health = stack.Created, stack.NoHealth
+		h.units[u.ID] = &u
+		ids = append(ids, u.ID)
+	}
+	return ids, nil
+}
+
+func (h *fakeHost) Start(ctx context.Context, _ *stack.Stack, service string, ids []string) error {
+	if err := h.act("start %s", strings.Join(ids, " ")); err != nil {
+		return err
+	}
+	h.start(ids)
+	return ctx.Err()
+}
+
+func (h *fakeHost) start(ids []string) {
+	for _, id := range ids {
+		h.units[id].State, h.units[id].Health = stack.Running, stack.HealthOK
+		if h.onStart != nil {
+			h.onStart(h.units[id])
+		}
+	}
+}
+
+func (h *fakeHost) Restart(_ context.Context, ids []string) error {
+	if err := h.act("restart %s", strings.Join(ids, " ")); err != nil {
+		return err
+	}
+	for _, id := range ids {
+		h.units[id].State, h.units[id].Health = stack.Running, stack.HealthOK
+	}
+	return nil
+}
+
+func (h *fakeHost) Stop(_ context.Context, ids []string, _ time.Duration) error {
+	if err := h.act("stop %s", strings.Join(ids, " ")); err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if u := h.units[id]; u != nil {
+			u.State = stack.Exited
+		}
+	}
+	return nil
+}
+
+func (h *fakeHost) StopService(ctx context.Context, _ *stack.Stack, _ string, ids []string, grace time.Duration) error {
+	return h.Stop(ctx, ids, grace)
+}
+
+func (h *fakeHost) Remove(_ context.Context, ids []string) error {
+	if err := h.act("remove %s", strings.Join(ids, " ")); err != nil {
+		return err
+	}
+	for _, id := range ids {
+		delete(h.units, id)
+	}
+	return nil
+}
+
+func (h *fakeHost) Observe(context.Context, string) (stack.Observed, error) {
+	o := stack.Observed{Units: map[string][]stack.Unit{}}
+	for _, u := range h.units {
+		o.Units[u.Service] = append(o.Units[u.Service], *u)
+	}
+	return o, nil
+}
+
+func (h *fakeHost) Inspect(_ context.Context, id string) (stack.Unit, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if u := h.units[id]; u != nil {
+		return *u, nil
+	}
+	return stack.Unit{}, errors.New("no such unit " + id)
+}
+
+func (h *fakeHost) Tail(_ context.Context, id string, _ int) (string, error) {
+	return "last words of " + id, nil
+}
+func (h *fakeHost) EnsureNetworks(context.Context, *stack.Stack, []string) error { return nil }
+func (h *fakeHost) EnsureVolumes(context.Context, *stack.Stack, []string) error  { return nil }
+
+func (h *fakeHost) Exec(_ context.Context, id string, argv []string, _ []byte) (string, string, int, error) {
+	if err := h.act("exec %s %s", id, strings.Join(argv, " ")); err != nil {
+		return "", err.Error(), 1, nil
+	}
+	return "", "", 0, nil
+}
+
+func (h *fakeHost) Swap(context.Context, *stack.Service) (func(context.Context) error, error) {
+	return func(context.Context) error { return h.act("swap back") }, h.act("swap")
+}
+
+func (h *fakeHost) Confirm(_ context.Context, svc *stack.Service) error {
+	return h.act("confirm %s", svc.Name)
+}
+
+// fakeGateway is nginx with a memory: what is pinned counts from the next reload.
+type fakeGateway struct {
+	*fakeHost
+	unit string
+}
+
+func (g fakeGateway) Set(_ context.Context, service string, addrs []string) error {
+	if slices.Equal(g.pinned[service], addrs) {
+		return nil
+	}
+	if err := g.act("pin %s %s", service, strings.Join(addrs, " ")); err != nil {
+		return err
+	}
+	g.pinned[service] = addrs
+	return nil
+}
+
+func (g fakeGateway) Clear(_ context.Context, service string) error {
+	delete(g.pinned, service)
+	return g.act("unpin %s", service)
+}
+
+func (g fakeGateway) Reload(context.Context) (gateway.Generation, error) {
+	if err := g.act("reload"); err != nil {
+		return gateway.Generation{}, err
+	}
+	g.reloads++
+	for s, a := range g.pinned {
+		g.loaded[s] = a
+	}
+	return gateway.Generation{}, nil
+}
+
+func (g fakeGateway) Drained(context.Context, gateway.Generation, time.Duration) (int, error) {
+	return 0, g.act("drain")
+}
+
+func (g fakeGateway) Fingerprint(context.Context) (gateway.Fingerprint, error) {
+	if g.looks++; g.meddle < 0 || g.looks == g.meddle {
+		g.reloads++
+	}
+	return gateway.Fingerprint{Master: fmt.Sprint(g.reloads)}, nil
+}

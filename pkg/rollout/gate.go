@@ -1,0 +1,213 @@
+package rollout
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+const (
+	// pollEvery is how often a unit is looked at while it is gated.
+	pollEvery = 250 * time.Millisecond
+	// tailLines of a failed unit's log go into the report.
+	tailLines = 20
+	// startLimit is how long a unit without a healthcheck may take to run.
+	startLimit = 30 * time.Second
+)
+
+// gate waits until the units are well and stay well for the monitor time, and
+// gives those that do. Failed units are tolerated up to max_failure_ratio of the
+// service.
+func (s *service) gate(ctx context.Context, ids []string) ([]string, error) {
+	defer s.span("gate", s.svc.Name)()
+	deadline := time.Now().Add(s.budget())
+	errs := make([]error, len(ids))
+	done := make(chan int)
+	for i, id := range ids {
+		go func() {
+			errs[i] = s.pass(ctx, id, deadline)
+			done <- i
+		}()
+	}
+	for range ids {
+		<-done
+	}
+	var well []string
+	for i, id := range ids {
+		if errs[i] == nil {
+			well = append(well, id)
+			continue
+		}
+		s.failed++
+		s.tail(ctx, id)
+	}
+	if err := together(errs); err != nil {
+		if ctx.Err() != nil || len(well) == 0 || float64(s.failed) > s.svc.Update.MaxFailureRatio*float64(s.step.Replicas) {
+			return nil, err
+		}
+		s.say(event.Warning, s.svc.Name, "%d of %d units failed, within max_failure_ratio: %v", s.failed, s.step.Replicas, err)
+	}
+	return well, nil
+}
+
+// together makes one error of what the units of a batch failed with.
+func together(errs []error) error {
+	var first error
+	more := 0
+	for _, err := range errs {
+		switch {
+		case err == nil:
+		case first == nil:
+			first = err
+		default:
+			more++
+		}
+	}
+	if more == 0 {
+		return first
+	}
+	return fmt.Errorf("%w (and %d more of its units)", first, more)
+}
+
+// budget is how long the units may take to become healthy: the service's own
+// start_period and retries, never more than wait-timeout.
+func (s *service) budget() time.Duration {
+	d := s.WaitTimeout
+	if h := s.svc.Health; h != nil && (d == 0 || h.Budget() < d) {
+		d = h.Budget()
+	}
+	if d == 0 {
+		d = startLimit
+	}
+	return d
+}
+
+// pass takes one unit through the gate.
+func (s *service) pass(ctx context.Context, id string, deadline time.Time) error {
+	if s.svc.Job {
+		return s.finished(ctx, id)
+	}
+	u, err := s.healthy(ctx, id, deadline)
+	if err != nil {
+		return err
+	}
+	s.say(event.Info, s.svc.Name, "%s is %s", u.Name, wellness(u))
+	return s.stays(ctx, u)
+}
+
+func wellness(u stack.Unit) string {
+	if u.Health == stack.NoHealth {
+		return "running (it has no healthcheck)"
+	}
+	return "healthy"
+}
+
+// healthy waits for the first healthy answer; a unit that ends, restarts, is
+// killed for memory or turns unhealthy fails at once.
+func (s *service) healthy(ctx context.Context, id string, deadline time.Time) (stack.Unit, error) {
+	for {
+		u, err := s.Eyes.Inspect(ctx, id)
+		if err != nil {
+			return u, err
+		}
+		if err := ill(u); err != nil {
+			return u, err
+		}
+		if u.State == stack.Running && (u.Health == stack.HealthOK || u.Health == stack.NoHealth) {
+			return u, nil
+		}
+		if time.Now().After(deadline) {
+			return u, fmt.Errorf("%s is not healthy after %s (it is %s, health %s); the limit is start_period + retries x (interval + timeout) of its healthcheck",
+				u.Name, s.budget(), u.State, u.Health)
+		}
+		if err := sleep(ctx, pollEvery); err != nil {
+			return u, err
+		}
+	}
+}
+
+// ill says what is wrong with a unit that should be starting or running.
+func ill(u stack.Unit) error {
+	switch {
+	case u.OOMKilled:
+		return fmt.Errorf("%s was killed because it needs more memory than its limit", u.Name)
+	case u.Restarts > 0 || u.State == stack.Restarting:
+		return fmt.Errorf("%s restarted %d times (last exit code %d)", u.Name, u.Restarts, u.ExitCode)
+	case u.State == stack.Exited || u.State == stack.Dead || u.State == stack.Removing:
+		return fmt.Errorf("%s ended with exit code %d", u.Name, u.ExitCode)
+	case u.Health == stack.HealthFailed:
+		return fmt.Errorf("%s is unhealthy", u.Name)
+	}
+	return nil
+}
+
+// stays watches a healthy unit for the monitor time: no restart, no memory kill,
+// no flip of its health, as Swarm does.
+func (s *service) stays(ctx context.Context, first stack.Unit) error {
+	until := time.Now().Add(s.svc.Update.Monitor)
+	for time.Now().Before(until) {
+		if err := sleep(ctx, min(pollEvery, time.Until(until))); err != nil {
+			return err
+		}
+		u, err := s.Eyes.Inspect(ctx, first.ID)
+		if err != nil {
+			return err
+		}
+		err = ill(u)
+		if err == nil && !u.StartedAt.Equal(first.StartedAt) {
+			err = fmt.Errorf("%s was restarted", u.Name)
+		}
+		if err == nil && u.Health != first.Health {
+			err = fmt.Errorf("%s turned from %s to %s", u.Name, first.Health, u.Health)
+		}
+		if err != nil {
+			return fmt.Errorf("%w within the %s it is watched after becoming healthy (monitor)", err, s.svc.Update.Monitor)
+		}
+	}
+	return nil
+}
+
+// finished waits for a unit that has to do its work and end with 0.
+func (s *service) finished(ctx context.Context, id string) error {
+	limit := s.WaitTimeout
+	if limit == 0 {
+		limit = startLimit
+	}
+	for deadline := time.Now().Add(limit); ; {
+		u, err := s.Eyes.Inspect(ctx, id)
+		if err != nil {
+			return err
+		}
+		if u.State == stack.Exited && u.ExitCode == 0 {
+			return nil
+		}
+		if err := ill(u); err != nil {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s has not ended after %s, but others wait for it with service_completed_successfully", u.Name, limit)
+		}
+		if err := sleep(ctx, pollEvery); err != nil {
+			return err
+		}
+	}
+}
+
+// tail reports the last log lines of a unit that failed, before it is removed.
+func (s *service) tail(ctx context.Context, id string) {
+	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	out, err := s.Eyes.Tail(look, id, tailLines)
+	if err != nil || out == "" {
+		return
+	}
+	name := id
+	if u, err := s.Eyes.Inspect(look, id); err == nil {
+		name = u.Name
+	}
+	s.Sink.Emit(event.Event{Time: time.Now(), Level: event.Warning, Phase: "roll", Service: s.svc.Name, Unit: name,
+		Text: "last lines of the failed unit", Output: out})
+}

@@ -1,0 +1,110 @@
+package rollout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// reload hands changed files to the running units of a service: swap, test,
+// signal, confirm. A failed test puts the old files back before anything read
+// the new ones.
+func (s *service) reload(ctx context.Context) error {
+	undo, err := s.Live.Swap(ctx, s.svc)
+	if err != nil {
+		return fmt.Errorf("put the new files in place: %w", err)
+	}
+	if err := s.reloadUnits(ctx, s.good); err != nil {
+		back, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoBudget)
+		defer cancel()
+		if uerr := undo(back); uerr != nil {
+			return errors.Join(err, fmt.Errorf("put the old files back: %w", uerr))
+		}
+		if uerr := s.reloadUnits(back, s.good); uerr != nil {
+			return errors.Join(err, fmt.Errorf("reload the old files: %w", uerr))
+		}
+		return err
+	}
+	s.say(event.Info, s.svc.Name, "reloaded with %s", names(s.step.Files))
+	return s.Live.Confirm(ctx, s.svc)
+}
+
+func names(targets []string) string {
+	var out []string
+	for _, t := range targets {
+		out = append(out, path.Base(t))
+	}
+	return strings.Join(out, ", ")
+}
+
+func (s *service) reloadUnits(ctx context.Context, ids []string) error {
+	for _, id := range ids {
+		u, err := s.Eyes.Inspect(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := s.test(ctx, u); err != nil {
+			return err
+		}
+		if isNginx(s.svc.Ext.Reload) {
+			_, err = s.Gateway(u).Reload(ctx)
+		} else {
+			err = s.signal(ctx, u)
+		}
+		if err != nil {
+			return fmt.Errorf("reload %s: %w", u.Name, err)
+		}
+	}
+	return nil
+}
+
+// isNginx tells whether nginx's own confirmation (new worker processes) can be
+// asked for.
+func isNginx(r *stack.Reload) bool { return len(r.Test) > 0 && path.Base(r.Test[0]) == "nginx" }
+
+func (s *service) test(ctx context.Context, u stack.Unit) error {
+	how := s.svc.Ext.Reload
+	if len(how.Test) == 0 {
+		return nil
+	}
+	stdout, stderr, exit, err := s.Shell.Exec(ctx, u.ID, how.Test, nil)
+	if err != nil {
+		return fmt.Errorf("test the new files in %s: %w", u.Name, err)
+	}
+	if exit != 0 {
+		return fmt.Errorf("the new files do not pass %q in %s: %s", strings.Join(how.Test, " "), u.Name, strings.TrimSpace(stdout+stderr))
+	}
+	return nil
+}
+
+// signal reloads any other service and watches that it survives.
+func (s *service) signal(ctx context.Context, u stack.Unit) error {
+	kill := []string{"sh", "-c", `kill -s "$1" 1`, "shiksha", strings.TrimPrefix(s.svc.Ext.Reload.Signal, "SIG")}
+	_, stderr, exit, err := s.Shell.Exec(ctx, u.ID, kill, nil)
+	if err != nil {
+		return err
+	}
+	if exit != 0 {
+		return fmt.Errorf("send %s to its first process: %s", s.svc.Ext.Reload.Signal, strings.TrimSpace(stderr))
+	}
+	if err := sleep(ctx, 200*time.Millisecond); err != nil {
+		return err
+	}
+	return s.stays(ctx, u)
+}
+
+// swapBefore puts changed live files in place for a service whose units are
+// replaced anyway; the new units read them when they start. Should the batch
+// fail, the way back to the release before puts its files there again.
+func (s *service) swapBefore(ctx context.Context) error {
+	if _, err := s.Live.Swap(ctx, s.svc); err != nil {
+		return fmt.Errorf("put the new files in place: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,209 @@
+// Package rollout carries a plan out on one host: it starts, gates, switches,
+// drains and retires units. Every act knows its undo; a batch that fails leaves
+// its service as it was.
+package rollout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/gateway"
+	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// Units makes, starts, stops and removes units.
+type Units interface {
+	Create(ctx context.Context, s *stack.Stack, service string, n int) ([]string, error)
+	Start(ctx context.Context, s *stack.Stack, service string, ids []string) error
+	Restart(ctx context.Context, ids []string) error
+	Stop(ctx context.Context, ids []string, grace time.Duration) error
+	StopService(ctx context.Context, s *stack.Stack, service string, ids []string, grace time.Duration) error
+	Remove(ctx context.Context, ids []string) error
+}
+
+// Eyes looks at units.
+type Eyes interface {
+	Observe(ctx context.Context, project string) (stack.Observed, error)
+	Inspect(ctx context.Context, id string) (stack.Unit, error)
+	Tail(ctx context.Context, id string, lines int) (string, error)
+}
+
+// Ground makes what units stand on.
+type Ground interface {
+	EnsureNetworks(ctx context.Context, s *stack.Stack, keys []string) error
+	EnsureVolumes(ctx context.Context, s *stack.Stack, keys []string) error
+}
+
+// Shell runs a command in a unit. Signals are sent by it too: the engine counts
+// every signal it sends itself as a manual stop, and a unit with `restart:
+// unless-stopped` would not come back when the host boots.
+type Shell interface {
+	Exec(ctx context.Context, id string, argv []string, stdin []byte) (stdout, stderr string, exit int, err error)
+}
+
+// Gateway moves traffic between units; *gateway.Nginx is one.
+type Gateway interface {
+	Set(ctx context.Context, service string, addrs []string) error
+	Clear(ctx context.Context, service string) error
+	Reload(ctx context.Context) (gateway.Generation, error)
+	Drained(ctx context.Context, gen gateway.Generation, budget time.Duration) (cut int, err error)
+	Fingerprint(ctx context.Context) (gateway.Fingerprint, error)
+}
+
+// Live hands changed files to running units. Swap puts the new content in place
+// and gives the way back; Confirm records that the units use it.
+type Live interface {
+	Swap(ctx context.Context, svc *stack.Service) (undo func(context.Context) error, err error)
+	Confirm(ctx context.Context, svc *stack.Service) error
+}
+
+// Rollout has everything a plan needs to be carried out. Stack is what is
+// wanted; Gateway gives the mover of traffic for a gateway's unit; Guard is asked
+// before every act that changes something and ends the rollout with its error
+// (the lock is gone); Dial tries a TCP connection to a new unit from the host and
+// may be nil where the host allows none.
+type Rollout struct {
+	Stack       *stack.Stack
+	Units       Units
+	Eyes        Eyes
+	Ground      Ground
+	Shell       Shell
+	Gateway     func(unit stack.Unit) Gateway
+	Live        Live
+	Dial        func(ctx context.Context, addr string) error
+	Guard       func(ctx context.Context) error
+	Sink        event.Sink
+	WaitTimeout time.Duration
+
+	report Report
+}
+
+// Span is one timed act of a rollout, for the record and the report.
+type Span struct {
+	Name    string    `json:"name"`
+	Service string    `json:"service,omitempty"`
+	Started time.Time `json:"started"`
+	Ended   time.Time `json:"ended"`
+}
+
+// Report says what a rollout did. Touched are the services in which anything
+// was changed, in order; Failed is the one that stopped it; Cut counts the
+// connections that were ended because they outlived the drain budget.
+type Report struct {
+	Touched []string       `json:"touched"`
+	Failed  string         `json:"failed,omitempty"`
+	Spans   []Span         `json:"spans"`
+	Cut     map[string]int `json:"cut,omitempty"`
+}
+
+// Run carries the plan out, step by step. When a step fails its batch is undone
+// and the error returned; what earlier steps changed stays, and Report.Touched
+// tells the caller what to take back. A cancelled context starts no new step.
+func (r *Rollout) Run(ctx context.Context, p *plan.Plan) (Report, error) {
+	r.report = Report{Cut: map[string]int{}}
+	if err := r.Ground.EnsureNetworks(ctx, r.Stack, p.Networks); err != nil {
+		return r.report, fmt.Errorf("create networks: %w", err)
+	}
+	if err := r.Ground.EnsureVolumes(ctx, r.Stack, p.Volumes); err != nil {
+		return r.report, fmt.Errorf("create volumes: %w", err)
+	}
+	var failed error
+	for _, step := range p.Steps {
+		if !step.Changes() {
+			continue
+		}
+		if err := r.begin(ctx, step); err != nil {
+			return r.report, err
+		}
+		err := r.step(ctx, step)
+		if err == nil {
+			continue
+		}
+		r.report.Failed = step.Service
+		if ctx.Err() != nil {
+			return r.report, interrupted(ctx, step.Service, err)
+		}
+		err = fmt.Errorf("%s: %w", step.Service, err)
+		if svc := r.Stack.Services[step.Service]; svc == nil || svc.Update.FailureAction != stack.Continue {
+			return r.report, err
+		}
+		r.say(event.Warning, step.Service, "failed; failure_action is continue, so the release goes on: %v", err)
+		failed = errors.Join(failed, err)
+	}
+	return r.report, failed
+}
+
+// begin is the last look before a step: nobody cancelled, the lock is ours.
+func (r *Rollout) begin(ctx context.Context, step plan.Step) error {
+	if ctx.Err() != nil {
+		return interrupted(ctx, step.Service, context.Cause(ctx))
+	}
+	if err := r.Guard(ctx); err != nil {
+		return fmt.Errorf("before %s: %w", step.Service, err)
+	}
+	r.report.Touched = append(r.report.Touched, step.Service)
+	return nil
+}
+
+// interrupted is the error of a rollout that was told to stop.
+func interrupted(ctx context.Context, service string, err error) error {
+	return fault.New(fault.Interrupted, service, "run the same deploy again: it heals what was left and goes on",
+		"interrupted (%w); users are served by the units that served before: %w", context.Cause(ctx), err)
+}
+
+// step carries one step out.
+func (r *Rollout) step(ctx context.Context, step plan.Step) error {
+	defer r.span(string(step.Action), step.Service)()
+	if step.Action == plan.Remove {
+		r.say(event.Info, step.Service, "removing: %s", step.Reasons[0])
+		return r.retire(ctx, step.Service, step.Old, stack.DefaultGrace)
+	}
+	u := &service{Rollout: r, svc: r.Stack.Services[step.Service], step: step, good: step.Good, old: step.Old}
+	return u.run(ctx)
+}
+
+// retire stops and removes units for good.
+func (r *Rollout) retire(ctx context.Context, service string, ids []string, grace time.Duration) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	if err := r.stop(ctx, service, ids, grace); err != nil {
+		return fmt.Errorf("stop units: %w", err)
+	}
+	if err := r.Units.Remove(ctx, ids); err != nil {
+		return fmt.Errorf("remove units: %w", err)
+	}
+	return nil
+}
+
+// stop stops units the way their service asks for (pre_stop hooks); a service
+// that left the stack asks for nothing any more.
+func (r *Rollout) stop(ctx context.Context, service string, ids []string, grace time.Duration) error {
+	if r.Stack.Services[service] == nil {
+		return r.Units.Stop(ctx, ids, grace)
+	}
+	return r.Units.StopService(ctx, r.Stack, service, ids, grace)
+}
+
+func (r *Rollout) say(level event.Level, service, format string, args ...any) {
+	r.Sink.Emit(event.Event{Time: time.Now(), Level: level, Phase: "roll", Service: service, Text: fmt.Sprintf(format, args...)})
+}
+
+// mark tells on request which act begins: what a person watches when a release
+// hangs, and where tests kill it.
+func (r *Rollout) mark(name, service string) { r.say(event.Debug, service, "step: %s", name) }
+
+// span marks and times an act: defer r.span("gate", "api")().
+func (r *Rollout) span(name, service string) func() {
+	r.mark(name, service)
+	s := Span{Name: name, Service: service, Started: time.Now()}
+	return func() {
+		s.Ended = time.Now()
+		r.report.Spans = append(r.report.Spans, s)
+	}
+}

@@ -1,0 +1,145 @@
+package rollout
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// service is the rollout of one service: what stays (good), what is still to be
+// replaced (old), and how it is done.
+type service struct {
+	*Rollout
+	svc  *stack.Service
+	step plan.Step
+
+	good, old []string
+	failed    int
+	traffic   *traffic
+}
+
+// run rolls the service: leftovers first, then batch by batch.
+func (s *service) run(ctx context.Context) error {
+	if err := s.openTraffic(ctx); err != nil {
+		return err
+	}
+	if err := s.clean(ctx); err != nil {
+		return err
+	}
+	if s.step.Action == plan.Reload {
+		if err := s.reload(ctx); err != nil {
+			return err
+		}
+		return s.traffic.close(ctx)
+	}
+	if len(s.step.Files) > 0 {
+		if err := s.swapBefore(ctx); err != nil {
+			return err
+		}
+	}
+	if s.step.Action == plan.Gate {
+		if _, err := s.gate(ctx, s.good); err != nil {
+			return err
+		}
+	}
+	if err := s.batches(ctx); err != nil {
+		return err
+	}
+	return s.finish(ctx)
+}
+
+// batches replaces the units, step.Batch at a time.
+func (s *service) batches(ctx context.Context) error {
+	for missing := s.step.Missing(); missing > 0; {
+		n := min(s.step.Batch, missing)
+		last := missing == n
+		b := &batch{service: s, n: n, old: s.nextOld(n, last)}
+		if err := b.run(ctx); err != nil {
+			return err
+		}
+		missing -= n
+		if !last && s.svc.Update.Delay > 0 {
+			s.say(event.Info, s.svc.Name, "waiting %s before the next batch", s.svc.Update.Delay)
+			if err := sleep(ctx, s.svc.Update.Delay); err != nil {
+				return err
+			}
+		}
+		if !last {
+			if err := s.Guard(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// nextOld takes the old units that a batch of n replaces; the last batch takes
+// all that are left, so that scaling down ends with the right number.
+func (s *service) nextOld(n int, last bool) []string {
+	if last || n > len(s.old) {
+		n = len(s.old)
+	}
+	return s.old[:n]
+}
+
+// clean takes away what serves nobody. Where the gateway has a pinned set its
+// workers may still be on addresses of an earlier one (a release killed between
+// writing and reloading): it is reloaded with the pinned set and drained first.
+func (s *service) clean(ctx context.Context) error {
+	if s.traffic != nil && (len(s.step.Leftovers) > 0 || s.step.Action == plan.Heal) {
+		if err := s.traffic.to(ctx, s.serving()); err != nil {
+			return fmt.Errorf("heal the gateway: %w", err)
+		}
+	}
+	if len(s.step.Leftovers) == 0 {
+		return nil
+	}
+	s.say(event.Info, s.svc.Name, "removing %d units that serve nobody", len(s.step.Leftovers))
+	return s.retire(ctx, s.svc.Name, s.step.Leftovers, s.svc.StopGrace)
+}
+
+// finish takes away old units that no batch replaced (scaling down) and the
+// gateway's pins.
+func (s *service) finish(ctx context.Context) error {
+	surplus := s.old
+	if s.step.Action == plan.Scale && len(s.good) > s.step.Replicas {
+		surplus = append(surplus, s.good[s.step.Replicas:]...)
+		s.good = s.good[:s.step.Replicas]
+	}
+	s.old = nil
+	if len(surplus) > 0 {
+		if err := s.traffic.to(ctx, s.good); err != nil {
+			return err
+		}
+		if err := s.retire(ctx, s.svc.Name, surplus, s.svc.StopGrace); err != nil {
+			return err
+		}
+	}
+	if len(s.step.Files) > 0 {
+		if err := s.Live.Confirm(ctx, s.svc); err != nil {
+			return err
+		}
+	}
+	return s.traffic.close(ctx)
+}
+
+// serving is the whole set that may get requests right now.
+func (s *service) serving() []string {
+	return append(append([]string(nil), s.good...), s.old...)
+}
+
+// sleep waits, or ends early with the context's cause.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}

@@ -1,0 +1,239 @@
+package rollout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sort"
+	"strconv"
+	"time"
+
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/gateway"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// switchTries is how often traffic is moved again when somebody else restarts
+// or reloads the gateway meanwhile.
+const switchTries = 3
+
+// answerLimit is how long a gated unit may take to accept a TCP connection on
+// its gateway port.
+const answerLimit = 5 * time.Second
+
+// traffic moves the requests of one service at every running unit of its
+// gateway. A nil traffic (no gateway, or none running yet) moves nothing.
+type traffic struct {
+	*Rollout
+	svc   *stack.Service
+	gates []gate
+	seen  []gateway.Fingerprint
+}
+
+type gate struct {
+	unit stack.Unit
+	Gateway
+}
+
+// openTraffic finds the running units of the service's gateway.
+func (s *service) openTraffic(ctx context.Context) error {
+	name := s.svc.Ext.Gateway
+	if name == "" {
+		return nil
+	}
+	seen, err := s.Eyes.Observe(ctx, s.Stack.Name)
+	if err != nil {
+		return err
+	}
+	t := &traffic{Rollout: s.Rollout, svc: s.svc}
+	for _, u := range seen.Units[name] {
+		if u.State == stack.Running && !u.OneOff {
+			t.gates = append(t.gates, gate{unit: u, Gateway: s.Rollout.Gateway(u)})
+		}
+	}
+	if len(t.gates) > 0 {
+		s.traffic = t
+	}
+	return nil
+}
+
+// pin writes the set that serves now into the gateway without a reload, so that
+// a reload by anybody else cannot send requests to units that are not gated yet.
+func (t *traffic) pin(ctx context.Context, ids []string) error {
+	if t == nil || len(ids) == 0 {
+		return nil
+	}
+	t.mark("pin", t.svc.Name)
+	for _, g := range t.gates {
+		addrs, err := t.addresses(ctx, g, ids)
+		if err != nil {
+			return err
+		}
+		if err := g.Set(ctx, t.svc.Name, addrs); err != nil {
+			return fmt.Errorf("pin the serving units in %s: %w", g.unit.Name, err)
+		}
+	}
+	return nil
+}
+
+// to moves all requests to the given units and waits until no request is left
+// on the others, within the drain budget.
+func (t *traffic) to(ctx context.Context, ids []string) error {
+	if t == nil || len(ids) == 0 {
+		return nil
+	}
+	t.seen = nil
+	for _, g := range t.gates {
+		if err := t.move(ctx, g, ids); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *traffic) move(ctx context.Context, g gate, ids []string) error {
+	defer t.span("switch", t.svc.Name)()
+	addrs, err := t.addresses(ctx, g, ids)
+	if err != nil {
+		return err
+	}
+	if err := g.Set(ctx, t.svc.Name, addrs); err != nil {
+		return fmt.Errorf("switch %s: %w", g.unit.Name, err)
+	}
+	t.mark("reload", t.svc.Name)
+	gen, err := g.Reload(ctx)
+	if err != nil {
+		return fmt.Errorf("reload %s: %w", g.unit.Name, err)
+	}
+	t.say(event.Info, t.svc.Name, "%s sends requests to %d units", g.unit.Name, len(ids))
+	defer t.span("drain", t.svc.Name)()
+	budget := t.svc.Ext.Drain
+	if budget == 0 {
+		budget = stack.DefaultDrain
+	}
+	cut, err := g.Drained(ctx, gen, budget)
+	if err != nil {
+		return fmt.Errorf("drain %s: %w", g.unit.Name, err)
+	}
+	if cut > 0 {
+		t.report.Cut[t.svc.Name] += cut
+		t.say(event.Warning, t.svc.Name, "%d connections outlived the drain budget of %s and were ended", cut, budget)
+	}
+	t.mark("look", t.svc.Name)
+	fp, err := g.Fingerprint(ctx)
+	if err != nil {
+		return fmt.Errorf("look at %s: %w", g.unit.Name, err)
+	}
+	t.seen = append(t.seen, fp)
+	return nil
+}
+
+// still makes sure, right before units are retired, that the gateway is as it
+// was after the switch; a restart or a reload by somebody else in between may
+// have brought the old addresses back, so traffic is moved again.
+func (t *traffic) still(ctx context.Context, ids []string) error {
+	if t == nil {
+		return nil
+	}
+	t.mark("look again", t.svc.Name)
+	for range switchTries {
+		same, err := t.unchanged(ctx)
+		if err != nil {
+			return err
+		}
+		if same {
+			return nil
+		}
+		t.say(event.Warning, t.svc.Name, "somebody else restarted or reloaded the gateway; switching again")
+		if err := t.to(ctx, ids); err != nil {
+			return err
+		}
+	}
+	return errors.New("the gateway is restarted or reloaded again and again by somebody else; traffic cannot be moved safely")
+}
+
+func (t *traffic) unchanged(ctx context.Context) (bool, error) {
+	for i, g := range t.gates {
+		fp, err := g.Fingerprint(ctx)
+		if err != nil {
+			return false, err
+		}
+		if i >= len(t.seen) || fp != t.seen[i] {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// close takes the pins out: the running units are the serving set now, so
+// Docker's DNS says the same.
+func (t *traffic) close(ctx context.Context) error {
+	if t == nil {
+		return nil
+	}
+	t.mark("unpin", t.svc.Name)
+	for _, g := range t.gates {
+		if err := g.Clear(ctx, t.svc.Name); err != nil {
+			return fmt.Errorf("take the pins out of %s: %w", g.unit.Name, err)
+		}
+	}
+	return nil
+}
+
+// addresses gives the units' addresses on a network that the gateway shares,
+// read now: Docker hands addresses out again.
+func (t *traffic) addresses(ctx context.Context, g gate, ids []string) ([]string, error) {
+	var out []string
+	for _, id := range ids {
+		u, err := t.Eyes.Inspect(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		addr := shared(g.unit, u)
+		if addr == "" {
+			return nil, fmt.Errorf("%s shares no network with its gateway %s", u.Name, g.unit.Name)
+		}
+		out = append(out, addr)
+	}
+	sort.Strings(out)
+	return slices.Compact(out), nil
+}
+
+func shared(a, b stack.Unit) string {
+	var nets []string
+	for n, addr := range b.Addresses {
+		if _, ok := a.Addresses[n]; ok && addr != "" {
+			nets = append(nets, n)
+		}
+	}
+	if len(nets) == 0 {
+		return ""
+	}
+	sort.Strings(nets)
+	return b.Addresses[nets[0]]
+}
+
+// answer makes sure that the units accept connections where the gateway will
+// look for them: a healthcheck inside the unit says nothing about that.
+func (t *traffic) answer(ctx context.Context, ids []string) error {
+	if t == nil || t.Dial == nil || t.svc.Ext.Port == 0 {
+		return nil
+	}
+	t.mark("answer", t.svc.Name)
+	addrs, err := t.addresses(ctx, t.gates[0], ids)
+	if err != nil {
+		return err
+	}
+	for _, a := range addrs {
+		dial, cancel := context.WithTimeout(ctx, answerLimit)
+		err := t.Dial(dial, net.JoinHostPort(a, strconv.Itoa(t.svc.Ext.Port)))
+		cancel()
+		if err != nil {
+			return fmt.Errorf("the unit at %s does not accept connections on port %d (x-shiksha.port) although it is healthy: "+
+				"does it listen on 127.0.0.1 only? %w", a, t.svc.Ext.Port, err)
+		}
+	}
+	return nil
+}
