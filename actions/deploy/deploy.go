@@ -1,0 +1,95 @@
+package deploy
+
+import (
+	"context"
+
+	"github.com/shiksha/actions/actions/door"
+	verb "github.com/shiksha/actions/pkg/deploy"
+	"github.com/shiksha/actions/pkg/event"
+)
+
+// Verb carries a release out; it is verb.Run but in tests.
+type Verb func(context.Context, verb.Options, event.Sink) (*verb.Result, error)
+
+// Command is `shiksha deploy`, and the action.
+type Command struct {
+	Inputs
+	JSON bool `name:"json" person:"" help:"Print the report as JSON on standard output."`
+
+	Verb Verb `kong:"-"`
+}
+
+// Help is what `shiksha deploy --help` teaches.
+func (*Command) Help() string {
+	return `Takes the stack of the Compose file from what runs on the host to what should run, without losing a request,
+and back when that fails. Only services that differ are touched.
+
+    shiksha deploy --host deploy@gpu1.example.org --env-file prod.env --version v2
+    shiksha deploy --host deploy@gpu1.example.org --probe-url https://shop.example.org/health
+    shiksha deploy --host deploy@gpu1.example.org --services api,worker --dry-run
+
+Secrets are given as @path (--ssh-key=@id_ed25519) or in the environment (INPUT_SSH-KEY), never as a plain value.
+Every input can be set in the environment, as INPUT_ and its name in upper case.
+
+` + door.ExitStatus
+}
+
+// Run releases.
+func (c *Command) Run(s *door.Session) error {
+	return perform(s, &c.Inputs, c.Verb, c.JSON)
+}
+
+// PlanCommand is `shiksha plan`: a deploy that stops before it changes anything.
+type PlanCommand struct {
+	Inputs
+	JSON bool `name:"json" person:"" help:"Print the report as JSON on standard output."`
+
+	Verb Verb `kong:"-"`
+}
+
+// Help is what `shiksha plan --help` teaches.
+func (*PlanCommand) Help() string {
+	return `Says for each service what a deploy with the same inputs would do and why, what users would notice, and what
+forbids it. Reads from the host, changes nothing. The same as deploy --dry-run.
+
+    shiksha plan --host deploy@gpu1.example.org --env-file prod.env --version v2`
+}
+
+// Run plans.
+func (c *PlanCommand) Run(s *door.Session) error {
+	c.DryRun = true
+	return perform(s, &c.Inputs, c.Verb, c.JSON)
+}
+
+// perform carries the release out and tells what came of it, also when it
+// failed. The error goes on to the door, which prints it.
+func perform(s *door.Session, in *Inputs, do Verb, asJSON bool) error {
+	o, err := in.options(s)
+	if err != nil {
+		return err
+	}
+	if do == nil {
+		do = verb.Run
+	}
+	sink := s.Sink
+	if o.DryRun && !asJSON {
+		sink = planSink{sink, s.Print}
+	}
+	result, err := do(s.Context, o, sink)
+	told := tell(result, o, err)
+	data, marshalError := told.JSON()
+	if marshalError != nil {
+		return marshalError
+	}
+	for _, out := range outputs {
+		s.Output(out.Name, out.value(told, data))
+	}
+	s.Summary(told.Markdown())
+	switch {
+	case asJSON:
+		s.Print(string(data) + "\n")
+	case err == nil || told.Number > 0:
+		s.Print(told.Text())
+	}
+	return err
+}

@@ -1,0 +1,103 @@
+package deploy
+
+import (
+	"flag"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/actions/inputs"
+	"github.com/shiksha/actions/actions/manifest"
+)
+
+var write = flag.Bool("write", false, "write the generated files instead of comparing them")
+
+// declared gives the inputs of the command deploy as they are declared.
+func declared(t *testing.T) []manifest.Input {
+	t.Helper()
+	var cli struct {
+		Deploy Command `cmd:""`
+	}
+	parser, err := inputs.NewParser(&cli, inputs.Source{}, io.Discard, io.Discard, func(int) {})
+	require.NoError(t, err)
+	return manifest.Inputs(parser.Model().Children[0])
+}
+
+func TestGenerated(t *testing.T) {
+	in := declared(t)
+	var outs []manifest.Output
+	for _, o := range outputs {
+		outs = append(outs, manifest.Output{Name: o.Name, Help: o.Help})
+	}
+	door := manifest.Action{
+		Name:        "Shiksha deploy",
+		Description: "Release a Docker Compose stack on your own host over SSH without losing a request, and go back by itself when it fails.",
+		Icon:        "upload-cloud", Color: "blue", Image: "../../Dockerfile", Args: []string{"deploy"}, Outputs: outs,
+	}
+	front := door
+	front.Name, front.Image, front.Args = "Shiksha: release a Compose stack", "Dockerfile", []string{"${{ inputs.command }}"}
+	front.First = []manifest.Input{{Name: "command", Help: "What to do.", Default: "deploy", Enum: []string{"deploy", "plan"}}}
+
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	filled, err := manifest.Fill(string(readme), "inputs", manifest.InputTables(in))
+	require.NoError(t, err)
+	filled, err = manifest.Fill(filled, "outputs", manifest.OutputTable(outs))
+	require.NoError(t, err)
+
+	for path, want := range map[string]string{
+		"action.yml":       door.YAML(in),
+		"../../action.yml": front.YAML(in),
+		"README.md":        filled,
+	} {
+		if *write {
+			require.NoError(t, os.WriteFile(path, []byte(want), 0o644))
+			continue
+		}
+		have, err := os.ReadFile(path)
+		require.NoError(t, err)
+		if line := firstDifference(want, string(have)); line > 0 {
+			t.Errorf("%s differs from the declared inputs in line %d; run: go generate ./...", path, line)
+		}
+	}
+}
+
+// firstDifference gives the number of the first line that differs, 0 for none.
+func firstDifference(want, have string) int {
+	if want == have {
+		return 0
+	}
+	wants, haves := strings.Split(want, "\n"), strings.Split(have, "\n")
+	for i := range min(len(wants), len(haves)) {
+		if wants[i] != haves[i] {
+			return i + 1
+		}
+	}
+	return min(len(wants), len(haves)) + 1
+}
+
+// The names are an interface: workflows use them.
+func TestInputNames(t *testing.T) {
+	var names []string
+	for _, in := range declared(t) {
+		names = append(names, in.Name)
+		assert.NotEmpty(t, in.Help, in.Name)
+		assert.NotEmpty(t, in.Group, in.Name)
+	}
+	assert.ElementsMatch(t, []string{
+		"host", "ssh-key", "ssh-key-passphrase", "known-hosts", "host-fingerprint", "jump-host", "compose-file",
+		"project", "env-file", "version", "images", "registry", "registry-username", "registry-password",
+		"services", "strategy", "dry-run", "rollback-on-failure", "keep-releases", "state-dir", "lock-wait",
+		"wait-timeout", "remove-orphans", "probe-url", "probe-rate", "probe-budget",
+	}, names)
+	var outs []string
+	for _, o := range outputs {
+		outs = append(outs, o.Name)
+	}
+	assert.Equal(t, []string{"release", "previous-release", "outcome", "changed-services", "plan", "report",
+		"probe-requests", "probe-failures"}, outs)
+}

@@ -1,0 +1,152 @@
+// Package deploy is the doorway of the verb deploy, and of what belongs to it:
+// plan, status and history. It declares the inputs, turns them into the verb's
+// options and the verb's result into outputs, a summary and lines for people.
+// action.yml and the tables of README.md are generated from the declarations.
+package deploy
+
+//go:generate go test -count=1 -run ^TestGenerated$ . -write
+
+import (
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/shiksha/actions/actions/door"
+	"github.com/shiksha/actions/actions/inputs"
+	verb "github.com/shiksha/actions/pkg/deploy"
+	"github.com/shiksha/actions/pkg/engine"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/probe"
+)
+
+// Inputs is everything a deploy can be told. The Compose file says the rest.
+type Inputs struct {
+	inputs.Connection
+
+	ComposeFile inputs.List    `name:"compose-file" group:"stack" placeholder:"FILE,..." help:"Compose files in the workspace, later ones win. Default: compose.yaml, or whatever Compose itself looks for."`
+	Project     string         `name:"project" group:"stack" help:"Name of the Compose project. Default: the name in the Compose file, else the folder's."`
+	EnvFile     inputs.EnvFile `name:"env-file" group:"stack" placeholder:"FILE" help:"Variables for the Compose file: lines of NAME=value (a secret of the workflow, say), or the path of such a file in the workspace. What contains a = or a line end is content, the rest is a path."`
+	Version     string         `name:"version" group:"stack" help:"What this release is called. The Compose file sees it as the variable VERSION."`
+	Images      inputs.Content `name:"images" group:"stack" placeholder:"SERVICE=REF,..." help:"Images that win over the Compose file's, as service=reference, one a line or separated by commas."`
+	Registry    string         `name:"registry" group:"stack" help:"Registry that the next two inputs log in to, like ghcr.io. The credentials are used for this pull and are not stored on the host."`
+	Username    string         `name:"registry-username" group:"stack" help:"User name at the registry."`
+	Password    inputs.Secret  `name:"registry-password" group:"stack" placeholder:"@FILE" help:"Password or token at the registry."`
+
+	Services      inputs.List   `name:"services" group:"rollout" placeholder:"SERVICE,..." help:"Release only these services. Default: all."`
+	Strategy      string        `name:"strategy" group:"rollout" default:"rolling" enum:"rolling,replace" help:"rolling follows each service's update_config and loses no request; replace stops everything that changes at once (for staging)."`
+	DryRun        bool          `name:"dry-run" group:"rollout" default:"false" help:"Look, plan and say what would change; change nothing."`
+	Rollback      bool          `name:"rollback-on-failure" group:"rollout" default:"true" negatable:"" help:"When a release fails, put everything it changed back. Without it, only the failed batch goes back."`
+	KeepReleases  int           `name:"keep-releases" group:"rollout" default:"5" min:"1" help:"How many releases stay restorable on the host."`
+	StateDir      string        `name:"state-dir" group:"rollout" placeholder:"DIR" help:"Folder on the host for releases and the lock. Default: /var/lib/shiksha, or the user's own state folder where that cannot be written."`
+	LockWait      time.Duration `name:"lock-wait" group:"rollout" default:"10m" help:"How long to wait while somebody else releases this project."`
+	WaitTimeout   time.Duration `name:"wait-timeout" group:"rollout" default:"10m" help:"Longest time for one batch to become healthy. A service's own healthcheck usually ends sooner."`
+	RemoveOrphans bool          `name:"remove-orphans" group:"rollout" default:"false" help:"Remove services that left the Compose file. The plan lists them always."`
+
+	ProbeURL    string `name:"probe-url" group:"probe" placeholder:"URL" help:"Address that is requested all through the release, from before the first change until after the last, to measure what users see. Default: no probe."`
+	ProbeRate   int    `name:"probe-rate" group:"probe" default:"20" min:"1" max:"10000" help:"Requests a second of the probe."`
+	ProbeBudget int    `name:"probe-budget" group:"probe" default:"0" min:"0" help:"How many requests of the probe may fail. One more and the release is rolled back."`
+}
+
+// Check tells what is wrong with the inputs beyond their types.
+func (in *Inputs) Check(s inputs.Source) []error {
+	problems := in.Connection.Check(s)
+	if _, err := in.images(); err != nil {
+		problems = append(problems, err)
+	}
+	if in.ProbeURL != "" {
+		if u, err := url.Parse(in.ProbeURL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			problems = append(problems, fault.New(fault.Input, "probe-url", "for example probe-url: https://shop.example.org/health",
+				"is not an address of http or https")) // which may hold a password, so it is not repeated
+		}
+	}
+	if (in.Username == "") != (in.Password == "") {
+		missing := "registry-password"
+		if in.Username == "" {
+			missing = "registry-username"
+		}
+		problems = append(problems, fault.New(fault.Input, missing, "give both, or neither for a registry without a login",
+			"is required when the other half of the login is given"))
+	}
+	problems = append(problems, checkStateDir(in.StateDir)...)
+	return append(problems, checkProject(in.Project)...)
+}
+
+func checkStateDir(dir string) []error {
+	if dir == "" || strings.HasPrefix(dir, "/") {
+		return nil
+	}
+	return []error{fault.New(fault.Input, "state-dir", "give the absolute path of a folder on the host, like /var/lib/shiksha",
+		"%q is not an absolute path", dir)}
+}
+
+var projectName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
+
+func checkProject(name string) []error {
+	if name == "" || projectName.MatchString(name) {
+		return nil
+	}
+	return []error{fault.New(fault.Input, "project", "use lower-case letters, digits, - and _, as Compose does",
+		"%q cannot be the name of a Compose project", name)}
+}
+
+// images reads the images input: service=reference, by line or comma.
+func (in *Inputs) images() (map[string]string, error) {
+	images := map[string]string{}
+	for _, item := range strings.FieldsFunc(string(in.Images), func(r rune) bool { return r == ',' || r == '\n' || r == '\r' }) {
+		item = strings.TrimSpace(item)
+		if item == "" || strings.HasPrefix(item, "#") {
+			continue
+		}
+		service, ref, ok := strings.Cut(item, "=")
+		service, ref = strings.TrimSpace(service), strings.TrimSpace(ref)
+		if !ok || service == "" || ref == "" {
+			return nil, fault.New(fault.Input, "images", "write service=reference, for example api=ghcr.io/example/api@sha256:...",
+				"%q is not service=reference", item)
+		}
+		if _, twice := images[service]; twice {
+			return nil, fault.New(fault.Input, "images", "give one image a service", "names the service %s twice", service)
+		}
+		images[service] = ref
+	}
+	if len(images) == 0 {
+		return nil, nil
+	}
+	return images, nil
+}
+
+// options gives the verb what it needs.
+func (in *Inputs) options(s *door.Session) (verb.Options, error) {
+	env, err := in.EnvFile.Bytes(s.Workspace)
+	if err != nil {
+		return verb.Options{}, fault.New(fault.Input, "env-file",
+			"give the path of a file in the workspace, or lines of NAME=value", "%w", err)
+	}
+	s.Protect(inputs.SecretValues(string(env))...)
+	images, err := in.images()
+	if err != nil {
+		return verb.Options{}, err
+	}
+	o := verb.Options{
+		Host: in.Config(s.Person), Workspace: s.Workspace, ComposeFiles: in.ComposeFile, Project: in.Project,
+		EnvFile: env, EnvFileName: in.EnvFile.Name(), Version: in.Version, Images: images,
+		Registry: engine.Auth{Registry: in.Registry, Username: in.Username, Password: string(in.Password)},
+		Services: in.Services, Strategy: in.Strategy, DryRun: in.DryRun, RollbackOnFailure: in.Rollback,
+		KeepReleases: in.KeepReleases, StateDir: in.StateDir, LockWait: in.LockWait, WaitTimeout: in.WaitTimeout,
+		RemoveOrphans: in.RemoveOrphans, ProbeBudget: in.ProbeBudget,
+	}
+	origin(s, &o)
+	if in.Version != "" {
+		o.Environment = map[string]string{"VERSION": in.Version}
+	}
+	if in.ProbeURL != "" {
+		o.Probe = probe.Config{URL: in.ProbeURL, Rate: in.ProbeRate}
+	}
+	return o, nil
+}
+
+// origin records which run releases; people release without one.
+func origin(s *door.Session, o *verb.Options) {
+	run := s.Action.Run()
+	o.Run.Commit, o.Run.Actor, o.Run.URL, o.Run.Repository = run.Commit, run.Actor, run.URL, run.Repository
+}

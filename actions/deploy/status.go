@@ -1,0 +1,164 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/shiksha/actions/actions/door"
+	"github.com/shiksha/actions/actions/inputs"
+	verb "github.com/shiksha/actions/pkg/deploy"
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/report"
+)
+
+// Query is the inputs of the commands that only read what a host remembers.
+type Query struct {
+	inputs.Connection
+
+	Project  string `name:"project" group:"stack" required:"" example:"shop" help:"Name of the Compose project on the host."`
+	StateDir string `name:"state-dir" group:"stack" placeholder:"DIR" help:"Folder on the host for releases and the lock. Default: /var/lib/shiksha, or the user's own state folder where that cannot be written."`
+	JSON     bool   `name:"json" person:"" help:"Print JSON."`
+}
+
+// Check tells what is wrong with the inputs beyond their types.
+func (q *Query) Check(s inputs.Source) []error {
+	problems := append(q.Connection.Check(s), checkStateDir(q.StateDir)...)
+	return append(problems, checkProject(q.Project)...)
+}
+
+func (q *Query) options(s *door.Session) verb.Options {
+	return verb.Options{Host: q.Config(s.Person), Project: q.Project, StateDir: q.StateDir}
+}
+
+// StatusCommand is `shiksha status`.
+type StatusCommand struct {
+	Query
+
+	Verb func(context.Context, verb.Options, event.Sink) (*verb.StatusResult, error) `kong:"-"`
+}
+
+// Help is what `shiksha status --help` teaches.
+func (*StatusCommand) Help() string {
+	return `Says what runs on the host, by service, and which release it belongs to. Changes nothing and needs no lock.
+
+    shiksha status --host deploy@gpu1.example.org --project shop`
+}
+
+// Run looks and prints.
+func (c *StatusCommand) Run(s *door.Session) error {
+	look := c.Verb
+	if look == nil {
+		look = verb.Status
+	}
+	result, err := look(s.Context, c.options(s), s.Sink)
+	if err != nil {
+		return err
+	}
+	told := status(result)
+	if c.JSON {
+		return printJSON(s, told)
+	}
+	s.Print(told.Text(time.Now()))
+	return nil
+}
+
+// HistoryCommand is `shiksha history`.
+type HistoryCommand struct {
+	Query
+
+	Verb func(context.Context, verb.Options, event.Sink) (*verb.HistoryResult, error) `kong:"-"`
+}
+
+// Help is what `shiksha history --help` teaches.
+func (*HistoryCommand) Help() string {
+	return `Lists the releases of a project on the host, the newest first: what, when, by whom, how it ended.
+
+    shiksha history --host deploy@gpu1.example.org --project shop`
+}
+
+// Run reads and prints.
+func (c *HistoryCommand) Run(s *door.Session) error {
+	read := c.Verb
+	if read == nil {
+		read = verb.History
+	}
+	result, err := read(s.Context, c.options(s), s.Sink)
+	if err != nil {
+		return err
+	}
+	told := history(result)
+	if c.JSON {
+		return printJSON(s, told)
+	}
+	s.Print(told.Text())
+	return nil
+}
+
+func printJSON(s *door.Session, told interface{ JSON() ([]byte, error) }) error {
+	data, err := told.JSON()
+	if err == nil {
+		s.Print(string(data) + "\n")
+	}
+	return err
+}
+
+func status(r *verb.StatusResult) *report.Status {
+	told := &report.Status{Project: r.Project, Host: r.Host}
+	if r.Release > 0 {
+		told.Release = &report.Past{Number: r.Release, Version: r.Version, Outcome: string(release.Verified), Started: r.Since, Serves: true}
+	}
+	if r.Newest != "" {
+		told.Notes = append(told.Notes, fmt.Sprintf("the newest release is %s, see: shiksha history", r.Newest))
+	}
+	for _, s := range r.Services {
+		told.Services = append(told.Services, report.Running{
+			Service: s.Service, Serving: s.Serving, Wanted: s.Wanted, State: state(s), Image: s.Image, Since: s.Since,
+		})
+	}
+	return told
+}
+
+// state is one word for how a service is.
+func state(s verb.ServiceStatus) string {
+	switch {
+	case s.Foreign > 0:
+		return fmt.Sprintf("%d not of this release", s.Foreign)
+	case s.Wanted == 0:
+		return "not in this release"
+	case s.Serving == 0:
+		return "down"
+	case s.Serving < s.Wanted:
+		return "degraded"
+	}
+	return "ok"
+}
+
+func history(r *verb.HistoryResult) *report.History {
+	told := &report.History{Project: r.Project, Host: r.Host}
+	serving := 0
+	for _, rec := range r.Releases {
+		if rec.Outcome == release.Verified {
+			serving = max(serving, rec.Number)
+		}
+	}
+	for _, rec := range r.Releases {
+		past := report.Past{
+			Number: rec.Number, Version: rec.Version, Commit: rec.Commit, Actor: rec.Actor, RunURL: rec.RunURL,
+			Outcome: string(rec.Outcome), RollsBack: rec.RollsBack, Started: rec.Started, Serves: rec.Number == serving,
+		}
+		if !rec.Ended.IsZero() {
+			past.Seconds = rec.Ended.Sub(rec.Started).Seconds()
+		}
+		for name, svc := range rec.Services {
+			if svc.Action != "" && svc.Action != "unchanged" && svc.Action != "keep" {
+				past.Changed = append(past.Changed, name)
+			}
+		}
+		sort.Strings(past.Changed)
+		told.Releases = append(told.Releases, past)
+	}
+	return told
+}

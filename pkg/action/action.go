@@ -1,0 +1,89 @@
+// Package action is GitHub's side of a run: what the runner tells us (inputs,
+// the run), and what we tell the runner (masks, groups, annotations, outputs,
+// the job summary). It stands on go-githubactions and adds what that library
+// leaves open: it never panics, works outside a runner as well, and text that
+// comes from elsewhere cannot become a workflow command, an output or a
+// half-uploaded summary.
+package action
+
+import (
+	"io"
+	"strings"
+	"sync"
+
+	"github.com/sethvargo/go-githubactions"
+)
+
+// Action talks to the runner. All methods may be called from several
+// goroutines. Outside GitHub Actions the commands do nothing.
+type Action struct {
+	getenv func(string) string
+	gh     *githubactions.Action
+
+	mu    sync.Mutex
+	w     io.Writer
+	notes map[string]int
+}
+
+// New makes an Action that reads the environment through getenv and writes
+// workflow commands to w, which has to be the standard output of the process:
+// the runner reads commands nowhere else. Write errors are dropped, since a
+// broken pipe to the log is no reason to leave a release half done.
+func New(getenv func(string) string, w io.Writer) *Action {
+	quiet := quietWriter{w}
+	return &Action{
+		getenv: getenv,
+		gh:     githubactions.New(githubactions.WithWriter(quiet), githubactions.WithGetenv(getenv)),
+		w:      quiet,
+		notes:  map[string]int{},
+	}
+}
+
+// Active tells whether a runner of GitHub Actions (or act) started us.
+func (a *Action) Active() bool { return a.getenv("GITHUB_ACTIONS") == "true" }
+
+// Debug tells whether the run was started with debug logging.
+func (a *Action) Debug() bool { return a.getenv("RUNNER_DEBUG") == "1" }
+
+// Input gives the input of that name, without white space around it, or "" when
+// it was not given. GitHub keeps the dashes of a name: `ssh-key` arrives as
+// INPUT_SSH-KEY.
+func (a *Action) Input(name string) string { return a.gh.GetInput(name) }
+
+// Run is what a release records about where it came from. Outside a runner the
+// fields are empty.
+type Run struct {
+	// Repository is owner/name, Commit the full SHA, Ref the branch or tag.
+	Repository, Commit, Ref string
+	// Actor is the login of who started the run, URL the page that shows it.
+	Actor, URL string
+	// Workspace is the folder of the checkout inside the action's container.
+	Workspace string
+}
+
+// Run tells which run this is.
+func (a *Action) Run() Run {
+	if !a.Active() {
+		return Run{}
+	}
+	run := Run{
+		Repository: a.getenv("GITHUB_REPOSITORY"),
+		Commit:     a.getenv("GITHUB_SHA"),
+		Ref:        a.getenv("GITHUB_REF_NAME"),
+		Actor:      a.getenv("GITHUB_ACTOR"),
+		Workspace:  a.getenv("GITHUB_WORKSPACE"),
+	}
+	server, id := a.getenv("GITHUB_SERVER_URL"), a.getenv("GITHUB_RUN_ID")
+	if server != "" && run.Repository != "" && id != "" {
+		run.URL = strings.TrimRight(server, "/") + "/" + run.Repository + "/actions/runs/" + id
+	}
+	return run
+}
+
+// quietWriter never reports an error: the library panics on one.
+type quietWriter struct{ w io.Writer }
+
+func (q quietWriter) Write(p []byte) (int, error) {
+	_, _ = q.w.Write(p)
+	return len(p), nil
+}

@@ -1,0 +1,115 @@
+package action
+
+import (
+	"crypto/rand"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// MaxAnnotations is how many annotations of each type the runner keeps per
+// step; what comes after is printed as a plain line.
+const MaxAnnotations = 10
+
+// maxAnnotation is how many characters of one annotation the runner keeps.
+const maxAnnotation = 4096
+
+// Level is the type of an annotation.
+type Level string
+
+// The types of annotations.
+const (
+	Notice  Level = "notice"
+	Warning Level = "warning"
+	Error   Level = "error"
+)
+
+// Mask makes the runner replace each of the values by *** in everything it
+// shows from here on, so it comes before anything is printed. The runner takes
+// a mask of several lines apart by itself, but act does not, so callers pass
+// lines one by one.
+func (a *Action) Mask(values ...string) {
+	if !a.Active() {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, v := range values {
+		if strings.TrimSpace(v) != "" {
+			a.gh.AddMask(v)
+		}
+	}
+}
+
+// Group starts a foldable part of the log. Groups do not nest: a new one ends
+// the one before.
+func (a *Action) Group(title string) {
+	if a.Active() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.gh.Group(title)
+	}
+}
+
+// EndGroup ends the foldable part of the log.
+func (a *Action) EndGroup() {
+	if a.Active() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.gh.EndGroup()
+	}
+}
+
+// Annotate shows text at the top of the run, and in the log. After
+// MaxAnnotations of a type it is a line of the log only.
+func (a *Action) Annotate(level Level, text string) {
+	if !a.Active() {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.notes[string(level)]++
+	if a.notes[string(level)] > MaxAnnotations {
+		// A leading word keeps the line from being read as a command.
+		fmt.Fprintf(a.w, "%s: %s\n", level, strings.ReplaceAll(text, "\n", "\n  "))
+		return
+	}
+	text = cut(text, maxAnnotation)
+	switch level {
+	case Error:
+		a.gh.Errorf("%s", text)
+	case Warning:
+		a.gh.Warningf("%s", text)
+	default:
+		a.gh.Noticef("%s", text)
+	}
+}
+
+// Verbatim prints text of somebody else's, a container's log say, with workflow
+// commands switched off: a line of it that looks like one is only a line. The
+// token that switches them on again is random, so the text cannot contain it.
+func (a *Action) Verbatim(text string) {
+	if text == "" {
+		return
+	}
+	if !strings.HasSuffix(text, "\n") {
+		text += "\n"
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.Active() {
+		_, _ = io.WriteString(a.w, text)
+		return
+	}
+	token := rand.Text()
+	_, _ = io.WriteString(a.w, "::stop-commands::"+token+"\n"+text+"::"+token+"::\n")
+}
+
+// cut shortens text to at most limit bytes without splitting a character.
+func cut(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	const ellipsis = "..."
+	return strings.ToValidUTF8(text[:limit-len(ellipsis)], "") + ellipsis
+}

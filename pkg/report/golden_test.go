@@ -1,0 +1,172 @@
+package report
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
+)
+
+var write = flag.Bool("write", false, "write the golden files instead of comparing them")
+
+func golden(t *testing.T, name, have string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *write {
+		require.NoError(t, os.WriteFile(path, []byte(have), 0o644))
+		return
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Equal(t, string(want), have)
+}
+
+var start = time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+
+func verified() *Release {
+	return &Release{
+		Project: "shop", Host: "deploy@gpu1:22", Number: 12, Previous: 11, Version: "v2", Commit: "0a1b2c3", Outcome: "verified",
+		Serving: "v2", Started: start, Seconds: 42.26, Changed: []string{"api", "gateway"}, RunURL: "https://github.example/runs/7",
+		Services: []Service{
+			{Name: "api", Action: "surge", Replicas: 3, Seconds: 31.04, Reasons: []string{"image shop/api:v1 -> shop/api:v2", "environment: LOG_LEVEL"}},
+			{Name: "gateway", Action: "reload", Replicas: 1, Seconds: 1.2, Reasons: []string{"file /etc/nginx/nginx.conf"}},
+			{Name: "postgres", Action: "unchanged", Replicas: 1},
+		},
+		Plan:  "  api       surge 3   image shop/api:v1 -> shop/api:v2\n\n  postgres  unchanged\n",
+		Notes: []string{"orphan <b>legacy</b> is kept"},
+		Probe: &Probe{URL: "https://shop.example.org/health", Requests: 3120, Failures: map[string]int{"reset_on_reload": 1},
+			LongestGap: 31.4, P50Before: 2.04, P50During: 2.5, P99Before: 9.96, P99During: 14.7},
+	}
+}
+
+func failed() *Release {
+	r := verified()
+	r.Outcome, r.Serving, r.Seconds = "", "v1", 75
+	r.Probe.Dropped = 40
+	r.Probe.Failed, r.Probe.Failures = 5, map[string]int{"timeout": 2, "502": 3}
+	r.Fail(fault.New(fault.Failed, "api", "read its last lines above", "api-4 | never became `healthy`\n<img src=x> @team ![x](y)"))
+	return r
+}
+
+func TestRelease(t *testing.T) {
+	t.Parallel()
+	planned := verified()
+	planned.Outcome, planned.DryRun, planned.Probe, planned.Number = "planned", true, nil, 0
+	nothing := &Release{Project: "shop", Host: "h", Number: 12, Version: "v2", Outcome: "unchanged", Serving: "v2"}
+	first := &Release{Project: "shop", Number: 1, Outcome: "failed", Seconds: 3}
+	for name, r := range map[string]*Release{
+		"verified": verified(), "failed": failed(), "planned": planned, "nothing": nothing, "first-failed": first,
+	} {
+		golden(t, name+".txt", r.Text())
+		golden(t, name+".md", r.Markdown())
+	}
+	data, err := failed().JSON()
+	require.NoError(t, err)
+	golden(t, "failed.json", string(data)+"\n")
+	data, err = nothing.JSON()
+	require.NoError(t, err)
+	assert.Contains(t, string(data), `"changed_services":[]`)
+}
+
+func TestStatusAndHistory(t *testing.T) {
+	t.Parallel()
+	now := start.Add(3 * time.Hour)
+	s := &Status{
+		Project: "shop", Host: "deploy@gpu1:22",
+		Release: &Past{Number: 12, Version: "v2", Outcome: "verified", Actor: "meera", Started: start, Serves: true},
+		Services: []Running{
+			{Service: "api", Serving: 3, Wanted: 3, State: "ok", Image: "shop/api:v2", Since: start},
+			{Service: "worker", Serving: 0, Wanted: 1, State: "down", Image: "shop/worker:v2\x1b[2J"},
+		},
+		Notes: []string{"release 13 is interrupted"},
+	}
+	golden(t, "status.txt", s.Text(now))
+	golden(t, "status-empty.txt", (&Status{Project: "shop", Host: "h"}).Text(now))
+	h := &History{Project: "shop", Host: "deploy@gpu1:22", Releases: []Past{
+		{Number: 13, Version: "v3", Outcome: "failed", Started: start.Add(time.Hour), Seconds: 61, Actor: "ben", Changed: []string{"api"}},
+		{Number: 12, Version: "v2", Outcome: "verified", Started: start, Seconds: 42, Actor: "meera", Changed: []string{"api", "worker"}, Serves: true},
+		{Number: 11, Outcome: "rolled-back", RollsBack: 9, Started: start.Add(-time.Hour), Seconds: 4},
+	}}
+	golden(t, "history.txt", h.Text())
+	golden(t, "history-empty.txt", (&History{Project: "shop", Host: "h"}).Text())
+}
+
+// events is a release as a console sees it, hostile text included.
+func events(sink event.Sink) {
+	at := func(ms int, e event.Event) event.Event {
+		e.Time = start.Add(time.Duration(ms) * time.Millisecond)
+		return e
+	}
+	sink.Emit(at(400, event.Event{Level: event.Info, Phase: "preflight", Text: "connected"}))
+	sink.Emit(at(450, event.Event{Level: event.Debug, Phase: "preflight", Text: "only when asked"}))
+	sink.Emit(at(900, event.Event{Level: event.Info, Phase: "plan", Text: "plan for shop\n  api  surge 3\n"}))
+	sink.Emit(at(12300, event.Event{Level: event.Info, Phase: "roll", Service: "api", Unit: "shop-api-4", Text: "started"}))
+	sink.Emit(at(13000, event.Event{Level: event.Warning, Phase: "roll", Service: "api", Text: "2 connections were ended"}))
+	sink.Emit(at(65000, event.Event{Level: event.Error, Phase: "roll", Service: "api", Text: "died ##[error]x\x1b[31m",
+		Output: "::set-output name=release::99\n\x1b]0;title\x07\x1b[2Jpanic:\tboom\r\n\u202eabc\n"}))
+}
+
+func TestConsole(t *testing.T) {
+	t.Parallel()
+	var plain strings.Builder
+	c := NewConsole(&plain, Options{Start: start})
+	events(c)
+	require.NoError(t, c.Close())
+	golden(t, "console.txt", plain.String())
+	assert.NotContains(t, plain.String(), "\x1b")
+
+	var color strings.Builder
+	events(NewConsole(&color, Options{Start: start, Color: true, Verbose: true}))
+	golden(t, "console-color.txt", color.String())
+}
+
+// recordedWorkflow writes down what a log that folds is told.
+type recordedWorkflow struct{ b strings.Builder }
+
+func (w *recordedWorkflow) Group(title string) { w.b.WriteString("[group " + title + "]\n") }
+func (w *recordedWorkflow) EndGroup()          { w.b.WriteString("[end]\n") }
+func (w *recordedWorkflow) Verbatim(text string) {
+	w.b.WriteString("[verbatim]\n" + text + "[/verbatim]\n")
+}
+
+func TestConsoleInAWorkflow(t *testing.T) {
+	t.Parallel()
+	w := &recordedWorkflow{}
+	c := NewConsole(&w.b, Options{Start: start, Workflow: w, Annotate: func(_ event.Level, text string) {
+		w.b.WriteString("[annotation " + text + "]\n")
+	}})
+	events(c)
+	require.NoError(t, c.Close())
+	require.NoError(t, c.Close(), "closing twice ends no group twice")
+	golden(t, "console-workflow.txt", w.b.String())
+	assert.NotContains(t, w.b.String(), "##[error]")
+}
+
+func TestFailKeepsTheVerbsOutcome(t *testing.T) {
+	t.Parallel()
+	r := &Release{Outcome: "rolled-back"}
+	r.Fail(errors.New("x"))
+	assert.Equal(t, "rolled-back", r.Outcome)
+	r = &Release{}
+	r.Fail(nil)
+	assert.Empty(t, r.Outcome+r.Error)
+}
+
+func TestNumbers(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[float64]string{0: "0.0s", 59.94: "59.9s", 60: "1m00s", 3725: "1h02m", 200000: "2d", -1: "0.0s"} {
+		assert.Equal(t, want, seconds(s))
+	}
+	for n, want := range map[int]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567", -1000: "-1,000"} {
+		assert.Equal(t, want, number(n))
+	}
+}

@@ -1,0 +1,58 @@
+package report
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestRedactor(t *testing.T) {
+	t.Parallel()
+	const password = `p"ss wörd/+&`
+	key := "-----BEGIN KEY-----\nAAAAB3NzaC1yc2E\nabc\n-----END KEY-----\n"
+	var r Redactor
+	assert.Equal(t, "nothing known", r.String("nothing known"))
+	added := r.Add(password, key, "", "abc", "longer-AAAAB3NzaC1yc2E-x")
+	quoted, err := json.Marshal(password)
+	require.NoError(t, err)
+	for name, text := range map[string]string{
+		"itself":       password,
+		"base64":       base64.StdEncoding.EncodeToString([]byte(password)),
+		"base64 line":  base64.StdEncoding.EncodeToString([]byte(password + "\n")),
+		"query":        url.QueryEscape(password),
+		"path":         url.PathEscape(password),
+		"json":         string(quoted[1 : len(quoted)-1]),
+		"markdown":     escape(password),
+		"a key's line": "AAAAB3NzaC1yc2E",
+		"the longest":  "longer-AAAAB3NzaC1yc2E-x",
+	} {
+		assert.Equal(t, "<***>", r.String("<"+text+">"), name)
+	}
+	assert.Equal(t, "abc -----BEGIN KEY-----", r.String("abc -----BEGIN KEY-----"), "too short, and no secret")
+	assert.Empty(t, r.Add(password), "known already")
+	for _, form := range added {
+		assert.NotContains(t, form, "\n", "masks are made line by line")
+	}
+}
+
+func TestRedactingWriterHoldsHalfASecretBack(t *testing.T) {
+	t.Parallel()
+	var r Redactor
+	var out strings.Builder
+	w := r.Writer(&out)
+	r.Add("s3cret-value")
+	for _, piece := range []string{"a s3cret", "-value b\nand s3cret-va", "lue"} {
+		n, err := w.Write([]byte(piece))
+		require.NoError(t, err)
+		assert.Len(t, piece, n)
+		assert.NotContains(t, out.String(), "s3cret")
+	}
+	assert.Equal(t, "a *** b\n", out.String())
+	require.NoError(t, w.Close())
+	assert.Equal(t, "a *** b\nand ***", out.String())
+}

@@ -1,0 +1,149 @@
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// Status is what runs on a host now.
+type Status struct {
+	Project string `json:"project"`
+	Host    string `json:"host"`
+	// Release is the newest in the ledger, nil when nothing was released yet.
+	Release  *Past     `json:"release"`
+	Services []Running `json:"services"`
+	// Notes tell what differs from the release, or that one runs at the moment.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// Running is one service on the host.
+type Running struct {
+	Service string `json:"service"`
+	// Serving of Wanted units run and are not known to be ill.
+	Serving int    `json:"serving"`
+	Wanted  int    `json:"wanted"`
+	State   string `json:"state"`
+	Image   string `json:"image"`
+	// Since is when the oldest of its units was started.
+	Since time.Time `json:"since"`
+}
+
+// History lists what was released on a host, the newest first.
+type History struct {
+	Project  string `json:"project"`
+	Host     string `json:"host"`
+	Releases []Past `json:"releases"`
+}
+
+// Past is one release of the ledger.
+type Past struct {
+	Number  int    `json:"release"`
+	Version string `json:"version,omitempty"`
+	Commit  string `json:"commit,omitempty"`
+	Actor   string `json:"actor,omitempty"`
+	RunURL  string `json:"run_url,omitempty"`
+	Outcome string `json:"outcome"`
+	// RollsBack is the release that this one restored, 0 for none.
+	RollsBack int       `json:"rolls_back,omitempty"`
+	Started   time.Time `json:"started"`
+	Seconds   float64   `json:"seconds"`
+	Changed   []string  `json:"changed_services,omitempty"`
+	// Serves is set for the release that serves now.
+	Serves bool `json:"serves"`
+}
+
+// JSON gives the status as one line of JSON.
+func (s *Status) JSON() ([]byte, error) { return json.Marshal(s) }
+
+// JSON gives the history as one line of JSON.
+func (h *History) JSON() ([]byte, error) { return json.Marshal(h) }
+
+// Text gives the status as a table; ages are counted back from now.
+func (s *Status) Text(now time.Time) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s on %s\n", clean(s.Project), clean(s.Host))
+	if r := s.Release; r == nil {
+		b.WriteString("nothing was released here yet\n")
+	} else {
+		fmt.Fprintf(&b, "%s: %s, %s UTC (%s ago)", r.label(), clean(r.Outcome), moment(r.Started), age(now, r.Started))
+		if r.Actor != "" {
+			fmt.Fprintf(&b, ", by %s", clean(r.Actor))
+		}
+		b.WriteString("\n")
+	}
+	if len(s.Services) > 0 {
+		b.WriteString("\n")
+		table(&b, []string{"SERVICE", "UNITS", "STATE", "UP", "IMAGE"}, len(s.Services), func(i int) []string {
+			v := s.Services[i]
+			return []string{v.Service, fmt.Sprintf("%d/%d", v.Serving, v.Wanted), v.State, age(now, v.Since), v.Image}
+		})
+	}
+	for _, n := range s.Notes {
+		fmt.Fprintf(&b, "\nnote: %s", clean(n))
+	}
+	if len(s.Notes) > 0 {
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+// Text gives the history as a table; the release that serves has a star.
+func (h *History) Text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s on %s\n", clean(h.Project), clean(h.Host))
+	if len(h.Releases) == 0 {
+		b.WriteString("nothing was released here yet\n")
+		return b.String()
+	}
+	b.WriteString("\n")
+	head := []string{"  RELEASE", "VERSION", "OUTCOME", "STARTED (UTC)", "TOOK", "BY", "CHANGED"}
+	table(&b, head, len(h.Releases), func(i int) []string {
+		r := h.Releases[i]
+		mark := "  "
+		if r.Serves {
+			mark = "* "
+		}
+		changed := strings.Join(r.Changed, ", ")
+		if r.RollsBack > 0 {
+			changed = strings.TrimSuffix(fmt.Sprintf("back to %d: %s", r.RollsBack, changed), ": ")
+		}
+		return []string{mark + fmt.Sprint(r.Number), r.Version, r.Outcome, moment(r.Started), seconds(r.Seconds), r.Actor, changed}
+	})
+	b.WriteString("\n* serves now\n")
+	return b.String()
+}
+
+func (r *Past) label() string {
+	if r.Version == "" {
+		return fmt.Sprintf("release %d", r.Number)
+	}
+	return fmt.Sprintf("release %d (%s)", r.Number, clean(r.Version))
+}
+
+func age(now, then time.Time) string {
+	if then.IsZero() {
+		return "-"
+	}
+	return seconds(max(0, now.Sub(then).Seconds()))
+}
+
+// table prints rows in aligned columns without trailing space.
+func table(b *strings.Builder, head []string, rows int, row func(int) []string) {
+	var raw strings.Builder
+	w := tabwriter.NewWriter(&raw, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, strings.Join(head, "\t"))
+	for i := range rows {
+		cells := row(i)
+		for j, cell := range cells {
+			cells[j] = dash(cell)
+		}
+		fmt.Fprintln(w, strings.Join(cells, "\t"))
+	}
+	_ = w.Flush()
+	for _, line := range strings.Split(strings.TrimRight(raw.String(), "\n"), "\n") {
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
+}
