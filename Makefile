@@ -1,0 +1,37 @@
+# Every target works on a fresh Debian or Ubuntu machine with Go. demo, test and
+# bench need root: they start an engine, a registry and SSH servers, and stop
+# what they started.
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+ACTIONLINT  = github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench image fmt
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# The programs are built first, not run by `go run`: that would keep a SIGTERM to
+# itself, and what they started would stay.
+demo: ## the quickstart, rolled six times under load; the report is .demo/report.json
+	@go build -o .lab/bin/ ./e2e/demo && exec .lab/bin/demo
+
+test: ## every test, the end-to-end ones included
+	@go build -o .lab/bin/ ./e2e/setup && exec .lab/bin/setup go test -timeout 25m ./...
+
+bench: ## compare with docker compose: time, connections, memory, what users feel
+	@go build -o .lab/bin/ ./e2e/bench && exec .lab/bin/bench
+
+lint: ## gofmt, go vet, staticcheck, actionlint, govulncheck
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not formatted (make fmt):" $$unformatted; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	go run $(ACTIONLINT)
+	@if curl -sfI -m 10 -o /dev/null https://vuln.go.dev/index/db.json; then go run $(GOVULNCHECK) ./...; \
+	else echo "govulncheck: left out, the vulnerability database (vuln.go.dev) cannot be reached"; fi
+
+image: ## build the image of the actions
+	docker build --tag shiksha/actions .
+
+fmt: ## format the code
+	gofmt -w $$(git ls-files '*.go')

@@ -1,0 +1,224 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// shared is the lab and the host that all tests of one test binary use; they are
+// made when the first test asks for them.
+var shared struct {
+	once sync.Once
+	lab  *Lab
+	host *Host
+	err  error
+}
+
+// projects counts the fixtures of this test binary.
+var projects atomic.Int64
+
+// Main is the TestMain of a package whose tests use New: it runs them and then
+// takes away what they shared, also after an interrupt.
+func Main(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	flag.Parse()
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-interrupted
+		closeShared()
+		os.Exit(1)
+	}()
+	code := m.Run()
+	return max(code, closeShared())
+}
+
+func closeShared() int {
+	if shared.lab == nil {
+		return 0
+	}
+	if err := shared.lab.Close(); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "lab:", err)
+		return 1
+	}
+	return 0
+}
+
+func prepareShared() {
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
+	defer cancel()
+	if shared.lab, shared.err = Prepare(ctx, Options{Out: os.Stderr}); shared.err != nil {
+		return
+	}
+	if shared.err = shared.lab.sweep(ctx); shared.err != nil {
+		return
+	}
+	shared.host, shared.err = shared.lab.StartHost(ctx, HostOptions{Name: fmt.Sprintf("e2e-%d", os.Getpid())})
+}
+
+// ours are the names of the projects and hosts of tests, with the number of the
+// process they belong to.
+var ours = regexp.MustCompile(`^(?:shiksha-lab-)?e2e-(\d+)\b`)
+
+// sweep removes what tests that were killed left behind.
+func (l *Lab) sweep(ctx context.Context) error {
+	found, err := l.dockerLines(ctx, "ps", "--all", "--format", `{{.Names}} {{.Label "com.docker.compose.project"}}`)
+	errs := []error{err}
+	for _, name := range found {
+		match := ours.FindStringSubmatch(name)
+		if match == nil {
+			continue
+		}
+		if pid, err := strconv.Atoi(match[1]); err != nil || alive(pid) {
+			continue
+		}
+		if strings.HasPrefix(name, "shiksha-lab-") {
+			errs = append(errs, l.removeContainers(ctx, name), os.RemoveAll(filepath.Join(stateRoot, strings.TrimPrefix(name, "shiksha-lab-"))))
+			continue
+		}
+		errs = append(errs, l.RemoveProject(ctx, name))
+	}
+	return errors.Join(errs...)
+}
+
+// Fixture is what one test acts on: the shared lab and host, a project and a
+// port of its own, and its own copy of the quickstart to change.
+type Fixture struct {
+	*Lab
+	// Host is shared by the tests of the binary: do not stop it.
+	Host *Host
+	// Project is the name of the Compose project; all of it is removed after the
+	// test.
+	Project string
+	// Port is where the quickstart's nginx is published.
+	Port int
+	// Dir is the copy of the quickstart, with the variables of the project in
+	// lab.env.
+	Dir string
+
+	t *testing.T
+}
+
+// EnvFile is the name of the file with the variables of a copy of the
+// quickstart.
+const EnvFile = "lab.env"
+
+// New gives a test its fixture. When the test fails, the logs and the state of
+// the project's containers are kept below .lab/failures.
+func New(t *testing.T) *Fixture {
+	t.Helper()
+	shared.once.Do(prepareShared)
+	require.NoError(t, shared.err, "preparing the lab")
+	port, err := FreePort()
+	require.NoError(t, err)
+	f := &Fixture{
+		Lab: shared.lab, Host: shared.host, Port: port, Dir: t.TempDir(), t: t,
+		Project: fmt.Sprintf("e2e-%d-%d", os.Getpid(), projects.Add(1)),
+	}
+	require.NoError(t, f.CopyQuickstart(f.Dir, port))
+	t.Cleanup(f.cleanUp)
+	return f
+}
+
+func (f *Fixture) cleanUp() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if f.t.Failed() {
+		dir := filepath.Join(f.Lab.Dir, "failures", strings.ReplaceAll(f.t.Name(), "/", "_"))
+		f.t.Logf("the project's logs and state are in %s (%v)", dir, f.Dump(ctx, f.Project, dir))
+	}
+	if err := f.RemoveProject(ctx, f.Project); err != nil {
+		f.t.Errorf("removing the project %s: %v", f.Project, err)
+	}
+}
+
+// CopyQuickstart copies what a deploy of the quickstart needs into a folder, and
+// writes its variables into EnvFile.
+func (l *Lab) CopyQuickstart(dir string, port int) error {
+	for _, name := range []string{"compose.yaml", "nginx/nginx.conf"} {
+		content, err := os.ReadFile(filepath.Join(l.QuickstartDir(), name))
+		if err != nil {
+			return err
+		}
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, content, 0o644); err != nil {
+			return err
+		}
+	}
+	env := fmt.Sprintf("REGISTRY=%s\nPORT=%d\n", l.Registry, port)
+	return os.WriteFile(filepath.Join(dir, EnvFile), []byte(env), 0o600)
+}
+
+// URL is where users reach the quickstart.
+func (f *Fixture) URL() string { return fmt.Sprintf("http://127.0.0.1:%d", f.Port) }
+
+// Args are the arguments of a verb on this fixture, more behind them.
+func (f *Fixture) Args(verb string, more ...string) []string {
+	args := append([]string{verb}, f.Host.Flags()...)
+	args = append(args, "--project", f.Project)
+	if verb == "deploy" || verb == "plan" {
+		args = append(args, "--env-file", EnvFile)
+	}
+	return append(args, more...)
+}
+
+// Shiksha runs a verb in the fixture's folder to its end.
+func (f *Fixture) Shiksha(verb string, more ...string) Result {
+	f.t.Helper()
+	result, err := f.Run(f.t.Context(), f.Dir, nil, f.Args(verb, more...)...)
+	require.NoError(f.t, err)
+	return result
+}
+
+// Deploy releases a version that was published, and fails the test unless the
+// program ends with the wanted code.
+func (f *Fixture) Deploy(version string, want int, more ...string) Result {
+	f.t.Helper()
+	result := f.Shiksha("deploy", append([]string{"--version", version}, more...)...)
+	require.Equal(f.t, want, result.Exit, "deploy of %s\n%s%s", version, result.Stdout, result.Stderr)
+	return result
+}
+
+// MustPublish is Publish that fails the test.
+func (f *Fixture) MustPublish(release Release) string {
+	f.t.Helper()
+	ref, err := f.Publish(f.t.Context(), release)
+	require.NoError(f.t, err)
+	return ref
+}
+
+// MustUnits is Units of the running containers, that fails the test.
+func (f *Fixture) MustUnits() map[string][]string {
+	f.t.Helper()
+	units, err := f.Units(f.t.Context(), f.Project, false)
+	require.NoError(f.t, err)
+	return units
+}
+
+// Load starts the load and stops it at the latest with the test.
+func (f *Fixture) Load() *Load {
+	f.t.Helper()
+	load, err := StartLoad(f.t.Context(), f.URL())
+	require.NoError(f.t, err)
+	f.t.Cleanup(func() { load.probe.Stop() })
+	return load
+}

@@ -1,0 +1,142 @@
+// Package peers builds the tools that Shiksha is compared with, from pinned
+// modules, into the user's cache: once for each version, outside the repository.
+// The product needs none of them.
+package peers
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// plugin is a plugin of the docker command line that can be built from source.
+type plugin struct {
+	name            string // of the program, as docker looks for it
+	module, version string
+	sum             string // of the module's content, as go.sum has it
+	main            string // folder of the program in the module
+	stamp           string // variable that holds the version it tells
+}
+
+var compose = plugin{
+	name:    "docker-compose",
+	module:  "github.com/docker/compose/v5",
+	version: "v5.6.0",
+	sum:     "h1:WCDEV0D1CtZLyPdklHdEjFBnCStosBYkfsD3tvM/ITU=",
+	main:    "./cmd",
+	stamp:   "github.com/docker/compose/v5/internal.Version",
+}
+
+// Compose makes the Docker Compose plugin be there and gives a folder for
+// DOCKER_CONFIG with which `docker compose` finds it. The first time takes some
+// minutes and is said on out; nil keeps silent.
+func Compose(ctx context.Context, out io.Writer) (dockerConfig string, err error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("where to keep the Compose plugin: %w", err)
+	}
+	return compose.ensure(ctx, filepath.Join(cache, "shiksha-peers"), out)
+}
+
+// ensure builds the plugin where the cache lacks it. Two at once wait for each
+// other.
+func (p plugin) ensure(ctx context.Context, cache string, out io.Writer) (dockerConfig string, err error) {
+	dockerConfig = filepath.Join(cache, p.name+"-"+p.version)
+	program := filepath.Join(dockerConfig, "cli-plugins", p.name)
+	if err := os.MkdirAll(filepath.Dir(program), 0o755); err != nil {
+		return "", err
+	}
+	unlock, err := lock(ctx, filepath.Join(dockerConfig, "building"))
+	if err != nil {
+		return "", fmt.Errorf("waiting for another build of %s: %w", p.name, err)
+	}
+	defer unlock()
+	if _, err := os.Stat(program); err == nil {
+		return dockerConfig, nil
+	}
+	if out == nil {
+		out = io.Discard
+	}
+	_, _ = fmt.Fprintf(out, "peers: building %s %s from its module (some minutes, the first time only)\n", p.name, p.version)
+	return dockerConfig, p.build(ctx, program)
+}
+
+// build compiles the program to a name of its own and renames it, so that a
+// build that was cut short leaves nothing that looks finished.
+func (p plugin) build(ctx context.Context, program string) error {
+	source, err := p.download(ctx)
+	if err != nil {
+		return err
+	}
+	fresh := program + ".new"
+	defer func() { _ = os.Remove(fresh) }()
+	// In the module's own folder: its go.mod excludes versions, which `go install
+	// module@version` refuses, and our go.mod would change what it is built with.
+	_, err = run(ctx, source, "build", "-mod=readonly", "-buildvcs=false", "-trimpath",
+		"-ldflags", "-s -w -X "+p.stamp+"="+p.version, "-o", fresh, p.main)
+	if err != nil {
+		return err
+	}
+	return os.Rename(fresh, program)
+}
+
+// download gives the folder of the module's source, once its content is what was
+// pinned.
+func (p plugin) download(ctx context.Context) (dir string, err error) {
+	// Outside of any module, so that no go.mod is read or changed.
+	out, err := run(ctx, os.TempDir(), "mod", "download", "-json", p.module+"@"+p.version)
+	if err != nil {
+		return "", err
+	}
+	var got struct{ Dir, Sum string }
+	if err := json.Unmarshal(out, &got); err != nil {
+		return "", fmt.Errorf("reading what go mod download says of %s: %w", p.module, err)
+	}
+	if got.Sum != p.sum {
+		return "", fmt.Errorf("%s %s is not what was pinned: its sum is %s, not %s", p.module, p.version, got.Sum, p.sum)
+	}
+	return got.Dir, nil
+}
+
+// run runs the go command in dir and gives what it printed.
+func run(ctx context.Context, dir string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "CGO_ENABLED=0", "PWD="+dir)
+	var out, words bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &words
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("go %s: %w\n%s%s", args[0], err, words.Bytes(), out.Bytes())
+	}
+	return out.Bytes(), nil
+}
+
+// lock takes a lock that ends with this process at the latest.
+func lock(ctx context.Context, path string) (unlock func(), err error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { _ = file.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, errors.Join(err, file.Close())
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), file.Close())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,185 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/e2e/lab"
+	"github.com/shiksha/actions/pkg/probe"
+)
+
+// The product's one big promise, on real parts: a release rolls under load and
+// loses nothing; a bad one goes back and loses nothing.
+func TestRollout_UnderLoadLosesNothing(t *testing.T) {
+	f := lab.New(t)
+	quick(t, f)
+	f.MustPublish(lab.Release{Version: "r1"})
+	f.MustPublish(lab.Release{Version: "r2"})
+	f.MustPublish(lab.Release{Version: "r3", Behaviour: "dies-late"})
+	edit(t, f, "monitor: 1s", "monitor: 5s")
+	f.Deploy("r1", 0)
+	before := f.MustUnits()
+
+	load := f.Load()
+	load.Mark(probe.During)
+	f.Deploy("r2", 0)
+	f.Deploy("r3", 1)
+	report, err := load.Stop(t.Context())
+	require.NoError(t, err)
+
+	assert.Zero(t, report.Failed, "%v %v", report.Failures, report.Samples)
+	assert.Zero(t, report.PostsLost, "orders lost")
+	assert.Zero(t, report.PostsDoubled, "orders doubled")
+	assert.Greater(t, report.Requests, 1000)
+	assert.Zero(t, report.Dropped, "the load kept up")
+	converged(t, f, "r2")
+	after := f.MustUnits()
+	assert.Equal(t, before["postgres"], after["postgres"], "the database was never touched")
+	assert.Equal(t, before["nginx"], after["nginx"], "the gateway was never replaced")
+	for _, id := range before["api"] {
+		assert.NotContains(t, after["api"], id)
+	}
+}
+
+// A dry run tells what would happen and changes nothing: the engine's own event
+// stream stays silent.
+func TestDryRun_ChangesNothing(t *testing.T) {
+	f := lab.New(t)
+	f.MustPublish(lab.Release{Version: "d1"})
+	f.MustPublish(lab.Release{Version: "d2"})
+
+	first := f.Shiksha("plan", "--version", "d1")
+	assert.Equal(t, 0, first.Exit, first.Stderr)
+	assert.Contains(t, first.Stdout, "create 3", "a plan for an empty host")
+	f.Deploy("d1", 0)
+
+	silent := watchEngine(t, f.Project)
+	plan := f.Deploy("d2", 0, "--dry-run")
+	assert.Regexp(t, `api +surge 3 +image .*quickstart/api:d1 -> :d2`, plan.Stdout)
+	assert.Regexp(t, `postgres +unchanged`, plan.Stdout)
+	assert.Regexp(t, `worker +stop-first 1`, plan.Stdout)
+	assert.Contains(t, plan.Stdout, "interruption: until the new units are well")
+	silent()
+	assert.Equal(t, "d1", lab.Serving(t.Context(), f.URL()))
+	history := f.Shiksha("history", "--json")
+	assert.Equal(t, 1, strings.Count(history.Stdout, `"number"`), "a dry run is no release:\n%s", history.Stdout)
+}
+
+// watchEngine records the engine's events of a project's containers, networks and
+// volumes; the function it gives asserts that there were none but looks inside
+// running units (exec), which change nothing.
+func watchEngine(t *testing.T, project string) (silent func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	cmd := exec.CommandContext(ctx, "docker", "events", "--filter", "label=com.docker.compose.project="+project, "--format", "{{.Type}} {{.Action}}")
+	var out strings.Builder
+	cmd.Stdout = &out
+	require.NoError(t, cmd.Start())
+	time.Sleep(300 * time.Millisecond) // docker events says nothing when it is ready
+	return func() {
+		t.Helper()
+		time.Sleep(300 * time.Millisecond)
+		cancel()
+		_ = cmd.Wait()
+		for line := range strings.SplitSeq(out.String(), "\n") {
+			if line != "" && !strings.Contains(line, "exec_") && !strings.Contains(line, "health_status") {
+				t.Errorf("the engine reported %q", line)
+			}
+		}
+	}
+}
+
+// Deploying what runs already restarts nothing and makes no release; changing only
+// the gateway's configuration reloads it in place.
+func TestAgainAndReload_ReplaceNothing(t *testing.T) {
+	f := lab.New(t)
+	quick(t, f)
+	f.MustPublish(lab.Release{Version: "a1"})
+	f.Deploy("a1", 0)
+	before := f.MustUnits()
+
+	again := f.Deploy("a1", 0)
+	assert.Contains(t, again.Stdout, "nothing to change")
+	assert.Equal(t, before, f.MustUnits())
+
+	conf := filepath.Join(f.Dir, "nginx", "nginx.conf")
+	text, err := os.ReadFile(conf)
+	require.NoError(t, err)
+	changed := strings.Replace(string(text), "location / {", "location = /reloaded { return 200 \"yes\"; }\n    location / {", 1)
+	require.NotEqual(t, string(text), changed)
+	require.NoError(t, os.WriteFile(conf, []byte(changed), 0o644))
+	load := f.Load()
+	f.Deploy("a1", 0)
+	report, err := load.Stop(t.Context())
+	require.NoError(t, err)
+	assert.Zero(t, report.Failed, "%v", report.Failures)
+	assert.Equal(t, before, f.MustUnits(), "reloaded, not replaced")
+	out, err := exec.CommandContext(t.Context(), "curl", "-s", f.URL()+"/reloaded").Output()
+	require.NoError(t, err)
+	assert.Equal(t, "yes", string(out))
+
+	// A configuration that does not pass nginx's own test is put back and never read.
+	require.NoError(t, os.WriteFile(conf, []byte(changed+"\nnonsense;\n"), 0o644))
+	bad := f.Deploy("a1", 1)
+	assert.Contains(t, bad.Stderr, "nonsense")
+	require.NoError(t, os.WriteFile(conf, []byte(changed), 0o644))
+	assert.Contains(t, f.Deploy("a1", 0).Stdout, "nothing to change", "the file on the host is the good one again")
+	assert.Equal(t, before, f.MustUnits())
+}
+
+// What runs and what was released is readable by people and programs.
+func TestStatusAndHistory(t *testing.T) {
+	f := lab.New(t)
+	quick(t, f)
+	f.MustPublish(lab.Release{Version: "s1"})
+	f.MustPublish(lab.Release{Version: "s2", Behaviour: "dies-late"})
+	f.Deploy("s1", 0)
+	edit(t, f, "monitor: 1s", "monitor: 5s")
+	f.Deploy("s2", 1)
+
+	status := f.Shiksha("status")
+	assert.Equal(t, 0, status.Exit, status.Stderr)
+	assert.Regexp(t, `release 1 \(s1\)`, status.Stdout)
+	assert.Regexp(t, `api +3/3 +ok`, status.Stdout)
+	var told struct {
+		Services []struct{ Service string }
+	}
+	require.NoError(t, json.Unmarshal([]byte(f.Shiksha("status", "--json").Stdout), &told))
+	assert.Len(t, told.Services, 4)
+
+	history := f.Shiksha("history")
+	assert.Regexp(t, `(?m)^ +2 +s2 +failed`, history.Stdout)
+	assert.Regexp(t, `(?m)^\* +1 +s1 +verified`, history.Stdout)
+}
+
+// More failed requests than the budget allows roll a release back that its own
+// healthcheck would have let pass.
+func TestProbe_OverBudgetRollsBack(t *testing.T) {
+	f := lab.New(t)
+	quick(t, f)
+	f.MustPublish(lab.Release{Version: "p1"})
+	f.MustPublish(lab.Release{Version: "p2"})
+	f.Deploy("p1", 0)
+	// A page that is not there fails from the first request on: over any budget.
+	r := f.Deploy("p2", 1, "--probe-url", f.URL()+"/no-such-page", "--probe-rate", "50")
+	assert.Contains(t, r.Stderr, "probe-budget")
+	converged(t, f, "p1")
+
+	ok := f.Deploy("p2", 0, "--probe-url", f.URL()+"/", "--probe-rate", "50", "--json")
+	var report struct {
+		Probe struct{ Requests, Failed int }
+	}
+	require.NoError(t, json.Unmarshal([]byte(ok.Stdout), &report))
+	assert.Greater(t, report.Probe.Requests, 100)
+	assert.Zero(t, report.Probe.Failed)
+	converged(t, f, "p2")
+}
