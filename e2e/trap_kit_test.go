@@ -216,6 +216,7 @@ type trapEvents struct {
 // trapWatch records until the test ends.
 func trapWatch(t *testing.T, f *lab.Fixture, service string) *trapEvents {
 	t.Helper()
+	time.Sleep(1100 * time.Millisecond) // what happened in this second, before the watch, is not meant
 	args := []string{
 		"--host", "unix://" + lab.Socket, "events", "--since", fmt.Sprint(time.Now().Unix()), "--format", "{{.Action}} {{.ID}}",
 		"--filter", "type=container", "--filter", "label=com.docker.compose.project=" + f.Project,
@@ -226,9 +227,6 @@ func trapWatch(t *testing.T, f *lab.Fixture, service string) *trapEvents {
 	for _, event := range []string{"create", "start", "kill", "die", "stop", "restart", "rename", "destroy"} {
 		args = append(args, "--filter", "event="+event)
 	}
-	// What happened in this second, before the watch, is not meant.
-	time.Sleep(1100 * time.Millisecond)
-	args[4] = fmt.Sprint(time.Now().Unix())
 	cmd := exec.CommandContext(t.Context(), "docker", args...)
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)

@@ -204,6 +204,13 @@ func TestAVerbWithoutAResult(t *testing.T) {
 	assert.Equal(t, outcome{4, "", "shiksha: meera releases since 09:00\n  hint: wait\n"}, o)
 }
 
+func TestServingWithoutAVersion(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, "release 12", tell(&verb.Result{Release: 12, Previous: 11, Outcome: verb.Verified}, verb.Options{}, nil).Serving)
+	assert.Equal(t, "release 11", tell(&verb.Result{Release: 12, Previous: 11, Outcome: "failed"}, verb.Options{}, nil).Serving)
+	assert.Empty(t, tell(&verb.Result{Release: 1, Outcome: "failed"}, verb.Options{}, nil).Serving)
+}
+
 func TestStatusAndHistory(t *testing.T) {
 	t.Parallel()
 	cli := &commands{

@@ -41,9 +41,8 @@ func tell(result *verb.Result, o verb.Options, err error) *report.Release {
 	if !result.Ended.IsZero() {
 		r.Seconds = result.Ended.Sub(result.Started).Seconds()
 	}
-	if r.Serving == "" && r.Previous > 0 {
-		// A release without a version serves all the same.
-		r.Serving = fmt.Sprintf("release %d", r.Previous)
+	if r.Serving == "" {
+		r.Serving = serving(result)
 	}
 	if p := result.Plan; p != nil {
 		r.Plan, r.Notes = p.String(), p.Notes
@@ -52,6 +51,18 @@ func tell(result *verb.Result, o verb.Options, err error) *report.Release {
 	r.Probe = measured(result.Probe, o)
 	r.Fail(err)
 	return r
+}
+
+// serving names what serves of a release without a version.
+func serving(result *verb.Result) string {
+	n := result.Previous
+	if result.Outcome == verb.Verified {
+		n = result.Release
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("release %d", n)
 }
 
 func services(result *verb.Result) []report.Service {

@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/shiksha/actions/e2e/lab"
@@ -16,8 +14,8 @@ import (
 type project struct {
 	name, dir string
 	files     []string
-	version   string            // of the quickstart's API
-	vars      map[string]string // for the Compose file, the version apart
+	version   string   // of the quickstart's API
+	vars      []string // NAME=value for the Compose file, the version apart
 	port      int
 }
 
@@ -40,13 +38,8 @@ func (p *project) flip() {
 
 func (p *project) url() string { return fmt.Sprintf("http://127.0.0.1:%d/", p.port) }
 
-func (p *project) lines() []string {
-	var out []string
-	for _, name := range slices.Sorted(maps.Keys(p.vars)) {
-		out = append(out, name+"="+p.vars[name])
-	}
-	return out
-}
+// varsFile has the variables of a project, in its folder.
+const varsFile = "bench.env"
 
 // changes is laid over the quickstart: only the API changes with the version, and
 // nothing is observed after it became healthy, as Compose observes nothing.
@@ -99,9 +92,13 @@ func (b *bench) quickstart(ctx context.Context, name string) (*project, error) {
 	}
 	p := &project{
 		name: name, dir: filepath.Join(b.dir, name), files: []string{"compose.yaml", "bench.yaml"}, version: oneVersion, port: port,
-		vars: map[string]string{"REGISTRY": b.lab.Registry, "PORT": fmt.Sprint(port)},
+		vars: []string{"REGISTRY=" + b.lab.Registry, fmt.Sprintf("PORT=%d", port)},
 	}
 	if err := os.CopyFS(p.dir, os.DirFS(b.lab.QuickstartDir())); err != nil {
+		return nil, err
+	}
+	vars := strings.Join(p.vars, "\n") + "\n"
+	if err := os.WriteFile(filepath.Join(p.dir, varsFile), []byte(vars), 0o644); err != nil {
 		return nil, err
 	}
 	return p, os.WriteFile(filepath.Join(p.dir, "bench.yaml"), []byte(changes), 0o644)

@@ -37,7 +37,7 @@ func (b *bench) deploy(ctx context.Context, p *project, outcome string, more ...
 	args := append([]string{"deploy"}, b.host.Flags()...)
 	args = append(args, "--project", p.name, "--compose-file", strings.Join(p.files, ","), "--json")
 	if len(p.vars) > 0 {
-		args = append(args, "--env-file", strings.Join(p.lines(), "\n")+"\n")
+		args = append(args, "--env-file", varsFile)
 	}
 	if p.version != "" {
 		args = append(args, "--version", p.version)
@@ -69,11 +69,14 @@ func (b *bench) up(ctx context.Context, p *project, ssh string, more ...string) 
 	for _, file := range p.files {
 		args = append(args, "--file", file)
 	}
+	if len(p.vars) > 0 {
+		args = append(args, "--env-file", varsFile)
+	}
 	cmd := exec.CommandContext(ctx, "docker", append(append(args, "up", "--detach"), more...)...)
 	cmd.Dir = p.dir
-	cmd.Env = append(p.lines(), "VERSION="+p.version,
-		"PATH="+filepath.Join(b.dir, ssh)+":"+os.Getenv("PATH"), "HOME="+b.dir,
-		"DOCKER_CONFIG="+b.compose, "DOCKER_HOST=ssh://"+b.host.Address)
+	cmd.Env = []string{"VERSION=" + p.version,
+		"PATH=" + filepath.Join(b.dir, ssh) + ":" + os.Getenv("PATH"), "HOME=" + b.dir,
+		"DOCKER_CONFIG=" + b.compose, "DOCKER_HOST=ssh://" + b.host.Address}
 	_, m, err := b.measure(ctx, cmd)
 	return m, err
 }

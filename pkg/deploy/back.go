@@ -2,7 +2,6 @@ package deploy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -129,5 +128,6 @@ func (d *deployment) refuse(ctx context.Context, cause error) error {
 	if ctx.Err() != nil {
 		cause = fault.New(fault.Interrupted, "", "run it again", "interrupted before anything was changed: %w", context.Cause(ctx))
 	}
-	return errors.Join(cause, d.end(ctx, cause))
+	d.end(ctx, cause)
+	return cause
 }

@@ -2,7 +2,6 @@ package deploy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -184,7 +183,8 @@ func (d *deployment) release(ctx context.Context) error {
 	}
 	d.result.Probe = d.probe.stop()
 	if err != nil {
-		return errors.Join(err, d.end(ctx, err))
+		d.end(ctx, err)
+		return err
 	}
 	return d.settle(ctx)
 }
@@ -227,11 +227,18 @@ func (d *deployment) complete(ctx context.Context) error {
 	}
 	in := plan.Input{Desired: d.stack, Observed: seen, Only: d.opts.Services}
 	for _, s := range plan.Make(in).Steps {
-		if s.Changes() {
+		if s.Changes() && !d.tolerated(s) {
 			return fmt.Errorf("%s does not run as it should after the release: %v", s.Service, s.Reasons)
 		}
 	}
 	return nil
+}
+
+// tolerated tells whether all that a service lacks are units within its
+// max_failure_ratio.
+func (d *deployment) tolerated(s plan.Step) bool {
+	svc := d.stack.Services[s.Service]
+	return svc != nil && len(s.Old) == 0 && float64(s.Missing()) <= svc.Update.MaxFailureRatio*float64(s.Replicas) && s.Missing() > 0
 }
 
 // rollout makes the machine that carries a plan out for a stack.

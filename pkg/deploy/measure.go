@@ -26,7 +26,7 @@ func (d *deployment) measure(ctx context.Context) *measurement {
 	if d.opts.Probe.URL == "" {
 		return nil
 	}
-	p, err := probe.Start(context.WithoutCancel(ctx), d.opts.Probe)
+	p, err := probe.Start(ctx, d.opts.Probe)
 	if err != nil {
 		d.say(event.Warning, "probe", "", "not measured: %v", err)
 		return nil

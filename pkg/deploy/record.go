@@ -8,7 +8,9 @@ import (
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // lastWords bounds what an ending release still writes on the host: a cancelled
@@ -22,18 +24,22 @@ func (d *deployment) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	model, err := d.stack.Redacted()
+	runs, err := d.runs(ctx)
 	if err != nil {
 		return err
 	}
-	sealed, err := d.stack.Seal()
+	model, err := runs.Redacted()
+	if err != nil {
+		return err
+	}
+	sealed, err := runs.Seal()
 	if err != nil {
 		return err
 	}
 	d.record = &release.Record{
 		Version: d.opts.Version, Commit: d.opts.Run.Commit, Actor: d.opts.Run.Actor, RunURL: d.opts.Run.URL,
 		Fence: d.lock.Fence(), Started: time.Now().UTC(), Outcome: release.Started, Previous: d.result.Previous,
-		Services: d.services(key), Model: json.RawMessage(model),
+		Services: d.services(runs, key), Model: json.RawMessage(model),
 	}
 	if err := d.ledger.Append(ctx, d.record); err != nil {
 		return err
@@ -42,22 +48,35 @@ func (d *deployment) begin(ctx context.Context) error {
 	return d.ledger.WriteSealed(ctx, d.record.Number, sealed)
 }
 
-// services describes what the release runs; services that it leaves out stay as
-// the release before had them.
-func (d *deployment) services(key []byte) map[string]release.ServiceRecord {
-	env := d.stack.EnvironmentHashes(key)
+// runs is the stack that runs when the release is done: all of the wanted one, or
+// of a release of some services only the others as the release before had them.
+func (d *deployment) runs(ctx context.Context) (*stack.Stack, error) {
+	if len(d.opts.Services) == 0 {
+		return d.stack, nil
+	}
+	if d.facts.verified == nil {
+		return d.stack.Partial(nil, d.opts.Services), nil
+	}
+	before, err := d.before(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("releasing only some services needs the release before: %w", err)
+	}
+	return d.stack.Partial(before, d.opts.Services), nil
+}
+
+// services describes what runs when the release is done, and what it does to each.
+func (d *deployment) services(runs *stack.Stack, key []byte) map[string]release.ServiceRecord {
+	env := runs.EnvironmentHashes(key)
 	out := map[string]release.ServiceRecord{}
-	for _, name := range d.stack.Order {
-		svc := d.stack.Services[name]
+	for _, name := range runs.Order {
+		svc := runs.Services[name]
 		r := release.ServiceRecord{Image: svc.Image, Pinned: svc.Pinned, Hash: svc.Hash, Replicas: svc.Replicas,
-			Environment: env[name], Files: map[string]string{}}
+			Environment: env[name], Files: map[string]string{}, Action: string(plan.Unchanged)}
 		for _, f := range svc.Files {
 			r.Files[f.Target] = f.Sum
 		}
 		if s := d.plan.Step(name); s != nil {
 			r.Action = string(s.Action)
-		} else if d.facts.verified != nil {
-			r = d.facts.verified.Services[name]
 		}
 		out[name] = r
 	}
@@ -65,7 +84,7 @@ func (d *deployment) services(key []byte) map[string]release.ServiceRecord {
 }
 
 // end records how a release ended that did not succeed.
-func (d *deployment) end(ctx context.Context, cause error) error {
+func (d *deployment) end(ctx context.Context, cause error) {
 	outcome := release.Failed
 	switch fault.Of(cause) {
 	case fault.Interrupted:
@@ -78,7 +97,6 @@ func (d *deployment) end(ctx context.Context, cause error) error {
 	if err := d.write(last, outcome, cause.Error()); err != nil {
 		d.say(event.Warning, "record", "", "the outcome could not be recorded on the host: %v", err)
 	}
-	return nil
 }
 
 func (d *deployment) write(ctx context.Context, outcome release.Outcome, message string) error {

@@ -55,7 +55,7 @@ func TestEncryptedKeys(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for kind, args := range map[string][]string{"openssh": {"-t", "ed25519"}, "pem": {"-t", "rsa", "-b", "2048", "-m", "PEM"}} {
-		keygen(t, dir, append(args, "-q", "-N", "open sesame", "-f", kind)...)
+		keygen(t, dir, append(args, "-q", "-a", "2", "-N", "open sesame", "-f", kind)...)
 		text := readFile(t, dir, kind)
 		for _, pasted := range []string{string(text), strings.ReplaceAll(string(text), "\n", "\r\n"), strings.ReplaceAll(string(text), "\n", `\n`)} {
 			_, err := parseKey([]byte(pasted), []byte("open sesame"))
@@ -124,7 +124,7 @@ func TestLoginKinds(t *testing.T) {
 	dir := t.TempDir()
 	keygen(t, dir, "-q", "-t", "ed25519", "-N", "", "-f", "ca")
 	for _, name := range []string{"user", "stranger"} {
-		keygen(t, dir, "-q", "-t", "rsa", "-b", "2048", "-N", "pass phrase", "-f", name)
+		keygen(t, dir, "-q", "-t", "rsa", "-b", "2048", "-a", "2", "-N", "pass phrase", "-f", name)
 	}
 	keygen(t, dir, "-q", "-s", "ca", "-I", "test", "-n", tester, "-V", "-1h:+1h", "user.pub")
 	server := startSSHD(t, "TrustedUserCAKeys "+filepath.Join(dir, "ca.pub"))

@@ -233,7 +233,7 @@ func freePort(t *testing.T) string {
 // proxy stands between client and server: it counts, cuts and swallows.
 type proxy struct {
 	listener net.Listener
-	target   string
+	target   atomic.Value
 	accepted atomic.Int64
 	hole     atomic.Bool // swallow everything, answer nothing
 	shut     atomic.Bool // take connections and drop them at once
@@ -246,7 +246,8 @@ func startProxy(t *testing.T, target string) *proxy {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	p := &proxy{listener: listener, target: target}
+	p := &proxy{listener: listener}
+	p.target.Store(target)
 	go p.serve()
 	t.Cleanup(func() { _ = listener.Close(); p.cut() })
 	return p
@@ -265,7 +266,7 @@ func (p *proxy) serve() {
 			_ = client.Close()
 			continue
 		}
-		server, err := net.Dial("tcp", p.target)
+		server, err := net.Dial("tcp", p.target.Load().(string))
 		if err != nil {
 			_ = client.Close()
 			continue

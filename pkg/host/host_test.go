@@ -233,7 +233,7 @@ func TestChangedKeyOnReconnect(t *testing.T) {
 	server, impostor := startSSHD(t), startSSHD(t, "LogLevel DEBUG1")
 	way := startProxy(t, server.addr)
 	h := dial(t, quick(server.through(way)))
-	way.target = impostor.addr
+	way.target.Store(impostor.addr)
 	way.cut()
 	require.Eventually(t, func() bool { return h.link.lost() }, patience, time.Millisecond)
 	err := echo(t, h)
@@ -257,20 +257,6 @@ func TestCancelWhileReconnecting(t *testing.T) {
 	require.NoError(t, h.Close(), "while somebody redials")
 	assert.Less(t, time.Since(began), 5*time.Second)
 	assert.ErrorIs(t, echo(t, h), ErrClosed)
-}
-
-func TestServerThatDisconnects(t *testing.T) {
-	t.Parallel()
-	// This sshd ends a connection by itself, politely: end of file everywhere.
-	server := startSSHD(t, "ClientAliveInterval 1", "ClientAliveCountMax 1")
-	way := startProxy(t, server.addr)
-	h := dial(t, server.through(way))
-	p, err := h.Start(t.Context(), []string{"cat"})
-	require.NoError(t, err)
-	way.hole.Store(true)
-	time.AfterFunc(3*time.Second, func() { way.hole.Store(false); way.cut() })
-	_, err = io.ReadAll(p.Stdout)
-	assert.True(t, IsConnectionLost(err), "%v", err)
 }
 
 // settled is how many connections came, once no more are on their way: a connect

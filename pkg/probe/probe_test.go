@@ -64,8 +64,7 @@ func ended(p *Probe, name string) int {
 // run waits until the probe has run so long.
 func run(p *Probe, d time.Duration) { time.Sleep(time.Until(p.tally.began.Add(d))) }
 
-func TestRateIsKeptAndShared(t *testing.T) {
-	t.Parallel()
+func TestRateIsKeptAndShared(t *testing.T) { // not parallel: it measures time
 	var mu sync.Mutex
 	paths := map[string]int{}
 	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -97,11 +96,9 @@ func TestRateIsKeptAndShared(t *testing.T) {
 	}
 }
 
-func TestFreshOpensConnectionsAndKeepAliveDoesNot(t *testing.T) {
-	t.Parallel()
+func TestFreshOpensConnectionsAndKeepAliveDoesNot(t *testing.T) { // not parallel: it measures time
 	for name, fresh := range map[string]bool{"fresh": true, "kept": false} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			var conns atomic.Int32
 			s := httptest.NewUnstartedServer(http.HandlerFunc(ok))
 			s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
@@ -111,13 +108,13 @@ func TestFreshOpensConnectionsAndKeepAliveDoesNot(t *testing.T) {
 			}
 			s.Start()
 			defer s.Close()
-			p := begin(t, Config{URL: s.URL, Rate: 100, Kinds: []Kind{{Name: "x", Weight: 1, Fresh: fresh}}})
+			p := begin(t, Config{URL: s.URL, Rate: 50, Timeout: soon, Kinds: []Kind{{Name: "x", Weight: 1, Fresh: fresh}}})
 			until(t, p, 40)
 			r := p.Stop()
 			if fresh {
 				assert.EqualValues(t, r.Requests, conns.Load())
 			} else {
-				assert.Less(t, int(conns.Load()), r.Requests/2)
+				assert.Less(t, int(conns.Load()), r.Requests*3/4)
 			}
 		})
 	}
@@ -137,18 +134,17 @@ func stalling(begin, end time.Duration, arrivals *atomic.Int32) http.HandlerFunc
 
 // The one test that matters: a closed loop would send next to nothing into the
 // stall and so hide it.
-func TestStallDoesNotSlowTheLoadAndIsMeasured(t *testing.T) {
-	t.Parallel()
+func TestStallDoesNotSlowTheLoadAndIsMeasured(t *testing.T) { // not parallel: it measures time
 	var inStall atomic.Int32
 	url := serve(t, stalling(time.Second, 2500*time.Millisecond, &inStall))
-	p := begin(t, Config{URL: url, Rate: 200, Timeout: soon})
+	p := begin(t, Config{URL: url, Rate: 100, Timeout: soon})
 	run(p, 4*time.Second)
 	r := p.Stop()
 	assert.Zero(t, r.Failed)
 	assert.Zero(t, r.Dropped)
 	late := r.MaxLag.Seconds() // of a busy machine
-	assert.InDelta(t, r.Duration.Seconds()*200, r.Requests, 10+late*200)
-	assert.InDelta(t, 300, inStall.Load(), 30+late*200, "1.5 s at 200 a second")
+	assert.InDelta(t, r.Duration.Seconds()*100, r.Requests, 10+late*100)
+	assert.InDelta(t, 150, inStall.Load(), 30+late*100, "1.5 s at 100 a second")
 	ph := r.Phases[Before]
 	assert.Greater(t, ph.P99.Seconds(), 1.3, "3 in 8 requests waited, evenly from 0 to 1.5 s")
 	assert.Less(t, ph.P99.Seconds(), 1.7+2*late)
@@ -158,30 +154,27 @@ func TestStallDoesNotSlowTheLoadAndIsMeasured(t *testing.T) {
 }
 
 // An independent open-loop generator must see the same of the same server.
-func TestAgreesWithVegeta(t *testing.T) {
-	t.Parallel()
+func TestAgreesWithVegeta(t *testing.T) { // not parallel: it measures time
+	const rate, length = 60, 3 * time.Second
 	var ignored atomic.Int32
-	const rate, stallEnd = 150, 1200 * time.Millisecond
-	p := begin(t, Config{URL: serve(t, stalling(300*time.Millisecond, stallEnd, &ignored)), Rate: rate})
-	run(p, 3*time.Second)
-	ours := p.Stop()
-
-	url := serve(t, stalling(300*time.Millisecond, stallEnd, &ignored))
+	stall := func() string { return serve(t, stalling(300*time.Millisecond, 1500*time.Millisecond, &ignored)) }
+	attack := vegeta.NewAttacker().Attack(vegeta.NewStaticTargeter(vegeta.Target{Method: "GET", URL: stall()}),
+		vegeta.Rate{Freq: rate, Per: time.Second}, length, "")
+	p := begin(t, Config{URL: stall(), Rate: rate, Timeout: soon}) // at the same time: the same machine
 	var theirs vegeta.Metrics
-	attack := vegeta.NewAttacker().Attack(vegeta.NewStaticTargeter(vegeta.Target{Method: "GET", URL: url}),
-		vegeta.Rate{Freq: rate, Per: time.Second}, 3*time.Second, "")
 	for result := range attack {
 		theirs.Add(result)
 	}
 	theirs.Close()
-	late := ours.MaxLag.Seconds() // of a busy machine
-	assert.InDelta(t, float64(theirs.Rate), float64(ours.Requests)/ours.Duration.Seconds(), 10+late*rate)
-	assert.InDelta(t, theirs.Latencies.P99.Seconds(), ours.Phases[Before].P99.Seconds(), 0.2+2*late)
-	assert.InDelta(t, theirs.Latencies.Max.Seconds(), ours.Phases[Before].Max.Seconds(), 0.2+2*late)
+	run(p, length)
+	r := p.Stop()
+	late := r.MaxLag.Seconds() // of a busy machine
+	assert.InDelta(t, theirs.Rate, float64(r.Requests)/r.Duration.Seconds(), 5+late*rate)
+	assert.InDelta(t, theirs.Latencies.P99.Seconds(), r.Phases[Before].P99.Seconds(), 0.3+2*late)
+	assert.InDelta(t, theirs.Latencies.Max.Seconds(), r.Phases[Before].Max.Seconds(), 0.3+2*late)
 }
 
-func TestPhasesLatenciesAndReleases(t *testing.T) {
-	t.Parallel()
+func TestPhasesLatenciesAndReleases(t *testing.T) { // not parallel: it measures time
 	var release atomic.Value
 	release.Store("v1")
 	var delay atomic.Int64
@@ -190,22 +183,22 @@ func TestPhasesLatenciesAndReleases(t *testing.T) {
 		time.Sleep(time.Duration(delay.Load()))
 		ok(w, r)
 	})
-	p := begin(t, Config{URL: url, Rate: 200})
-	until(t, p, 100)
+	p := begin(t, Config{URL: url, Rate: 60, Timeout: soon})
+	until(t, p, 40)
 	release.Store("v2")
-	delay.Store(int64(200 * time.Millisecond))
+	delay.Store(int64(500 * time.Millisecond))
 	p.Mark(During)
-	require.Eventually(t, func() bool { return ended(p, During) >= 100 }, soon, tick)
+	require.Eventually(t, func() bool { return ended(p, During) >= 60 }, soon, tick)
 	delay.Store(0)
 	p.Mark(After)
-	require.Eventually(t, func() bool { return ended(p, After) >= 50 }, soon, tick)
+	require.Eventually(t, func() bool { return ended(p, After) >= 20 }, soon, tick)
 	p.Mark(During)
-	require.Eventually(t, func() bool { return ended(p, During) >= 140 }, soon, tick)
+	require.Eventually(t, func() bool { return ended(p, During) >= 80 }, soon, tick)
 	r := p.Stop()
 	assert.Zero(t, r.Failed)
-	assert.Less(t, r.P99Before, 190*time.Millisecond+2*r.MaxLag)
-	assert.GreaterOrEqual(t, r.P99During, 200*time.Millisecond)
-	assert.Less(t, r.P99During, 400*time.Millisecond+2*r.MaxLag)
+	assert.Less(t, r.P99Before, 400*time.Millisecond+2*r.MaxLag)
+	assert.GreaterOrEqual(t, r.P99During, 500*time.Millisecond)
+	assert.Less(t, r.P99During, 900*time.Millisecond+2*r.MaxLag)
 	assert.Equal(t, r.P99During, r.Phases[During].P99)
 	assert.NotContains(t, r.Phases[After].Releases, "v1")
 	assert.Positive(t, r.Phases[Before].Releases["v1"])
@@ -360,8 +353,7 @@ func TestInterleaveSpreadsByWeight(t *testing.T) {
 }
 
 // The schedule must not drift: rates that do not divide a second included.
-func TestScheduleDoesNotDrift(t *testing.T) {
-	t.Parallel()
+func TestScheduleDoesNotDrift(t *testing.T) { // not parallel: it measures time
 	p := &Probe{halt: make(chan struct{}), limit: 0, tally: newTally(time.Now(), true), config: Config{Rate: 3000}}
 	p.lanes = []*lane{{Kind: Kind{Weight: 1}}} // limit 0: all are dropped, so only counted
 	began := time.Now()

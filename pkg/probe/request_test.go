@@ -199,12 +199,11 @@ func TestResetOnReload(t *testing.T) {
 
 // A real server that shuts down gracefully closes idle connections: whatever
 // crosses is retried or counted apart, never a failure on a kept connection.
-func TestServerThatClosesIdleConnections(t *testing.T) {
-	t.Parallel()
+func TestServerThatClosesIdleConnections(t *testing.T) { // not parallel: it measures time
 	s := httptest.NewServer(http.HandlerFunc(ok))
 	t.Cleanup(s.Close)
 	kinds := append(post(true), Kind{Name: "get", Weight: 1})
-	p := begin(t, Config{URL: s.URL, Rate: 200, Kinds: kinds})
+	p := begin(t, Config{URL: s.URL, Rate: 80, Timeout: soon, Kinds: kinds})
 	for range 30 {
 		until(t, p, ended(p, "")+5)
 		s.Config.SetKeepAlivesEnabled(false) // closes the idle ones
@@ -279,8 +278,7 @@ func TestCredentialsOfTheURLAreSentAndNotShown(t *testing.T) {
 }
 
 // The real thing: nginx reloading under load. It is looked for, not installed.
-func TestReloadOfNginx(t *testing.T) {
-	t.Parallel()
+func TestReloadOfNginx(t *testing.T) { // not parallel: it measures time
 	program, err := exec.LookPath("nginx")
 	if err != nil {
 		t.Skip("no nginx here")
@@ -304,12 +302,12 @@ server { listen 127.0.0.1:%[2]d; location / { proxy_pass %[3]s; } } }`, dir, por
 	}, soon, tick)
 
 	kinds := append(post(true), Kind{Name: "get", Weight: 1}, Kind{Name: "fresh", Weight: 1, Fresh: true})
-	p := begin(t, Config{URL: url, Rate: 150, Timeout: soon, Kinds: kinds})
+	p := begin(t, Config{URL: url, Rate: 100, Timeout: soon, Kinds: kinds})
 	for range 10 {
-		until(t, p, ended(p, "")+60)
+		until(t, p, ended(p, "")+40)
 		require.NoError(t, cmd.Process.Signal(syscall.SIGHUP))
 	}
-	until(t, p, ended(p, "")+60)
+	until(t, p, ended(p, "")+40)
 	r := p.Stop()
 	t.Logf("%d requests, %d failed, %v, %d retried, gap %s, p99 %s", r.Requests, r.Failed, r.Failures, r.Retried, r.LongestGap, r.P99Before)
 	if r.Failed > 0 {

@@ -152,8 +152,11 @@ func (r *Rollout) begin(ctx context.Context, step plan.Step) error {
 
 // interrupted is the error of a rollout that was told to stop.
 func interrupted(ctx context.Context, service string, err error) error {
-	return fault.New(fault.Interrupted, service, "run the same deploy again: it heals what was left and goes on",
-		"interrupted (%w); users are served by the units that served before: %w", context.Cause(ctx), err)
+	if cause := context.Cause(ctx); !errors.Is(err, cause) {
+		err = fmt.Errorf("%w (%w)", cause, err)
+	}
+	return fault.New(fault.Interrupted, service, "users are served; run the same deploy again: it heals what was left and goes on",
+		"interrupted: %w", err)
 }
 
 // step carries one step out.
