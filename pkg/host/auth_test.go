@@ -162,23 +162,26 @@ func TestLoginKinds(t *testing.T) {
 		_, err := other.check()
 		assert.ErrorContains(t, err, "not for ssh-key")
 	})
-	t.Run("an agent", func(t *testing.T) {
-		socket := startAgent(t)
-		c := server.config()
-		c.Key, c.AgentSocket = nil, socket
-		_, err := Dial(t.Context(), c)
-		assert.EqualError(t, err, "ssh-key: the ssh-agent holds no key")
-		require.NoError(t, os.WriteFile(filepath.Join(dir, "agent-key"), server.key, 0o600))
-		add := exec.Command("ssh-add", filepath.Join(dir, "agent-key"))
-		add.Env = []string{"SSH_AUTH_SOCK=" + socket}
-		out, err := add.CombinedOutput()
-		require.NoError(t, err, "%s", out)
-		_, err = dial(t, c).Run(t.Context(), []string{"true"}, nil)
-		assert.NoError(t, err)
-		c.AgentSocket = filepath.Join(dir, "nobody")
-		_, err = Dial(t.Context(), c)
-		assert.ErrorContains(t, err, "ssh-key: the ssh-agent does not answer")
-	})
+}
+
+func TestAgent(t *testing.T) {
+	t.Parallel()
+	dir, server := t.TempDir(), startSSHD(t)
+	socket := startAgent(t)
+	c := server.config()
+	c.Key, c.AgentSocket = nil, socket
+	_, err := Dial(t.Context(), c)
+	assert.EqualError(t, err, "ssh-key: the ssh-agent holds no key")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "agent-key"), server.key, 0o600))
+	add := exec.Command("ssh-add", filepath.Join(dir, "agent-key"))
+	add.Env = []string{"SSH_AUTH_SOCK=" + socket}
+	out, err := add.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	_, err = dial(t, c).Run(t.Context(), []string{"true"}, nil)
+	assert.NoError(t, err)
+	c.AgentSocket = filepath.Join(dir, "nobody")
+	_, err = Dial(t.Context(), c)
+	assert.ErrorContains(t, err, "ssh-key: the ssh-agent does not answer")
 }
 
 func startAgent(t *testing.T) string {
