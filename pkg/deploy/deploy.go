@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/shiksha/actions/pkg/event"
@@ -74,7 +75,7 @@ func (d *deployment) run(ctx context.Context, sink event.Sink) error {
 		return fault.As(fault.Refused, err)
 	}
 	if d.opts.DryRun || d.plan.Empty() {
-		return d.nothing()
+		return d.nothing(ctx)
 	}
 	return d.release(ctx)
 }
@@ -150,14 +151,14 @@ func (d *deployment) heading() string {
 }
 
 // nothing ends a dry run, or a release that finds everything as it should be.
-func (d *deployment) nothing() error {
-	d.result.Outcome = Planned
-	if !d.opts.DryRun {
-		d.result.Outcome = Unchanged
-		d.result.Release = d.result.Previous
-		d.say(event.Info, "done", "", "nothing to do: %s runs as it should", d.stack.Name)
+func (d *deployment) nothing(ctx context.Context) error {
+	if d.opts.DryRun {
+		d.result.Outcome = Planned
+		return nil
 	}
-	return nil
+	d.result.Outcome, d.result.Release = Unchanged, d.result.Previous
+	d.say(event.Info, "done", "", "nothing to do: %s runs as it should", d.stack.Name)
+	return d.closeInterrupted(ctx)
 }
 
 // release carries the plan out, from the record's start to its end.
@@ -218,20 +219,37 @@ func (d *deployment) verify(ctx context.Context) error {
 	return d.opts.Verify(ctx)
 }
 
+// settling is how long what was released may take to look as it should: on a busy
+// machine a healthcheck misses a beat.
+const settling = 10 * time.Second
+
 // complete looks once more and plans again: a release is complete when there is
 // nothing left to do.
 func (d *deployment) complete(ctx context.Context) error {
+	for until := time.Now().Add(settling); ; {
+		left, err := d.left(ctx)
+		if err != nil || left == nil {
+			return err
+		}
+		if time.Now().After(until) {
+			return fmt.Errorf("%s does not run as it should after the release: %s", left.Service, strings.Join(left.Reasons, "; "))
+		}
+		pause(ctx, time.Second)
+	}
+}
+
+// left gives the first step that a plan would still have, or nil.
+func (d *deployment) left(ctx context.Context) (*plan.Step, error) {
 	seen, err := d.engine.Observe(ctx, d.stack.Name)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	in := plan.Input{Desired: d.stack, Observed: seen, Only: d.opts.Services}
-	for _, s := range plan.Make(in).Steps {
+	for _, s := range plan.Make(plan.Input{Desired: d.stack, Observed: seen, Only: d.opts.Services}).Steps {
 		if s.Changes() && !d.tolerated(s) {
-			return fmt.Errorf("%s does not run as it should after the release: %v", s.Service, s.Reasons)
+			return &s, nil
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // tolerated tells whether all that a service lacks are units within its

@@ -20,6 +20,9 @@ const lastWords = 4 * time.Second
 // begin writes the record of the release before anything is changed, so that an
 // interrupted one is seen by the next.
 func (d *deployment) begin(ctx context.Context) error {
+	if err := d.closeInterrupted(ctx); err != nil {
+		return err
+	}
 	key, err := d.ledger.Key(ctx)
 	if err != nil {
 		return err
@@ -46,6 +49,17 @@ func (d *deployment) begin(ctx context.Context) error {
 	}
 	d.result.Release = d.record.Number
 	return d.ledger.WriteSealed(ctx, d.record.Number, sealed)
+}
+
+// closeInterrupted ends the record of a release that never ended itself.
+func (d *deployment) closeInterrupted(ctx context.Context) error {
+	n := d.facts.newest
+	if n == nil || n.Outcome != release.Started {
+		return nil
+	}
+	n.Outcome, n.Ended = release.Interrupted, time.Now().UTC()
+	n.Message = "its deployer ended without recording an outcome"
+	return d.ledger.Update(ctx, n)
 }
 
 // runs is the stack that runs when the release is done: all of the wanted one, or

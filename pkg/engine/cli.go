@@ -160,6 +160,9 @@ type view struct {
 	sees func(container.Summary) (container.Summary, bool)
 	// start is what ContainerStart does with a unit; nil refuses it.
 	start func(ctx context.Context, id string, o client.ContainerStartOptions) error
+	// uncut, where set, lets the making of a unit end although the run is cancelled:
+	// a unit of which we never learn the id could not be removed again.
+	uncut func(context.Context) (context.Context, context.CancelFunc)
 
 	mu      sync.Mutex
 	created []string
@@ -195,6 +198,11 @@ func (v *view) ContainerList(ctx context.Context, o client.ContainerListOptions)
 }
 
 func (v *view) ContainerCreate(ctx context.Context, o client.ContainerCreateOptions) (client.ContainerCreateResult, error) {
+	if v.uncut != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = v.uncut(ctx)
+		defer cancel()
+	}
 	res, err := v.APIClient.ContainerCreate(ctx, o)
 	if err != nil {
 		return res, err

@@ -116,7 +116,7 @@ func TestWarningsOfTheSDKBecomeEvents(t *testing.T) {
 	os.Stderr = w
 	t.Cleanup(func() { os.Stderr = stderr })
 	e, rec := newEngine(t)
-	_, done, err := e.sdk(daemon)
+	_, done, err := e.sdk(daemon, 1)
 	require.NoError(t, err)
 	logrus.Warnf("found %d orphans", 3)
 	logrus.Info("not interesting")

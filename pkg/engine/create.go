@@ -65,7 +65,7 @@ func (c *creation) run(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &view{APIClient: c.api, sees: c.sees}
+	v := &view{APIClient: c.api, sees: c.sees, uncut: c.uncut}
 	var ids []string
 	err = c.create(ctx, v, refs)
 	if err == nil {
@@ -95,7 +95,7 @@ func (c *creation) create(ctx context.Context, v *view, refs []string) error {
 			project.Services[dep] = standIn(dep, svc.Image, count)
 		}
 	}
-	sdk, done, err := c.sdk(v)
+	sdk, done, err := c.sdk(v, pace(svc))
 	if err != nil {
 		return err
 	}
@@ -109,6 +109,18 @@ func (c *creation) create(ctx context.Context, v *view, refs []string) error {
 			"container_name %s is taken on the host by a container outside this service: %w", svc.ContainerName, err)
 	}
 	return err
+}
+
+// pace is how many units of a service the SDK may make at once. It writes into the
+// settings of the service's first network while it makes a unit, and all its units
+// share them.
+func pace(svc types.ServiceConfig) int {
+	for _, settings := range svc.Networks {
+		if settings != nil {
+			return 1
+		}
+	}
+	return concurrency
 }
 
 // list gives the containers of services as the SDK would see them.
@@ -221,7 +233,7 @@ func (c *creation) undo(ctx context.Context, ids []string) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	ctx, cancel := cleanup(ctx)
+	ctx, cancel := c.cleanup(ctx)
 	defer cancel()
 	return c.Remove(ctx, ids)
 }

@@ -314,7 +314,7 @@ func TestTheSDKCannotStopOrRemoveAnything(t *testing.T) {
 	ground(t, e, s)
 	run(t, e, s, "api", 2)
 	changed := rename(t, load(t, `{services: {api: {image: V1, networks: [net], volumes: ["data:/data"]}}, networks: {net: {labels: {x: y}}}, volumes: {data: {labels: {x: y}}}}`), s.Name)
-	sdk, done, err := e.sdk(&view{APIClient: daemon, sees: func(c container.Summary) (container.Summary, bool) { return c, true }})
+	sdk, done, err := e.sdk(&view{APIClient: daemon, sees: func(c container.Summary) (container.Summary, bool) { return c, true }}, 1)
 	require.NoError(t, err)
 	defer done()
 	// A whole project with a changed network and fewer replicas: all that we avoid.

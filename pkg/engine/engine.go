@@ -23,16 +23,17 @@ const (
 	// concurrency bounds the SDK's and our own parallel calls to the engine: the
 	// calls share one connection to the host.
 	concurrency = 8
-	// cleanupTime is how long undoing a failed act may take once its own context
-	// is gone. A cancelled run has under 7 s in all.
-	cleanupTime = 5 * time.Second
+	// patience is how long what was begun may take to be ended or undone once its
+	// own context is gone: a cancelled run has under 7 s in all.
+	patience = 3 * time.Second
 )
 
 // Engine is one Docker Engine. Its methods are safe for concurrent use.
 type Engine struct {
-	api     client.APIClient
-	sink    event.Sink
-	backoff time.Duration // before the second try of a pull; doubles
+	api      client.APIClient
+	sink     event.Sink
+	backoff  time.Duration // before the second try of a pull; doubles
+	patience time.Duration
 
 	mu       sync.Mutex
 	creating map[string]*sync.Mutex // by project and service
@@ -53,18 +54,18 @@ func New(api client.APIClient, sink event.Sink) (*Engine, error) {
 	}
 	captureLogs()
 	return &Engine{
-		api: api, sink: sink, backoff: time.Second,
+		api: api, sink: sink, backoff: time.Second, patience: patience,
 		creating: map[string]*sync.Mutex{}, names: map[string]string{},
 	}, nil
 }
 
-// sdk makes a Compose SDK that sees and touches the engine through v. done has to
-// be called after its work.
-func (e *Engine) sdk(v client.APIClient) (sdk api.Compose, done func(), err error) {
+// sdk makes a Compose SDK that sees and touches the engine through v, with at most
+// so many calls at once. done has to be called after its work.
+func (e *Engine) sdk(v client.APIClient, atOnce int) (sdk api.Compose, done func(), err error) {
 	sdk, err = compose.NewComposeService(newIsolatedCli(v),
 		compose.WithPrompt(e.answerNo),
 		compose.WithEventProcessor(progress{e.sink}),
-		compose.WithMaxConcurrency(concurrency),
+		compose.WithMaxConcurrency(atOnce),
 	)
 	if err != nil {
 		return nil, nil, fmt.Errorf("set up the compose sdk: %w", err)
@@ -111,9 +112,17 @@ func (e *Engine) unit(id string) string {
 func short(id string) string { return id[:min(len(id), 12)] }
 
 // cleanup is a context for undoing something after ctx may have been cancelled.
-func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(context.WithoutCancel(ctx), cleanupTime,
-		fmt.Errorf("cleaning up took longer than %s", cleanupTime))
+func (e *Engine) cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(context.WithoutCancel(ctx), e.patience,
+		fmt.Errorf("cleaning up took longer than %s", e.patience))
+}
+
+// uncut is a context for a call whose outcome has to be known: it outlives ctx by
+// the time that is left to a cancelled run.
+func (e *Engine) uncut(ctx context.Context) (context.Context, context.CancelFunc) {
+	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(e.patience, cancel) })
+	return out, func() { stop(); cancel() }
 }
 
 // isGone tells that what was asked for does not exist any more.

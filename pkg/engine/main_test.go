@@ -199,7 +199,7 @@ func states(t *testing.T, e *Engine, project, service string) []stack.State {
 // plainCompose is the SDK as `docker compose` has it: the whole engine in view.
 func plainCompose(t *testing.T, e *Engine) api.Compose {
 	t.Helper()
-	sdk, done, err := e.sdk(daemon)
+	sdk, done, err := e.sdk(daemon, 1)
 	require.NoError(t, err)
 	t.Cleanup(done)
 	return sdk

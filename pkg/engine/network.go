@@ -120,7 +120,7 @@ func choose[V any](keys []string, all map[string]V) []string {
 // make has the SDK create the missing networks or volumes of a project without
 // services, so that their labels and hashes are Compose's own.
 func (e *Engine) make(ctx context.Context, p *types.Project, what string) error {
-	sdk, done, err := e.sdk(&bare{view{APIClient: e.api}})
+	sdk, done, err := e.sdk(&bare{view{APIClient: e.api}}, concurrency)
 	if err != nil {
 		return err
 	}

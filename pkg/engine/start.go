@@ -73,7 +73,7 @@ func (st *starting) run(ctx context.Context, s *stack.Stack, service string) err
 		atOnce.Go(func() error { return st.begin(begun, id, o) })
 		return nil
 	}
-	sdk, done, err := st.sdk(v)
+	sdk, done, err := st.sdk(v, concurrency)
 	if err != nil {
 		return err
 	}

@@ -199,6 +199,7 @@ func resolveVolumesFrom(from string, containers map[string]string) string {
 	}
 	return from
 }
+
 // Partial is the stack that runs after a release of some services only: the
 // selected ones as they are in s, the others as before had them, and none that
 // before did not have (nil: there was no release before).
