@@ -80,7 +80,7 @@ func TestTrap_FailureInTheSecondServiceTakesTheFirstBack(t *testing.T) {
 // needs no cleanup.
 func TestTrap_FirstReleaseThatFailsLeavesNothing(t *testing.T) {
 	f := trapMini(t)
-	trapEdit(t, f, "compose.yaml", "touch /run/ready", "touch /run/${MARK:-ready}", "retries: 20", "retries: 2", "start_period: 10s", "start_period: 0s")
+	trapEdit(t, f, "compose.yaml", "touch /run/ready", "touch /run/${MARK:-ready}", "retries: 20", "retries: 2", "start_period: 120s", "start_period: 0s")
 	trapVariables(t, f, "MARK=else")
 	result := f.Deploy("v1", 1)
 	assert.Contains(t, result.Stdout, "nothing serves")

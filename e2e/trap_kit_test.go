@@ -28,6 +28,7 @@ const trapStack = `
 services:
   gate:
     image: nginx:1.22
+    pull_policy: never
     ports: ["${PORT}:8080"]
     volumes: ["./gate.conf:/etc/nginx/nginx.conf:ro"]
     networks: [edge]
@@ -37,6 +38,7 @@ services:
       reload: nginx
   app: &app
     image: nginx:1.22
+    pull_policy: never
     command: [sh, -c, "sleep ${WARMUP:-0} && touch /run/ready & exec nginx -g 'daemon off;'"]
     environment: { VERSION: "${VERSION}" }
     configs: [{ source: site, target: /etc/nginx/nginx.conf }]
@@ -45,7 +47,7 @@ services:
       interval: 1s
       timeout: 5s
       retries: 20
-      start_period: 10s
+      start_period: 120s
     networks: [edge]
     deploy:
       replicas: 3

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -58,8 +59,10 @@ const trapGates = `
 services:
   ok: &app
     image: nginx:1.22
+    pull_policy: never
     command: [sh, -c, "sleep 1 && touch /run/ready & exec nginx -g 'daemon off;'"]
     environment: { VERSION: "${VERSION}" }
+    configs: [{ source: site, target: /etc/nginx/nginx.conf }]
     healthcheck: { test: [CMD, test, -e, /run/ready], interval: 1s, timeout: 5s, retries: 20 }
     deploy: { update_config: { order: start-first, monitor: 0s } }
     x-shiksha: { gateway: ok-gate, port: 80 }
@@ -68,6 +71,7 @@ services:
   named: { <<: *app, x-shiksha: { gateway: named-gate, port: 80 } }
   ok-gate: &gate
     image: nginx:1.22
+    pull_policy: never
     configs: [{ source: ok, target: /etc/nginx/nginx.conf }]
     depends_on:
       ok: { condition: service_healthy }
@@ -83,6 +87,8 @@ services:
   asked-gate: { <<: *gate, configs: [{ source: asked, target: /etc/nginx/nginx.conf }] }
   named-gate: { <<: *gate, configs: [{ source: named, target: /etc/nginx/nginx.conf }] }
 configs:
+  site:
+    content: "events {} http { server { listen 80; return 200; } }"
   ok:
     content: "events {} http { upstream u { server ok:80 max_fails=0; } server { listen 80; location / { proxy_pass http://u; } } }"
   asked:
@@ -204,7 +210,7 @@ func TestTrap_ComposeKnowsOurUnits(t *testing.T) {
 	f.Deploy("label-1", 0)
 
 	theirs := f.Project + "-compose"
-	t.Cleanup(func() { assert.NoError(t, f.RemoveProject(t.Context(), theirs)) })
+	t.Cleanup(func() { assert.NoError(t, f.RemoveProject(context.WithoutCancel(t.Context()), theirs)) })
 	compose := func(args ...string) string {
 		cmd := exec.CommandContext(t.Context(), "docker", append([]string{"--config", config, "--host", "unix://" + lab.Socket, "compose"}, args...)...)
 		cmd.Dir = f.Dir

@@ -126,6 +126,7 @@ func trapNoSecretsBelow(t *testing.T, dir string, secrets []string) {
 const trapFiles = `
 x-idle: &idle
   image: nginx:1.22
+  pull_policy: never
   command: [sleep, infinity]
   stop_signal: SIGKILL
   deploy: { update_config: { monitor: 0s } }

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var update = flag.Bool("update", false, "rewrite the golden files")
+var rewrite = flag.Bool("rewrite", false, "rewrite the golden files")
 
 func TestTable(t *testing.T) {
 	t.Parallel()
@@ -30,7 +30,7 @@ func TestTable(t *testing.T) {
 	}
 	got := table(judge(rows), 3)
 	golden := filepath.Join("testdata", "table.txt")
-	if *update {
+	if *rewrite {
 		require.NoError(t, os.WriteFile(golden, []byte(got), 0o644))
 	}
 	want, err := os.ReadFile(golden)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -26,6 +27,20 @@ import (
 
 	"github.com/shiksha/actions/pkg/event"
 )
+
+// The SDK writes a version on all that it makes. The docker command tells it which
+// one it is; here nobody else does.
+func init() {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return
+	}
+	for _, dep := range info.Deps {
+		if dep.Path == "github.com/docker/compose/v5" {
+			api.ComposeVersion = strings.TrimPrefix(dep.Version, "v")
+		}
+	}
+}
 
 // isolatedCli is what the SDK takes for the docker command. The real one reads
 // DOCKER_CONTEXT and the config.json of whoever runs this process: a context that

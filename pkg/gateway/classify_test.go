@@ -86,6 +86,23 @@ func TestTokens(t *testing.T) {
 	assert.Equal(t, []int{1, 3, 5}, []int{lines[0].line, lines[1].line, lines[1].inner[0].line})
 }
 
+// TestVariablesStayBounded: variables made of each other must not multiply forever.
+func TestVariablesStayBounded(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	for i := range 30 {
+		fmt.Fprintf(&b, "set $v%d $v%d$v%d$v%d; set $v%d api; ", i, i+1, i+1, i, i)
+	}
+	b.WriteString("proxy_pass http://$v0:8000;")
+	net := readNetwork(parseConfig("f", b.String()))
+	assert.NotEmpty(t, net.targets)
+	assert.LessOrEqual(t, len(net.targets), most+1)
+
+	many := "map $x $up { default other; " + strings.Repeat("k v;", 200) + " z api; } proxy_pass http://$up:8000;"
+	found := judge(Finding{Service: "api", Verdict: Refused}, "gw", 8000, readNetwork(parseConfig("f", many)), names{})
+	assert.Equal(t, Refused, found.Verdict)
+}
+
 func FuzzConfig(f *testing.F) {
 	files, err := filepath.Glob("testdata/conf/*.conf")
 	require.NoError(f, err)

@@ -136,7 +136,8 @@ type Fingerprint struct {
 	Master, Workers string
 }
 
-// Fingerprint takes the gateway's fingerprint. Compare one taken after the switch
+// Fingerprint takes the gateway's fingerprint; a gateway that takes no connections
+// has none. Compare one taken after the switch
 // with one taken right before the old units are retired.
 func (g *Nginx) Fingerprint(ctx context.Context) (Fingerprint, error) {
 	unit, err := g.runner.Inspect(ctx, g.unit.ID)
@@ -155,6 +156,9 @@ func (g *Nginx) Fingerprint(ctx context.Context) (Fingerprint, error) {
 		if !w.leaving {
 			workers = append(workers, w.process.String())
 		}
+	}
+	if len(workers) == 0 {
+		return Fingerprint{}, g.fail("look at the gateway's log", "nginx takes no connections, it is shutting down")
 	}
 	return Fingerprint{
 		Container: g.unit.ID,

@@ -33,13 +33,14 @@ type network struct {
 type reader struct {
 	groups map[string]bool
 	values map[string][]string
-	fixed  map[string]bool // host:port of passes without variables
+	fixed  map[string]bool     // host:port of passes without variables
+	known  map[string][]string // what valuesOf found already
 	net    network
 }
 
 // readNetwork finds every target in a configuration.
 func readNetwork(config []*directive) network {
-	r := &reader{groups: map[string]bool{}, values: map[string][]string{}, fixed: map[string]bool{}}
+	r := &reader{groups: map[string]bool{}, values: map[string][]string{}, fixed: map[string]bool{}, known: map[string][]string{}}
 	walk(config, r.define)
 	walk(config, r.pass)
 	// nginx knows the address of a host that a variable names when a fixed pass
@@ -109,7 +110,7 @@ func (r *reader) pass(d *directive) {
 		}
 		return
 	}
-	for _, url := range r.expand(d.args[0], 0) {
+	for _, url := range r.expand(d.args[0]) {
 		t, ok := locate(url, port)
 		if !ok || r.groups[strings.ToLower(t.host)] && !hasPort(url) {
 			continue
@@ -138,34 +139,65 @@ const unknown = "\x00"
 
 var variable = regexp.MustCompile(`\$(?:\{(\w+)\}|(\w+))`)
 
+// most and longest bound what one text is expanded to: maps of maps multiply.
+const most, longest = 64, 4096
+
 // expand gives every text that s can become, with unknown in the place of what
-// cannot be told. Variables that hold paths count as "/": they cannot name a host.
-func (r *reader) expand(s string, depth int) []string {
-	at := variable.FindStringSubmatchIndex(s)
-	if at == nil {
-		return []string{s}
+// cannot be told.
+func (r *reader) expand(s string) []string {
+	out := []string{""}
+	for s != "" {
+		at := variable.FindStringSubmatchIndex(s)
+		if at == nil {
+			return join(out, []string{s})
+		}
+		name := variable.FindStringSubmatch(s)
+		out = join(out, []string{s[:at[0]]})
+		out = join(out, r.valuesOf(name[1]+name[2]))
+		s = s[at[1]:]
 	}
-	name := variable.FindStringSubmatch(s)
-	values := r.values[name[1]+name[2]]
-	switch name[1] + name[2] {
-	case "request_uri", "uri", "document_uri":
-		values = []string{"/"}
-	}
-	if len(values) == 0 || depth > 8 {
-		values = []string{unknown}
-	}
+	return out
+}
+
+// join puts every end behind every beginning.
+func join(beginnings, ends []string) []string {
 	var out []string
-	for _, v := range values {
-		for _, inner := range r.expand(v, depth+1) {
-			for _, rest := range r.expand(s[at[1]:], depth+1) {
-				if len(out) == 64 {
-					return append(out, s[:at[0]]+unknown)
-				}
-				out = append(out, s[:at[0]]+inner+rest)
+	for _, b := range beginnings {
+		for _, e := range ends {
+			if len(out) == most {
+				return append(out, unknown)
 			}
+			if len(b)+len(e) > longest {
+				b, e = "", unknown
+			}
+			out = append(out, b+e)
 		}
 	}
 	return out
+}
+
+// valuesOf gives what a variable can hold. Those that hold paths count as "/":
+// they cannot name a host. One that is made of itself is unknown.
+func (r *reader) valuesOf(name string) []string {
+	switch name {
+	case "request_uri", "uri", "document_uri":
+		return []string{"/"}
+	}
+	if known, ok := r.known[name]; ok {
+		return known
+	}
+	r.known[name] = []string{unknown}
+	var out []string
+	for _, v := range r.values[name] {
+		if len(out) > most {
+			break
+		}
+		out = append(out, r.expand(v)...)
+	}
+	if out != nil {
+		r.known[name] = out
+	}
+	return r.known[name]
 }
 
 // authority cuts scheme and path off an address.

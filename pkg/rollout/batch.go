@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/plan"
 )
 
@@ -38,9 +39,12 @@ func (b *batch) run(ctx context.Context) error {
 		b.leaveServing(ctx)
 		return err
 	}
-	b.say(event.Warning, b.svc.Name, "%v; going back", err)
 	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoBudget)
 	defer cancel()
+	if lost := b.lost(back); lost != nil {
+		return fmt.Errorf("%w (after: %w)", lost, err)
+	}
+	b.say(event.Warning, b.svc.Name, "%v; going back", err)
 	defer b.span("undo", b.svc.Name)()
 	var stuck []error
 	for _, u := range slices.Backward(b.undo) {
@@ -54,6 +58,16 @@ func (b *batch) run(ctx context.Context) error {
 		return fmt.Errorf("%w; while going back: %w", err, cerr)
 	}
 	return err
+}
+
+// lost tells whether the right to change the project is gone. Then nothing is
+// undone: what is there may be another release's by now, and whoever comes next
+// heals what is left.
+func (b *batch) lost(ctx context.Context) error {
+	if err := b.Guard(ctx); fault.Of(err) == fault.Interrupted {
+		return err
+	}
+	return nil
 }
 
 func (b *batch) forward(ctx context.Context) error {
@@ -159,6 +173,9 @@ func (b *batch) start(ctx context.Context) error {
 
 // admit lets the gated units take requests, after they proved to be reachable.
 func (b *batch) admit(ctx context.Context, well []string) error {
+	if err := b.Guard(ctx); err != nil {
+		return err
+	}
 	if err := b.traffic.answer(ctx, well); err != nil {
 		return err
 	}
@@ -175,6 +192,9 @@ func (b *batch) shift(ctx context.Context, to []string) error {
 func (b *batch) stopOld(ctx context.Context) error {
 	if len(b.old) == 0 {
 		return nil
+	}
+	if err := b.Guard(ctx); err != nil {
+		return err
 	}
 	defer b.span("stop", b.svc.Name)()
 	b.down = b.step.Action == plan.StopFirst
@@ -235,6 +255,9 @@ func (b *batch) leaveServing(ctx context.Context) {
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
+	if b.lost(last) != nil {
+		return
+	}
 	err := b.Units.Start(last, b.Stack, b.svc.Name, b.new)
 	if err != nil || len(b.new) == 0 {
 		err = b.Units.Restart(last, b.old)

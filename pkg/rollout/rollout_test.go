@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -34,6 +35,11 @@ func oldShop() *fakeHost {
 
 // carry plans from what the fake host runs and carries the plan out.
 func carry(ctx context.Context, h *fakeHost, st *stack.Stack) (rollout.Report, error) {
+	return guarded(ctx, h, st, func(context.Context) error { return nil })
+}
+
+// guarded is carry with a lock.
+func guarded(ctx context.Context, h *fakeHost, st *stack.Stack, guard func(context.Context) error) (rollout.Report, error) {
 	for _, s := range st.Services {
 		s.Pinned = "image"
 	}
@@ -43,7 +49,7 @@ func carry(ctx context.Context, h *fakeHost, st *stack.Stack) (rollout.Report, e
 	r := &rollout.Rollout{
 		Stack: st, Units: h, Eyes: h, Ground: h, Shell: h, Live: h, Sink: event.Discard,
 		Gateway: func(u stack.Unit) rollout.Gateway { return fakeGateway{h, u.ID} },
-		Guard:   func(context.Context) error { return nil },
+		Guard:   guard,
 	}
 	return r.Run(ctx, p)
 }
@@ -293,6 +299,61 @@ func TestRun_SwitchesAgainWhenSomebodyElseReloads(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 2, strings.Count(strings.Join(h.log, "\n"), "reload"), "switched once more")
 	assert.Less(t, lastIndex(h.log, "reload"), lastIndex(h.log, "stop api-1 api-2 api-3"), "before the old units stop")
+}
+
+// A restart clears what is pinned and cuts the act short that it falls into. The
+// act is done again; it is no failure of the release.
+func TestRun_SwitchesAgainWhenSomebodyElseRestarts(t *testing.T) {
+	t.Parallel()
+	for _, cut := range []string{"pin api 10.0.0.1 ", "pin api 10.0.0.101 ", "reload", "drain", "unpin"} {
+		h := oldShop()
+		h.fail[cut] = errBroken
+		h.onAct = func(act string) {
+			if strings.HasPrefix(act, cut) && h.fail[cut] != nil {
+				h.pinned = map[string][]string{}
+				h.units["gateway-9"].StartedAt = time.Now()
+			}
+		}
+		_, err := carry(t.Context(), h, shop(stack.StartFirst, 0))
+		require.NoError(t, err, "restarted at %q", cut)
+		serves(t, h, cut)
+		assert.Equal(t, []string{"10.0.0.101", "10.0.0.102", "10.0.0.103"}, h.loaded["api"])
+		assert.Less(t, lastIndex(h.log, "reload"), lastIndex(h.log, "stop api-1 api-2 api-3"), "before the old units stop")
+	}
+}
+
+// Whoever lost the lock does nothing more, undoing included: what is there may be
+// another release's by now.
+func TestRun_WithoutTheLockNothingIsUndone(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		order    stack.Order
+		lost     string // the act during which the lock is lost
+		fails    bool   // and which fails
+		lastDone string
+	}{
+		{stack.StartFirst, "create api", true, "create api"},
+		{stack.StartFirst, "start api-101", false, "start api-101"},
+		{stack.StartFirst, "start api-101", true, "start api-101"},
+		{stack.StartFirst, "drain", false, "drain"},
+		{stack.StartFirst, "stop api-1 ", true, "stop api-1 "},
+		{stack.StopFirst, "create api", false, "create api"},
+		{stack.StopFirst, "start api-101", false, "start api-101"},
+	} {
+		h := oldShop()
+		var lost error
+		h.onAct = func(act string) {
+			if strings.HasPrefix(act, c.lost) && lost == nil {
+				lost = fault.New(fault.Interrupted, "", "", "the lock is lost")
+				if c.fails {
+					h.fail[c.lost] = errBroken
+				}
+			}
+		}
+		_, err := guarded(t.Context(), h, shop(c.order, 0), func(context.Context) error { return lost })
+		assert.Equal(t, fault.Interrupted, fault.Of(err), "%v", err)
+		assert.True(t, strings.HasPrefix(h.log[len(h.log)-1], c.lastDone), "%+v: %v", c, h.log)
+	}
 }
 
 func lastIndex(log []string, act string) int {

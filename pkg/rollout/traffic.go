@@ -19,6 +19,10 @@ import (
 // or reloads the gateway meanwhile.
 const switchTries = 3
 
+// restartLimit is how long a gateway that somebody else restarts may take to be
+// back.
+const restartLimit = 30 * time.Second
+
 // answerLimit is how long a gated unit may take to accept a TCP connection on
 // its gateway port.
 const answerLimit = 5 * time.Second
@@ -71,7 +75,7 @@ func (t *traffic) pin(ctx context.Context, ids []string) error {
 		if err != nil {
 			return err
 		}
-		if err := g.Set(ctx, t.svc.Name, addrs); err != nil {
+		if err := t.insist(ctx, g, func() error { return g.Set(ctx, t.svc.Name, addrs) }); err != nil {
 			return fmt.Errorf("pin the serving units in %s: %w", g.unit.Name, err)
 		}
 	}
@@ -86,11 +90,43 @@ func (t *traffic) to(ctx context.Context, ids []string) error {
 	}
 	t.seen = nil
 	for _, g := range t.gates {
-		if err := t.move(ctx, g, ids); err != nil {
+		if err := t.insist(ctx, g, func() error { return t.move(ctx, g, ids) }); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// insist does an act on a gateway again when what it failed of is a restart of
+// the gateway by somebody else: that clears what was pinned, and is no fault of
+// the release.
+func (t *traffic) insist(ctx context.Context, g gate, act func() error) error {
+	for try := 1; ; try++ {
+		was, err := t.Eyes.Inspect(ctx, g.unit.ID)
+		if err != nil {
+			return err
+		}
+		err = act()
+		if err == nil || try == switchTries || !t.restarted(ctx, g, was) {
+			return err
+		}
+		t.say(event.Warning, t.svc.Name, "somebody else restarted %s (%v); switching again", g.unit.Name, err)
+	}
+}
+
+// restarted tells whether the gateway has another start than it had, and waits
+// for that where it is on its way down or up.
+func (t *traffic) restarted(ctx context.Context, g gate, was stack.Unit) bool {
+	for deadline := time.Now().Add(restartLimit); ; {
+		_, err := g.Fingerprint(ctx)
+		now, ierr := t.Eyes.Inspect(ctx, g.unit.ID)
+		if err == nil && ierr == nil {
+			return !now.StartedAt.Equal(was.StartedAt)
+		}
+		if time.Now().After(deadline) || sleep(ctx, pollEvery) != nil {
+			return false
+		}
+	}
 }
 
 func (t *traffic) move(ctx context.Context, g gate, ids []string) error {
@@ -139,12 +175,12 @@ func (t *traffic) still(ctx context.Context, ids []string) error {
 	}
 	t.mark("look again", t.svc.Name)
 	for range switchTries {
-		same, err := t.unchanged(ctx)
-		if err != nil {
-			return err
-		}
-		if same {
+		// A look that fails is one at a gateway on its way down.
+		if same, err := t.unchanged(ctx); same && err == nil {
 			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 		t.say(event.Warning, t.svc.Name, "somebody else restarted or reloaded the gateway; switching again")
 		if err := t.to(ctx, ids); err != nil {
@@ -175,7 +211,7 @@ func (t *traffic) close(ctx context.Context) error {
 	}
 	t.mark("unpin", t.svc.Name)
 	for _, g := range t.gates {
-		if err := g.Clear(ctx, t.svc.Name); err != nil {
+		if err := t.insist(ctx, g, func() error { return g.Clear(ctx, t.svc.Name) }); err != nil {
 			return fmt.Errorf("take the pins out of %s: %w", g.unit.Name, err)
 		}
 	}

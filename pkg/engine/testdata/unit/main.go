@@ -32,17 +32,18 @@ func main() {
 		code, _ := strconv.Atoi(args[1])
 		os.Exit(code)
 	case "say": // LINES...
-		fmt.Println(strings.Join(args[1:len(args)-2], "\n"))
-		wait(0)
+		wait(0, strings.Join(args[1:len(args)-2], "\n"))
 	case "wait": // SECONDS to take after SIGTERM
 		seconds, _ := strconv.ParseFloat(args[1], 64)
-		wait(time.Duration(seconds * float64(time.Second)))
+		wait(time.Duration(seconds*float64(time.Second)), "ready")
 	}
 }
 
-func wait(after time.Duration) {
+// wait says hello once it can take signals.
+func wait(after time.Duration, hello string) {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGTERM, syscall.SIGHUP)
+	fmt.Println(hello)
 	for s := range c {
 		fmt.Println("got", s)
 		if s == syscall.SIGTERM {
