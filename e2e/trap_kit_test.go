@@ -185,14 +185,14 @@ func (r *trapRun) output() string {
 // await waits until a line with the text was printed.
 func (r *trapRun) await(t *testing.T, text string) {
 	t.Helper()
-	deadline := time.Now().Add(2 * time.Minute)
+	deadline := time.Now().Add(4 * time.Minute)
 	for !strings.Contains(r.output(), text) {
 		select {
 		case <-r.ended:
 			// Its last lines may have come with its end.
 			require.Contains(t, r.output(), text, "it ended without that line")
 		case <-time.After(5 * time.Millisecond):
-			require.True(t, time.Now().Before(deadline), "no line %q within two minutes in\n%s", text, r.output())
+			require.True(t, time.Now().Before(deadline), "no line %q within four minutes in\n%s", text, r.output())
 		}
 	}
 }
@@ -202,7 +202,7 @@ func (r *trapRun) exit(t *testing.T, want int) {
 	t.Helper()
 	select {
 	case <-r.ended:
-	case <-time.After(4 * time.Minute):
+	case <-time.After(8 * time.Minute):
 		require.Fail(t, "it does not end", r.output())
 	}
 	require.Equal(t, want, r.cmd.ProcessState.ExitCode(), "exit code (%v)\n%s", r.err, r.output())

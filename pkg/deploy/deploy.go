@@ -244,6 +244,9 @@ func (d *deployment) left(ctx context.Context) (*plan.Step, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := rehash(d.stack, seen); err != nil {
+		return nil, err
+	}
 	for _, s := range plan.Make(plan.Input{Desired: d.stack, Observed: seen, Only: d.opts.Services}).Steps {
 		if s.Changes() && !d.tolerated(s) {
 			return &s, nil

@@ -60,7 +60,8 @@ func (s *session) gather(ctx context.Context, o Options, st *stack.Stack, l *rel
 		return nil, err
 	}
 	pinned := map[string]string{}
-	for name, img := range f.images {
+	for _, name := range st.Order {
+		img := f.images[name]
 		pinned[name] = img.Pinned
 		if img.Note != "" {
 			s.say(event.Notice, "preflight", name, "%s", img.Note)
@@ -69,14 +70,21 @@ func (s *session) gather(ctx context.Context, o Options, st *stack.Stack, l *rel
 	if err := st.Pin(pinned); err != nil {
 		return nil, err
 	}
-	// A service that shares another's network or volumes has the other's unit in
-	// its hash.
+	return f, rehash(st, f.observed)
+}
+
+// rehash completes the hashes of services that share another's network or
+// volumes: they cover the other's unit, which a release may replace.
+func rehash(st *stack.Stack, seen stack.Observed) (err error) {
 	for name, svc := range st.Services {
-		if svc.Hash, err = engine.Hash(st, name, f.observed); err != nil {
-			return nil, err
+		if len(svc.Shares) == 0 {
+			continue
+		}
+		if svc.Hash, err = engine.Hash(st, name, seen); err != nil {
+			return err
 		}
 	}
-	return f, nil
+	return nil
 }
 
 // optional makes a pointer of a record that may not be there.

@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	// unpacked is how much larger than its compressed layers an image is taken
-	// to be on disk, together with the layers while they are unpacked.
-	unpacked = 4
-	// spareDisk stays free beyond what the images need.
-	spareDisk = 256 << 20
+	// leastDisk (bytes) and leastInodes have to be free on the engine's disk
+	// before anything is pulled. The engine does not tell how large an image is
+	// before it has it; this keeps a full disk from being learned half way.
+	leastDisk   = 1 << 30
+	leastInodes = 10_000
 )
 
 // classify asks the running gateways whether they can be switched for the
@@ -58,13 +58,9 @@ func (d *deployment) classifyAt(ctx context.Context, u stack.Unit, svc *stack.Se
 	return nil
 }
 
-// room refuses a release whose images do not fit on the host's disk.
+// room refuses a release that has to pull onto a disk that is nearly full.
 func (d *deployment) room(ctx context.Context) error {
-	var need int64
-	for _, w := range d.absent() {
-		need += w.Bytes * unpacked
-	}
-	if need == 0 {
+	if len(d.absent()) == 0 {
 		return nil
 	}
 	info, err := d.engine.Info(ctx)
@@ -78,16 +74,17 @@ func (d *deployment) room(ctx context.Context) error {
 		d.say(event.Debug, "preflight", "", "free space of %s is not known: %v", info.RootDir, err)
 		return nil
 	}
-	if int64(free) < need+spareDisk || inodes == 0 {
-		return fault.New(fault.Refused, "disk", "free some on the host, for example with: docker image prune",
-			"%s has %s free, the new images need about %s", info.RootDir, size(int64(free)), size(need+spareDisk))
-	}
-	return nil
+	return fits(info.RootDir, free, inodes)
 }
 
-func size(n int64) string {
-	if n < 1<<30 {
-		return fmt.Sprintf("%d MiB", n>>20)
+// fits tells whether there is room to pull at all.
+func fits(dir string, free, inodes uint64) error {
+	const hint = "free some on the host, for example with: docker image prune (images of kept releases are tagged and stay)"
+	if free < leastDisk {
+		return fault.New(fault.Refused, "disk", hint, "only %d MiB are free in %s on the host, and images have to be pulled", free>>20, dir)
 	}
-	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
+	if inodes < leastInodes {
+		return fault.New(fault.Refused, "disk", hint, "only %d inodes are free in %s on the host, and images have to be pulled", inodes, dir)
+	}
+	return nil
 }

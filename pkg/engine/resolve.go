@@ -23,13 +23,11 @@ import (
 
 // Image is the image a service will run. Pinned is repository@sha256:... as the
 // engine writes it, or the ID (sha256:...) of an image that only this host has.
-// Present tells that the host has it; Bytes is what is to be downloaded, 0 when it
-// is not known (the engine's API does not tell). Note says what somebody should
-// know about the choice, or is empty.
+// Present tells that the host has it. Note says what somebody should know about the
+// choice, or is empty.
 type Image struct {
 	Pinned  string
 	Present bool
-	Bytes   int64
 	Note    string
 }
 

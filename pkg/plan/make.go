@@ -34,8 +34,8 @@ func decide(in Input, svc *stack.Service, so *Plan) Step {
 	s := Step{Service: svc.Name, Replicas: svc.Replicas, Gateway: svc.Ext.Gateway}
 	g := sortUnits(in, svc)
 	s.Reasons = reasons(in, svc, g)
-	if dep := restartsWith(svc, so); dep != "" && len(g.good) > 0 {
-		s.Reasons = append(s.Reasons, "restarts with "+dep+" (depends_on.restart)")
+	if why := restartsWith(svc, so); why != "" && len(g.good) > 0 {
+		s.Reasons = append(s.Reasons, why)
 		g.old, g.good = append(g.old, g.good...), nil
 	}
 	s.Good, s.Old, s.Leftovers = ids(g.good), ids(g.old), ids(g.leftover)
@@ -67,13 +67,20 @@ func decide(in Input, svc *stack.Service, so *Plan) Step {
 	return s
 }
 
-// restartsWith names the dependency that is replaced in this plan and takes the
+// restartsWith says which dependency is replaced in this plan and takes the
 // service along, or "". A full up would stop all such services at once; here
 // each is a rollout of its own.
 func restartsWith(svc *stack.Service, so *Plan) string {
 	for _, d := range svc.DependsOn {
-		if s := so.Step(d.Service); d.Restart && s != nil && (s.Action == Surge || s.Action == StopFirst) {
-			return d.Service
+		s := so.Step(d.Service)
+		if s == nil || s.Action != Surge && s.Action != StopFirst {
+			continue
+		}
+		if slices.Contains(svc.Shares, d.Service) {
+			return "shares the network or volumes of " + d.Service + ", which is replaced"
+		}
+		if d.Restart {
+			return "restarts with " + d.Service + " (depends_on.restart)"
 		}
 	}
 	return ""

@@ -14,7 +14,7 @@ import (
 	"github.com/shiksha/actions/pkg/stack"
 )
 
-var update = flag.Bool("update", false, "rewrite the golden files")
+var golden = flag.Bool("golden", false, "rewrite the golden files")
 
 // quickstart is a stack like the example's: a gateway that reloads, an API that
 // surges, a database and a worker.
@@ -168,11 +168,11 @@ func TestMake_Golden(t *testing.T) {
 			in := plan.Input{Desired: quickstart(), Observed: observed("v1")}
 			edit(&in)
 			got := plan.Make(in).String()
-			golden := filepath.Join("testdata", name+".txt")
-			if *update {
-				require.NoError(t, os.WriteFile(golden, []byte(got), 0o644))
+			path := filepath.Join("testdata", name+".txt")
+			if *golden {
+				require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
 			}
-			want, err := os.ReadFile(golden)
+			want, err := os.ReadFile(path)
 			require.NoError(t, err)
 			assert.Equal(t, string(want), got)
 		})
