@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -91,10 +92,16 @@ func trapMini(t *testing.T) *lab.Fixture {
 	return f
 }
 
-// trapQuick gives a fixture with the quickstart whose monitor times are short.
+// trapQuick gives a fixture with the quickstart whose monitor times are short, and
+// whose API may take its time where the machine is busy.
 func trapQuick(t *testing.T, versions ...lab.Release) *lab.Fixture {
 	t.Helper()
 	f := lab.New(t)
+	text, err := os.ReadFile(filepath.Join(f.Dir, "compose.yaml"))
+	require.NoError(t, err)
+	patient := regexp.MustCompile(`start_period: \d+s`).ReplaceAllString(string(text), "start_period: 120s")
+	require.NotEqual(t, string(text), patient)
+	trapWrite(t, f, "compose.yaml", patient)
 	trapEdit(t, f, "compose.yaml", "monitor: 5s", "monitor: 1s")
 	for _, v := range versions {
 		f.MustPublish(v)

@@ -113,22 +113,30 @@ func run(ctx context.Context, s settings, out, words io.Writer) (missed bool, er
 		b.echo = words
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	var rows []row
-	for _, m := range benchmarks {
-		if len(s.only) > 0 && !slices.Contains(s.only, m.name) {
-			continue
-		}
-		more, failure := m.measure(ctx, b)
-		rows = append(rows, more...)
-		if failure != nil {
-			err = fmt.Errorf("%s: %w", m.name, failure)
-			break
-		}
-	}
+	rows, err := measureAll(ctx, b, s.only)
 	if len(rows) == 0 {
 		return false, err
 	}
 	figures := judge(rows)
 	_, _ = io.WriteString(out, table(figures, s.runs))
 	return anyMissed(figures), errors.Join(err, write(filepath.Join(l.Root, ".demo", "bench.json"), s.runs, figures))
+}
+
+// measureAll measures what was asked for. One that fails does not keep the others
+// from being measured.
+func measureAll(ctx context.Context, b *bench, only []string) (rows []row, err error) {
+	for _, m := range benchmarks {
+		if len(only) > 0 && !slices.Contains(only, m.name) {
+			continue
+		}
+		more, failure := m.measure(ctx, b)
+		rows = append(rows, more...)
+		if ctx.Err() != nil {
+			return rows, errors.Join(err, errors.New("interrupted"))
+		}
+		if failure != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", m.name, failure))
+		}
+	}
+	return rows, err
 }

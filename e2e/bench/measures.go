@@ -45,12 +45,14 @@ func roll(ctx context.Context, b *bench) ([]row, error) {
 	}
 	runs, err := b.rounds(ctx, "rollout under load",
 		func(ctx context.Context) (measured, error) {
-			b.ours.flip()
-			return underLoad(ctx, b.ours, func() (measured, error) { return b.deploy(ctx, b.ours, verified) })
+			return b.ours.release(func() (measured, error) {
+				return underLoad(ctx, b.ours, func() (measured, error) { return b.deploy(ctx, b.ours, verified) })
+			})
 		},
 		func(ctx context.Context) (measured, error) {
-			b.theirs.flip()
-			m, err := underLoad(ctx, b.theirs, func() (measured, error) { return b.up(ctx, b.theirs, plainSSH, "--wait") })
+			m, err := b.theirs.release(func() (measured, error) {
+				return underLoad(ctx, b.theirs, func() (measured, error) { return b.up(ctx, b.theirs, plainSSH, "--wait") })
+			})
 			if err != nil {
 				return m, err
 			}
@@ -127,8 +129,9 @@ func latency(ctx context.Context, b *bench) ([]row, error) {
 		return nil, err
 	}
 	runs, err := b.rounds(ctx, "latency", func(ctx context.Context) (measured, error) {
-		b.ours.flip()
-		return b.deploy(ctx, b.ours, verified, "--probe-url", b.ours.url(), "--probe-rate", fmt.Sprint(load))
+		return b.ours.release(func() (measured, error) {
+			return b.deploy(ctx, b.ours, verified, "--probe-url", b.ours.url(), "--probe-rate", fmt.Sprint(load))
+		})
 	})
 	if err != nil {
 		return nil, err

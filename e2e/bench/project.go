@@ -27,13 +27,19 @@ const (
 	warmUp       = "2s"
 )
 
-// flip goes to the other version.
-func (p *project) flip() {
-	if p.version == oneVersion {
+// release lets f bring the other version up; when it fails, the one from before
+// serves on.
+func (p *project) release(f func() (measured, error)) (measured, error) {
+	was := p.version
+	p.version = oneVersion
+	if was == oneVersion {
 		p.version = otherVersion
-	} else {
-		p.version = oneVersion
 	}
+	m, err := f()
+	if err != nil {
+		p.version = was
+	}
+	return m, err
 }
 
 func (p *project) url() string { return fmt.Sprintf("http://127.0.0.1:%d/", p.port) }

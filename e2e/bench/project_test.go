@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -50,11 +51,16 @@ func TestSleeperStack(t *testing.T) {
 	assert.Zero(t, s.Services["s150"].Update.Monitor)
 }
 
-func TestFlip(t *testing.T) {
+func TestReleasesGoBackAndForth(t *testing.T) {
 	t.Parallel()
 	p := project{version: oneVersion}
-	p.flip()
-	assert.Equal(t, otherVersion, p.version)
-	p.flip()
-	assert.Equal(t, oneVersion, p.version)
+	var seen []string
+	for _, failure := range []error{nil, errors.New("not healthy"), nil, nil} {
+		_, err := p.release(func() (measured, error) {
+			seen = append(seen, p.version)
+			return measured{}, failure
+		})
+		require.ErrorIs(t, err, failure)
+	}
+	assert.Equal(t, []string{otherVersion, oneVersion, oneVersion, otherVersion}, seen)
 }

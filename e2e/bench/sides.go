@@ -92,9 +92,6 @@ func (b *bench) measure(ctx context.Context, cmd *exec.Cmd) (lab.Result, measure
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
 	result, err := lab.Wait(cmd, b.echo)
-	if ctx.Err() != nil {
-		err = errors.New("interrupted")
-	}
 	if err != nil {
 		return result, measured{}, err
 	}

@@ -87,6 +87,13 @@ func (s *session) acquire(ctx context.Context, o Options, project string) (*rele
 	if err != nil {
 		return nil, err
 	}
+	if err := s.files.MkdirAll(ctx, dir, 0o700); err != nil {
+		if host.IsConnectionLost(err) {
+			return nil, err
+		}
+		return nil, fault.New(fault.Refused, "state-dir", "name a folder that the user of the release may write on the host, or make it: "+
+			"install -d -m 700 -o USER "+s.stateDir, "the folder for releases and the lock cannot be made: %w", err)
+	}
 	holder := release.Holder{RunURL: o.Run.URL, Actor: o.Run.Actor}
 	lock, err := release.Acquire(ctx, s.start, s.files, dir, holder, release.Options{
 		Wait:    o.LockWait,
