@@ -70,7 +70,9 @@ func services(result *verb.Result) []report.Service {
 		return nil
 	}
 	took := map[string]float64{}
+	var cut map[string]int
 	if result.Rollout != nil {
+		cut = result.Rollout.Cut
 		for _, span := range result.Rollout.Spans {
 			took[span.Service] += span.Ended.Sub(span.Started).Seconds()
 		}
@@ -79,7 +81,7 @@ func services(result *verb.Result) []report.Service {
 	for _, step := range result.Plan.Steps {
 		list = append(list, report.Service{
 			Name: step.Service, Action: string(step.Action), Reasons: step.Reasons, Replicas: step.Replicas,
-			Interruption: step.Interruption, Seconds: took[step.Service],
+			Interruption: step.Interruption, Seconds: took[step.Service], Cut: cut[step.Service],
 		})
 	}
 	return list

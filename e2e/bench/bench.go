@@ -27,8 +27,8 @@ type bench struct {
 	say     io.Writer
 	// echo gets what the measured programs print, when not nil.
 	echo io.Writer
-	// projects are taken away at the end.
-	projects []string
+	// projects and images are taken away at the end.
+	projects, images []string
 	// ours and theirs are the copies of the quickstart, once they are up.
 	ours, theirs *project
 }
@@ -55,6 +55,10 @@ func (b *bench) close() error {
 	errs := []error{os.RemoveAll(b.dir)}
 	for _, project := range b.projects {
 		errs = append(errs, b.remove(ctx, project))
+	}
+	for _, image := range b.images {
+		_, err := b.lab.Docker(ctx, "rmi", "--no-prune", image)
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

@@ -152,6 +152,7 @@ func (b *bench) publishSleeper(ctx context.Context) (ref string, err error) {
 		return "", err
 	}
 	ref = b.lab.Registry + "/bench/sleeper:1"
+	b.images = append(b.images, ref)
 	if _, err := b.lab.Docker(ctx, "build", "--quiet", "--force-rm", "--tag", ref, folder); err != nil {
 		return "", err
 	}

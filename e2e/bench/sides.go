@@ -88,7 +88,9 @@ func (b *bench) measure(ctx context.Context, cmd *exec.Cmd) (lab.Result, measure
 	if err != nil {
 		return lab.Result{}, measured{}, err
 	}
-	// An interrupt is passed on, so that a release is not cut off in its middle.
+	// An interrupt is passed on, so that a release is not cut off in its middle;
+	// once, not by the terminal as well.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
 	result, err := lab.Wait(cmd, b.echo)

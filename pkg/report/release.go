@@ -56,6 +56,8 @@ type Service struct {
 	Seconds float64 `json:"seconds,omitempty"`
 	// Interruption says what users notice, "" for nothing.
 	Interruption string `json:"interruption,omitempty"`
+	// Cut counts the connections that outlived the drain budget and were ended.
+	Cut int `json:"cut,omitempty"`
 }
 
 // Probe is what users would have seen, measured from before the first change

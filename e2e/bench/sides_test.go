@@ -1,0 +1,37 @@
+package main
+
+import (
+	"encoding/json"
+	"os/exec"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	verb "github.com/shiksha/actions/pkg/deploy"
+	"github.com/shiksha/actions/pkg/report"
+)
+
+// What is read here is what the program writes.
+func TestTold(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, verb.Verified, verified)
+	assert.Equal(t, verb.Unchanged, unchanged)
+	data, err := (&report.Release{Outcome: verb.Verified, Probe: &report.Probe{Failed: 3, P99Before: 4.5, P99During: 9}}).JSON()
+	require.NoError(t, err)
+	var got told
+	require.NoError(t, json.Unmarshal(data, &got))
+	assert.Equal(t, verified, got.Outcome)
+	require.NotNil(t, got.Probe)
+	assert.Equal(t, 3, got.Probe.Failed)
+	assert.InDelta(t, 4.5, got.Probe.P99Before, 0)
+	assert.InDelta(t, 9, got.Probe.P99During, 0)
+}
+
+func TestResidentMemory(t *testing.T) {
+	t.Parallel()
+	// dd holds one block of 64 MB.
+	cmd := exec.CommandContext(t.Context(), "dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1", "status=none")
+	require.NoError(t, cmd.Run())
+	assert.InDelta(t, 69, residentMemory(cmd.ProcessState), 8)
+}
