@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
@@ -149,7 +150,7 @@ func TestBadInput_EngineDown(t *testing.T) {
 	f := lab.New(t)
 	host, err := f.StartHost(t.Context(), lab.HostOptions{Name: "no-engine", NoEngine: true})
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = host.Stop(t.Context()) })
+	t.Cleanup(func() { _ = host.Stop(context.WithoutCancel(t.Context())) })
 	f.Host = host
 	result := f.Shiksha("deploy", "--version", "b1")
 	assert.Equal(t, 2, result.Exit)
@@ -163,7 +164,7 @@ func TestBadInput_RegistryPassword(t *testing.T) {
 	f := lab.New(t)
 	registry, err := f.StartRegistry(t.Context(), lab.RegistryOptions{Username: "robot", Password: "s3cret-enough"})
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = registry.Stop(t.Context()) })
+	t.Cleanup(func() { _ = registry.Stop(context.WithoutCancel(t.Context())) })
 	ref := registry.Address + "/quickstart/api:locked"
 	require.NoError(t, f.Build(t.Context(), ref, lab.Release{Version: "locked"}))
 	require.NoError(t, registry.Push(t.Context(), ref))

@@ -266,17 +266,6 @@ func (w *trapEvents) all() []string {
 	}
 }
 
-// count counts the events of one kind.
-func (w *trapEvents) count(action string) int {
-	n := 0
-	for _, line := range w.all() {
-		if strings.HasPrefix(line, action+" ") {
-			n++
-		}
-	}
-	return n
-}
-
 // trapPins gives the addresses that are pinned for a service in a gateway, as the
 // engine's own copy of its /etc/hosts has them; false where it is being written.
 func trapPins(hostsPath, service string) (addrs []string, whole bool) {
