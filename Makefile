@@ -17,7 +17,7 @@ demo: ## the quickstart, rolled six times under load; the report is .demo/report
 	@go build -o .lab/bin/ ./e2e/demo && exec .lab/bin/demo
 
 test: ## every test, the end-to-end ones included
-	@go build -o .lab/bin/ ./e2e/setup && exec .lab/bin/setup go test -p 1 -timeout 28m ./...
+	@go build -o .lab/bin/ ./e2e/setup && exec .lab/bin/setup go test -p 1 -timeout 60m ./...
 
 bench: ## compare with docker compose: time, connections, memory, what users feel
 	@go build -o .lab/bin/ ./e2e/bench && exec .lab/bin/bench
