@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -149,6 +150,9 @@ func sum(data []byte) string {
 func (s *Store) Prune(ctx context.Context, keep map[string]bool, mounted []string) error {
 	dir := path.Join(s.root, "files")
 	infos, err := s.files.List(ctx, dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // a stack without files
+	}
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,175 @@
+package content_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/pkg/content"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// disk is the host's file system as this machine's own.
+type disk struct{}
+
+func (disk) Read(_ context.Context, p string) ([]byte, error) { return os.ReadFile(p) }
+func (disk) Write(_ context.Context, p string, data []byte, perm fs.FileMode) error {
+	return errors.Join(os.WriteFile(p+".tmp", data, perm), os.Rename(p+".tmp", p))
+}
+func (disk) Overwrite(_ context.Context, p string, data []byte) error {
+	return os.WriteFile(p, data, 0)
+}
+func (disk) MkdirAll(_ context.Context, p string, perm fs.FileMode) error {
+	return os.MkdirAll(p, perm)
+}
+func (disk) Rename(_ context.Context, from, to string) error { return os.Rename(from, to) }
+func (disk) RemoveAll(_ context.Context, p string) error     { return os.RemoveAll(p) }
+func (disk) List(_ context.Context, dir string) ([]fs.FileInfo, error) {
+	entries, err := os.ReadDir(dir)
+	var out []fs.FileInfo
+	for _, e := range entries {
+		fi, err := e.Info()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, fi)
+	}
+	return out, err
+}
+func (disk) Exists(_ context.Context, p string) (bool, error) {
+	_, err := os.Lstat(p)
+	return err == nil, nil
+}
+
+func sum(text string) string {
+	h := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(h[:])
+}
+
+// liveFile is a single file that a running unit mounts at a stable path.
+func liveFile(root, text string) *stack.Service {
+	return &stack.Service{Name: "gw", Files: []stack.File{{
+		Service: "gw", Target: "/etc/gw.conf", Sum: sum(text), Live: true, HostPath: filepath.Join(root, "live", "gw", "etc%2Fgw.conf"),
+		Entries: []stack.Entry{{Content: []byte(text), Mode: 0o644, Sum: sum(text)}},
+	}}}
+}
+
+func release(t *testing.T, s *content.Store, svc *stack.Service) {
+	t.Helper()
+	missing, err := s.Missing(t.Context(), svc.Files)
+	require.NoError(t, err)
+	require.NoError(t, s.Upload(t.Context(), missing))
+}
+
+func TestLive_IsSwappedInItsInodeAndConfirmed(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	s := content.New(disk{}, root)
+	one := liveFile(root, "one")
+	release(t, s, one)
+	changed, err := s.Changed(t.Context(), one)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"/etc/gw.conf"}, changed, "what is not there yet has to be handed over")
+	_, err = s.Swap(t.Context(), one)
+	require.NoError(t, err)
+	changed, err = s.Changed(t.Context(), one)
+	require.NoError(t, err)
+	assert.NotEmpty(t, changed, "in place, but nobody confirmed that it is in use")
+	require.NoError(t, s.Confirm(t.Context(), one))
+	changed, err = s.Changed(t.Context(), one)
+	require.NoError(t, err)
+	assert.Empty(t, changed)
+
+	path := one.Files[0].HostPath
+	before, err := os.Stat(path)
+	require.NoError(t, err)
+	two := liveFile(root, "two")
+	release(t, s, two)
+	undo, err := s.Swap(t.Context(), two)
+	require.NoError(t, err)
+	after, err := os.Stat(path)
+	require.NoError(t, err)
+	assert.True(t, os.SameFile(before, after), "a mounted file keeps its inode")
+	text, _ := os.ReadFile(path)
+	assert.Equal(t, "two", string(text))
+	require.NoError(t, undo(t.Context()))
+	text, _ = os.ReadFile(path)
+	assert.Equal(t, "one", string(text))
+	changed, err = content.New(disk{}, root).Changed(t.Context(), one)
+	require.NoError(t, err)
+	assert.Empty(t, changed, "after the way back everything is as it was confirmed, for the next run too")
+}
+
+func TestLive_EditedByHandIsHandedOverAgain(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	s := content.New(disk{}, root)
+	one := liveFile(root, "one")
+	release(t, s, one)
+	_, err := s.Swap(t.Context(), one)
+	require.NoError(t, err)
+	require.NoError(t, s.Confirm(t.Context(), one))
+	require.NoError(t, os.WriteFile(one.Files[0].HostPath, []byte("by hand"), 0o644))
+	changed, err := s.Changed(t.Context(), one)
+	require.NoError(t, err)
+	assert.NotEmpty(t, changed)
+}
+
+func TestUpload_OnceAndWhole(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	s := content.New(disk{}, root)
+	dir := stack.File{Service: "web", Target: "/srv", Source: "site", Sum: "d1", Dir: true, HostPath: filepath.Join(root, "files", "d1"),
+		Entries: []stack.Entry{
+			{Path: "a.html", Content: []byte("a"), Mode: 0o644, Sum: sum("a")},
+			{Path: "sub/b.html", Content: []byte("b"), Mode: 0o755, Sum: sum("b")},
+		}}
+	missing, err := s.Missing(t.Context(), []stack.File{dir, dir})
+	require.NoError(t, err)
+	require.Len(t, missing, 1, "the same content is sent once")
+	require.NoError(t, s.Upload(t.Context(), missing))
+	text, err := os.ReadFile(filepath.Join(root, "files", "d1", "sub", "b.html"))
+	require.NoError(t, err)
+	assert.Equal(t, "b", string(text))
+	missing, err = s.Missing(t.Context(), []stack.File{dir})
+	require.NoError(t, err)
+	assert.Empty(t, missing)
+}
+
+func TestUpload_RefusesAFileThatChangedMeanwhile(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	source := filepath.Join(t.TempDir(), "conf")
+	require.NoError(t, os.WriteFile(source, []byte("changed"), 0o644))
+	f := stack.File{Service: "api", Source: source, Sum: sum("planned"), HostPath: filepath.Join(root, "files", sum("planned"), "conf"),
+		Entries: []stack.Entry{{Source: source, Mode: 0o644, Sum: sum("planned")}}}
+	err := content.New(disk{}, root).Upload(t.Context(), []stack.File{f})
+	require.ErrorContains(t, err, "changed while it was being released")
+	assert.NoFileExists(t, f.HostPath)
+}
+
+func TestPrune_OfAStackWithoutFiles(t *testing.T) {
+	t.Parallel()
+	assert.NoError(t, content.New(disk{}, t.TempDir()).Prune(t.Context(), nil, nil))
+}
+
+func TestPrune_KeepsWhatReleasesAndContainersUse(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	for _, name := range []string{"kept", "mounted", "old"} {
+		require.NoError(t, os.MkdirAll(filepath.Join(root, "files", name), 0o755))
+	}
+	err := content.New(disk{}, root).Prune(t.Context(), map[string]bool{"kept": true}, []string{filepath.Join(root, "files", "mounted", "conf")})
+	require.NoError(t, err)
+	assert.DirExists(t, filepath.Join(root, "files", "kept"))
+	assert.DirExists(t, filepath.Join(root, "files", "mounted"))
+	assert.NoDirExists(t, filepath.Join(root, "files", "old"))
+}
