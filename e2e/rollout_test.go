@@ -71,7 +71,7 @@ func TestDryRun_ChangesNothing(t *testing.T) {
 	silent()
 	assert.Equal(t, "d1", lab.Serving(t.Context(), f.URL()))
 	history := f.Shiksha("history", "--json")
-	assert.Equal(t, 1, strings.Count(history.Stdout, `"number"`), "a dry run is no release:\n%s", history.Stdout)
+	assert.Equal(t, 1, strings.Count(history.Stdout, `"release":`), "a dry run is no release:\n%s", history.Stdout)
 }
 
 // watchEngine records the engine's events of a project's containers, networks and
@@ -80,7 +80,7 @@ func TestDryRun_ChangesNothing(t *testing.T) {
 func watchEngine(t *testing.T, project string) (silent func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	cmd := exec.CommandContext(ctx, "docker", "events", "--filter", "label=com.docker.compose.project="+project, "--format", "{{.Type}} {{.Action}}")
+	cmd := exec.CommandContext(ctx, "docker", "events", "--filter", "label=com.docker.compose.project="+project, "--format", "{{json .Action}}")
 	var out strings.Builder
 	cmd.Stdout = &out
 	require.NoError(t, cmd.Start())
@@ -91,7 +91,7 @@ func watchEngine(t *testing.T, project string) (silent func()) {
 		cancel()
 		_ = cmd.Wait()
 		for line := range strings.SplitSeq(out.String(), "\n") {
-			if line != "" && !strings.Contains(line, "exec_") && !strings.Contains(line, "health_status") {
+			if line != "" && !strings.HasPrefix(line, `"exec_`) && !strings.HasPrefix(line, `"health_status`) {
 				t.Errorf("the engine reported %q", line)
 			}
 		}
