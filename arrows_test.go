@@ -29,7 +29,8 @@ var layers = [][]string{
 	{"pkg/build", "pkg/deploy", "pkg/rollback", "pkg/verify"},
 	{"pkg/backup", "pkg/content", "pkg/gateway", "pkg/plan", "pkg/preflight", "pkg/probe", "pkg/release", "pkg/report", "pkg/rollout", "pkg/swarm"},
 	{"pkg/engine", "pkg/host", "pkg/stack"},
-	{"pkg/event", "pkg/fault"},
+	{"pkg/check", "pkg/extension"},
+	{"pkg/event", "pkg/fault", "pkg/suggest"},
 }
 
 // sameLayer lists the imports within a layer that are meant; verbs have none.

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -36,13 +37,13 @@ func quickstart() *stack.Stack {
 			"api": svc("api", func(s *stack.Service) {
 				s.Replicas = 3
 				s.Update.Order, s.Update.Parallelism = stack.StartFirst, 0
-				s.Ext = stack.Extension{Gateway: "gateway", Port: 8000}
+				s.Ext = extension.Service{Gateway: "gateway", Port: 8000}
 				s.DependsOn = []stack.Dependency{{Service: "db", Condition: stack.Healthy, Required: true}}
 			}),
 			"gateway": svc("gateway", func(s *stack.Service) {
 				s.HostPorts = []string{"443/tcp"}
 				s.Update.Order = stack.StartFirst
-				s.Ext.Reload = &stack.Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"}
+				s.Ext.Reload = &extension.Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"}
 			}),
 			"worker": svc("worker", func(s *stack.Service) {
 				s.DependsOn = []stack.Dependency{{Service: "db", Condition: stack.Started, Required: true}}

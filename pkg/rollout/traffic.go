@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/gateway"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -147,7 +148,7 @@ func (t *traffic) move(ctx context.Context, g gate, ids []string) error {
 	defer t.span("drain", t.svc.Name)()
 	budget := t.svc.Ext.Drain
 	if budget == 0 {
-		budget = stack.DefaultDrain
+		budget = extension.DefaultDrain
 	}
 	cut, err := g.Drained(ctx, gen, budget)
 	if err != nil {

@@ -12,7 +12,9 @@ import (
 	"github.com/compose-spec/compose-go/v2/schema"
 	"github.com/compose-spec/compose-go/v2/types"
 
+	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/suggest"
 )
 
 var (
@@ -36,7 +38,7 @@ func (l *loading) explain(err error) error {
 	if path, key, ok := unknown(text); ok {
 		at := join(path, key)
 		hint := "see the Compose specification for the keys it may have"
-		if near := nearest(key, knownKeys(path)); near != "" {
+		if near := suggest.Nearest(key, knownKeys(path)); near != "" {
 			hint = fmt.Sprintf("did you mean %q?", near)
 		}
 		in := "in " + path
@@ -100,7 +102,7 @@ func (l *loading) verify(p *types.Project) error {
 		return l.unsupported("jobs")
 	}
 	for key := range p.Extensions {
-		if key == extensionKey || near(key, extensionKey) {
+		if key == extension.Key || suggest.Near(key, extension.Key) {
 			return l.input(key, "write x-shiksha on the service it is about", "%s at the top level is not supported by this version yet", key)
 		}
 	}
@@ -168,7 +170,7 @@ func (l *loading) verifyReferences(p *types.Project, s types.ServiceConfig) erro
 			return nil
 		}
 		hint := fmt.Sprintf("define it: `%s: {%s: ...}` at the top level", kind, name)
-		if near := nearest(name, defined); near != "" {
+		if near := suggest.Nearest(name, defined); near != "" {
 			hint = fmt.Sprintf("did you mean %q?", near)
 		}
 		return l.input("services."+s.Name+"."+kind, hint, "service %s uses %s.%s, which is not defined", s.Name, kind, name)
@@ -241,7 +243,7 @@ func (l *loading) verifyDependencies(p *types.Project, s types.ServiceConfig) er
 				s.Name, name, strings.Join(disabled.Profiles, ", "))
 		}
 		hint := "add the service, or take the dependency out"
-		if near := nearest(name, p.ServiceNames()); near != "" {
+		if near := suggest.Nearest(name, p.ServiceNames()); near != "" {
 			hint = fmt.Sprintf("did you mean %q?", near)
 		}
 		return l.input(at, hint, "service %s depends on %s, which is not in the stack", s.Name, name)

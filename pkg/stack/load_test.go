@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/fault"
 )
 
@@ -58,7 +59,7 @@ func TestLoadEverything(t *testing.T) {
 	assert.Equal(t, Update{Parallelism: 2, Delay: 90 * time.Second, Order: StartFirst, Monitor: 0, FailureAction: Pause, MaxFailureRatio: 0.1}, a.Rollback)
 	assert.Equal(t, 45*time.Second, a.StopGrace)
 	assert.Equal(t, &Health{Interval: 2 * time.Second, Timeout: time.Second, StartPeriod: 20 * time.Second, Retries: 5}, a.Health)
-	assert.Equal(t, Extension{Gateway: "gateway", Port: 8000, Drain: 15 * time.Second}, a.Ext)
+	assert.Equal(t, extension.Service{Gateway: "gateway", Port: 8000, Drain: 15 * time.Second}, a.Ext)
 	assert.Equal(t, []Dependency{
 		{Service: "db", Condition: Healthy, Restart: true, Required: true},
 		{Service: "migrate", Condition: Completed, Required: true},
@@ -70,7 +71,7 @@ func TestLoadEverything(t *testing.T) {
 
 	g := s.Services["gateway"]
 	assert.Equal(t, []string{"8080/tcp", "8443/tcp"}, g.HostPorts)
-	assert.Equal(t, &Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"}, g.Ext.Reload)
+	assert.Equal(t, &extension.Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"}, g.Ext.Reload)
 	assert.Equal(t, []string{"edge", "inner"}, g.Networks)
 	assert.Equal(t, []string{"logs"}, g.Volumes)
 

@@ -12,6 +12,8 @@ import (
 	"github.com/docker/compose/v5/pkg/compose"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/pkg/extension"
 )
 
 func contextCancelled(t *testing.T) (context.Context, context.CancelFunc) {
@@ -166,7 +168,7 @@ func TestReload(t *testing.T) {
 		"/var/lib/shiksha/shop/live/nginx/etc%2Fnginx%2Fconf.d",
 		"/var/lib/shiksha/shop/live/nginx/run%2Fsecrets%2Fkey",
 	}, paths)
-	assert.Equal(t, &Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"}, a.Services["nginx"].Ext.Reload)
+	assert.Equal(t, &extension.Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"}, a.Services["nginx"].Ext.Reload)
 }
 
 func TestContentLabelIsSalted(t *testing.T) {

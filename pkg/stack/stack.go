@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
+
+	"github.com/shiksha/actions/pkg/extension"
 )
 
 // Order says whether the new units of a service start before or after the old
@@ -84,30 +86,6 @@ func (h *Health) Budget() time.Duration {
 	return h.StartPeriod + time.Duration(h.Retries)*(h.Interval+h.Timeout)
 }
 
-// Extension is x-shiksha on a service: what Compose cannot say.
-type Extension struct {
-	// Gateway names the service that balances this one (nginx); Port is the
-	// port it reaches it on.
-	Gateway string
-	Port    int
-	// Reload is set on a service that can take changed files without being
-	// recreated.
-	Reload *Reload
-	// Drain is how long the gateway's old workers may finish their requests
-	// before the old units go anyway (WebSockets never end). Default 30 s.
-	Drain time.Duration
-}
-
-// DefaultDrain is the drain budget of a service that names none.
-const DefaultDrain = 30 * time.Second
-
-// Reload says how a service takes changed files: Test must end with 0 inside
-// the unit before Signal is sent to its first process.
-type Reload struct {
-	Test   []string
-	Signal string
-}
-
 // File is one file or directory of the workspace that a unit mounts.
 type File struct {
 	// Service and Target say where it goes; Source is its path in the workspace.
@@ -173,7 +151,7 @@ type Service struct {
 	// Job is set for a service that others wait for with
 	// service_completed_successfully: it has to end with 0, not stay up.
 	Job bool
-	Ext Extension
+	Ext extension.Service
 	// Environment holds the variables of the service, for reasons by name.
 	Environment map[string]string
 	Files       []File
