@@ -24,9 +24,12 @@ const module = "github.com/shiksha/actions"
 var layers = [][]string{
 	{"."},
 	{"actions/build", "actions/deploy", "actions/rollback", "actions/verify"},
+	{"actions/outcome"},
 	{"actions/door", "actions/manifest"},
 	{"actions/inputs", "pkg/action"},
 	{"pkg/build", "pkg/deploy", "pkg/rollback", "pkg/verify"},
+	{"pkg/converge"},
+	{"pkg/target"},
 	{"pkg/backup", "pkg/content", "pkg/gateway", "pkg/plan", "pkg/preflight", "pkg/probe", "pkg/release", "pkg/report", "pkg/rollout", "pkg/swarm"},
 	{"pkg/engine", "pkg/host", "pkg/stack"},
 	{"pkg/check", "pkg/extension"},

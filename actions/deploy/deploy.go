@@ -4,12 +4,14 @@ import (
 	"context"
 
 	"github.com/shiksha/actions/actions/door"
+	"github.com/shiksha/actions/actions/outcome"
+	"github.com/shiksha/actions/pkg/converge"
 	verb "github.com/shiksha/actions/pkg/deploy"
 	"github.com/shiksha/actions/pkg/event"
 )
 
 // Verb carries a release out; it is verb.Run but in tests.
-type Verb func(context.Context, verb.Options, event.Sink) (*verb.Result, error)
+type Verb func(context.Context, verb.Options, event.Sink) (*converge.Result, error)
 
 // Command is `shiksha deploy`, and the action.
 type Command struct {
@@ -61,8 +63,7 @@ func (c *PlanCommand) Run(s *door.Session) error {
 	return perform(s, &c.Inputs, c.Verb, c.JSON)
 }
 
-// perform carries the release out and tells what came of it, also when it
-// failed. The error goes on to the door, which prints it.
+// perform carries the release out and tells what came of it.
 func perform(s *door.Session, in *Inputs, do Verb, asJSON bool) error {
 	o, err := in.options(s)
 	if err != nil {
@@ -71,25 +72,9 @@ func perform(s *door.Session, in *Inputs, do Verb, asJSON bool) error {
 	if do == nil {
 		do = verb.Run
 	}
-	sink := s.Sink
-	if o.DryRun && !asJSON {
-		sink = planSink{sink, s.Print}
+	about := outcome.About{
+		Version: o.Version, DryRun: o.DryRun, Run: o.Run, ProbeURL: o.Probe.URL, ProbeBudget: o.ProbeBudget, JSON: asJSON,
 	}
-	result, err := do(s.Context, o, sink)
-	told := tell(result, o, err)
-	data, marshalError := told.JSON()
-	if marshalError != nil {
-		return marshalError
-	}
-	for _, out := range outputs {
-		s.Output(out.Name, out.value(told, data))
-	}
-	s.Summary(told.Markdown())
-	switch {
-	case asJSON:
-		s.Print(string(data) + "\n")
-	case err == nil || told.Number > 0:
-		s.Print(told.Text())
-	}
-	return err
+	result, err := do(s.Context, o, outcome.Sink(s, about))
+	return outcome.Finish(s, outcome.Tell(result, about, err), asJSON, err)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/actions/door"
+	"github.com/shiksha/actions/pkg/converge"
 	verb "github.com/shiksha/actions/pkg/deploy"
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
@@ -30,24 +32,24 @@ type commands struct {
 	History HistoryCommand `cmd:""`
 }
 
-type outcome struct {
+type ended struct {
 	code           int
 	stdout, stderr string
 }
 
-func enter(t *testing.T, cli *commands, env map[string]string, dir string, args ...string) outcome {
+func enter(t *testing.T, cli *commands, env map[string]string, dir string, args ...string) ended {
 	t.Helper()
 	var out, errs strings.Builder
 	d := &door.Door{Args: args, Getenv: func(k string) string { return env[k] }, Stdout: &out, Stderr: &errs, Dir: dir,
 		Exit: func(int) { t.Error("exits") }}
 	code := d.Main(cli)
-	return outcome{code, out.String(), errs.String()}
+	return ended{code, out.String(), errs.String()}
 }
 
 func step() time.Time { return time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC) }
 
-func result() *verb.Result {
-	return &verb.Result{
+func result() *converge.Result {
+	return &converge.Result{
 		Project: "shop", Host: "deploy@gpu1:22", Version: "v2", Release: 12, Previous: 11, Outcome: "verified", Serving: "v2",
 		Changed: []string{"api", "worker"}, Started: step(), Ended: step().Add(42 * time.Second),
 		Plan: &plan.Plan{Project: "shop", Steps: []plan.Step{
@@ -64,7 +66,7 @@ func TestOptions(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "prod.env"), []byte("A=1\n"), 0o600))
 	var got verb.Options
-	cli := &commands{Deploy: Command{Verb: func(_ context.Context, o verb.Options, _ event.Sink) (*verb.Result, error) {
+	cli := &commands{Deploy: Command{Verb: func(_ context.Context, o verb.Options, _ event.Sink) (*converge.Result, error) {
 		got = o
 		return result(), nil
 	}}}
@@ -94,7 +96,7 @@ func TestOptions(t *testing.T) {
 	assert.Equal(t, "abc meera team/shop", got.Run.Commit+" "+got.Run.Actor+" "+got.Run.Repository)
 	assert.True(t, got.RemoveOrphans)
 	assert.False(t, got.RollbackOnFailure || got.DryRun)
-	assert.Equal(t, "rolling 5 10m0s 10m0s", strings.Join([]string{got.Strategy, count(got.KeepReleases), got.LockWait.String(), got.WaitTimeout.String()}, " "))
+	assert.Equal(t, "rolling 5 10m0s 10m0s", strings.Join([]string{got.Strategy, strconv.Itoa(got.KeepReleases), got.LockWait.String(), got.WaitTimeout.String()}, " "))
 }
 
 func TestOutputsAndSummary(t *testing.T) {
@@ -103,7 +105,7 @@ func TestOutputsAndSummary(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			cli := &commands{Deploy: Command{Verb: func(context.Context, verb.Options, event.Sink) (*verb.Result, error) {
+			cli := &commands{Deploy: Command{Verb: func(context.Context, verb.Options, event.Sink) (*converge.Result, error) {
 				r := result()
 				r.Outcome = name
 				return r, failure
@@ -148,7 +150,7 @@ func readOutputs(t *testing.T, path string) map[string]string {
 
 func TestPlanGoesToStandardOutput(t *testing.T) {
 	t.Parallel()
-	do := func(_ context.Context, o verb.Options, sink event.Sink) (*verb.Result, error) {
+	do := func(_ context.Context, o verb.Options, sink event.Sink) (*converge.Result, error) {
 		sink.Emit(event.Event{Level: event.Info, Phase: "preflight", Text: "connected"})
 		sink.Emit(event.Event{Level: event.Info, Phase: "plan", Text: "plan for shop\n  api  surge 3\n"})
 		r := result()
@@ -183,7 +185,7 @@ func TestBadInputs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cli := &commands{Deploy: Command{Verb: func(context.Context, verb.Options, event.Sink) (*verb.Result, error) {
+			cli := &commands{Deploy: Command{Verb: func(context.Context, verb.Options, event.Sink) (*converge.Result, error) {
 				t.Error("the verb was called")
 				return nil, nil
 			}}}
@@ -197,18 +199,11 @@ func TestBadInputs(t *testing.T) {
 
 func TestAVerbWithoutAResult(t *testing.T) {
 	t.Parallel()
-	cli := &commands{Deploy: Command{Verb: func(context.Context, verb.Options, event.Sink) (*verb.Result, error) {
+	cli := &commands{Deploy: Command{Verb: func(context.Context, verb.Options, event.Sink) (*converge.Result, error) {
 		return nil, fault.New(fault.Locked, "", "wait", "meera releases since 09:00")
 	}}}
 	o := enter(t, cli, nil, t.TempDir(), "deploy", "--host=a@b")
-	assert.Equal(t, outcome{4, "", "shiksha: meera releases since 09:00\n  hint: wait\n"}, o)
-}
-
-func TestServingWithoutAVersion(t *testing.T) {
-	t.Parallel()
-	assert.Equal(t, "release 12", tell(&verb.Result{Release: 12, Previous: 11, Outcome: verb.Verified}, verb.Options{}, nil).Serving)
-	assert.Equal(t, "release 11", tell(&verb.Result{Release: 12, Previous: 11, Outcome: "failed"}, verb.Options{}, nil).Serving)
-	assert.Empty(t, tell(&verb.Result{Release: 1, Outcome: "failed"}, verb.Options{}, nil).Serving)
+	assert.Equal(t, ended{4, "", "shiksha: meera releases since 09:00\n  hint: wait\n"}, o)
 }
 
 func TestStatusAndHistory(t *testing.T) {

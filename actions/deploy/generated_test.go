@@ -4,7 +4,6 @@ import (
 	"flag"
 	"io"
 	"os"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/shiksha/actions/actions/inputs"
 	"github.com/shiksha/actions/actions/manifest"
+	"github.com/shiksha/actions/actions/outcome"
 )
 
 var write = flag.Bool("write", false, "write the generated files instead of comparing them")
@@ -30,7 +30,7 @@ func declared(t *testing.T) []manifest.Input {
 func TestGenerated(t *testing.T) {
 	in := declared(t)
 	var outs []manifest.Output
-	for _, o := range outputs {
+	for _, o := range outcome.Outputs {
 		outs = append(outs, manifest.Output{Name: o.Name, Help: o.Help})
 	}
 	door := manifest.Action{
@@ -49,35 +49,11 @@ func TestGenerated(t *testing.T) {
 	filled, err = manifest.Fill(filled, "outputs", manifest.OutputTable(outs))
 	require.NoError(t, err)
 
-	for path, want := range map[string]string{
+	manifest.Check(t, *write, map[string]string{
 		"action.yml":       door.YAML(in),
 		"../../action.yml": front.YAML(in),
 		"README.md":        filled,
-	} {
-		if *write {
-			require.NoError(t, os.WriteFile(path, []byte(want), 0o644))
-			continue
-		}
-		have, err := os.ReadFile(path)
-		require.NoError(t, err)
-		if line := firstDifference(want, string(have)); line > 0 {
-			t.Errorf("%s differs from the declared inputs in line %d; run: go generate ./...", path, line)
-		}
-	}
-}
-
-// firstDifference gives the number of the first line that differs, 0 for none.
-func firstDifference(want, have string) int {
-	if want == have {
-		return 0
-	}
-	wants, haves := strings.Split(want, "\n"), strings.Split(have, "\n")
-	for i := range min(len(wants), len(haves)) {
-		if wants[i] != haves[i] {
-			return i + 1
-		}
-	}
-	return min(len(wants), len(haves)) + 1
+	})
 }
 
 // The names are an interface: workflows use them.
@@ -95,7 +71,7 @@ func TestInputNames(t *testing.T) {
 		"wait-timeout", "remove-orphans", "probe-url", "probe-rate", "probe-budget",
 	}, names)
 	var outs []string
-	for _, o := range outputs {
+	for _, o := range outcome.Outputs {
 		outs = append(outs, o.Name)
 	}
 	assert.Equal(t, []string{"release", "previous-release", "outcome", "changed-services", "plan", "report",

@@ -8,16 +8,16 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	verb "github.com/shiksha/actions/pkg/deploy"
+	"github.com/shiksha/actions/pkg/converge"
 	"github.com/shiksha/actions/pkg/report"
 )
 
 // What is read here is what the program writes.
 func TestTold(t *testing.T) {
 	t.Parallel()
-	assert.Equal(t, verb.Verified, verified)
-	assert.Equal(t, verb.Unchanged, unchanged)
-	data, err := (&report.Release{Outcome: verb.Verified, Probe: &report.Probe{Failed: 3, P99Before: 4.5, P99During: 9}}).JSON()
+	assert.Equal(t, converge.Verified, verified)
+	assert.Equal(t, converge.Unchanged, unchanged)
+	data, err := (&report.Release{Outcome: converge.Verified, Probe: &report.Probe{Failed: 3, P99Before: 4.5, P99During: 9}}).JSON()
 	require.NoError(t, err)
 	var got told
 	require.NoError(t, json.Unmarshal(data, &got))

@@ -1,28 +1,16 @@
-// Package deploy is the verb: it takes a stack from the workspace to a verified
-// release on a host, and back to the release before when that fails.
 package deploy
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/shiksha/actions/pkg/converge"
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/host"
-	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/probe"
-	"github.com/shiksha/actions/pkg/rollout"
-)
-
-// The strategies of a release.
-const (
-	// Rolling follows each service's update_config.
-	Rolling = "rolling"
-	// Replace stops everything that changes at once (for staging).
-	Replace = "replace"
 )
 
 // Options is a validated request for a release. Files and paths are relative to
@@ -57,49 +45,15 @@ type Options struct {
 	// ProbeBudget failed requests roll the release back.
 	Probe       probe.Config
 	ProbeBudget int
-	Run         Origin
+	Run         converge.Origin
 	// Verify decides whether the release stays; nil accepts what the rollout's
 	// own gates accepted.
 	Verify func(context.Context) error
 }
 
-// Origin says who releases and from where, for the ledger and the lock.
-type Origin struct {
-	Commit, Actor, URL, Repository string
-}
-
-// Outcomes of a release, also its `outcome` output.
-const (
-	Verified   = "verified"
-	Unchanged  = "unchanged"
-	Planned    = "planned"
-	RolledBack = "rolled-back"
-)
-
-// Result is what a release did, for reports and outputs.
-type Result struct {
-	Project  string `json:"project"`
-	Host     string `json:"host"`
-	Version  string `json:"version,omitempty"`
-	Release  int    `json:"release"`
-	Previous int    `json:"previous_release"`
-	// Outcome is verified, unchanged, planned, rolled-back or the kind of the
-	// error that ended the release.
-	Outcome string `json:"outcome"`
-	// Serving is the version that serves users now.
-	Serving string          `json:"serving,omitempty"`
-	Changed []string        `json:"changed_services"`
-	Plan    *plan.Plan      `json:"plan,omitempty"`
-	Rollout *rollout.Report `json:"rollout,omitempty"`
-	Probe   *probe.Report   `json:"probe,omitempty"`
-	Started time.Time       `json:"started"`
-	Ended   time.Time       `json:"ended"`
-	Message string          `json:"message,omitempty"`
-}
-
 // check refuses what can be refused without a host.
 func (o Options) check() error {
-	if o.Strategy != "" && o.Strategy != Rolling && o.Strategy != Replace {
+	if o.Strategy != "" && o.Strategy != converge.Rolling && o.Strategy != converge.Replace {
 		return fault.New(fault.Input, "strategy", "use rolling (the default) or replace", "%q is not a strategy", o.Strategy)
 	}
 	if o.StateDir != "" && !strings.HasPrefix(o.StateDir, "/") {
@@ -116,12 +70,4 @@ func checkServices(input string, names, known []string) error {
 		}
 	}
 	return nil
-}
-
-// title is how a release is called in sentences: "v2" or "release 7".
-func title(version string, number int) string {
-	if version != "" {
-		return version
-	}
-	return fmt.Sprintf("release %d", number)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
+	"github.com/shiksha/actions/pkg/target"
 )
 
 // StatusResult says what runs on a host and which release it belongs to.
@@ -45,22 +46,23 @@ type HistoryResult struct {
 
 // Status looks at the host without changing anything.
 func Status(ctx context.Context, o Options, sink event.Sink) (*StatusResult, error) {
-	s, l, err := openLedger(ctx, o, sink)
+	t, l, err := openLedger(ctx, o, sink)
 	if err != nil {
 		return nil, err
 	}
-	defer s.close()
-	seen, err := s.engine.Observe(ctx, o.Project)
+	defer t.Close()
+	seen, err := t.Engine.Observe(ctx, o.Project)
 	if err != nil {
 		return nil, err
 	}
-	out := &StatusResult{Project: o.Project, Host: s.host.String()}
-	verified, newest := optional(l.LatestVerified()), optional(l.Latest())
+	out := &StatusResult{Project: o.Project, Host: t.Host.String()}
+	verified, any := l.LatestVerified()
+	newest, _ := l.Latest()
 	wanted := map[string]release.ServiceRecord{}
-	if verified != nil {
+	if any {
 		out.Release, out.Version, out.Since, wanted = verified.Number, verified.Version, verified.Ended, verified.Services
 	}
-	if newest != nil && (verified == nil || newest.Number != verified.Number) {
+	if newest.Number != verified.Number {
 		out.Newest = string(newest.Outcome)
 	}
 	out.Services = statuses(seen, wanted)
@@ -107,13 +109,13 @@ func (s *ServiceStatus) count(u stack.Unit, hash string) {
 
 // History reads the ledger.
 func History(ctx context.Context, o Options, sink event.Sink) (*HistoryResult, error) {
-	s, l, err := openLedger(ctx, o, sink)
+	t, l, err := openLedger(ctx, o, sink)
 	if err != nil {
 		return nil, err
 	}
-	defer s.close()
+	defer t.Close()
 	all := l.All()
-	out := &HistoryResult{Project: o.Project, Host: s.host.String()}
+	out := &HistoryResult{Project: o.Project, Host: t.Host.String()}
 	for i := len(all) - 1; i >= 0; i-- {
 		out.Releases = append(out.Releases, all[i])
 	}
@@ -121,21 +123,21 @@ func History(ctx context.Context, o Options, sink event.Sink) (*HistoryResult, e
 }
 
 // openLedger connects and opens the ledger of the project that is asked about.
-func openLedger(ctx context.Context, o Options, sink event.Sink) (*session, *release.Ledger, error) {
+func openLedger(ctx context.Context, o Options, sink event.Sink) (*target.Target, *release.Ledger, error) {
 	if o.Project == "" {
 		return nil, nil, fault.New(fault.Input, "project", "for example: --project shop", "which project on the host is not said")
 	}
 	if err := o.check(); err != nil {
 		return nil, nil, err
 	}
-	s, err := open(ctx, o, sink)
+	t, err := target.Open(ctx, o.Host, o.StateDir, sink)
 	if err != nil {
-		return nil, nil, fault.As(fault.Refused, err)
-	}
-	l, err := release.Open(ctx, s.files, s.stateDir, o.Project)
-	if err != nil {
-		s.close()
 		return nil, nil, err
 	}
-	return s, l, nil
+	l, err := t.Ledger(ctx, o.Project)
+	if err != nil {
+		t.Close()
+		return nil, nil, err
+	}
+	return t, l, nil
 }

@@ -1,42 +1,35 @@
-package deploy
+package outcome
 
 import (
 	"fmt"
 	"net/url"
-	"strings"
 	"time"
 
-	verb "github.com/shiksha/actions/pkg/deploy"
-	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/converge"
 	"github.com/shiksha/actions/pkg/probe"
 	"github.com/shiksha/actions/pkg/report"
 )
 
-// planSink prints the plan as the result of the command, to where it can be
-// piped to, instead of as one of its messages.
-type planSink struct {
-	event.Sink
-	print func(string)
+// About is what the caller of a release asked for and the result does not repeat.
+type About struct {
+	Version     string
+	DryRun      bool
+	Run         converge.Origin
+	ProbeURL    string
+	ProbeBudget int
+	// JSON asks for the report on standard output instead of lines for people.
+	JSON bool
 }
 
-// Emit prints a plan and passes on everything else.
-func (p planSink) Emit(e event.Event) {
-	if e.Phase == "plan" && e.Level == event.Info {
-		p.print(strings.TrimRight(e.Text, "\n") + "\n")
-		return
-	}
-	p.Sink.Emit(e)
-}
-
-// tell makes plain data for the renderers of the verb's result; it is never nil.
-func tell(result *verb.Result, o verb.Options, err error) *report.Release {
+// Tell makes plain data for the renderers of a result; it is never nil.
+func Tell(result *converge.Result, a About, err error) *report.Release {
 	if result == nil {
-		result = &verb.Result{Version: o.Version}
+		result = converge.Begin(a.Version)
 	}
 	r := &report.Release{
 		Project: result.Project, Host: result.Host, Number: result.Release, Previous: result.Previous,
-		Version: result.Version, Commit: o.Run.Commit, RunURL: o.Run.URL, Outcome: result.Outcome,
-		DryRun: o.DryRun, Serving: result.Serving, Changed: result.Changed, Started: result.Started,
+		Version: result.Version, Commit: a.Run.Commit, RunURL: a.Run.URL, Outcome: result.Outcome,
+		DryRun: a.DryRun, Serving: result.Serving, Changed: result.Changed, Started: result.Started,
 	}
 	if !result.Ended.IsZero() {
 		r.Seconds = result.Ended.Sub(result.Started).Seconds()
@@ -48,15 +41,15 @@ func tell(result *verb.Result, o verb.Options, err error) *report.Release {
 		r.Plan, r.Notes = p.String(), p.Notes
 	}
 	r.Services = services(result)
-	r.Probe = measured(result.Probe, o)
+	r.Probe = measured(result.Probe, a)
 	r.Fail(err)
 	return r
 }
 
 // serving names what serves of a release without a version.
-func serving(result *verb.Result) string {
+func serving(result *converge.Result) string {
 	n := result.Previous
-	if result.Outcome == verb.Verified {
+	if result.Outcome == converge.Verified {
 		n = result.Release
 	}
 	if n == 0 {
@@ -65,7 +58,7 @@ func serving(result *verb.Result) string {
 	return fmt.Sprintf("release %d", n)
 }
 
-func services(result *verb.Result) []report.Service {
+func services(result *converge.Result) []report.Service {
 	if result.Plan == nil {
 		return nil
 	}
@@ -88,13 +81,13 @@ func services(result *verb.Result) []report.Service {
 }
 
 // measured makes plain data of the probe's report; nil stays nil.
-func measured(p *probe.Report, o verb.Options) *report.Probe {
+func measured(p *probe.Report, a About) *report.Probe {
 	if p == nil {
 		return nil
 	}
 	before, during := p.Phases[probe.Before], p.Phases[probe.During]
 	return &report.Probe{
-		URL: withoutPassword(o.Probe.URL), Requests: p.Requests, Failed: p.Failed, Budget: o.ProbeBudget, Failures: p.Failures,
+		URL: withoutPassword(a.ProbeURL), Requests: p.Requests, Failed: p.Failed, Budget: a.ProbeBudget, Failures: p.Failures,
 		Dropped:    p.Dropped,
 		LongestGap: millis(p.LongestGap),
 		P50Before:  millis(before.P50), P50During: millis(during.P50),

@@ -1,4 +1,4 @@
-package deploy
+package converge
 
 import (
 	"context"
@@ -16,20 +16,20 @@ import (
 const pulls = 3
 
 // fetch brings files and images to the host. Nothing that serves changes here.
-func (d *deployment) fetch(ctx context.Context) error {
+func (d *transition) fetch(ctx context.Context) error {
 	if n := len(d.facts.missing); n > 0 {
-		d.say(event.Info, "upload", "", "uploading %d files and folders", n)
-		if err := d.store(d.stack.Name).Upload(ctx, d.facts.missing); err != nil {
+		d.Say(event.Info, "upload", "", "uploading %d files and folders", n)
+		if err := d.Store(d.opts.Stack.Name).Upload(ctx, d.facts.missing); err != nil {
 			return err
 		}
 	}
-	d.mark("pull")
+	d.Step("pull")
 	eg, pulling := errgroup.WithContext(ctx)
 	eg.SetLimit(pulls)
 	for _, img := range d.absent() {
 		eg.Go(func() error {
-			d.say(event.Info, "pull", img.service, "pulling %s", img.Pinned)
-			return d.engine.Pull(pulling, img.Pinned, img.platform, d.opts.Registry)
+			d.Say(event.Info, "pull", img.service, "pulling %s", img.Pinned)
+			return d.Engine.Pull(pulling, img.Pinned, img.platform, d.opts.Registry)
 		})
 	}
 	if err := eg.Wait(); err != nil {
@@ -45,10 +45,10 @@ type wanted struct {
 }
 
 // absent lists the images to pull, each once, in the stack's order.
-func (d *deployment) absent() []wanted {
+func (d *transition) absent() []wanted {
 	var out []wanted
-	for _, name := range d.stack.Order {
-		img, svc := d.facts.images[name], d.stack.Services[name]
+	for _, name := range d.opts.Stack.Order {
+		img, svc := d.facts.images[name], d.opts.Stack.Services[name]
 		known := slices.ContainsFunc(out, func(w wanted) bool { return w.Pinned == img.Pinned && w.platform == svc.Platform })
 		if d.plan.Step(name) != nil && !img.Present && !known {
 			out = append(out, wanted{Image: img, service: name, platform: svc.Platform})
@@ -59,13 +59,13 @@ func (d *deployment) absent() []wanted {
 
 // tag gives each image of the release a name on the host, so that `docker image
 // prune` leaves what a rollback needs.
-func (d *deployment) tag(ctx context.Context) error {
-	d.mark("tag")
-	for _, name := range d.stack.Order {
+func (d *transition) tag(ctx context.Context) error {
+	d.Step("tag")
+	for _, name := range d.opts.Stack.Order {
 		if d.plan.Step(name) == nil {
 			continue
 		}
-		if err := d.engine.Tag(ctx, d.stack.Services[name].Pinned, releaseTag(d.stack.Name, name, d.record.Number)); err != nil {
+		if err := d.Engine.Tag(ctx, d.opts.Stack.Services[name].Pinned, releaseTag(d.opts.Stack.Name, name, d.record.Number)); err != nil {
 			return fmt.Errorf("keep the image of %s: %w", name, err)
 		}
 	}
@@ -77,20 +77,10 @@ func releaseTag(project, service string, number int) string {
 }
 
 // untag lets the images of a forgotten release go.
-func (d *deployment) untag(ctx context.Context, number int) error {
+func (d *transition) untag(ctx context.Context, number int) error {
 	var errs []error
-	for _, name := range d.stack.Order {
-		errs = append(errs, d.engine.Untag(ctx, releaseTag(d.stack.Name, name, number)))
+	for _, name := range d.opts.Stack.Order {
+		errs = append(errs, d.Engine.Untag(ctx, releaseTag(d.opts.Stack.Name, name, number)))
 	}
 	return errors.Join(errs...)
-}
-
-// reachable tries a TCP connection from the host to a unit. Hosts that forbid
-// forwarding cannot be asked; that is told once and stops nothing.
-func (d *deployment) reachable(ctx context.Context, addr string) error {
-	c, err := d.host.DialTCP(ctx, addr)
-	if err != nil {
-		return err
-	}
-	return c.Close()
 }

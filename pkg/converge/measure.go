@@ -1,4 +1,4 @@
-package deploy
+package converge
 
 import (
 	"context"
@@ -22,13 +22,13 @@ type measurement struct {
 // measure starts the probe and takes the figures of the quiet system first. A
 // probe that cannot start measures nothing and says so: the release is not worse
 // for it.
-func (d *deployment) measure(ctx context.Context) *measurement {
+func (d *transition) measure(ctx context.Context) *measurement {
 	if d.opts.Probe.URL == "" {
 		return nil
 	}
 	p, err := probe.Start(ctx, d.opts.Probe)
 	if err != nil {
-		d.say(event.Warning, "probe", "", "not measured: %v", err)
+		d.Say(event.Warning, "probe", "", "not measured: %v", err)
 		return nil
 	}
 	p.Mark("before")

@@ -1,21 +1,25 @@
-package deploy
+// Package outcome tells what a release came to: outputs of the step, the job
+// summary and lines for people. The doors of all verbs that release share it.
+package outcome
 
 import (
 	"strconv"
 	"strings"
 
+	"github.com/shiksha/actions/actions/door"
+	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/report"
 )
 
-// output is one output of the action.
-type output struct {
+// Output is one output of an action that releases.
+type Output struct {
 	// Name and Help go to action.yml and the README.
 	Name, Help string
 	value      func(r *report.Release, json []byte) string
 }
 
-// outputs are set after every run, also after one that failed.
-var outputs = []output{
+// Outputs are set after every run, also after one that failed.
+var Outputs = []Output{
 	{"release", "Number of this release in the host's ledger; empty when none was begun.",
 		func(r *report.Release, _ []byte) string { return count(r.Number) }},
 	{"previous-release", "Number of the release that served before; empty for the first one.",
@@ -36,6 +40,51 @@ var outputs = []output{
 		func(r *report.Release, _ []byte) string {
 			return probed(r, func(p *report.Probe) int { return p.Failed })
 		}},
+}
+
+// Finish tells what came of a release, also of one that failed: outputs, summary
+// and the caller's lines. The error goes on to the door, which prints it.
+func Finish(s *door.Session, told *report.Release, asJSON bool, err error) error {
+	data, marshalError := told.JSON()
+	if marshalError != nil {
+		return marshalError
+	}
+	for _, out := range Outputs {
+		s.Output(out.Name, out.value(told, data))
+	}
+	s.Summary(told.Markdown())
+	switch {
+	case asJSON:
+		s.Print(string(data) + "\n")
+	case err == nil || told.Number > 0:
+		s.Print(told.Text())
+	}
+	return err
+}
+
+// Sink is where the events of a release go: a plan that was asked for is the
+// result of the command and is printed to where it can be piped to.
+func Sink(s *door.Session, a About) event.Sink {
+	if a.DryRun && !a.JSON {
+		return planSink{s.Sink, s.Print}
+	}
+	return s.Sink
+}
+
+// planSink prints the plan as the result of the command, to where it can be
+// piped to, instead of as one of its messages.
+type planSink struct {
+	event.Sink
+	print func(string)
+}
+
+// Emit prints a plan and passes on everything else.
+func (p planSink) Emit(e event.Event) {
+	if e.Phase == "plan" && e.Level == event.Info {
+		p.print(strings.TrimRight(e.Text, "\n") + "\n")
+		return
+	}
+	p.Sink.Emit(e)
 }
 
 func count(n int) string {

@@ -1,17 +1,17 @@
-package deploy
+package converge
 
 import (
 	"context"
-	"slices"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/shiksha/actions/pkg/content"
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
-	"github.com/shiksha/actions/pkg/gateway"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
+	"github.com/shiksha/actions/pkg/target"
 )
 
 // facts is everything that is known before anything changes.
@@ -19,7 +19,7 @@ type facts struct {
 	stack    *stack.Stack
 	observed stack.Observed
 	images   map[string]engine.Image
-	pins     pins
+	pins     target.Pins
 	live     map[string][]string
 	missing  []stack.File
 	// newest is the ledger's last record, verified its last verified one; nil
@@ -30,31 +30,25 @@ type facts struct {
 	uncertain bool
 }
 
-// pins are the serving sets found in gateways: the units they are, and the
-// services whose pinned addresses no unit has any more.
-type pins struct {
-	serving map[string][]string
-	stale   map[string]bool
-}
-
 // gather looks at everything at once; none of it changes anything.
-func (s *session) gather(ctx context.Context, o Options, st *stack.Stack, l *release.Ledger) (*facts, error) {
+func (d *transition) gather(ctx context.Context) (*facts, error) {
+	st, l := d.opts.Stack, d.ledger
 	f := &facts{stack: st, live: map[string][]string{}}
 	f.newest, f.verified = optional(l.Latest()), optional(l.LatestVerified())
 	f.uncertain = l.Uncertain()
 	eg, ctx := errgroup.WithContext(ctx)
 	eg.Go(func() (err error) {
-		if f.observed, err = s.engine.Observe(ctx, st.Name); err != nil {
+		if f.observed, err = d.Engine.Observe(ctx, st.Name); err != nil {
 			return err
 		}
-		f.pins, err = s.findPins(ctx, st, f.observed)
+		f.pins, err = d.Pins(ctx, st, f.observed)
 		return err
 	})
 	eg.Go(func() (err error) {
-		f.images, err = s.engine.Resolve(ctx, st, o.Images, o.Registry)
+		f.images, err = d.opts.Images(ctx)
 		return err
 	})
-	eg.Go(func() error { return f.look(ctx, s, st) })
+	eg.Go(func() error { return f.look(ctx, d.Store(st.Name)) })
 	err := eg.Wait()
 	if err != nil {
 		return nil, err
@@ -64,7 +58,7 @@ func (s *session) gather(ctx context.Context, o Options, st *stack.Stack, l *rel
 		img := f.images[name]
 		pinned[name] = img.Pinned
 		if img.Note != "" {
-			s.say(event.Notice, "preflight", name, "%s", img.Note)
+			d.Say(event.Notice, "preflight", name, "%s", img.Note)
 		}
 	}
 	if err := st.Pin(pinned); err != nil {
@@ -96,11 +90,10 @@ func optional(r release.Record, ok bool) *release.Record {
 }
 
 // look finds the files that the host lacks and the live files that differ there.
-func (f *facts) look(ctx context.Context, s *session, st *stack.Stack) error {
-	store := s.store(st.Name)
+func (f *facts) look(ctx context.Context, store *content.Store) error {
 	var all []stack.File
-	for _, name := range st.Order {
-		svc := st.Services[name]
+	for _, name := range f.stack.Order {
+		svc := f.stack.Services[name]
 		all = append(all, svc.Files...)
 		if svc.Ext.Reload == nil {
 			continue
@@ -118,71 +111,11 @@ func (f *facts) look(ctx context.Context, s *session, st *stack.Stack) error {
 	return err
 }
 
-// findPins reads the serving sets that running gateways have pinned.
-func (s *session) findPins(ctx context.Context, st *stack.Stack, seen stack.Observed) (pins, error) {
-	p := pins{serving: map[string][]string{}, stale: map[string]bool{}}
-	for _, name := range gateways(st) {
-		for _, u := range seen.Units[name] {
-			if u.State != stack.Running || u.OneOff {
-				continue
-			}
-			marked, err := s.nginx(u).Pinned(ctx)
-			if err != nil {
-				return p, err
-			}
-			for service, addrs := range marked {
-				p.add(service, owners(seen.Units[service], addrs))
-			}
-		}
-	}
-	return p, nil
-}
-
-func (p pins) add(service string, ids []string) {
-	if len(ids) == 0 {
-		p.stale[service] = true
-		return
-	}
-	p.serving[service] = ids
-}
-
-// owners are the running units that have one of the addresses.
-func owners(units []stack.Unit, addrs []string) []string {
-	var ids []string
-	for _, u := range units {
-		for _, a := range u.Addresses {
-			if u.State == stack.Running && slices.Contains(addrs, a) {
-				ids = append(ids, u.ID)
-				break
-			}
-		}
-	}
-	return ids
-}
-
-// gateways are the services that balance others, in the stack's order.
-func gateways(st *stack.Stack) []string {
-	var out []string
-	for _, name := range st.Order {
-		g := st.Services[name].Ext.Gateway
-		if g != "" && !slices.Contains(out, g) {
-			out = append(out, g)
-		}
-	}
-	return out
-}
-
-func (s *session) nginx(u stack.Unit) *gateway.Nginx {
-	return gateway.New(s.steady(), u, s.sink)
-}
-
-func (s *session) steady() steady { return steady{s.engine, s.say} }
-
 // input is what planning looks at.
 func (f *facts) input(o Options, key []byte) plan.Input {
 	networks, volumes := engine.Diverged(f.stack, f.observed)
 	in := plan.Input{
-		Desired: f.stack, Observed: f.observed, Serving: f.pins.serving, Stale: f.pins.stale,
+		Desired: f.stack, Observed: f.observed, Serving: f.pins.Serving, Stale: f.pins.Stale,
 		Environment: f.stack.EnvironmentHashes(key), Live: f.live,
 		DivergedNetworks: networks, DivergedVolumes: volumes,
 		Only: o.Services, Replace: o.Strategy == Replace, RemoveOrphans: o.RemoveOrphans,

@@ -1,4 +1,4 @@
-package deploy
+package converge
 
 import (
 	"context"
@@ -19,7 +19,7 @@ const backBudget = 15 * time.Minute
 
 // fail takes back what a failed release changed in any service. What was
 // interrupted is left for the next run to heal: it may have only seconds.
-func (d *deployment) fail(ctx context.Context, cause error) error {
+func (d *transition) fail(ctx context.Context, cause error) error {
 	if ctx.Err() != nil || fault.Of(cause) == fault.Interrupted {
 		return fault.As(fault.Interrupted, cause)
 	}
@@ -43,12 +43,12 @@ func (d *deployment) fail(ctx context.Context, cause error) error {
 }
 
 // paused tells whether the service that failed asks for pause.
-func (d *deployment) paused() bool {
-	svc := d.stack.Services[d.result.Rollout.Failed]
+func (d *transition) paused() bool {
+	svc := d.opts.Stack.Services[d.result.Rollout.Failed]
 	return svc != nil && svc.Update.FailureAction == stack.Pause
 }
 
-func (d *deployment) servesNow() string {
+func (d *transition) servesNow() string {
 	if d.facts.verified == nil {
 		return "this was the first release, so nothing serves"
 	}
@@ -58,7 +58,7 @@ func (d *deployment) servesNow() string {
 // back rolls the touched services to the release before, last one first. They
 // are planned like any release: what did not change is left alone. Services that
 // the release before did not have are removed.
-func (d *deployment) back(ctx context.Context, touched []string) error {
+func (d *transition) back(ctx context.Context, touched []string) error {
 	if len(touched) == 0 {
 		return nil
 	}
@@ -72,37 +72,37 @@ func (d *deployment) back(ctx context.Context, touched []string) error {
 	}
 	p := plan.Make(in)
 	slices.Reverse(p.Steps)
-	d.say(event.Warning, "roll back", "", "going back to %s\n%s", d.beforeTitle(), p)
-	lockOnly := func(ctx context.Context) error { return d.lock.Check(ctx) }
+	d.Say(event.Warning, "roll back", "", "going back to %s\n%s", d.beforeTitle(), p)
+	lockOnly := func(ctx context.Context) error { return d.opts.Lock.Check(ctx) }
 	_, err = d.rollout(before, lockOnly).Run(ctx, p)
 	return err
 }
 
-func (d *deployment) beforeTitle() string {
+func (d *transition) beforeTitle() string {
 	if d.facts.verified == nil {
 		return "nothing: it was the first release"
 	}
 	return title(d.facts.verified.Version, d.facts.verified.Number)
 }
 
-func (d *deployment) backInput(ctx context.Context, before *stack.Stack, touched []string) (plan.Input, error) {
+func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched []string) (plan.Input, error) {
 	in := plan.Input{Desired: before, Only: touched, RemoveOrphans: true, Live: map[string][]string{}}
-	seen, err := d.engine.Observe(ctx, d.stack.Name)
+	seen, err := d.Engine.Observe(ctx, d.opts.Stack.Name)
 	if err != nil {
 		return in, err
 	}
-	found, err := d.findPins(ctx, d.stack, seen)
+	found, err := d.Pins(ctx, d.opts.Stack, seen)
 	if err != nil {
 		// A gateway that does not run has nothing pinned; going back matters more.
-		d.say(event.Warning, "roll back", "", "the gateway's pins cannot be read: %v", err)
+		d.Say(event.Warning, "roll back", "", "the gateway's pins cannot be read: %v", err)
 	}
-	in.Observed, in.Serving, in.Stale = seen, found.serving, found.stale
+	in.Observed, in.Serving, in.Stale = seen, found.Serving, found.Stale
 	for _, name := range touched {
 		svc := before.Services[name]
 		if svc == nil || svc.Ext.Reload == nil {
 			continue
 		}
-		if in.Live[name], err = d.store(d.stack.Name).Changed(ctx, svc); err != nil {
+		if in.Live[name], err = d.Store(d.opts.Stack.Name).Changed(ctx, svc); err != nil {
 			return in, err
 		}
 	}
@@ -111,9 +111,9 @@ func (d *deployment) backInput(ctx context.Context, before *stack.Stack, touched
 
 // before is the stack of the last verified release, from the ledger; an empty
 // one when there was none.
-func (d *deployment) before(ctx context.Context) (*stack.Stack, error) {
+func (d *transition) before(ctx context.Context) (*stack.Stack, error) {
 	if d.facts.verified == nil {
-		return &stack.Stack{Name: d.stack.Name, Services: map[string]*stack.Service{}, Project: &types.Project{Name: d.stack.Name}}, nil
+		return &stack.Stack{Name: d.opts.Stack.Name, Services: map[string]*stack.Service{}, Project: &types.Project{Name: d.opts.Stack.Name}}, nil
 	}
 	sealed, err := d.ledger.ReadSealed(ctx, d.facts.verified.Number)
 	if err != nil {
@@ -123,7 +123,7 @@ func (d *deployment) before(ctx context.Context) (*stack.Stack, error) {
 }
 
 // refuse ends a release that failed before anything that serves was changed.
-func (d *deployment) refuse(ctx context.Context, cause error) error {
+func (d *transition) refuse(ctx context.Context, cause error) error {
 	cause = fault.As(fault.Refused, cause)
 	if ctx.Err() != nil {
 		cause = fault.New(fault.Interrupted, "", "run it again", "interrupted before anything was changed: %w", context.Cause(ctx))

@@ -1,4 +1,4 @@
-package deploy
+package converge
 
 import (
 	"context"
@@ -19,7 +19,7 @@ const lastWords = 4 * time.Second
 
 // begin writes the record of the release before anything is changed, so that an
 // interrupted one is seen by the next.
-func (d *deployment) begin(ctx context.Context) error {
+func (d *transition) begin(ctx context.Context) error {
 	if err := d.closeInterrupted(ctx); err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func (d *deployment) begin(ctx context.Context) error {
 	}
 	d.record = &release.Record{
 		Version: d.opts.Version, Commit: d.opts.Run.Commit, Actor: d.opts.Run.Actor, RunURL: d.opts.Run.URL,
-		Fence: d.lock.Fence(), Started: time.Now().UTC(), Outcome: release.Started, Previous: d.result.Previous,
+		Fence: d.opts.Lock.Fence(), Started: time.Now().UTC(), Outcome: release.Started, Previous: d.result.Previous,
 		Services: d.services(runs, key), Model: json.RawMessage(model),
 	}
 	if err := d.ledger.Append(ctx, d.record); err != nil {
@@ -52,7 +52,7 @@ func (d *deployment) begin(ctx context.Context) error {
 }
 
 // closeInterrupted ends the record of a release that never ended itself.
-func (d *deployment) closeInterrupted(ctx context.Context) error {
+func (d *transition) closeInterrupted(ctx context.Context) error {
 	n := d.facts.newest
 	if n == nil || n.Outcome != release.Started {
 		return nil
@@ -64,22 +64,22 @@ func (d *deployment) closeInterrupted(ctx context.Context) error {
 
 // runs is the stack that runs when the release is done: all of the wanted one, or
 // of a release of some services only the others as the release before had them.
-func (d *deployment) runs(ctx context.Context) (*stack.Stack, error) {
+func (d *transition) runs(ctx context.Context) (*stack.Stack, error) {
 	if len(d.opts.Services) == 0 {
-		return d.stack, nil
+		return d.opts.Stack, nil
 	}
 	if d.facts.verified == nil {
-		return d.stack.Partial(nil, d.opts.Services), nil
+		return d.opts.Stack.Partial(nil, d.opts.Services), nil
 	}
 	before, err := d.before(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("releasing only some services needs the release before: %w", err)
 	}
-	return d.stack.Partial(before, d.opts.Services), nil
+	return d.opts.Stack.Partial(before, d.opts.Services), nil
 }
 
 // services describes what runs when the release is done, and what it does to each.
-func (d *deployment) services(runs *stack.Stack, key []byte) map[string]release.ServiceRecord {
+func (d *transition) services(runs *stack.Stack, key []byte) map[string]release.ServiceRecord {
 	env := runs.EnvironmentHashes(key)
 	out := map[string]release.ServiceRecord{}
 	for _, name := range runs.Order {
@@ -98,7 +98,7 @@ func (d *deployment) services(runs *stack.Stack, key []byte) map[string]release.
 }
 
 // end records how a release ended that did not succeed.
-func (d *deployment) end(ctx context.Context, cause error) {
+func (d *transition) end(ctx context.Context, cause error) {
 	outcome := release.Failed
 	switch fault.Of(cause) {
 	case fault.Interrupted:
@@ -109,11 +109,11 @@ func (d *deployment) end(ctx context.Context, cause error) {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
 	defer cancel()
 	if err := d.write(last, outcome, cause.Error()); err != nil {
-		d.say(event.Warning, "record", "", "the outcome could not be recorded on the host: %v", err)
+		d.Say(event.Warning, "record", "", "the outcome could not be recorded on the host: %v", err)
 	}
 }
 
-func (d *deployment) write(ctx context.Context, outcome release.Outcome, message string) error {
+func (d *transition) write(ctx context.Context, outcome release.Outcome, message string) error {
 	d.record.Outcome, d.record.Message, d.record.Ended = outcome, message, time.Now().UTC()
 	if r := d.result.Rollout; r != nil {
 		for _, s := range r.Spans {
@@ -131,23 +131,23 @@ func (d *deployment) write(ctx context.Context, outcome release.Outcome, message
 }
 
 // settle records a verified release and prunes what no kept release needs.
-func (d *deployment) settle(ctx context.Context) error {
-	d.mark("record the end")
+func (d *transition) settle(ctx context.Context) error {
+	d.Step("record the end")
 	if err := d.write(ctx, release.Verified, ""); err != nil {
 		return fmt.Errorf("the release serves, but it could not be recorded: %w", err)
 	}
 	d.result.Outcome, d.result.Serving = Verified, d.opts.Version
-	d.say(event.Notice, "done", "", "%s serves after %s", title(d.opts.Version, d.record.Number),
+	d.Say(event.Notice, "done", "", "%s serves after %s", title(d.opts.Version, d.record.Number),
 		time.Since(d.result.Started).Round(100*time.Millisecond))
 	if err := d.prune(ctx); err != nil {
-		d.say(event.Warning, "prune", "", "%v", err)
+		d.Say(event.Warning, "prune", "", "%v", err)
 	}
 	return nil
 }
 
 // prune forgets old releases: their records, their files and their image tags.
-func (d *deployment) prune(ctx context.Context) error {
-	d.mark("prune")
+func (d *transition) prune(ctx context.Context) error {
+	d.Step("prune")
 	gone, err := d.ledger.Prune(ctx, d.opts.KeepReleases)
 	if err != nil {
 		return err
@@ -165,7 +165,7 @@ func (d *deployment) prune(ctx context.Context) error {
 			}
 		}
 	}
-	seen, err := d.engine.Observe(ctx, d.stack.Name)
+	seen, err := d.Engine.Observe(ctx, d.opts.Stack.Name)
 	if err != nil {
 		return err
 	}
@@ -175,5 +175,5 @@ func (d *deployment) prune(ctx context.Context) error {
 			mounted = append(mounted, u.Mounts...)
 		}
 	}
-	return d.store(d.stack.Name).Prune(ctx, keep, mounted)
+	return d.Store(d.opts.Stack.Name).Prune(ctx, keep, mounted)
 }

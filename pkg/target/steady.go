@@ -1,9 +1,7 @@
-package deploy
+package target
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -17,18 +15,21 @@ import (
 // the middle of it; the host redials by itself, within its own budget.
 const steadyTries = 3
 
-// steady is the engine for a connection that may break: an act that was cut off
+// Steady is the engine for a connection that may break: an act that was cut off
 // is carried out again when the connection, and with it the lock, is back. That
 // is safe because every act but Create leads to the same state when it is done
 // twice; Create first takes away what the cut one may have made.
-type steady struct {
+type Steady struct {
 	*engine.Engine
 	say func(level event.Level, phase, service, format string, args ...any)
 }
 
+// Steady is the engine for acts that a broken connection must not end.
+func (t *Target) Steady() Steady { return Steady{t.Engine, t.Say} }
+
 // again carries an act out until it ends with something else than a lost
 // connection.
-func (s steady) again(ctx context.Context, what string, act func() error) error {
+func (s Steady) again(ctx context.Context, what string, act func() error) error {
 	for try := 1; ; try++ {
 		err := act()
 		if err == nil || !host.IsConnectionLost(err) || ctx.Err() != nil || try == steadyTries {
@@ -39,7 +40,7 @@ func (s steady) again(ctx context.Context, what string, act func() error) error 
 }
 
 // Create makes units; see engine.Engine.
-func (s steady) Create(ctx context.Context, st *stack.Stack, service string, n int) (ids []string, err error) {
+func (s Steady) Create(ctx context.Context, st *stack.Stack, service string, n int) (ids []string, err error) {
 	before, err := s.unitIDs(ctx, st.Name, service)
 	if err != nil {
 		return nil, err
@@ -58,7 +59,7 @@ func (s steady) Create(ctx context.Context, st *stack.Stack, service string, n i
 	return ids, err
 }
 
-func (s steady) unitIDs(ctx context.Context, project, service string) (ids []string, err error) {
+func (s Steady) unitIDs(ctx context.Context, project, service string) (ids []string, err error) {
 	seen, err := s.Observe(ctx, project)
 	for _, u := range seen.Units[service] {
 		ids = append(ids, u.ID)
@@ -67,7 +68,7 @@ func (s steady) unitIDs(ctx context.Context, project, service string) (ids []str
 }
 
 // clear removes what a cut Create may have made.
-func (s steady) clear(ctx context.Context, project, service string, keep []string) error {
+func (s Steady) clear(ctx context.Context, project, service string, keep []string) error {
 	now, err := s.unitIDs(ctx, project, service)
 	if err != nil {
 		return err
@@ -76,75 +77,45 @@ func (s steady) clear(ctx context.Context, project, service string, keep []strin
 }
 
 // Start starts units; see engine.Engine.
-func (s steady) Start(ctx context.Context, st *stack.Stack, service string, ids []string) error {
+func (s Steady) Start(ctx context.Context, st *stack.Stack, service string, ids []string) error {
 	return s.again(ctx, "start", func() error { return s.Engine.Start(ctx, st, service, ids) })
 }
 
 // Restart starts stopped units; see engine.Engine.
-func (s steady) Restart(ctx context.Context, ids []string) error {
+func (s Steady) Restart(ctx context.Context, ids []string) error {
 	return s.again(ctx, "start", func() error { return s.Engine.Restart(ctx, ids) })
 }
 
 // Stop stops units; see engine.Engine.
-func (s steady) Stop(ctx context.Context, ids []string, grace time.Duration) error {
+func (s Steady) Stop(ctx context.Context, ids []string, grace time.Duration) error {
 	return s.again(ctx, "stop", func() error { return s.Engine.Stop(ctx, ids, grace) })
 }
 
 // StopService stops units; see engine.Engine.
-func (s steady) StopService(ctx context.Context, st *stack.Stack, service string, ids []string, grace time.Duration) error {
+func (s Steady) StopService(ctx context.Context, st *stack.Stack, service string, ids []string, grace time.Duration) error {
 	return s.again(ctx, "stop", func() error { return s.Engine.StopService(ctx, st, service, ids, grace) })
 }
 
 // Remove removes units; see engine.Engine.
-func (s steady) Remove(ctx context.Context, ids []string) error {
+func (s Steady) Remove(ctx context.Context, ids []string) error {
 	return s.again(ctx, "remove", func() error { return s.Engine.Remove(ctx, ids) })
 }
 
 // Observe looks at the project; see engine.Engine.
-func (s steady) Observe(ctx context.Context, project string) (seen stack.Observed, err error) {
+func (s Steady) Observe(ctx context.Context, project string) (seen stack.Observed, err error) {
 	err = s.again(ctx, "a look at the host", func() error { seen, err = s.Engine.Observe(ctx, project); return err })
 	return seen, err
 }
 
 // Inspect looks at a unit; see engine.Engine.
-func (s steady) Inspect(ctx context.Context, id string) (u stack.Unit, err error) {
+func (s Steady) Inspect(ctx context.Context, id string) (u stack.Unit, err error) {
 	err = s.again(ctx, "a look at a unit", func() error { u, err = s.Engine.Inspect(ctx, id); return err })
 	return u, err
 }
 
 // Exec runs a command in a unit; see engine.Engine. What rollouts and gateways
 // run there may run twice.
-func (s steady) Exec(ctx context.Context, id string, argv []string, stdin []byte) (stdout, stderr string, exit int, err error) {
+func (s Steady) Exec(ctx context.Context, id string, argv []string, stdin []byte) (stdout, stderr string, exit int, err error) {
 	err = s.again(ctx, "a command in a unit", func() error { stdout, stderr, exit, err = s.Engine.Exec(ctx, id, argv, stdin); return err })
 	return stdout, stderr, exit, err
-}
-
-// watchLock ends the release when the lock is lost for good: somebody else may
-// hold it. A connection that breaks takes the lock with it; it is taken again
-// with the new connection, and only if nobody had it in between.
-func (d *deployment) watchLock(ctx context.Context, cancel context.CancelCauseFunc) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-d.lock.Lost():
-		}
-		if err := d.regain(ctx); err != nil {
-			cancel(fmt.Errorf("%w: %w", errLockLost, err))
-			return
-		}
-	}
-}
-
-var errLockLost = errors.New("the lock on the host was lost")
-
-func (d *deployment) regain(ctx context.Context) error {
-	// Any command makes the connection again, and with it the lock.
-	if _, err := d.host.Run(ctx, []string{"true"}, nil); err != nil {
-		return err
-	}
-	if d.lock.Check(ctx) == nil {
-		return nil
-	}
-	return d.lock.Regain(ctx)
 }

@@ -1,4 +1,4 @@
-package deploy
+package converge
 
 import (
 	"testing"

@@ -1,4 +1,4 @@
-package deploy
+package converge
 
 import (
 	"context"
@@ -21,7 +21,7 @@ const (
 
 // classify asks the running gateways whether they can be switched for the
 // services that will be replaced.
-func (d *deployment) classify(ctx context.Context) error {
+func (d *transition) classify(ctx context.Context) error {
 	for _, step := range d.plan.Steps {
 		if step.Gateway == "" || !step.Replaces() || step.Action == plan.Create {
 			continue
@@ -30,7 +30,7 @@ func (d *deployment) classify(ctx context.Context) error {
 			if u.OneOff || !u.Serving() {
 				continue
 			}
-			if err := d.classifyAt(ctx, u, d.stack.Services[step.Service]); err != nil {
+			if err := d.classifyAt(ctx, u, d.opts.Stack.Services[step.Service]); err != nil {
 				return fmt.Errorf("read the configuration of %s: %w", u.Name, err)
 			}
 		}
@@ -38,9 +38,9 @@ func (d *deployment) classify(ctx context.Context) error {
 	return nil
 }
 
-func (d *deployment) classifyAt(ctx context.Context, u stack.Unit, svc *stack.Service) error {
-	f, err := d.nginx(u).Classify(ctx, svc.Name, svc.Ext.Port,
-		gateway.Aliases(d.stack.Aliases(svc.Name)...), gateway.OtherServices(d.stack.Order...))
+func (d *transition) classifyAt(ctx context.Context, u stack.Unit, svc *stack.Service) error {
+	f, err := d.Nginx(u).Classify(ctx, svc.Name, svc.Ext.Port,
+		gateway.Aliases(d.opts.Stack.Aliases(svc.Name)...), gateway.OtherServices(d.opts.Stack.Order...))
 	if err != nil {
 		return err
 	}
@@ -59,19 +59,19 @@ func (d *deployment) classifyAt(ctx context.Context, u stack.Unit, svc *stack.Se
 }
 
 // room refuses a release that has to pull onto a disk that is nearly full.
-func (d *deployment) room(ctx context.Context) error {
+func (d *transition) room(ctx context.Context) error {
 	if len(d.absent()) == 0 {
 		return nil
 	}
-	info, err := d.engine.Info(ctx)
+	info, err := d.Engine.Info(ctx)
 	if err != nil {
 		return err
 	}
-	free, inodes, err := d.files.Free(ctx, info.RootDir)
+	free, inodes, err := d.Files.Free(ctx, info.RootDir)
 	if err != nil {
 		// The user may not be allowed to look below the engine's folder; the pull
 		// itself then is the check.
-		d.say(event.Debug, "preflight", "", "free space of %s is not known: %v", info.RootDir, err)
+		d.Say(event.Debug, "preflight", "", "free space of %s is not known: %v", info.RootDir, err)
 		return nil
 	}
 	return fits(info.RootDir, free, inodes)

@@ -1,0 +1,208 @@
+// Package converge makes a host run a stack: it looks, plans, fetches, rolls,
+// verifies, records and prunes, and takes back what a failed release changed. Every
+// verb that releases goes through it, wherever its stack comes from.
+package converge
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/rollout"
+	"github.com/shiksha/actions/pkg/stack"
+	"github.com/shiksha/actions/pkg/target"
+)
+
+// transition is one release on its way.
+type transition struct {
+	*target.Target
+	opts   Options
+	ledger *release.Ledger
+	facts  *facts
+	plan   *plan.Plan
+	record *release.Record
+	probe  *measurement
+	result *Result
+}
+
+// Run makes the host run the stack, or only plans it with DryRun, and says in the
+// result how far it came. A verb calls it once it has the stack and, unless it
+// only plans, the lock.
+func Run(ctx context.Context, t *target.Target, o Options, result *Result) error {
+	d := &transition{Target: t, opts: o, result: result}
+	result.Project, result.Host = o.Stack.Name, t.Host.String()
+	d.Step("look")
+	if err := d.prepare(ctx); err != nil {
+		return fault.As(fault.Refused, err)
+	}
+	if o.DryRun || d.plan.Empty() {
+		return d.nothing(ctx)
+	}
+	return d.release(ctx)
+}
+
+// prepare looks at the host and plans.
+func (d *transition) prepare(ctx context.Context) error {
+	var err error
+	if d.ledger, err = d.Ledger(ctx, d.opts.Stack.Name); err != nil {
+		return err
+	}
+	if d.opts.Lock != nil {
+		d.ledger.Guard(d.opts.Lock.Check)
+	}
+	if d.facts, err = d.gather(ctx); err != nil {
+		return err
+	}
+	key, err := d.ledger.Key(ctx)
+	if err != nil {
+		return err
+	}
+	d.plan = plan.Make(d.facts.input(d.opts, key))
+	d.plan.Notes = append(d.plan.Notes, d.opts.Stack.Warnings...)
+	if err := d.classify(ctx); err != nil {
+		return err
+	}
+	d.result.Plan, d.result.Changed = d.plan, d.plan.Changed()
+	if f := d.facts; f.verified != nil {
+		d.result.Previous, d.result.Serving = f.verified.Number, f.verified.Version
+	}
+	d.Say(event.Info, "plan", "", "%s", d.heading()+"\n"+d.plan.String())
+	if len(d.plan.Refusals) > 0 && !d.opts.DryRun {
+		return fault.New(fault.Refused, "", "mend the stack as said, then release again", "%s", d.plan.Refusals[0])
+	}
+	return d.room(ctx)
+}
+
+func (d *transition) heading() string {
+	if d.facts.verified == nil {
+		return fmt.Sprintf("plan for %s on %s: first release", d.opts.Stack.Name, d.Host)
+	}
+	v := d.facts.verified
+	return fmt.Sprintf("plan for %s on %s: %s after %s", d.opts.Stack.Name, d.Host, title(d.opts.Version, d.ledger.Next()), title(v.Version, v.Number))
+}
+
+// nothing ends a dry run, or a release that finds everything as it should be.
+func (d *transition) nothing(ctx context.Context) error {
+	if d.opts.DryRun {
+		d.result.Outcome = Planned
+		return nil
+	}
+	d.result.Outcome, d.result.Release = Unchanged, d.result.Previous
+	d.Say(event.Info, "done", "", "nothing to do: %s runs as it should", d.opts.Stack.Name)
+	return d.closeInterrupted(ctx)
+}
+
+// release carries the plan out, from the record's start to its end.
+func (d *transition) release(ctx context.Context) error {
+	d.Step("record the start")
+	if err := d.begin(ctx); err != nil {
+		return fault.As(fault.Refused, err)
+	}
+	if err := d.fetch(ctx); err != nil {
+		return d.refuse(ctx, err)
+	}
+	d.Step("measure")
+	d.probe = d.measure(ctx)
+	err := d.roll(ctx)
+	if err == nil {
+		err = d.verify(ctx)
+	}
+	if err == nil {
+		err = d.probe.finish(ctx, d.opts.ProbeBudget)
+	}
+	if err != nil {
+		err = d.fail(ctx, err)
+	}
+	d.result.Probe = d.probe.stop()
+	if err != nil {
+		d.end(ctx, err)
+		return err
+	}
+	return d.settle(ctx)
+}
+
+// roll carries the plan out; its guard is asked before every step.
+func (d *transition) roll(ctx context.Context) error {
+	report, err := d.rollout(d.opts.Stack, d.guard).Run(ctx, d.plan)
+	d.result.Rollout = &report
+	return err
+}
+
+// guard is asked before every act: the lock has to be ours and the measured
+// failures within the budget.
+func (d *transition) guard(ctx context.Context) error {
+	if err := d.opts.Lock.Check(ctx); err != nil {
+		return fault.New(fault.Interrupted, "", "see who releases now with: shiksha status", "%w", err)
+	}
+	return d.probe.within(d.opts.ProbeBudget)
+}
+
+// verify decides whether the release stays: everything runs as planned, and the
+// caller's own checks pass.
+func (d *transition) verify(ctx context.Context) error {
+	d.Step("verify")
+	if err := d.complete(ctx); err != nil {
+		return err
+	}
+	if d.opts.Verify == nil {
+		return nil
+	}
+	return d.opts.Verify(ctx)
+}
+
+// settling is how long what was released may take to look as it should: on a busy
+// machine a healthcheck misses a beat.
+const settling = 10 * time.Second
+
+// complete looks once more and plans again: a release is complete when there is
+// nothing left to do.
+func (d *transition) complete(ctx context.Context) error {
+	for until := time.Now().Add(settling); ; {
+		left, err := d.left(ctx)
+		if err != nil || left == nil {
+			return err
+		}
+		if time.Now().After(until) {
+			return fmt.Errorf("%s does not run as it should after the release: %s", left.Service, strings.Join(left.Reasons, "; "))
+		}
+		pause(ctx, time.Second)
+	}
+}
+
+// left gives the first step that a plan would still have, or nil.
+func (d *transition) left(ctx context.Context) (*plan.Step, error) {
+	seen, err := d.Engine.Observe(ctx, d.opts.Stack.Name)
+	if err != nil {
+		return nil, err
+	}
+	if err := rehash(d.opts.Stack, seen); err != nil {
+		return nil, err
+	}
+	for _, s := range plan.Make(plan.Input{Desired: d.opts.Stack, Observed: seen, Only: d.opts.Services}).Steps {
+		if s.Changes() && !d.tolerated(s) {
+			return &s, nil
+		}
+	}
+	return nil, nil
+}
+
+// tolerated tells whether all that a service lacks are units within its
+// max_failure_ratio.
+func (d *transition) tolerated(s plan.Step) bool {
+	svc := d.opts.Stack.Services[s.Service]
+	return svc != nil && len(s.Old) == 0 && float64(s.Missing()) <= svc.Update.MaxFailureRatio*float64(s.Replicas) && s.Missing() > 0
+}
+
+// rollout makes the machine that carries a plan out for a stack.
+func (d *transition) rollout(st *stack.Stack, guard func(context.Context) error) *rollout.Rollout {
+	return &rollout.Rollout{
+		Stack: st, Units: d.Steady(), Eyes: d.Steady(), Ground: d.Engine, Shell: d.Steady(),
+		Gateway: func(u stack.Unit) rollout.Gateway { return d.Nginx(u) },
+		Live:    d.Store(st.Name), Dial: d.Reachable, Guard: guard, Sink: d.Sink, WaitTimeout: d.opts.WaitTimeout,
+	}
+}

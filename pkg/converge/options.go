@@ -1,0 +1,107 @@
+package converge
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/shiksha/actions/pkg/engine"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/probe"
+	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/rollout"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// The strategies of a release.
+const (
+	// Rolling follows each service's update_config.
+	Rolling = "rolling"
+	// Replace stops everything that changes at once (for staging).
+	Replace = "replace"
+)
+
+// Options says what a host should run from now on, and how to get there.
+type Options struct {
+	Stack *stack.Stack
+	// Images finds the image of every service by digest.
+	Images func(context.Context) (map[string]engine.Image, error)
+	// Registry is the login for what has to be pulled.
+	Registry engine.Auth
+	// Lock is held by the caller; nil with DryRun.
+	Lock    *release.Lock
+	Version string
+	// Services restricts the release to some services (empty: all).
+	Services          []string
+	Strategy          string
+	DryRun            bool
+	RollbackOnFailure bool
+	// KeepReleases is how many releases stay restorable on the host.
+	KeepReleases  int
+	WaitTimeout   time.Duration
+	RemoveOrphans bool
+	// Probe measures the release from outside; off without a URL. More than
+	// ProbeBudget failed requests roll the release back.
+	Probe       probe.Config
+	ProbeBudget int
+	Run         Origin
+	// Verify decides whether the release stays; nil accepts what the rollout's
+	// own gates accepted.
+	Verify func(context.Context) error
+}
+
+// Origin says who releases and from where, for the ledger and the lock.
+type Origin struct {
+	Commit, Actor, URL, Repository string
+}
+
+// Outcomes of a release, also its `outcome` output.
+const (
+	Verified   = "verified"
+	Unchanged  = "unchanged"
+	Planned    = "planned"
+	RolledBack = "rolled-back"
+)
+
+// Result is what a release did, for reports and outputs.
+type Result struct {
+	Project  string `json:"project"`
+	Host     string `json:"host"`
+	Version  string `json:"version,omitempty"`
+	Release  int    `json:"release"`
+	Previous int    `json:"previous_release"`
+	// Outcome is verified, unchanged, planned, rolled-back or the kind of the
+	// error that ended the release.
+	Outcome string `json:"outcome"`
+	// Serving is the version that serves users now.
+	Serving string          `json:"serving,omitempty"`
+	Changed []string        `json:"changed_services"`
+	Plan    *plan.Plan      `json:"plan,omitempty"`
+	Rollout *rollout.Report `json:"rollout,omitempty"`
+	Probe   *probe.Report   `json:"probe,omitempty"`
+	Started time.Time       `json:"started"`
+	Ended   time.Time       `json:"ended"`
+	Message string          `json:"message,omitempty"`
+}
+
+// Begin is the result of a release that has done nothing yet.
+func Begin(version string) *Result { return &Result{Version: version, Started: time.Now().UTC()} }
+
+// End completes the result with the error that the release ended with, if any,
+// and gives that back.
+func (r *Result) End(err error) error {
+	r.Ended = time.Now().UTC()
+	if err != nil {
+		r.Outcome, r.Message = fault.Of(err).String(), err.Error()
+	}
+	return err
+}
+
+// title is how a release is called in sentences: "v2" or "release 7".
+func title(version string, number int) string {
+	if version != "" {
+		return version
+	}
+	return fmt.Sprintf("release %d", number)
+}

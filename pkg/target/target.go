@@ -1,0 +1,121 @@
+// Package target is the host that a verb acts on: the one connection to it and
+// all that speaks through it (commands, files, the Docker API), the project's
+// folder there, and its lock. It decides nothing.
+package target
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/shiksha/actions/pkg/content"
+	"github.com/shiksha/actions/pkg/engine"
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/gateway"
+	"github.com/shiksha/actions/pkg/host"
+	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// Target is an open connection to a host with everything that speaks through it.
+type Target struct {
+	Host   *host.Host
+	Files  *host.Files
+	Engine *engine.Engine
+	// StateDir is the folder on the host for the state of all projects.
+	StateDir string
+	Sink     event.Sink
+}
+
+// Open connects and finds the state folder; one that is not empty is taken as it
+// is. An error that has no kind of its own is a refusal: nothing was changed.
+func Open(ctx context.Context, config host.Config, stateDir string, sink event.Sink) (*Target, error) {
+	h, err := host.Dial(ctx, config)
+	if err != nil {
+		return nil, fault.As(fault.Refused, err)
+	}
+	t := &Target{Host: h, Sink: sink, StateDir: stateDir}
+	if err := t.prepare(ctx); err != nil {
+		_ = h.Close()
+		return nil, fault.As(fault.Refused, err)
+	}
+	return t, nil
+}
+
+func (t *Target) prepare(ctx context.Context) error {
+	var err error
+	if t.Files, err = t.Host.Files(ctx); err != nil {
+		return err
+	}
+	if t.StateDir == "" {
+		if t.StateDir, err = findStateDir(ctx, t.Host); err != nil {
+			return err
+		}
+	}
+	api, err := t.Host.Docker(ctx)
+	if err != nil {
+		return err
+	}
+	t.Engine, err = engine.New(api, t.Sink)
+	return err
+}
+
+// Close ends the connection; what it could still complain about changes nothing.
+func (t *Target) Close() { _ = t.Host.Close() }
+
+// findStateDir follows the convention for state: the system's folder where the
+// user may write it, else the user's own.
+func findStateDir(ctx context.Context, h *host.Host) (string, error) {
+	const script = `if [ -w /var/lib/shiksha ] || [ "$(id -u)" = 0 ]; then echo /var/lib/shiksha; else echo "${XDG_STATE_HOME:-$HOME/.local/state}/shiksha"; fi`
+	out, err := h.Run(ctx, []string{"sh", "-c", script}, nil)
+	if err != nil {
+		return "", fmt.Errorf("find the state folder: %w", err)
+	}
+	dir := strings.TrimSpace(string(out.Stdout))
+	if out.Exit != 0 || !path.IsAbs(dir) {
+		return "", fault.New(fault.Refused, "state-dir", "name a folder on the host with the input state-dir",
+			"the host does not say where state belongs: %s", strings.TrimSpace(string(out.Stderr)))
+	}
+	return dir, nil
+}
+
+// Root is a project's folder in the state folder.
+func (t *Target) Root(project string) string { return path.Join(t.StateDir, project) }
+
+// Store keeps a project's files on the host.
+func (t *Target) Store(project string) *content.Store { return content.New(t.Files, t.Root(project)) }
+
+// Ledger reads a project's ledger; a damaged one is told as a warning.
+func (t *Target) Ledger(ctx context.Context, project string) (*release.Ledger, error) {
+	l, err := release.Open(ctx, t.Files, t.StateDir, project)
+	if err != nil {
+		return nil, err
+	}
+	for _, damage := range l.Damage() {
+		t.Say(event.Warning, "preflight", "", "the ledger is damaged: %s", damage)
+	}
+	return l, nil
+}
+
+// Nginx is the gateway that a unit is.
+func (t *Target) Nginx(u stack.Unit) *gateway.Nginx { return gateway.New(t.Steady(), u, t.Sink) }
+
+// Reachable tries a TCP connection from the host to an address.
+func (t *Target) Reachable(ctx context.Context, addr string) error {
+	c, err := t.Host.DialTCP(ctx, addr)
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}
+
+// Say tells what happens.
+func (t *Target) Say(level event.Level, phase, service, format string, args ...any) {
+	t.Sink.Emit(event.Event{Time: time.Now(), Level: level, Phase: phase, Service: service, Text: fmt.Sprintf(format, args...)})
+}
+
+// Step tells on request which act begins, as rollouts do.
+func (t *Target) Step(name string) { t.Say(event.Debug, "release", "", "step: %s", name) }
