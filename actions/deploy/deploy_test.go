@@ -84,6 +84,7 @@ func TestOptions(t *testing.T) {
 	assert.Equal(t, "SHA256:x", got.Host.Fingerprint)
 	assert.Empty(t, got.Host.AgentSocket)
 	assert.Equal(t, dir, got.Workspace)
+	assert.Equal(t, "shop", got.Folder, "the container's folder is called workspace")
 	assert.Equal(t, []string{"a.yaml", "b.yaml"}, got.ComposeFiles)
 	assert.Equal(t, "A=1\n", string(got.EnvFile))
 	assert.Equal(t, map[string]string{"VERSION": "v2"}, got.Environment)

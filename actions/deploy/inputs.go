@@ -149,4 +149,7 @@ func (in *Inputs) options(s *door.Session) (verb.Options, error) {
 func origin(s *door.Session, o *verb.Options) {
 	run := s.Action.Run()
 	o.Run.Commit, o.Run.Actor, o.Run.URL, o.Run.Repository = run.Commit, run.Actor, run.URL, run.Repository
+	// The checkout is called like the repository on a runner's own machine, but in
+	// the action's container it is always /github/workspace.
+	_, o.Folder, _ = strings.Cut(run.Repository, "/")
 }

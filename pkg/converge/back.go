@@ -74,7 +74,9 @@ func (d *transition) back(ctx context.Context, touched []string) error {
 	slices.Reverse(p.Steps)
 	d.Say(event.Warning, "roll back", "", "going back to %s\n%s", d.beforeTitle(), p)
 	lockOnly := func(ctx context.Context) error { return d.opts.Lock.Check(ctx) }
-	_, err = d.rollout(before, lockOnly).Run(ctx, p)
+	defer d.timed("roll back")()
+	report, err := d.rollout(before, lockOnly).Run(ctx, p)
+	d.result.Phases = append(d.result.Phases, report.Spans...)
 	return err
 }
 

@@ -36,8 +36,10 @@ type transition struct {
 func Run(ctx context.Context, t *target.Target, o Options, result *Result) error {
 	d := &transition{Target: t, opts: o, result: result}
 	result.Project, result.Host = o.Stack.Name, t.Host.String()
-	d.Step("look")
-	if err := d.prepare(ctx); err != nil {
+	looked := d.timed("look")
+	err := d.prepare(ctx)
+	looked()
+	if err != nil {
 		return fault.As(fault.Refused, err)
 	}
 	if o.DryRun || d.plan.Empty() {
@@ -70,6 +72,7 @@ func (d *transition) prepare(ctx context.Context) error {
 	d.result.Plan, d.result.Changed = d.plan, d.plan.Changed()
 	if f := d.facts; f.verified != nil {
 		d.result.Previous, d.result.Serving = f.verified.Number, f.verified.Version
+		d.result.PreviousVersion, d.result.PreviousCommit = f.verified.Version, f.verified.Commit
 	}
 	d.Say(event.Info, "plan", "", "%s", d.heading()+"\n"+d.plan.String())
 	if len(d.plan.Refusals) > 0 && !d.opts.DryRun {
@@ -102,6 +105,9 @@ func (d *transition) release(ctx context.Context) error {
 	d.Step("record the start")
 	if err := d.begin(ctx); err != nil {
 		return fault.As(fault.Refused, err)
+	}
+	if d.opts.Began != nil {
+		d.opts.Began(d.result)
 	}
 	if err := d.fetch(ctx); err != nil {
 		return d.refuse(ctx, err)
@@ -145,7 +151,7 @@ func (d *transition) guard(ctx context.Context) error {
 // verify decides whether the release stays: everything runs as planned, and the
 // caller's own checks pass.
 func (d *transition) verify(ctx context.Context) error {
-	d.Step("verify")
+	defer d.timed("verify")()
 	if err := d.complete(ctx); err != nil {
 		return err
 	}

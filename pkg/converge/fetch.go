@@ -23,7 +23,7 @@ func (d *transition) fetch(ctx context.Context) error {
 			return err
 		}
 	}
-	d.Step("pull")
+	defer d.timed("pull")()
 	eg, pulling := errgroup.WithContext(ctx)
 	eg.SetLimit(pulls)
 	for _, img := range d.absent() {

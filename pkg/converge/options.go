@@ -46,6 +46,9 @@ type Options struct {
 	Probe       probe.Config
 	ProbeBudget int
 	Run         Origin
+	// Began, when set, hears of the release right before its first change, with
+	// what is known by then. It must not block.
+	Began func(*Result)
 	// Verify decides whether the release stays; nil accepts what the rollout's
 	// own gates accepted.
 	Verify func(context.Context) error
@@ -74,15 +77,21 @@ type Result struct {
 	// Outcome is verified, unchanged, planned, rolled-back or the kind of the
 	// error that ended the release.
 	Outcome string `json:"outcome"`
+	// PreviousVersion and PreviousCommit are what the release before was made of.
+	PreviousVersion string `json:"previous_version,omitempty"`
+	PreviousCommit  string `json:"previous_commit,omitempty"`
 	// Serving is the version that serves users now.
 	Serving string          `json:"serving,omitempty"`
 	Changed []string        `json:"changed_services"`
 	Plan    *plan.Plan      `json:"plan,omitempty"`
 	Rollout *rollout.Report `json:"rollout,omitempty"`
-	Probe   *probe.Report   `json:"probe,omitempty"`
-	Started time.Time       `json:"started"`
-	Ended   time.Time       `json:"ended"`
-	Message string          `json:"message,omitempty"`
+	// Phases are the timed parts of the release around the rollout, and what the
+	// way back did.
+	Phases  []rollout.Span `json:"phases,omitempty"`
+	Probe   *probe.Report  `json:"probe,omitempty"`
+	Started time.Time      `json:"started"`
+	Ended   time.Time      `json:"ended"`
+	Message string         `json:"message,omitempty"`
 }
 
 // Begin is the result of a release that has done nothing yet.
@@ -96,6 +105,16 @@ func (r *Result) End(err error) error {
 		r.Outcome, r.Message = fault.Of(err).String(), err.Error()
 	}
 	return err
+}
+
+// timed marks and times a phase of the release: defer d.timed("pull")().
+func (d *transition) timed(name string) func() {
+	d.Step(name)
+	span := rollout.Span{Name: name, Started: time.Now()}
+	return func() {
+		span.Ended = time.Now()
+		d.result.Phases = append(d.result.Phases, span)
+	}
 }
 
 // title is how a release is called in sentences: "v2" or "release 7".

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/fault"
 )
 
@@ -21,6 +22,11 @@ type Release struct {
 	Previous int    `json:"previous_release"`
 	Version  string `json:"version,omitempty"`
 	Commit   string `json:"commit,omitempty"`
+	// PreviousVersion is what that one was called.
+	PreviousVersion string `json:"previous_version,omitempty"`
+	// Actor is who released; Environment what GitHub calls the place.
+	Actor       string `json:"actor,omitempty"`
+	Environment string `json:"environment,omitempty"`
 	// Outcome is "verified", "unchanged", "planned", "rolled-back" or the kind of
 	// the error that ended it ("failed", "refused", "bad-input", "locked",
 	// "interrupted", "stuck").
@@ -37,17 +43,48 @@ type Release struct {
 	Plan  string   `json:"plan,omitempty"`
 	Probe *Probe   `json:"probe,omitempty"`
 	Notes []string `json:"notes,omitempty"`
+	// Checks is what was verified, nil when nothing was.
+	Checks *check.Report `json:"checks,omitempty"`
+	// Spans are the timed parts of the release, Logs the last words of units that
+	// failed.
+	Spans []Span `json:"spans,omitempty"`
+	Logs  []Log  `json:"logs,omitempty"`
 	// Error and Hint tell why the outcome is not the wanted one.
 	Error string `json:"error,omitempty"`
 	Hint  string `json:"hint,omitempty"`
-	// RunURL is the page of the run that made the release.
-	RunURL string `json:"run_url,omitempty"`
+	// RunURL is the page of the run that made the release, CommitURL that of its
+	// commit, CompareURL shows what it changed and EnvironmentURL the result.
+	RunURL         string `json:"run_url,omitempty"`
+	CommitURL      string `json:"commit_url,omitempty"`
+	CompareURL     string `json:"compare_url,omitempty"`
+	EnvironmentURL string `json:"environment_url,omitempty"`
+}
+
+// Span is one timed part of a release. Section is what it belongs to: the
+// release as a whole, a service, a service on its way back.
+type Span struct {
+	Section string    `json:"section"`
+	Name    string    `json:"name"`
+	Started time.Time `json:"started"`
+	Ended   time.Time `json:"ended"`
+	// Failed is set for the part that the release failed in.
+	Failed bool `json:"failed,omitempty"`
+}
+
+// Log is the last lines that a unit printed before it was taken away; nobody
+// vouches for what they say.
+type Log struct {
+	Unit string `json:"unit"`
+	Text string `json:"text"`
 }
 
 // Service is what happened to one service.
 type Service struct {
 	Name   string `json:"name"`
 	Action string `json:"action"`
+	// Result is "done", "unchanged", "failed", "went back", "not begun" or
+	// "changed" where it is left half way; "" for a plan.
+	Result string `json:"result,omitempty"`
 	// Reasons say why, with names only.
 	Reasons  []string `json:"reasons,omitempty"`
 	Replicas int      `json:"replicas"`
