@@ -205,8 +205,12 @@ func (g fakeGateway) Reload(context.Context) (gateway.Generation, error) {
 	return gateway.Generation{}, nil
 }
 
-func (g fakeGateway) Drained(context.Context, gateway.Generation, time.Duration) (int, error) {
-	return 0, g.act("drain")
+func (g fakeGateway) Drained(ctx context.Context, _ gateway.Generation, _ time.Duration) (int, gateway.Fingerprint, error) {
+	if err := g.act("drain"); err != nil {
+		return 0, gateway.Fingerprint{}, err
+	}
+	end, err := g.Fingerprint(ctx)
+	return 0, end, err
 }
 
 func (g fakeGateway) Fingerprint(context.Context) (gateway.Fingerprint, error) {

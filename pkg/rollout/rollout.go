@@ -51,7 +51,7 @@ type Gateway interface {
 	Set(ctx context.Context, service string, addrs []string) error
 	Clear(ctx context.Context, service string) error
 	Reload(ctx context.Context) (gateway.Generation, error)
-	Drained(ctx context.Context, gen gateway.Generation, budget time.Duration) (cut int, err error)
+	Drained(ctx context.Context, gen gateway.Generation, budget time.Duration) (cut int, end gateway.Fingerprint, err error)
 	Fingerprint(ctx context.Context) (gateway.Fingerprint, error)
 }
 
