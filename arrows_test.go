@@ -30,7 +30,7 @@ var layers = [][]string{
 	{"pkg/build", "pkg/deploy", "pkg/rollback", "pkg/verify"},
 	{"pkg/converge"},
 	{"pkg/target"},
-	{"pkg/backup", "pkg/content", "pkg/gateway", "pkg/plan", "pkg/preflight", "pkg/probe", "pkg/release", "pkg/report", "pkg/rollout", "pkg/swarm"},
+	{"pkg/backup", "pkg/content", "pkg/gateway", "pkg/github", "pkg/notify", "pkg/plan", "pkg/preflight", "pkg/probe", "pkg/release", "pkg/report", "pkg/rollout", "pkg/swarm"},
 	{"pkg/engine", "pkg/host", "pkg/stack"},
 	{"pkg/check", "pkg/extension"},
 	{"pkg/event", "pkg/fault", "pkg/suggest"},
@@ -43,6 +43,8 @@ var sameLayer = map[string][]string{
 	"pkg/swarm":    {"pkg/plan"},
 	"pkg/content":  {"pkg/release"},
 	"pkg/engine":   {"pkg/stack"},
+	"pkg/github":   {"pkg/report"},
+	"pkg/notify":   {"pkg/report"},
 }
 
 // onlyDoors may speak to the runner.

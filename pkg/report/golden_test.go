@@ -140,7 +140,7 @@ func TestAddLogKeepsTheEnd(t *testing.T) {
 
 func TestAnchorsLeadToTheWebOnly(t *testing.T) {
 	t.Parallel()
-	assert.Equal(t, `<a href="https://a.example/?x=%22&#38;y">a&#60;b</a>`, anchor("a<b", `https://a.example/?x=%22&y`))
+	assert.Equal(t, `<a href="https://a.example/?x=&#34;&#38;y">a&#60;b</a>`, anchor("a<b", `https://a.example/?x="&y`))
 	for _, bad := range []string{"", "javascript:alert(1)", "/relative", "https://", "ssh://a@b"} {
 		assert.Empty(t, anchor("x", bad), bad)
 	}
