@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/plan"
@@ -48,7 +49,7 @@ type Options struct {
 	Run         Origin
 	// Verify decides whether the release stays; nil accepts what the rollout's
 	// own gates accepted.
-	Verify func(context.Context) error
+	Verify Verifier
 }
 
 // Origin says who releases and from where, for the ledger and the lock.
@@ -80,9 +81,11 @@ type Result struct {
 	Plan    *plan.Plan      `json:"plan,omitempty"`
 	Rollout *rollout.Report `json:"rollout,omitempty"`
 	Probe   *probe.Report   `json:"probe,omitempty"`
-	Started time.Time       `json:"started"`
-	Ended   time.Time       `json:"ended"`
-	Message string          `json:"message,omitempty"`
+	// Checks is what verification found; nil where it was not reached.
+	Checks  *check.Report `json:"checks,omitempty"`
+	Started time.Time     `json:"started"`
+	Ended   time.Time     `json:"ended"`
+	Message string        `json:"message,omitempty"`
 }
 
 // Begin is the result of a release that has done nothing yet.

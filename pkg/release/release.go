@@ -64,7 +64,7 @@ func (o Outcome) known() bool {
 // Schema is the version of the record's format that this program writes. It is
 // raised with every field added, so that an older program says it cannot read a
 // record rather than losing a part of it.
-const Schema = 1
+const Schema = 2
 
 // Record is one release as the host remembers it (releases/<number>.json). What
 // is above the second gap is fixed once it was appended; the rest may be
@@ -101,6 +101,7 @@ type Record struct {
 	Message  string          `json:"message,omitempty"`
 	Steps    []Step          `json:"steps,omitempty"`
 	Probe    json.RawMessage `json:"probe,omitempty"`
+	Checks   json.RawMessage `json:"checks,omitempty"`
 	Sum      string          `json:"sum"`
 }
 

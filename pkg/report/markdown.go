@@ -19,6 +19,10 @@ func (r *Release) Markdown() string {
 	}
 	r.facts(&b)
 	r.services(&b)
+	if r.Checks != nil {
+		b.WriteString("### Verification\n\n")
+		checksMarkdown(&b, r.Checks)
+	}
 	if r.Probe != nil {
 		r.Probe.markdown(&b)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/fault"
 )
 
@@ -34,9 +35,11 @@ type Release struct {
 	Changed  []string  `json:"changed_services"`
 	Services []Service `json:"services"`
 	// Plan is the plan as it prints itself.
-	Plan  string   `json:"plan,omitempty"`
-	Probe *Probe   `json:"probe,omitempty"`
-	Notes []string `json:"notes,omitempty"`
+	Plan  string `json:"plan,omitempty"`
+	Probe *Probe `json:"probe,omitempty"`
+	// Checks is what verification found; nil where it was not reached.
+	Checks *check.Report `json:"checks,omitempty"`
+	Notes  []string      `json:"notes,omitempty"`
 	// Error and Hint tell why the outcome is not the wanted one.
 	Error string `json:"error,omitempty"`
 	Hint  string `json:"hint,omitempty"`
@@ -137,6 +140,9 @@ func (r *Release) Text() string {
 	b.WriteString(r.Headline() + "\n")
 	if len(r.Changed) > 0 && !r.DryRun {
 		fmt.Fprintf(&b, "  changed  %s\n", clean(strings.Join(r.Changed, ", ")))
+	}
+	if r.Checks != nil {
+		fmt.Fprintf(&b, "  verify   %s\n", tally(r.Checks))
 	}
 	if r.Probe != nil {
 		fmt.Fprintf(&b, "  probe    %s\n", r.Probe.text())
