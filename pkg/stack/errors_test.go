@@ -135,7 +135,7 @@ var errorCases = map[string]struct {
 	"mount-without-target":    {files: one("services:\n  a:\n    image: a\n    volumes: [{type: tmpfs}]\n")},
 	"x-unknown":               {files: one("services:\n  a:\n    image: a\n    x-shiksha:\n      gatway: nginx\n")},
 	"x-misspelt":              {files: one("services:\n  a:\n    image: a\n    x-shikhsa:\n      drain: 1s\n")},
-	"x-later":                 {files: one("services:\n  a:\n    image: a\n    x-shiksha:\n      backups: {keep: 3}\n")},
+	"x-later":                 {files: one("services:\n  a:\n    image: a\n    x-shiksha:\n      checks: {keep: 3}\n")},
 	"x-top":                   {files: one("services:\n  a:\n    image: a\nx-shiksha:\n  checks: []\n")},
 	"x-gateway-unknown":       {files: one("services:\n  a:\n    image: a\n    x-shiksha:\n      gateway: ngnix\n      port: 80\n  nginx:\n    image: n\n")},
 	"x-gateway-network":       {files: one("services:\n  a:\n    image: a\n    networks: [back]\n    x-shiksha:\n      gateway: nginx\n      port: 80\n  nginx:\n    image: n\nnetworks: {back: {}}\n")},
