@@ -5,6 +5,7 @@ package converge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -25,6 +26,8 @@ type transition struct {
 	ledger *release.Ledger
 	facts  *facts
 	plan   *plan.Plan
+	// rest is what is left of the plan when a migration needed a part of it first.
+	rest   *plan.Plan
 	record *release.Record
 	probe  *measurement
 	result *Result
@@ -67,6 +70,7 @@ func (d *transition) prepare(ctx context.Context) error {
 		d.plan.Reverse()
 	}
 	d.plan.Notes = append(d.plan.Notes, d.opts.Stack.Warnings...)
+	d.unprotected()
 	if err := d.classify(ctx); err != nil {
 		return err
 	}
@@ -110,8 +114,11 @@ func (d *transition) release(ctx context.Context) error {
 	if err := d.begin(ctx); err != nil {
 		return fault.As(fault.Refused, err)
 	}
-	if err := d.fetch(ctx); err != nil {
+	if err := errors.Join(d.Engine.ClearTasks(ctx, d.opts.Stack.Name), d.fetch(ctx)); err != nil {
 		return d.refuse(ctx, err)
+	}
+	if err := d.migrate(ctx); err != nil {
+		return d.unchanged(ctx, err)
 	}
 	d.Step("measure")
 	d.probe = d.measure(ctx)
@@ -135,8 +142,12 @@ func (d *transition) release(ctx context.Context) error {
 
 // roll carries the plan out; its guard is asked before every step.
 func (d *transition) roll(ctx context.Context) error {
-	report, err := d.rollout(d.opts.Stack, d.guard).Run(ctx, d.plan)
-	d.result.Rollout = &report
+	p := d.plan
+	if d.rest != nil {
+		p = d.rest
+	}
+	report, err := d.rollout(d.opts.Stack, d.guard).Run(ctx, p)
+	d.result.Rollout = joined(d.result.Rollout, report)
 	return err
 }
 
