@@ -29,8 +29,10 @@ type transition struct {
 	// rest is what is left of the plan when a migration needed a part of it first.
 	rest   *plan.Plan
 	record *release.Record
-	probe  *measurement
-	result *Result
+	// undoDatabase takes back that the database was brought back.
+	undoDatabase func(context.Context) error
+	probe        *measurement
+	result       *Result
 }
 
 // Run makes the host run the stack, or only plans it with DryRun, and says in the
@@ -43,7 +45,7 @@ func Run(ctx context.Context, t *target.Target, o Options, result *Result) error
 	if err := d.prepare(ctx); err != nil {
 		return fault.As(fault.Refused, err)
 	}
-	if o.DryRun || d.plan.Empty() {
+	if o.DryRun || d.plan.Empty() && !d.restores() {
 		return d.nothing(ctx)
 	}
 	return d.release(ctx)
@@ -71,6 +73,7 @@ func (d *transition) prepare(ctx context.Context) error {
 	}
 	d.plan.Notes = append(d.plan.Notes, d.opts.Stack.Warnings...)
 	d.unprotected()
+	d.announce()
 	if err := d.classify(ctx); err != nil {
 		return err
 	}
@@ -118,6 +121,9 @@ func (d *transition) release(ctx context.Context) error {
 		return d.refuse(ctx, err)
 	}
 	if err := d.migrate(ctx); err != nil {
+		return d.unchanged(ctx, err)
+	}
+	if err := d.restore(ctx); err != nil {
 		return d.unchanged(ctx, err)
 	}
 	d.Step("measure")

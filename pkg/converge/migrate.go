@@ -254,6 +254,9 @@ func joined(a *rollout.Report, b rollout.Report) *rollout.Report {
 		return &b
 	}
 	b.Touched, b.Spans = slices.Concat(a.Touched, b.Touched), slices.Concat(a.Spans, b.Spans)
+	if b.Cut == nil {
+		b.Cut = map[string]int{}
+	}
 	for service, n := range a.Cut {
 		b.Cut[service] += n
 	}

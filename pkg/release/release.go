@@ -86,6 +86,8 @@ type Record struct {
 	Previous  int `json:"previous,omitempty"`
 	RollsBack int `json:"rolls_back,omitempty"`
 	Restores  int `json:"restores,omitempty"`
+	// RestoresDatabase is the backup that the database was brought back to.
+	RestoresDatabase string `json:"restores_database,omitempty"`
 	// Reason is why somebody went back, in their words.
 	Reason string `json:"reason,omitempty"`
 	// Services is what was to run; Model is the redacted Compose model.
