@@ -23,11 +23,11 @@ const module = "github.com/shiksha/actions"
 // layers; of its own layer only what sameLayer says.
 var layers = [][]string{
 	{"."},
-	{"actions/build", "actions/deploy", "actions/rollback", "actions/verify"},
+	{"actions/backup", "actions/build", "actions/deploy", "actions/rollback", "actions/verify"},
 	{"actions/outcome"},
 	{"actions/door", "actions/manifest"},
 	{"actions/inputs", "pkg/action"},
-	{"pkg/build", "pkg/deploy", "pkg/rollback", "pkg/verify"},
+	{"pkg/backups", "pkg/build", "pkg/deploy", "pkg/rollback", "pkg/verify"},
 	{"pkg/converge"},
 	{"pkg/target"},
 	{"pkg/verify/kind"},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/shiksha/actions/actions/backup"
 	"github.com/shiksha/actions/actions/deploy"
 	"github.com/shiksha/actions/actions/door"
 	"github.com/shiksha/actions/actions/rollback"
@@ -21,6 +22,8 @@ type commands struct {
 	Plan     deploy.PlanCommand    `cmd:"" help:"Say what a deploy would change and why; change nothing."`
 	Verify   verify.Command        `cmd:"" help:"Look whether what runs is what was released and works; change nothing."`
 	Rollback rollback.Command      `cmd:"" help:"Bring an earlier release back as a whole, from what the host keeps."`
+	Backup   backup.TakeCommand    `cmd:"" help:"Dump the databases and read the dumps back."`
+	Backups  backup.ListCommand    `cmd:"" help:"List the dumps of the databases."`
 	Status   deploy.StatusCommand  `cmd:"" help:"Say what runs on a host."`
 	History  deploy.HistoryCommand `cmd:"" help:"List what was released on a host."`
 	Version  version               `cmd:"" help:"Say which build this is."`

@@ -31,6 +31,9 @@ type Inputs struct {
 	Version string `name:"version" group:"stack" help:"Version to bring back instead of a number: its newest verified release."`
 	Reason  string `name:"reason" group:"stack" help:"Why, in a few words. It is kept in the host's record, and history shows it."`
 
+	RestoreDatabase string `name:"restore-database" group:"stack" placeholder:"BACKUP" help:"Bring the database back to this backup as well (shiksha backups lists them). What writes to it is stopped first; the replaced database is kept under a new name."`
+	AcceptSchema    bool   `name:"accept-schema" group:"stack" default:"false" help:"Go back across a migration although it is not known that the older code can read today's schema."`
+
 	Registry string        `name:"registry" group:"stack" help:"Registry that the next two inputs log in to. Only images that the host does not have any more are pulled, by digest."`
 	Username string        `name:"registry-username" group:"stack" help:"User name at the registry."`
 	Password inputs.Secret `name:"registry-password" group:"stack" placeholder:"@FILE" help:"Password or token at the registry."`
@@ -61,7 +64,7 @@ func (in *Inputs) options(s *door.Session) verb.Options {
 	run := s.Action.Run()
 	o := verb.Options{
 		Host: in.Config(s.Person), Project: in.Project, StateDir: in.StateDir, Release: in.Release, Version: in.Version, Reason: in.Reason,
-		DryRun: in.DryRun, Registry: engine.Auth{Registry: in.Registry, Username: in.Username, Password: string(in.Password)},
+		RestoreDatabase: in.RestoreDatabase, AcceptSchema: in.AcceptSchema, DryRun: in.DryRun, Registry: engine.Auth{Registry: in.Registry, Username: in.Username, Password: string(in.Password)},
 		LockWait: in.LockWait, WaitTimeout: in.WaitTimeout, ProbeBudget: in.ProbeBudget,
 		Run: converge.Origin{Actor: run.Actor, URL: run.URL, Repository: run.Repository},
 	}
@@ -92,6 +95,12 @@ planned, gated, switched and recorded like any other, without losing a request.
     shiksha rollback --host deploy@gpu1.example.org --project shop --dry-run
     shiksha rollback --host deploy@gpu1.example.org --project shop --reason "orders are slow"
     shiksha rollback --host deploy@gpu1.example.org --project shop --version v41
+
+The database stays as it is. When a release migrated it since, going back is refused unless the older code says that it
+can read it (x-shiksha.migrate.compatible), or you decide:
+
+    shiksha rollback --host deploy@gpu1.example.org --project shop --restore-database postgres-20260301T090000Z
+    shiksha rollback --host deploy@gpu1.example.org --project shop --accept-schema
 
 What it could go back to, and what that would need, says: shiksha history
 

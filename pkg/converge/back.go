@@ -2,6 +2,7 @@ package converge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -34,11 +35,11 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 	d.result.Changed = nil
 	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), backBudget)
 	defer cancel()
-	if err := d.back(back, touched); err != nil {
+	if err := errors.Join(d.swapBack(back), d.back(back, touched)); err != nil {
 		return fault.New(fault.Stuck, "", "look at what runs with shiksha status; release a version that works, or start the services by hand",
 			"%w; and it could not be taken back: %w", cause, err)
 	}
-	return fault.New(fault.Failed, "", "read the lines of the failed unit above; "+d.servesNow(), "%w", cause)
+	return fault.New(fault.Failed, "", "read the lines of the failed unit above; "+d.servesNow()+d.migrated(), "%w", cause)
 }
 
 // paused tells whether the service that failed asks for pause.

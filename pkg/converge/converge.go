@@ -5,6 +5,7 @@ package converge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -25,9 +26,13 @@ type transition struct {
 	ledger *release.Ledger
 	facts  *facts
 	plan   *plan.Plan
+	// rest is what is left of the plan when a migration needed a part of it first.
+	rest   *plan.Plan
 	record *release.Record
-	probe  *measurement
-	result *Result
+	// undoDatabase takes back that the database was brought back.
+	undoDatabase func(context.Context) error
+	probe        *measurement
+	result       *Result
 }
 
 // Run makes the host run the stack, or only plans it with DryRun, and says in the
@@ -42,7 +47,7 @@ func Run(ctx context.Context, t *target.Target, o Options, result *Result) error
 	if err != nil {
 		return fault.As(fault.Refused, err)
 	}
-	if o.DryRun || d.plan.Empty() {
+	if o.DryRun || d.plan.Empty() && !d.restores() {
 		return d.nothing(ctx)
 	}
 	return d.release(ctx)
@@ -69,6 +74,8 @@ func (d *transition) prepare(ctx context.Context) error {
 		d.plan.Reverse()
 	}
 	d.plan.Notes = append(d.plan.Notes, d.opts.Stack.Warnings...)
+	d.unprotected()
+	d.announce()
 	if err := d.classify(ctx); err != nil {
 		return err
 	}
@@ -116,10 +123,16 @@ func (d *transition) release(ctx context.Context) error {
 	if d.opts.Began != nil {
 		d.opts.Began(d.result)
 	}
-	if err := d.fetch(ctx); err != nil {
+	if err := errors.Join(d.Engine.ClearTasks(ctx, d.opts.Stack.Name), d.fetch(ctx)); err != nil {
 		return d.refuse(ctx, err)
 	}
 	d.baseline(ctx)
+	if err := d.migrate(ctx); err != nil {
+		return d.unchanged(ctx, err)
+	}
+	if err := d.restore(ctx); err != nil {
+		return d.unchanged(ctx, err)
+	}
 	d.Step("measure")
 	d.probe = d.measure(ctx)
 	err := d.roll(ctx)
@@ -142,8 +155,12 @@ func (d *transition) release(ctx context.Context) error {
 
 // roll carries the plan out; its guard is asked before every step.
 func (d *transition) roll(ctx context.Context) error {
-	report, err := d.rollout(d.opts.Stack, d.guard).Run(ctx, d.plan)
-	d.result.Rollout = &report
+	p := d.plan
+	if d.rest != nil {
+		p = d.rest
+	}
+	report, err := d.rollout(d.opts.Stack, d.guard).Run(ctx, p)
+	d.result.Rollout = joined(d.result.Rollout, report)
 	return err
 }
 

@@ -63,6 +63,11 @@ type Options struct {
 type Back struct {
 	Undoes, Restores int
 	Reason           string
+	// Database, where it is set, brings the database back to Backup before the
+	// stack is rolled. It stops what writes and names those services; undo is for a
+	// release that fails afterwards, nil when there is nothing to undo.
+	Database func(ctx context.Context) (stopped []string, undo func(context.Context) error, err error)
+	Backup   string
 }
 
 // Origin says who releases and from where, for the ledger and the lock.

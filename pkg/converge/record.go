@@ -46,6 +46,7 @@ func (d *transition) begin(ctx context.Context) error {
 	}
 	if b := d.opts.Back; b != nil {
 		d.record.RollsBack, d.record.Restores, d.record.Reason = b.Undoes, b.Restores, b.Reason
+		d.record.RestoresDatabase = b.Backup
 	}
 	if err := d.ledger.Append(ctx, d.record); err != nil {
 		return err

@@ -30,17 +30,18 @@ type Service struct {
 	// Drain is how long the gateway's old workers may finish their requests
 	// before the old units go anyway (WebSockets never end). Default 30 s.
 	Drain time.Duration
+	// Idle is set on a worker that is let finish its work before it is stopped.
+	Idle *Idle
+	// Migrate is set on a service that brings its database's schema along, Backups
+	// on a database that is dumped.
+	Migrate *Migrate
+	Backups *Backups
 }
 
 // DefaultDrain is the drain budget of a service that names none.
 const DefaultDrain = 30 * time.Second
 
-var (
-	serviceKeys = []string{"gateway", "port", "drain", "reload"}
-	// laterKeys are known and mean something in a later version. To take them
-	// silently now would promise a backup that nobody makes.
-	laterKeys = []string{"migrate", "backups"}
-)
+var serviceKeys = []string{"gateway", "port", "drain", "reload", "migrate", "backups"}
 
 // Error is a mistake in x-shiksha, at a path below it. Hint says what to write.
 type Error struct{ Path, Text, Hint string }
@@ -68,7 +69,15 @@ func ParseService(value any) (Service, *Error) {
 		case "port":
 			ext.Port, wrong = parsePort(v)
 		case "drain":
+			if tree, ok := v.(map[string]any); ok {
+				ext.Idle, wrong = parseIdle(tree)
+				break
+			}
 			ext.Drain, wrong = parseDrain(v)
+		case "migrate":
+			ext.Migrate, wrong = parseMigrate(v)
+		case "backups":
+			ext.Backups, wrong = parseBackups(v)
 		case "reload":
 			ext.Reload, wrong = parseReload(v)
 		default:
@@ -88,9 +97,6 @@ func ParseService(value any) (Service, *Error) {
 }
 
 func unknown(where, key string, known []string) *Error {
-	if slices.Contains(laterKeys, key) && where == Key {
-		return bad(key, "take it out for now", "x-shiksha.%s is not supported by this version yet", key)
-	}
 	if key == "checks" && where == Key {
 		return bad(key, "write x-shiksha: {checks: [...]} at the top level of the file", "checks belong to the whole stack, not to a service")
 	}

@@ -86,6 +86,8 @@ type Record struct {
 	Previous  int `json:"previous,omitempty"`
 	RollsBack int `json:"rolls_back,omitempty"`
 	Restores  int `json:"restores,omitempty"`
+	// RestoresDatabase is the backup that the database was brought back to.
+	RestoresDatabase string `json:"restores_database,omitempty"`
 	// Reason is why somebody went back, in their words.
 	Reason string `json:"reason,omitempty"`
 	// Services is what was to run; Model is the redacted Compose model.
@@ -105,7 +107,10 @@ type Record struct {
 	Steps    []Step          `json:"steps,omitempty"`
 	Probe    json.RawMessage `json:"probe,omitempty"`
 	Checks   json.RawMessage `json:"checks,omitempty"`
-	Sum      string          `json:"sum"`
+	// Backups are the databases' dumps from before the migrations.
+	Backups    []string    `json:"backups,omitempty"`
+	Migrations []Migration `json:"migrations,omitempty"`
+	Sum        string      `json:"sum"`
 }
 
 // ServiceRecord is one service of a release. Environment has keyed hashes of
@@ -125,6 +130,19 @@ type ServiceRecord struct {
 type Step struct {
 	Name    string    `json:"name"`
 	Service string    `json:"service,omitempty"`
+	Started time.Time `json:"started,omitzero"`
+	Ended   time.Time `json:"ended,omitzero"`
+}
+
+// Migration is what a release did to a database's schema. Before and After are the
+// revisions, "" where nobody said; Exit is -1 for one that has not ended by itself.
+type Migration struct {
+	Service string    `json:"service"`
+	Command []string  `json:"command"`
+	Before  string    `json:"before,omitempty"`
+	After   string    `json:"after,omitempty"`
+	Exit    int       `json:"exit"`
+	Output  string    `json:"output,omitempty"`
 	Started time.Time `json:"started,omitzero"`
 	Ended   time.Time `json:"ended,omitzero"`
 }

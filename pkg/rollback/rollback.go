@@ -74,12 +74,22 @@ func (o Options) request(ctx context.Context, t *target.Target) (converge.Option
 			return converge.Options{}, err
 		}
 	}
+	if err := o.readable(ctx, t, ledger, c.to, st); err != nil {
+		return converge.Options{}, err
+	}
+	back := &converge.Back{Undoes: c.from, Restores: origin(c.to), Reason: o.Reason}
+	if o.RestoreDatabase != "" {
+		r, err := o.restoring(ctx, t, ledger, c.to, st, seen)
+		if err != nil {
+			return converge.Options{}, err
+		}
+		back.Database, back.Backup = r.run, r.backup.ID
+	}
 	run := o.Run
 	run.Commit = c.to.Commit
 	return converge.Options{
 		Stack: st, Registry: o.Registry, Images: images(t, st, c.to, o.Registry), Version: c.to.Version,
 		Strategy: converge.Rolling, DryRun: o.DryRun, RollbackOnFailure: true, RemoveOrphans: true, WaitTimeout: o.WaitTimeout,
-		Probe: o.Probe, ProbeBudget: o.ProbeBudget, Run: run, Verify: verifier,
-		Back: &converge.Back{Undoes: c.from, Restores: origin(c.to), Reason: o.Reason},
+		Probe: o.Probe, ProbeBudget: o.ProbeBudget, Run: run, Verify: verifier, Back: back,
 	}, nil
 }

@@ -135,7 +135,6 @@ var errorCases = map[string]struct {
 	"mount-without-target":    {files: one("services:\n  a:\n    image: a\n    volumes: [{type: tmpfs}]\n")},
 	"x-unknown":               {files: one("services:\n  a:\n    image: a\n    x-shiksha:\n      gatway: nginx\n")},
 	"x-misspelt":              {files: one("services:\n  a:\n    image: a\n    x-shikhsa:\n      drain: 1s\n")},
-	"x-later":                 {files: one("services:\n  a:\n    image: a\n    x-shiksha:\n      backups: {keep: 3}\n")},
 	"x-top":                   {files: one("services:\n  a:\n    image: a\nx-shiksha:\n  chekcs: []\n")},
 	"x-top-service":           {files: one("services:\n  a:\n    image: a\nx-shiksha:\n  gateway: nginx\n")},
 	"x-top-form":              {files: one("services:\n  a:\n    image: a\nx-shiksha:\n  checks: {a: b}\n")},

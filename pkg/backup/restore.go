@@ -1,0 +1,120 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/shiksha/actions/pkg/engine"
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
+)
+
+// restoreScript makes a fresh database like the one there is and fills it. One that
+// cannot be filled is taken away again.
+const restoreScript = checkSum + `
+fresh=$3; export PGOPTIONS="-c client_min_messages=warning"
+psql -AtXq -v ON_ERROR_STOP=1 -v fresh="$fresh" -v db="$PGDATABASE" -d postgres -f - <<'SQL' || exit 12
+SELECT format('CREATE DATABASE %I TEMPLATE template0 OWNER %I ENCODING %L LC_COLLATE %L LC_CTYPE %L',
+  :'fresh', pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datctype) FROM pg_database WHERE datname = :'db'
+\gexec
+SQL
+pg_restore --no-password --exit-on-error --dbname="$fresh" "$2" && exit 0
+dropdb --if-exists "$fresh"; exit 13`
+
+// swapScript gives one database another's name, all at once. It ends every session
+// of both first.
+const swapScript = `set -e; from=$1 to=$2 aside=$3; export PGOPTIONS="-c client_min_messages=warning"
+p() { psql -AtXq -v ON_ERROR_STOP=1 -v from="$from" -v to="$to" -v aside="$aside" -d postgres -f -; }
+p <<'SQL'
+SELECT format('ALTER DATABASE %I ALLOW_CONNECTIONS false', d) FROM unnest(ARRAY[:'from', :'to']) d
+\gexec
+SQL
+i=0
+until p <<'SQL'
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname IN (:'from', :'to') \g /dev/null
+BEGIN;
+ALTER DATABASE :"to" RENAME TO :"aside";
+ALTER DATABASE :"from" RENAME TO :"to";
+ALTER DATABASE :"to" ALLOW_CONNECTIONS true;
+ALTER DATABASE :"aside" ALLOW_CONNECTIONS true;
+COMMIT;
+SQL
+do i=$((i + 1)); if [ $i -ge 10 ]; then p <<'SQL'
+SELECT format('ALTER DATABASE %I ALLOW_CONNECTIONS true', d) FROM unnest(ARRAY[:'from', :'to']) d
+\gexec
+SQL
+exit 14; fi; sleep 1; done`
+
+// Restored is a backup in a database of its own, beside the one in use.
+type Restored struct {
+	store  *Store
+	from   Source
+	access map[string]string
+	// Database is the name in use, Fresh the restored one's until Swap, Aside the
+	// replaced one's after it.
+	Database, Fresh, Aside string
+}
+
+// longestName is PostgreSQL's limit for a name, in bytes.
+const longestName = 63
+
+// Restore fills a fresh database from a backup, in the server that runs; nothing
+// that is in use is touched. The backup has to be of that service's database.
+func (s *Store) Restore(ctx context.Context, b Backup, into Source) (*Restored, error) {
+	access, err := s.access(ctx, into)
+	if err != nil {
+		return nil, err
+	}
+	database := access["PGDATABASE"]
+	if b.Service != into.Service || b.Database != database {
+		return nil, fault.New(fault.Refused, "restore-database", "take a backup of that database: shiksha backups lists them",
+			"backup %s is of database %s of %s, not of %s of %s", b.ID, b.Database, b.Service, database, into.Service)
+	}
+	stamp := time.Now().UTC().Format("20060102t150405")
+	name := func(what string) string {
+		suffix := "_" + what + "_" + stamp
+		return database[:min(len(database), longestName-len(suffix))] + suffix
+	}
+	r := &Restored{store: s, from: into, access: access, Database: database, Fresh: name("restored"), Aside: name("replaced")}
+	s.say(event.Info, "restoring backup %s into %s, beside database %s", b.ID, r.Fresh, database)
+	if err := r.run(ctx, "restore", restoreScript, b.SHA256, s.dump(b.ID), r.Fresh); err != nil {
+		return nil, fault.New(fault.Refused, "restore-database", "prove the backup with shiksha backup --prove, or take another",
+			"backup %s could not be restored, database %s is as it was: %w", b.ID, database, err)
+	}
+	return r, nil
+}
+
+// Swap gives the restored database the name in use and keeps the replaced one
+// beside it. Every session is ended: stop what writes first.
+func (r *Restored) Swap(ctx context.Context) error {
+	if err := r.run(ctx, "swap", swapScript, r.Fresh, r.Database, r.Aside); err != nil {
+		return fmt.Errorf("the restored database %s could not take the name %s, which is as it was: %w", r.Fresh, r.Database, err)
+	}
+	r.store.say(event.Notice, "database %s is the restored one; the replaced one is kept as %s", r.Database, r.Aside)
+	return nil
+}
+
+// Undo swaps back.
+func (r *Restored) Undo(ctx context.Context) error {
+	if err := r.run(ctx, "swap", swapScript, r.Aside, r.Database, r.Fresh); err != nil {
+		return fmt.Errorf("database %s is the restored one and could not be swapped back; the replaced one is %s: %w", r.Database, r.Aside, err)
+	}
+	r.store.say(event.Warning, "database %s is the one from before again; the restored one is kept as %s", r.Database, r.Fresh)
+	return nil
+}
+
+func (r *Restored) run(ctx context.Context, name, script string, args ...string) error {
+	ended, err := r.store.Engine.RunImage(ctx, r.store.Project, engine.Task{
+		Name: name, Image: r.from.Unit.ImageID, Network: "container:" + r.from.Unit.ID, User: r.store.User, Binds: []string{r.store.Dir},
+		Env: r.access, Command: append([]string{"bash", "-c", script, name}, args...),
+	})
+	if err != nil {
+		return err
+	}
+	if ended.Exit != 0 {
+		return fmt.Errorf("it ended with %d: %s", ended.Exit, strings.TrimSpace(ended.Output))
+	}
+	return nil
+}

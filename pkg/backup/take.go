@@ -1,0 +1,194 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/shiksha/actions/pkg/engine"
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
+)
+
+// The exit codes of the scripts, by which step failed.
+const (
+	dumpFailed = 10
+	readFailed = 11
+)
+
+// dumpScript dumps, reads the dump back whole, counts its rows on the way, and only
+// then gives it its name. pg_dump flushes its file to the disk itself.
+const dumpScript = `set -o pipefail; umask 077; export LC_ALL=C
+part=$1 final=$2
+pg_dump --format=custom --no-password --file="$part" || exit 10
+pg_restore --file=- "$part" | awk '
+  !rows && /^COPY .* FROM stdin;$/ { name = $0; sub(/^COPY /, "", name); sub(/ (\(.*\) )? *FROM stdin;$/, "", name); rows = 1; n = 0; next }
+  rows && $0 == "\\." { print n "\t" name; rows = 0; next }
+  rows { n++ }' > "$final.rows" || exit 11
+sha256sum < "$part" | cut -c1-64 > "$final.sum" && wc -c < "$part" >> "$final.sum" && pg_dump --version >> "$final.sum" || exit 11
+mv "$part" "$final"`
+
+// told is how often a long dump says how far it is.
+const told = 10 * time.Second
+
+// Take dumps a database and gives the backup. An error leaves no backup and touches
+// none that is there; one that succeeds lets older ones go as its options say.
+func (s *Store) Take(ctx context.Context, from Source) (Backup, error) {
+	access, err := s.access(ctx, from)
+	if err != nil {
+		return Backup{}, err
+	}
+	if err := s.Files.MkdirAll(ctx, s.Dir, 0o700); err != nil {
+		return Backup{}, fmt.Errorf("make the folder for backups: %w", err)
+	}
+	if err := s.sweep(ctx); err != nil {
+		return Backup{}, err
+	}
+	now := time.Now().UTC().Truncate(time.Second)
+	b := Backup{Schema: schema, ID: from.Service + "-" + now.Format("20060102T150405Z"), Project: s.Project, Service: from.Service,
+		Database: access["PGDATABASE"], Release: from.Release, Version: from.Version, Taken: now}
+	s.say(event.Info, "dumping database %s of %s", b.Database, from.Service)
+	limited, cancel := context.WithTimeoutCause(ctx, from.Options.Timeout, fmt.Errorf("it took longer than %s (x-shiksha.backups.timeout)", from.Options.Timeout))
+	defer cancel()
+	defer s.progress(limited, b.ID)()
+	began := time.Now()
+	part := s.dump(b.ID) + ".part"
+	ended, err := s.Engine.RunImage(limited, s.Project, engine.Task{
+		Name: "backup", Image: from.Unit.ImageID, Network: "container:" + from.Unit.ID, User: s.User, Binds: []string{s.Dir}, Env: access,
+		Command: []string{"bash", "-c", dumpScript, "backup", part, s.dump(b.ID)},
+	})
+	if err == nil {
+		err = failure(ended)
+	}
+	if err == nil {
+		b.Seconds = time.Since(began).Seconds()
+		err = s.complete(ctx, &b)
+	}
+	if err != nil {
+		return Backup{}, s.failed(ctx, from.Service, err)
+	}
+	s.say(event.Notice, "backup %s: %d rows in %d tables, %.1f MB, read back whole in %.1f s", b.ID, b.Total(), len(b.Rows), float64(b.Bytes)/1e6, b.Seconds)
+	s.settle(ctx, b, from)
+	return b, nil
+}
+
+// failed takes away what a failed dump left, and says that there is no new backup.
+func (s *Store) failed(ctx context.Context, service string, err error) error {
+	if context.Cause(ctx) == nil {
+		err = errors.Join(err, s.sweep(ctx))
+	}
+	return fault.New(fault.Refused, "", "mend it and take it again with: shiksha backup; earlier backups are untouched",
+		"no backup of %s was made, the database is as it was: %w", service, err)
+}
+
+// failure says which step of a script ended with what.
+func failure(ended engine.Ended) error {
+	text := strings.TrimSpace(ended.Output)
+	switch ended.Exit {
+	case 0:
+		return nil
+	case dumpFailed:
+		return fmt.Errorf("pg_dump failed: %s", text)
+	case readFailed:
+		return fmt.Errorf("the dump does not read back whole: %s", text)
+	}
+	return fmt.Errorf("it ended with %d: %s", ended.Exit, text)
+}
+
+// complete reads what the script found out and writes the manifest, which makes
+// the dump a backup.
+func (s *Store) complete(ctx context.Context, b *Backup) error {
+	rows, err := s.Files.Read(ctx, s.dump(b.ID)+".rows")
+	if err != nil {
+		return err
+	}
+	if b.Rows, err = parseRows(string(rows)); err != nil {
+		return err
+	}
+	sum, err := s.Files.Read(ctx, s.dump(b.ID)+".sum")
+	if err != nil {
+		return err
+	}
+	lines := strings.Split(strings.TrimSpace(string(sum)), "\n")
+	if len(lines) != 3 || len(lines[0]) != 64 {
+		return fmt.Errorf("the checksum of the dump is not one: %q", sum)
+	}
+	b.SHA256, b.Server = lines[0], lines[2]
+	if b.Bytes, err = strconv.ParseInt(strings.TrimSpace(lines[1]), 10, 64); err != nil || b.Bytes == 0 {
+		return fmt.Errorf("the size of the dump is not one: %q", lines[1])
+	}
+	return s.write(ctx, *b)
+}
+
+// parseRows reads "count<tab>table" lines.
+func parseRows(text string) (map[string]int64, error) {
+	rows := map[string]int64{}
+	for line := range strings.Lines(text) {
+		count, table, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+		n, err := strconv.ParseInt(count, 10, 64)
+		if !ok || err != nil {
+			return nil, fmt.Errorf("%q is no count of rows", line)
+		}
+		rows[table] = n
+	}
+	return rows, nil
+}
+
+// access is how the tools reach a database: the variables of libpq, with the
+// password that the unit itself was given.
+func (s *Store) access(ctx context.Context, from Source) (map[string]string, error) {
+	unit, err := s.Engine.Inspect(ctx, from.Unit.ID)
+	if err != nil {
+		return nil, err
+	}
+	first := func(values ...string) string {
+		i := slices.IndexFunc(values, func(v string) bool { return v != "" })
+		if i < 0 {
+			return ""
+		}
+		return values[i]
+	}
+	env := unit.Env
+	user := first(from.Options.User, env["POSTGRES_USER"], "postgres")
+	out := map[string]string{
+		"PGHOST": "127.0.0.1", "PGPORT": first(env["PGPORT"], "5432"), "PGUSER": user, "PGCONNECT_TIMEOUT": "10",
+		"PGDATABASE": first(from.Options.Database, env["POSTGRES_DB"], user), "PGPASSWORD": env["POSTGRES_PASSWORD"],
+	}
+	if file := env["POSTGRES_PASSWORD_FILE"]; file != "" {
+		text, _, exit, err := s.Engine.Exec(ctx, from.Unit.ID, []string{"cat", file}, nil)
+		if err != nil || exit != 0 {
+			return nil, fmt.Errorf("read POSTGRES_PASSWORD_FILE in the unit of %s: exit code %d, %w", from.Service, exit, err)
+		}
+		out["PGPASSWORD"] = strings.TrimRight(text, "\n")
+	}
+	maps.DeleteFunc(out, func(_, v string) bool { return v == "" })
+	return out, nil
+}
+
+// progress tells now and then how large the dump is; the function it gives ends that.
+func (s *Store) progress(ctx context.Context, id string) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		tick := time.NewTicker(told)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			infos, _ := s.Files.List(ctx, s.Dir)
+			for _, info := range infos {
+				if strings.HasPrefix(info.Name(), id) && strings.HasSuffix(info.Name(), ".part") {
+					s.say(event.Info, "dumped %.1f MB so far", float64(info.Size())/1e6)
+				}
+			}
+		}
+	}()
+	return cancel
+}

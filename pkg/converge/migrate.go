@@ -1,0 +1,284 @@
+package converge
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/shiksha/actions/pkg/backup"
+	"github.com/shiksha/actions/pkg/engine"
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/extension"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/rollout"
+	"github.com/shiksha/actions/pkg/target"
+)
+
+const (
+	// keptOutput bounds what a record keeps of a migration's output, in bytes.
+	keptOutput = 16 << 10
+	// shown is how many of its last lines an error shows.
+	shown = 15
+	// askTime bounds the command that says which revision a database is at.
+	askTime = time.Minute
+)
+
+// migrating lists the services whose migration this release runs, in the order of
+// the plan. A rollback runs none: old code does not know the newer schema.
+func (d *transition) migrating() (names []string) {
+	if d.opts.Back != nil {
+		return nil
+	}
+	for _, step := range d.plan.Steps {
+		svc := d.opts.Stack.Services[step.Service]
+		if svc != nil && svc.Ext.Migrate != nil && step.Replaces() && (step.Action == plan.Create || len(step.Old) > 0) {
+			names = append(names, step.Service)
+		}
+	}
+	return names
+}
+
+// unprotected refuses a migration of a database that nobody backs up.
+func (d *transition) unprotected() {
+	for _, svc := range d.opts.Stack.Services {
+		if svc.Ext.Backups != nil {
+			return
+		}
+	}
+	for _, name := range d.migrating() {
+		if !d.opts.Stack.Services[name].Ext.Migrate.Elsewhere {
+			d.plan.Refusals = append(d.plan.Refusals, fmt.Sprintf("service %s has x-shiksha.migrate, and a migration never runs without a proven backup: "+
+				"give the database's service x-shiksha.backups, or say backed-up-elsewhere: true in migrate", name))
+		}
+	}
+}
+
+// migrate brings the database to the schema of the new release, after a proven
+// backup and before any unit is replaced. What the migration itself needs and does
+// not run yet is brought up first.
+func (d *transition) migrate(ctx context.Context) error {
+	names := d.migrating()
+	if len(names) == 0 {
+		return nil
+	}
+	made, err := d.ground(ctx, names)
+	if err != nil {
+		return err
+	}
+	if err := d.backUp(ctx, names, made); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := d.guard(ctx); err != nil {
+			return err
+		}
+		if err := d.migrateOne(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ground creates what the migrating services depend on and nothing runs of: on the
+// first release the database itself. It gives the services that were created.
+func (d *transition) ground(ctx context.Context, names []string) ([]string, error) {
+	first := &plan.Plan{Project: d.plan.Project, Networks: d.plan.Networks, Volumes: d.plan.Volumes}
+	rest := *d.plan
+	rest.Steps = nil
+	var made []string
+	for _, step := range d.plan.Steps {
+		if step.Action == plan.Create && !slices.Contains(names, step.Service) && d.needed(names, step.Service) {
+			first.Steps, made = append(first.Steps, step), append(made, step.Service)
+			continue
+		}
+		rest.Steps = append(rest.Steps, step)
+	}
+	d.rest = &rest
+	report, err := d.rollout(d.opts.Stack, d.guard).Run(ctx, first)
+	d.result.Rollout = &report
+	return made, err
+}
+
+// needed tells whether one of names depends on a service, directly or not.
+func (d *transition) needed(names []string, service string) bool {
+	for _, name := range names {
+		var below []string
+		for _, dep := range d.opts.Stack.Services[name].DependsOn {
+			below = append(below, dep.Service)
+		}
+		if slices.Contains(below, service) || len(below) > 0 && d.needed(below, service) {
+			return true
+		}
+	}
+	return false
+}
+
+// backUp takes a proven backup of every database that was there before.
+func (d *transition) backUp(ctx context.Context, names, made []string) error {
+	d.Step("back up")
+	seen, err := d.Engine.Observe(ctx, d.opts.Stack.Name)
+	if err != nil {
+		return err
+	}
+	var serving release.Record
+	if d.facts.verified != nil {
+		serving = *d.facts.verified
+	}
+	databases, err := target.Databases(d.opts.Stack, seen, serving)
+	if err != nil {
+		return err
+	}
+	store, err := d.Backups(ctx, d.opts.Stack.Name)
+	if err != nil {
+		return err
+	}
+	for _, db := range databases {
+		if slices.Contains(made, db.Service) {
+			continue // it was created a moment ago and holds nothing yet
+		}
+		var b backup.Backup
+		if b, err = store.Take(ctx, db); err != nil {
+			return err
+		}
+		d.record.Backups = append(d.record.Backups, b.ID)
+	}
+	return d.ledger.Update(ctx, d.record)
+}
+
+// migrateOne runs one service's migration. That it begins is in the record before it
+// does: whoever comes after a kill knows that the schema may have changed.
+func (d *transition) migrateOne(ctx context.Context, name string) error {
+	d.Step("migrate")
+	m := d.opts.Stack.Services[name].Ext.Migrate
+	was := release.Migration{Service: name, Command: m.Command, Before: d.revision(ctx, name), Exit: -1, Started: time.Now().UTC()}
+	d.record.Migrations = append(d.record.Migrations, was)
+	kept := &d.record.Migrations[len(d.record.Migrations)-1]
+	if err := d.ledger.Update(ctx, d.record); err != nil {
+		return err
+	}
+	kept = &d.record.Migrations[len(d.record.Migrations)-1]
+	d.Say(event.Info, "migrate", name, "migrating from revision %s: %s", known(kept.Before), strings.Join(m.Command, " "))
+	limited, cancel := context.WithTimeoutCause(ctx, m.Timeout, fmt.Errorf("it took longer than %s (x-shiksha.migrate.timeout)", m.Timeout))
+	ended, err := d.task(limited, name, "migrate", m.Command)
+	cancel()
+	kept.Ended, kept.Exit = time.Now().UTC(), ended.Exit
+	if err != nil {
+		kept.Exit = -1
+	}
+	kept.Output = cut(d.opts.Stack.Hide(ended.Output))
+	if ctx.Err() == nil {
+		kept.After = d.revision(ctx, name)
+	}
+	if err == nil && ended.Exit != 0 {
+		err = fmt.Errorf("it ended with %d:\n%s", ended.Exit, lastLines(kept.Output))
+	}
+	if err != nil {
+		return fault.New(fault.Failed, "", d.afterFailure(), "the migration of %s failed before any unit was changed; the database is at revision %s, it was at %s: %w",
+			name, known(kept.After), known(kept.Before), err)
+	}
+	d.Say(event.Notice, "migrate", name, "the database is at revision %s, it was at %s", known(kept.After), known(kept.Before))
+	return d.ledger.Update(ctx, d.record)
+}
+
+func (d *transition) afterFailure() string {
+	hint := "mend the migration and release again"
+	if n := len(d.record.Backups); n > 0 {
+		hint += "; the database as it was before is backup " + strings.Join(d.record.Backups, ", ")
+	}
+	return hint
+}
+
+// revision asks a service's own command which revision its database is at; "" when
+// it has none or it does not say.
+func (d *transition) revision(ctx context.Context, name string) string {
+	m := d.opts.Stack.Services[name].Ext.Migrate
+	if len(m.Current) == 0 {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	ended, err := d.task(ctx, name, "current", m.Current)
+	if err != nil || ended.Exit != 0 {
+		d.Say(event.Warning, "migrate", name, "the revision of its database is not known: x-shiksha.migrate.current ended with %d %v\n%s",
+			ended.Exit, err, lastLines(d.opts.Stack.Hide(ended.Output)))
+		return ""
+	}
+	text := strings.TrimSpace(d.opts.Stack.Hide(ended.Output))
+	return text[strings.LastIndex(text, "\n")+1:]
+}
+
+// task runs a command of a service in a container of its own, its statements
+// bounded in how long they wait for locks.
+func (d *transition) task(ctx context.Context, service, name string, argv []string) (engine.Ended, error) {
+	svc := d.opts.Stack.Services[service]
+	return d.Engine.RunService(ctx, d.opts.Stack, service, engine.Task{Name: name, Command: argv, Env: LockTimeout(svc.Environment, svc.Ext.Migrate)})
+}
+
+// LockTimeout gives the variable that makes statements of libpq's users give up
+// waiting for a lock, so that a migration cannot queue everybody behind it.
+func LockTimeout(env map[string]string, m *extension.Migrate) map[string]string {
+	options := fmt.Sprintf("-c lock_timeout=%d", m.LockTimeout.Milliseconds())
+	return map[string]string{"PGOPTIONS": strings.TrimSpace(env["PGOPTIONS"] + " " + options)}
+}
+
+// unchanged ends a release whose backup or migration failed. Nothing that serves
+// was changed, unless what the migration needed had to be created first.
+func (d *transition) unchanged(ctx context.Context, cause error) error {
+	switch {
+	case ctx.Err() != nil || d.result.Rollout != nil && len(d.result.Rollout.Touched) > 0:
+		cause = d.fail(ctx, cause)
+	case len(d.record.Migrations) == 0:
+		return d.refuse(ctx, cause)
+	}
+	d.result.Changed = nil
+	d.end(ctx, cause)
+	return cause
+}
+
+// migrated says what a release that went back leaves of its migrations.
+func (d *transition) migrated() string {
+	if d.record == nil || len(d.record.Migrations) == 0 {
+		return ""
+	}
+	last := d.record.Migrations[len(d.record.Migrations)-1]
+	return fmt.Sprintf("; the database stays migrated, at revision %s", known(last.After))
+}
+
+// joined adds up the reports of two rollouts of one release.
+func joined(a *rollout.Report, b rollout.Report) *rollout.Report {
+	if a == nil {
+		return &b
+	}
+	b.Touched, b.Spans = slices.Concat(a.Touched, b.Touched), slices.Concat(a.Spans, b.Spans)
+	if b.Cut == nil {
+		b.Cut = map[string]int{}
+	}
+	for service, n := range a.Cut {
+		b.Cut[service] += n
+	}
+	return &b
+}
+
+func known(revision string) string {
+	if revision == "" {
+		return "unknown"
+	}
+	return revision
+}
+
+// cut keeps the end of a long output.
+func cut(text string) string {
+	if len(text) > keptOutput {
+		return "...\n" + strings.ToValidUTF8(text[len(text)-keptOutput:], "")
+	}
+	return text
+}
+
+func lastLines(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.Join(lines[max(0, len(lines)-shown):], "\n")
+}

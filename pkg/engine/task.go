@@ -1,0 +1,240 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/docker/compose/v5/pkg/api"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/client"
+	"github.com/moby/moby/client/pkg/stringid"
+
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+const (
+	// TaskLabel marks a container that runs one command and goes; its value is the
+	// task's name.
+	TaskLabel = "io.shiksha.task"
+	// watch is how often a task is looked at, losses how many looks in a row may
+	// fail: the connection is made again meanwhile.
+	watch, losses = 200 * time.Millisecond, 5
+)
+
+// Task is a command that runs once in a container of its own.
+type Task struct {
+	// Name is for labels and messages: "migrate".
+	Name    string
+	Command []string
+	// Env is added to what the image or service has.
+	Env map[string]string
+	// What follows is for RunImage only. Network is a network mode ("none",
+	// "container:<id>"), Binds are "host:container[:ro]" paths, User is "uid:gid" or
+	// empty for the image's own.
+	Image, Network, User string
+	Binds                []string
+	// Keep leaves the entrypoint of the image in front of the command.
+	Keep bool
+}
+
+// Ended is what a task came to. Output is the end of what it printed, both streams.
+type Ended struct {
+	Exit   int
+	Output string
+}
+
+// RunService runs a command in a container that the Compose SDK makes of a service:
+// its image, environment, networks, volumes, configs and secrets, but not its
+// ports, its name or its aliases, so that nobody sends it requests. It waits for the
+// end and removes the container. An exit code other than 0 is no error.
+func (e *Engine) RunService(ctx context.Context, s *stack.Stack, service string, t Task) (Ended, error) {
+	project, err := taskProject(s, service, t)
+	if err != nil {
+		return Ended{}, err
+	}
+	o := &oneOff{view: view{APIClient: e.api, uncut: e.uncut}}
+	o.start = func(ctx context.Context, id string, so client.ContainerStartOptions) error {
+		_, err := e.api.ContainerStart(ctx, id, so)
+		return err
+	}
+	sdk, done, err := e.sdk(o, 1)
+	if err != nil {
+		return Ended{}, err
+	}
+	defer done()
+	err = sdk.Create(ctx, project, api.CreateOptions{
+		Services: []string{service}, Recreate: api.RecreateNever, IgnoreOrphans: true, QuietPull: true, SkipProviders: true,
+	})
+	ids := o.units()
+	if err == nil && len(ids) != 1 {
+		err = fmt.Errorf("compose made %d containers, not 1", len(ids))
+	}
+	defer e.discard(ctx, ids)
+	if err == nil {
+		err = sdk.Start(ctx, s.Name, api.StartOptions{Project: project, Services: []string{service}})
+	}
+	if err != nil {
+		return Ended{}, fmt.Errorf("run %s of %s: %w", t.Name, service, err)
+	}
+	return e.await(ctx, ids[0])
+}
+
+// taskProject is a project of the one service, made into a task.
+func taskProject(s *stack.Stack, service string, t Task) (*types.Project, error) {
+	project, err := narrow(s, service)
+	if err != nil {
+		return nil, err
+	}
+	svc := project.Services[service]
+	svc.DependsOn, svc.Ports, svc.Expose, svc.HealthCheck = nil, nil, nil, &types.HealthCheckConfig{Disable: true}
+	svc.PreStart, svc.PostStart, svc.PreStop = nil, nil, nil
+	svc.Restart, svc.Command = "", t.Command
+	svc.ContainerName = fmt.Sprintf("%s-%s-%s-%s", s.Name, service, t.Name, stringid.TruncateID(stringid.GenerateRandomID()))
+	if svc.Deploy != nil {
+		svc.Deploy.RestartPolicy = nil
+	}
+	svc.SetScale(1)
+	svc.CustomLabels[api.OneoffLabel], svc.CustomLabels[TaskLabel] = "True", t.Name
+	svc.Environment = maps.Clone(svc.Environment)
+	if svc.Environment == nil {
+		svc.Environment = types.MappingWithEquals{}
+	}
+	for k, v := range t.Env {
+		svc.Environment[k] = &v
+	}
+	project.Services[service] = svc
+	return project, nil
+}
+
+// oneOff is the engine as the SDK sees it while it makes a task: alone, and without
+// the service's aliases.
+type oneOff struct{ view }
+
+func (o *oneOff) ContainerCreate(ctx context.Context, c client.ContainerCreateOptions) (client.ContainerCreateResult, error) {
+	if c.NetworkingConfig != nil {
+		for _, settings := range c.NetworkingConfig.EndpointsConfig {
+			settings.Aliases = nil
+		}
+	}
+	return o.view.ContainerCreate(ctx, c)
+}
+
+func (o *oneOff) NetworkConnect(ctx context.Context, id string, n client.NetworkConnectOptions) (client.NetworkConnectResult, error) {
+	if n.EndpointConfig != nil {
+		n.EndpointConfig.Aliases = nil
+	}
+	return o.view.NetworkConnect(ctx, id, n)
+}
+
+// ContainerList shows the task alone, and as a unit: the SDK starts no one-offs.
+func (o *oneOff) ContainerList(ctx context.Context, _ client.ContainerListOptions) (client.ContainerListResult, error) {
+	ids := o.units()
+	if len(ids) == 0 {
+		return client.ContainerListResult{}, nil
+	}
+	res, err := o.APIClient.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: make(client.Filters).Add("id", ids...)})
+	for i := range res.Items {
+		res.Items[i].Labels[api.OneoffLabel] = "False"
+	}
+	return res, err
+}
+
+// RunImage runs a command in a container of an image, waits for its end and removes
+// it. An exit code other than 0 is no error.
+func (e *Engine) RunImage(ctx context.Context, project string, t Task) (Ended, error) {
+	id, err := e.StartImage(ctx, project, t)
+	if err != nil {
+		return Ended{}, err
+	}
+	defer e.discard(ctx, []string{id})
+	return e.await(ctx, id)
+}
+
+// StartImage is RunImage that does not wait; the caller ends it with Discard.
+func (e *Engine) StartImage(ctx context.Context, project string, t Task) (string, error) {
+	var env []string
+	for k, v := range t.Env {
+		env = append(env, k+"="+v)
+	}
+	slices.Sort(env)
+	config := &container.Config{Image: t.Image, Env: env, User: t.User, Cmd: t.Command,
+		Labels: map[string]string{api.ProjectLabel: project, api.OneoffLabel: "True", TaskLabel: t.Name}}
+	if !t.Keep {
+		config.Entrypoint, config.Cmd = t.Command[:1], t.Command[1:]
+	}
+	host := &container.HostConfig{NetworkMode: container.NetworkMode(t.Network)}
+	for _, bind := range t.Binds {
+		host.Mounts = append(host.Mounts, mount.Mount{Type: mount.TypeBind, Source: bind, Target: bind})
+	}
+	name := fmt.Sprintf("%s-%s-%s", project, t.Name, stringid.TruncateID(stringid.GenerateRandomID()))
+	making, cancel := e.uncut(ctx)
+	defer cancel()
+	made, err := e.api.ContainerCreate(making, client.ContainerCreateOptions{Config: config, HostConfig: host, Name: name})
+	if err != nil {
+		return "", fmt.Errorf("make a container for %s: %w", t.Name, err)
+	}
+	e.remember(made.ID, name)
+	if _, err := e.api.ContainerStart(ctx, made.ID, client.ContainerStartOptions{}); err != nil {
+		e.discard(ctx, []string{made.ID})
+		return "", fmt.Errorf("start %s: %w", t.Name, err)
+	}
+	return made.ID, nil
+}
+
+// await waits for the end of a task.
+func (e *Engine) await(ctx context.Context, id string) (Ended, error) {
+	tick := time.NewTicker(watch)
+	defer tick.Stop()
+	for lost := 0; ; {
+		res, err := e.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+		switch {
+		case err == nil && res.Container.State != nil && res.Container.State.Status == container.StateExited:
+			text, err := e.tail(ctx, id, client.ContainerLogsOptions{Tail: "10000"}, tailBytes)
+			return Ended{Exit: res.Container.State.ExitCode, Output: text}, err
+		case err == nil:
+			lost = 0
+		case isGone(err) || lost == losses:
+			return Ended{}, fmt.Errorf("watch %s: %w", e.unit(id), err)
+		default:
+			lost++
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return Ended{}, context.Cause(ctx)
+		}
+	}
+}
+
+// Discard ends a container and removes it with its anonymous volumes, also after
+// ctx has ended.
+func (e *Engine) Discard(ctx context.Context, id string) { e.discard(ctx, []string{id}) }
+
+// discard is for containers that nobody misses: what it cannot remove, ClearTasks
+// does the next time.
+func (e *Engine) discard(ctx context.Context, ids []string) {
+	ctx, cancel := e.cleanup(ctx)
+	defer cancel()
+	for _, id := range ids {
+		_, _ = e.api.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+	}
+}
+
+// ClearTasks ends and removes the tasks that an interrupted run left. Call it under
+// the project's lock.
+func (e *Engine) ClearTasks(ctx context.Context, project string) error {
+	res, err := e.api.ContainerList(ctx, client.ContainerListOptions{All: true,
+		Filters: make(client.Filters).Add("label", api.ProjectLabel+"="+project, TaskLabel)})
+	if err != nil {
+		return fmt.Errorf("look for what an interrupted run left: %w", err)
+	}
+	for _, c := range res.Items {
+		e.discard(ctx, []string{c.ID})
+	}
+	return nil
+}

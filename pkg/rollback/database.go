@@ -1,0 +1,92 @@
+package rollback
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/shiksha/actions/pkg/backup"
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/stack"
+	"github.com/shiksha/actions/pkg/target"
+)
+
+// restoring is a database on its way back to the moment of a backup.
+type restoring struct {
+	*target.Target
+	store  *backup.Store
+	backup backup.Backup
+	into   backup.Source
+	stack  *stack.Stack
+}
+
+// restoring finds the named backup and the database it is of, before anything
+// changes.
+func (o Options) restoring(ctx context.Context, t *target.Target, l *release.Ledger, to release.Record, st *stack.Stack, seen stack.Observed) (*restoring, error) {
+	store, err := t.Backups(ctx, o.Project)
+	if err != nil {
+		return nil, err
+	}
+	r := &restoring{Target: t, store: store, stack: st}
+	if r.backup, err = store.Find(ctx, o.RestoreDatabase); err != nil {
+		return nil, err
+	}
+	if err := suits(r.backup, migratedSince(l.All(), to.Number)); err != nil {
+		return nil, err
+	}
+	databases, err := target.Databases(st, seen, to)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(databases, func(s backup.Source) bool { return s.Service == r.backup.Service })
+	if i < 0 {
+		return nil, fault.New(fault.Refused, "restore-database", "name a backup of a database that the release has",
+			"backup %s is of service %s, which %s does not back up", r.backup.ID, r.backup.Service, title(to))
+	}
+	r.into = databases[i]
+	return r, nil
+}
+
+// writers are the running units of all services that depend on the database, in
+// the stack that comes back or by their name in it.
+func (r *restoring) writers(seen stack.Observed) (services, ids []string) {
+	for _, name := range r.stack.Order {
+		svc := r.stack.Services[name]
+		if !slices.ContainsFunc(svc.DependsOn, func(d stack.Dependency) bool { return d.Service == r.into.Service }) {
+			continue
+		}
+		services = append(services, name)
+		for _, u := range seen.Units[name] {
+			if !u.OneOff && u.State != stack.Exited && u.State != stack.Created {
+				ids = append(ids, u.ID)
+			}
+		}
+	}
+	return services, ids
+}
+
+// run restores into a fresh database beside the one in use, stops the writers and
+// swaps names. undo swaps back; it is for a release that fails afterwards.
+func (r *restoring) run(ctx context.Context) (stopped []string, undo func(context.Context) error, err error) {
+	restored, err := r.store.Restore(ctx, r.backup, r.into)
+	if err != nil {
+		return nil, nil, err
+	}
+	seen, err := r.Engine.Observe(ctx, r.stack.Name)
+	if err != nil {
+		return nil, nil, err
+	}
+	services, ids := r.writers(seen)
+	r.Say(event.Warning, "restore", "", "users are not served from here until the release is up: stopping what writes to %s (%s)",
+		restored.Database, strings.Join(services, ", "))
+	if err := r.Steady().Stop(ctx, ids, stack.DefaultGrace); err != nil {
+		return services, nil, fmt.Errorf("stop what writes to the database: %w", err)
+	}
+	if err := restored.Swap(ctx); err != nil {
+		return services, nil, err
+	}
+	return services, restored.Undo, nil
+}
