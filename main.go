@@ -9,12 +9,14 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/shiksha/actions/actions/build"
 	"github.com/shiksha/actions/actions/deploy"
 	"github.com/shiksha/actions/actions/door"
 )
 
 // commands are the verbs for people; the actions call them by their names.
 type commands struct {
+	Build   build.Command         `cmd:"" help:"Build the images of the stack, push them, and say their digests."`
 	Deploy  deploy.Command        `cmd:"" help:"Release the stack: plan, roll, check, and back when it fails."`
 	Plan    deploy.PlanCommand    `cmd:"" help:"Say what a deploy would change and why; change nothing."`
 	Status  deploy.StatusCommand  `cmd:"" help:"Say what runs on a host."`

@@ -38,6 +38,9 @@ type Parser struct {
 var Groups = []kong.Group{
 	{Key: "connection", Title: "Connection"},
 	{Key: "stack", Title: "Stack"},
+	{Key: "image", Title: "Images"},
+	{Key: "registry", Title: "Registry"},
+	{Key: "builder", Title: "Builder and cache"},
 	{Key: "rollout", Title: "Rollout"},
 	{Key: "probe", Title: "Probe"},
 }
@@ -57,6 +60,7 @@ func NewParser(cli any, source Source, stdout, stderr io.Writer, exit func(int),
 		kong.TypeMapper(reflect.TypeFor[int](), p.mapper(setInt)),
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), p.mapper(setDuration)),
 		kong.TypeMapper(reflect.TypeFor[List](), p.mapper(setList)),
+		kong.TypeMapper(reflect.TypeFor[Lines](), p.mapper(setLines)),
 		kong.TypeMapper(reflect.TypeFor[Secret](), p.mapper(setSecret)),
 		kong.TypeMapper(reflect.TypeFor[Content](), p.mapper(setContent)),
 		kong.TypeMapper(reflect.TypeFor[EnvFile](), p.mapper(setEnvFile)),

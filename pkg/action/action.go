@@ -53,8 +53,11 @@ func (a *Action) Input(name string) string { return a.gh.GetInput(name) }
 // Run is what a release records about where it came from. Outside a runner the
 // fields are empty.
 type Run struct {
-	// Repository is owner/name, Commit the full SHA, Ref the branch or tag.
-	Repository, Commit, Ref string
+	// Repository is owner/name, Commit the full SHA, Ref the branch or tag and
+	// FullRef the same as git has it ("refs/heads/main", "refs/pull/12/merge").
+	Repository, Commit, Ref, FullRef string
+	// Server is the address of GitHub.
+	Server string
 	// Actor is the login of who started the run, URL the page that shows it.
 	Actor, URL string
 	// Workspace is the folder of the checkout inside the action's container.
@@ -70,14 +73,24 @@ func (a *Action) Run() Run {
 		Repository: a.getenv("GITHUB_REPOSITORY"),
 		Commit:     a.getenv("GITHUB_SHA"),
 		Ref:        a.getenv("GITHUB_REF_NAME"),
+		FullRef:    a.getenv("GITHUB_REF"),
 		Actor:      a.getenv("GITHUB_ACTOR"),
 		Workspace:  a.getenv("GITHUB_WORKSPACE"),
 	}
-	server, id := a.getenv("GITHUB_SERVER_URL"), a.getenv("GITHUB_RUN_ID")
-	if server != "" && run.Repository != "" && id != "" {
-		run.URL = strings.TrimRight(server, "/") + "/" + run.Repository + "/actions/runs/" + id
+	run.Server = strings.TrimRight(a.getenv("GITHUB_SERVER_URL"), "/")
+	if id := a.getenv("GITHUB_RUN_ID"); run.Server != "" && run.Repository != "" && id != "" {
+		run.URL = run.Server + "/" + run.Repository + "/actions/runs/" + id
 	}
 	return run
+}
+
+// Cache gives the address and the token of the runner's cache service; both are
+// empty where it has none. The token is a secret.
+func (a *Action) Cache() (url, token string) {
+	if !a.Active() {
+		return "", ""
+	}
+	return a.getenv("ACTIONS_RESULTS_URL"), a.getenv("ACTIONS_RUNTIME_TOKEN")
 }
 
 // quietWriter never reports an error: the library panics on one.

@@ -120,6 +120,9 @@ func (b *Builds) Confine(path string) (string, error) { return b.loading.ws.conf
 // Rel names a path as people know it: relative to the workspace.
 func (b *Builds) Rel(path string) string { return b.loading.ws.rel(path) }
 
+// Variables is what a Compose file of these options can see.
+func Variables(opts LoadOptions) (map[string]string, error) { return explicitEnvironment(opts) }
+
 // builds tells the variables that decide about images from the others. Text that
 // is written under a key of ours (x-...) may end up anywhere.
 func builds(u unsetVariable) bool {
