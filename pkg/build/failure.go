@@ -40,7 +40,7 @@ func (r *run) explain(ctx context.Context, err error, p *progress) error {
 		line = firstLine(sources[0].Ranges)
 	}
 	text := plain(err)
-	hint := hintFor(text, err)
+	hint := hintFor(text)
 	if t == nil {
 		return fault.New(fault.Failed, "", hint, "%s", text)
 	}
@@ -101,7 +101,7 @@ func reason(text string) string {
 }
 
 // hintFor says what to do about an error.
-func hintFor(text string, err error) string {
+func hintFor(text string) string {
 	switch {
 	case strings.Contains(text, "exec format error"):
 		return "the builder cannot run programs of that platform. Add the emulator to its machine: docker/setup-qemu-action in the workflow, " +
@@ -118,7 +118,7 @@ func hintFor(text string, err error) string {
 		return "the registry does not take it at the moment: run it again later, everything that was built is cached"
 	case strings.Contains(text, "multiple platforms feature is currently not supported"):
 		return "this builder builds for one platform at a time: name another one in builder, or one platform in platforms"
-	case strings.Contains(text, "dockerfile parse error"), len(errdefs.Sources(err)) > 0:
+	case strings.Contains(text, "dockerfile parse error"):
 		return "see https://docs.docker.com/reference/dockerfile/"
 	}
 	return ""

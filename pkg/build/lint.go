@@ -65,12 +65,12 @@ func (r *run) findings(t *target, text string) error {
 		r.sink.Emit(event.Event{Time: time.Now(), Level: event.Warning, Phase: "check", Service: t.name, File: t.dockerfile, Line: line,
 			Text: fmt.Sprintf("%s: %s (%s)", t.at(line), w.Detail, w.RuleName)})
 	}
-	if found.Error == nil {
-		return nil
+	if found.Error == nil || missing.MatchString(found.Error.Message) {
+		return nil // a base image is looked for again by the build, which tries more than once
 	}
 	line := firstLine(found.Error.Location.Ranges)
 	r.annotate(t, line, found.Error.Message)
-	return fault.New(fault.Input, t.at(line), "", "%s: %s", t.name, found.Error.Message)
+	return fault.New(fault.Input, t.at(line), hintFor(found.Error.Message), "%s: %s", t.name, found.Error.Message)
 }
 
 // at names a line of the target's Dockerfile.

@@ -109,8 +109,8 @@ func (p *progress) tell(st *step) {
 	level, text := event.Info, st.title()
 	took := st.ended.Sub(st.started)
 	switch {
-	case st.err != "" && strings.Contains(st.err, "context canceled"):
-		level, text = event.Debug, text+": cancelled"
+	case st.err != "" && (p.phase == "check" || strings.Contains(st.err, "context canceled")):
+		level, text = event.Debug, text+": ended: "+st.err
 	case st.err != "" && strings.HasPrefix(st.text, "importing cache manifest from"):
 		level, text = event.Info, text+": there is none yet, or it cannot be read"
 	case st.err != "" && strings.HasPrefix(st.text, "exporting cache to"):
