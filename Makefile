@@ -6,10 +6,10 @@ ACTIONLINT  = github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench image fmt
+.PHONY: help demo test e2e-build lint bench image fmt
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The programs are built first, not run by `go run`: that would keep a SIGTERM to
 # itself, and what they started would stay.
@@ -18,6 +18,9 @@ demo: ## the quickstart, rolled six times under load; the report is .demo/report
 
 test: ## every test, the end-to-end ones included
 	@go build -o .lab/bin/ ./e2e/setup && exec .lab/bin/setup go test -p 1 -timeout 60m ./...
+
+e2e-build: ## the tests of builds that `make test` leaves out: faults, empty caches, a builder that dies
+	@go build -o .lab/bin/ ./e2e/setup && SHIKSHA_E2E_BUILD=1 exec .lab/bin/setup go test -p 1 -timeout 30m -run TestBuild ./e2e
 
 bench: ## compare with docker compose: time, connections, memory, what users feel
 	@go build -o .lab/bin/ ./e2e/bench && exec .lab/bin/bench

@@ -7,7 +7,9 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
@@ -318,6 +320,20 @@ func TestBuildForTwoPlatforms(t *testing.T) {
 	}
 	s.assertNoCanary(first, second)
 	s.deployed(images)
+	assert.Equal(t, "aarch64", s.emulated(images["web"], "uname", "-m"))
+}
+
+// emulated runs a program of an image for arm64.
+func (s *site) emulated(ref string, command ...string) string {
+	s.t.Helper()
+	config := s.t.TempDir()
+	login := base64.StdEncoding.EncodeToString([]byte("ci:right"))
+	auths := fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, s.registry.Address, login)
+	require.NoError(s.t, os.WriteFile(filepath.Join(config, "config.json"), []byte(auths), 0o600))
+	args := []string{"--config", config, "run", "--rm", "--platform", "linux/arm64", ref}
+	out, err := s.Docker(s.t.Context(), append(args, command...)...)
+	require.NoError(s.t, err)
+	return out
 }
 
 // assertNoCanary looks for the secret in all that a build leaves.
@@ -375,6 +391,7 @@ func (s *site) deployed(images map[string]string) {
 
 // The same commit gives the same images, from empty caches.
 func TestBuildIsReproducible(t *testing.T) {
+	whole(t)
 	s := newSite(t)
 	digests := func() map[string]string {
 		require.NoError(t, s.builder.Reset(t.Context()))
@@ -397,16 +414,17 @@ func TestBuildFailures(t *testing.T) {
 	s := newSite(t)
 	for name, c := range map[string]struct {
 		dockerfile string
+		exit       int
 		says       []string
 	}{
-		"a step fails": {"FROM busybox:1\nRUN echo one\nRUN echo looking; echo not there >&2; exit 3\n", []string{
+		"a step fails": {"FROM busybox:1\nRUN echo one\nRUN echo looking; echo not there >&2; exit 3\n", 1, []string{
 			"::error file=web/Dockerfile,line=3::", "exit code: 3", "| not there", "web: web/Dockerfile:3"}},
-		"not a Dockerfile": {"FROM busybox:1\nRUM echo one\n", []string{"web/Dockerfile:2", "unknown instruction: RUM", "::error file=web/Dockerfile,line=2::"}},
-		"no such base":     {"FROM busybox:nowhere\n", []string{"web/Dockerfile:1", "busybox:nowhere", "not found", "hint:"}},
+		"not a Dockerfile": {"FROM busybox:1\nRUM echo one\n", 3, []string{"web/Dockerfile:2", "unknown instruction: RUM", "::error file=web/Dockerfile,line=2::"}},
+		"no such base":     {"FROM busybox:nowhere\n", 1, []string{"web/Dockerfile:1", "busybox:nowhere", "not found", "hint:"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.write("web/Dockerfile", c.dockerfile)
-			result := s.build(1, "--targets", "web")
+			result := s.build(c.exit, "--targets", "web")
 			for _, text := range c.says {
 				assert.Contains(t, result.Stdout, text)
 			}
@@ -416,4 +434,3 @@ func TestBuildFailures(t *testing.T) {
 	result := s.build(0, "--targets", "web")
 	assert.Contains(t, result.Stdout, "::warning file=web/Dockerfile,line=1::", "a finding is no failure")
 }
-

@@ -72,7 +72,27 @@ func (p *progress) Write(s *client.SolveStatus) {
 			}
 		}
 	}
-	now := time.Now()
+}
+
+// watch tells of steps that go on until done is closed: a step that prints nothing
+// is not reported by BuildKit either.
+func (p *progress) watch(done <-chan struct{}) {
+	ticker := time.NewTicker(lingers / 3)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case now := <-ticker.C:
+			p.beat(now)
+		}
+	}
+}
+
+// beat tells of the steps that have run for a while without an end.
+func (p *progress) beat(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for _, st := range p.order {
 		since := st.told
 		if since.IsZero() {

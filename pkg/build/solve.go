@@ -75,7 +75,10 @@ func (r *run) build(ctx context.Context, options map[string]build.Options, p *pr
 		}
 		options[name] = o
 	}
+	done := make(chan struct{})
+	go p.watch(done)
 	answers, err := build.Build(ctx, []builder.Node{r.builder.node}, options, nil, confutil.NewConfig(nil, confutil.WithDir(r.dir)), p, nil)
+	close(done)
 	for ; err == nil && loads > 0; loads-- {
 		if err = <-loaded; err != nil {
 			err = fmt.Errorf("the engine did not take the image: %w", err)
