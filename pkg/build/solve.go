@@ -37,15 +37,19 @@ const epoch = "SOURCE_DATE_EPOCH"
 func (r *run) solve(ctx context.Context) error {
 	r.warnArguments()
 	before := r.published(ctx)
+	var first *progress // of later tries every step is cached
 	for try := 1; ; try++ {
 		options, err := r.options(ctx)
 		if err != nil {
 			return err
 		}
 		p := newProgress(r, "build")
+		if first == nil {
+			first = p
+		}
 		answers, err := r.build(ctx, options, p)
 		if err == nil {
-			return r.collect(ctx, p, answers, before)
+			return r.collect(ctx, first, answers, before)
 		}
 		failure := r.explain(ctx, err, p)
 		wait, again := r.again(ctx, err, try)
