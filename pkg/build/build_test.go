@@ -260,3 +260,35 @@ target "tool" {
 	assert.Equal(t, []string{"tool"}, tool.services)
 	assert.Equal(t, "web/Dockerfile", tool.dockerfile)
 }
+
+func TestAttestations(t *testing.T) {
+	t.Parallel()
+	dir := workspace(t, `
+services:
+  api: {build: {context: ./api, provenance: mode=max}, image: a}
+  web: {build: ./web, image: b}
+`, nil)
+	for _, c := range []struct {
+		o        Options
+		api, web string
+	}{
+		{Options{Push: true}, "mode=max", "mode=min"},
+		{Options{Push: true, Provenance: "false"}, "", ""},
+		{Options{Push: true, Provenance: "min"}, "mode=min", "mode=min"},
+		{Options{}, "mode=max", ""},
+	} {
+		c.o.Workspace = dir
+		r, err := prepared(t, c.o)
+		require.NoError(t, err)
+		for i, want := range []string{c.api, c.web} {
+			spec, err := r.spec(r.plan.targets[i])
+			require.NoError(t, err)
+			have := spec.Attest.ToMap()["provenance"]
+			if want == "" {
+				assert.Nil(t, have)
+			} else if assert.NotNil(t, have) {
+				assert.Contains(t, *have, want)
+			}
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -155,7 +156,7 @@ func (r *run) spec(t *target) (*bake.Target, error) {
 	if r.o.Pull {
 		spec.Pull = &r.o.Pull
 	}
-	attests, err := buildflags.ParseAttests(r.attests())
+	attests, err := buildflags.ParseAttests(r.attests(spec.Attest))
 	if err != nil {
 		return nil, fault.New(fault.Input, "provenance", "use true, false, min or max", "%w", err)
 	}
@@ -165,9 +166,11 @@ func (r *run) spec(t *target) (*bake.Target, error) {
 
 // attests says what is attested. Provenance of what is pushed is its least form:
 // the full one holds every build argument.
-func (r *run) attests() []string {
+func (r *run) attests(own buildflags.Attests) []string {
 	provenance, sbom := r.o.Provenance, r.o.SBOM
+	var list []string
 	switch {
+	case provenance == "" && slices.ContainsFunc(own, func(a *buildflags.Attest) bool { return a.Type == "provenance" }):
 	case provenance == "" && r.o.Push && !r.o.Load:
 		provenance = "mode=min"
 	case provenance == "":
@@ -175,7 +178,9 @@ func (r *run) attests() []string {
 	case provenance == "min" || provenance == "max":
 		provenance = "mode=" + provenance
 	}
-	list := []string{buildflags.CanonicalizeAttest("provenance", provenance)}
+	if provenance != "" {
+		list = append(list, buildflags.CanonicalizeAttest("provenance", provenance))
+	}
 	if sbom != "" && sbom != "false" {
 		list = append(list, buildflags.CanonicalizeAttest("sbom", sbom))
 	}

@@ -87,7 +87,7 @@ func load(ctx context.Context, r *run) (*plan, error) {
 		if !active {
 			s = b.Project.DisabledServices[name]
 		}
-		t, err := fromService(r, b, s)
+		t, err := fromService(b, s)
 		if err != nil {
 			return nil, err
 		}
@@ -146,7 +146,7 @@ func selected(wanted []string, b *stack.Builds) ([]string, error) {
 }
 
 // fromService makes a target of a service.
-func fromService(r *run, b *stack.Builds, s types.ServiceConfig) (*target, error) {
+func fromService(b *stack.Builds, s types.ServiceConfig) (*target, error) {
 	at := "services." + s.Name + ".build"
 	t := &target{name: s.Name, place: b.Place(at), image: s.Image, spec: &bake.Target{Name: s.Name}}
 	if err := t.contexts(b, s.Build); err != nil {
@@ -155,7 +155,7 @@ func fromService(r *run, b *stack.Builds, s types.ServiceConfig) (*target, error
 	if err := t.settings(s.Build); err != nil {
 		return nil, fault.New(fault.Input, t.place, "", "service %s: %w", s.Name, err)
 	}
-	if err := t.arguments(r, b, s); err != nil {
+	if err := t.arguments(b, s); err != nil {
 		return nil, err
 	}
 	t.spec.Tags = s.Build.Tags
@@ -271,9 +271,9 @@ func (t *target) settings(c *types.BuildConfig) (err error) {
 	return err
 }
 
-// arguments are the build arguments. One without a value takes it from the
-// variables the Compose file can see, as Compose does.
-func (t *target) arguments(r *run, b *stack.Builds, s types.ServiceConfig) error {
+// arguments are the build arguments and what is attested. An argument without a
+// value takes it from the variables the Compose file can see, as Compose does.
+func (t *target) arguments(b *stack.Builds, s types.ServiceConfig) error {
 	t.spec.Args = map[string]*string{}
 	for _, name := range slices.Sorted(maps.Keys(s.Build.Args)) {
 		value := s.Build.Args[name]
@@ -286,11 +286,15 @@ func (t *target) arguments(r *run, b *stack.Builds, s types.ServiceConfig) error
 		}
 		t.spec.Args[name] = value
 	}
-	if s.Build.Provenance != "" && r.o.Provenance == "" {
-		r.o.Provenance = s.Build.Provenance
+	var attests []string
+	for kind, text := range map[string]string{"provenance": s.Build.Provenance, "sbom": s.Build.SBOM} {
+		if text != "" {
+			attests = append(attests, buildflags.CanonicalizeAttest(kind, text))
+		}
 	}
-	if s.Build.SBOM != "" && r.o.SBOM == "" {
-		r.o.SBOM = s.Build.SBOM
+	var err error
+	if t.spec.Attest, err = buildflags.ParseAttests(attests); err != nil {
+		return fault.New(fault.Input, t.place, "", "service %s: %w", s.Name, err)
 	}
 	return nil
 }
