@@ -115,7 +115,8 @@ func startBuilders(f *lab.Fixture) error {
 		return err
 	}
 	var err error
-	if builders.storage, err = os.MkdirTemp("", "shiksha-registry-"); err != nil {
+	builders.storage = filepath.Join(f.Lab.Dir, "build-registry")
+	if err := os.RemoveAll(builders.storage); err != nil {
 		return err
 	}
 	builders.registry, err = f.StartRegistry(ctx, lab.RegistryOptions{Username: "ci", Password: "right", TLS: true, Storage: builders.storage})
