@@ -6,10 +6,10 @@ ACTIONLINT  = github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test act lint bench image release-tree fmt
+.PHONY: help demo test act e2e-build lint bench image release-tree fmt
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The programs are built first, not run by `go run`: that would keep a SIGTERM to
 # itself, and what they started would stay.
@@ -24,6 +24,9 @@ test: ## every test, the end-to-end ones included
 
 act: ## the workflows, run with act on a sandbox host, offline (some minutes the first time)
 	@go build -o .lab/bin/ ./e2e/setup && SHIKSHA_ACT=1 exec .lab/bin/setup go test -count=1 -v -timeout 45m ./e2e/act
+
+e2e-build: ## the tests of builds that `make test` leaves out: faults, empty caches, a builder that dies
+	@go build -o .lab/bin/ ./e2e/setup && SHIKSHA_E2E_BUILD=1 exec .lab/bin/setup go test -p 1 -timeout 30m -run TestBuild ./e2e
 
 bench: ## compare with docker compose: time, connections, memory, what users feel
 	@go build -o .lab/bin/ ./e2e/bench && exec .lab/bin/bench

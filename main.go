@@ -10,6 +10,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/shiksha/actions/actions/backup"
+	"github.com/shiksha/actions/actions/build"
 	"github.com/shiksha/actions/actions/deploy"
 	"github.com/shiksha/actions/actions/door"
 	"github.com/shiksha/actions/actions/rollback"
@@ -18,6 +19,7 @@ import (
 
 // commands are the verbs for people; the actions call them by their names.
 type commands struct {
+	Build    build.Command         `cmd:"" help:"Build the images of the stack, push them, and say their digests."`
 	Deploy   deploy.Command        `cmd:"" help:"Release the stack: plan, roll, check, and back when it fails."`
 	Plan     deploy.PlanCommand    `cmd:"" help:"Say what a deploy would change and why; change nothing."`
 	Verify   verify.Command        `cmd:"" help:"Look whether what runs is what was released and works; change nothing."`

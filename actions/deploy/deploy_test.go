@@ -170,6 +170,22 @@ func TestPlanGoesToStandardOutput(t *testing.T) {
 	assert.Contains(t, o.stderr, "surge 3")
 }
 
+// What a build gives is taken as it is.
+func TestImagesOfABuild(t *testing.T) {
+	t.Parallel()
+	var got verb.Options
+	cli := &commands{Deploy: Command{Verb: func(_ context.Context, o verb.Options, _ event.Sink) (*converge.Result, error) {
+		got = o
+		return result(), nil
+	}}}
+	o := enter(t, cli, nil, t.TempDir(), "deploy", "--host=a@b", `--images={"api":"r/api@sha256:1","web":"r/web@sha256:2"}`)
+	require.Zero(t, o.code, o.stderr)
+	assert.Equal(t, map[string]string{"api": "r/api@sha256:1", "web": "r/web@sha256:2"}, got.Images)
+	o = enter(t, cli, nil, t.TempDir(), "deploy", "--host=a@b", "--images={}")
+	require.Zero(t, o.code, o.stderr)
+	assert.Empty(t, got.Images)
+}
+
 func TestBadInputs(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -177,6 +193,9 @@ func TestBadInputs(t *testing.T) {
 		says string
 	}{
 		"images":       {[]string{"--images=api"}, `images: "api" is not service=reference`},
+		"images JSON":  {[]string{`--images={"api": 1}`}, "images: begins like JSON and is not an object"},
+		"images open":  {[]string{`--images={"api": "r/api:1"`}, "images: begins like JSON and is not an object"},
+		"no image":     {[]string{`--images={"api": ""}`}, `images: names no image for the service "api"`},
 		"images twice": {[]string{"--images=api=a,api=b"}, "images: names the service api twice"},
 		"probe":        {[]string{"--probe-url=ftp://x"}, "probe-url:"},
 		"half a login": {[]string{"--registry-username=u"}, "registry-password: is required"},

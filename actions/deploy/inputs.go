@@ -7,6 +7,7 @@ package deploy
 //go:generate go test -count=1 -run ^TestGenerated$ . -write
 
 import (
+	"encoding/json"
 	"strings"
 	"time"
 
@@ -26,7 +27,7 @@ type Inputs struct {
 	Project     string         `name:"project" group:"stack" help:"Name of the Compose project. Default: the name in the Compose file, else the folder's."`
 	EnvFile     inputs.EnvFile `name:"env-file" group:"stack" placeholder:"FILE" help:"Variables for the Compose file: lines of NAME=value (a secret of the workflow, say), or the path of such a file in the workspace. What contains a = or a line end is content, the rest is a path."`
 	Version     string         `name:"version" group:"stack" help:"What this release is called. The Compose file sees it as the variable VERSION."`
-	Images      inputs.Content `name:"images" group:"stack" placeholder:"SERVICE=REF,..." help:"Images that win over the Compose file's, as service=reference, one a line or separated by commas."`
+	Images      inputs.Content `name:"images" group:"stack" placeholder:"SERVICE=REF,..." help:"Images that win over the Compose file's, as service=reference, one a line or separated by commas, or as the JSON object that the build's output images is."`
 	Registry    string         `name:"registry" group:"stack" help:"Registry that the next two inputs log in to, like ghcr.io. The credentials are used for this pull and are not stored on the host."`
 	Username    string         `name:"registry-username" group:"stack" help:"User name at the registry."`
 	Password    inputs.Secret  `name:"registry-password" group:"stack" placeholder:"@FILE" help:"Password or token at the registry."`
@@ -66,9 +67,13 @@ func (in *Inputs) Check(s inputs.Source) []error {
 	return append(problems, inputs.CheckProject(in.Project)...)
 }
 
-// images reads the images input: service=reference, by line or comma.
+// images reads the images input: service=reference, by line or comma, or the JSON
+// object that a build gives.
 func (in *Inputs) images() (map[string]string, error) {
 	images := map[string]string{}
+	if strings.HasPrefix(string(in.Images), "{") {
+		return imagesOf(string(in.Images))
+	}
 	for _, item := range strings.FieldsFunc(string(in.Images), func(r rune) bool { return r == ',' || r == '\n' || r == '\r' }) {
 		item = strings.TrimSpace(item)
 		if item == "" || strings.HasPrefix(item, "#") {
@@ -84,6 +89,24 @@ func (in *Inputs) images() (map[string]string, error) {
 			return nil, fault.New(fault.Input, "images", "give one image a service", "names the service %s twice", service)
 		}
 		images[service] = ref
+	}
+	if len(images) == 0 {
+		return nil, nil
+	}
+	return images, nil
+}
+
+func imagesOf(text string) (map[string]string, error) {
+	images := map[string]string{}
+	decoder := json.NewDecoder(strings.NewReader(text))
+	if err := decoder.Decode(&images); err != nil || decoder.More() {
+		return nil, fault.New(fault.Input, "images", `for example {"api": "ghcr.io/example/api@sha256:..."}, as the output images of the build has it`,
+			"begins like JSON and is not an object of service to reference")
+	}
+	for service, ref := range images {
+		if service == "" || ref == "" {
+			return nil, fault.New(fault.Input, "images", "leave out what was not built", "names no image for the service %q", service)
+		}
 	}
 	if len(images) == 0 {
 		return nil, nil

@@ -72,6 +72,8 @@ type Session struct {
 	Person *inputs.Person
 	// Workspace is the folder that files of the stack are in.
 	Workspace string
+	// DockerHost is the address of this machine's engine, "" for the usual one.
+	DockerHost string
 
 	door     *Door
 	redactor *report.Redactor
@@ -124,7 +126,7 @@ func (s *Session) run(parsed *kong.Context) (err error) {
 
 // newSession masks the secrets, then opens what can print.
 func (d *Door) newSession(raw *action.Action, secrets []string) *Session {
-	s := &Session{door: d, redactor: &report.Redactor{}, Workspace: d.Dir}
+	s := &Session{door: d, redactor: &report.Redactor{}, Workspace: d.Dir, DockerHost: d.Getenv("DOCKER_HOST")}
 	s.Protect(secrets...)
 	s.stdout = s.redactor.Writer(d.Stdout)
 	s.Action = action.New(d.Getenv, s.stdout)
@@ -132,7 +134,7 @@ func (d *Door) newSession(raw *action.Action, secrets []string) *Session {
 	if raw.Active() {
 		// Commands are read from standard output only, so everything goes there.
 		s.log = s.stdout
-		options.Workflow, options.Annotate = s.Action, s.annotate
+		options.Workflow, options.Annotate, options.AnnotateAt = s.Action, s.annotate, s.annotateAt
 		if dir := raw.Run().Workspace; dir != "" {
 			s.Workspace = dir
 		}
@@ -184,12 +186,17 @@ func (s *Session) Summary(markdown string) {
 	}
 }
 
-func (s *Session) annotate(level event.Level, text string) {
-	if level == event.Warning {
-		s.Action.Annotate(action.Warning, text)
-		return
+func (s *Session) annotate(level event.Level, text string) { s.annotateAt(level, "", 0, text) }
+
+func (s *Session) annotateAt(level event.Level, file string, line int, text string) {
+	kind := action.Notice
+	switch level {
+	case event.Warning:
+		kind = action.Warning
+	case event.Error:
+		kind = action.Error
 	}
-	s.Action.Annotate(action.Notice, text)
+	s.Action.AnnotateAt(kind, file, line, text)
 }
 
 // fail tells the error, if there is one, and gives the exit code.

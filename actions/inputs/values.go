@@ -109,6 +109,21 @@ func setList(g given, target reflect.Value) error {
 	return nil
 }
 
+// Lines is an input of several values, one a line, that may hold commas. On the
+// command line it is given once for each.
+type Lines []string
+
+func setLines(g given, target reflect.Value) error {
+	lines := target.Interface().(Lines)
+	for line := range strings.SplitSeq(g.text, "\n") {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	target.Set(reflect.ValueOf(lines))
+	return nil
+}
+
 // boolMapper takes a flag alone, or with =true or =false. The runner has YAML's
 // two words only.
 type boolMapper struct{ p *Parser }

@@ -24,6 +24,11 @@ type RegistryOptions struct {
 	Port int
 	// Username and Password are asked for when they are set.
 	Username, Password string
+	// TLS makes it speak HTTPS only, with a certificate that Certificate of the
+	// registry signs.
+	TLS bool
+	// Storage is where its images are, instead of the lab's folder.
+	Storage string
 }
 
 // Registry is a running image registry. Engines take one on localhost without
@@ -31,9 +36,11 @@ type RegistryOptions struct {
 type Registry struct {
 	// Address is where it is, for example "localhost:5000".
 	Address string
-	options RegistryOptions
-	lab     *Lab
-	server  *server
+	// Certificate is the file of the authority to trust, empty without TLS.
+	Certificate string
+	options     RegistryOptions
+	lab         *Lab
+	server      *server
 }
 
 func (l *Lab) ensureRegistry(ctx context.Context) error {
@@ -70,7 +77,7 @@ func (l *Lab) StartRegistry(ctx context.Context, options RegistryOptions) (*Regi
 		options.Port = port
 	}
 	name := fmt.Sprintf("registry-%d", options.Port)
-	config, err := l.registryConfig(name, options)
+	config, certificate, err := l.registryConfig(name, options)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +86,7 @@ func (l *Lab) StartRegistry(ctx context.Context, options RegistryOptions) (*Regi
 	if err != nil {
 		return nil, err
 	}
-	r := &Registry{Address: fmt.Sprintf("localhost:%d", options.Port), options: options, lab: l, server: server}
+	r := &Registry{Address: fmt.Sprintf("localhost:%d", options.Port), Certificate: certificate, options: options, lab: l, server: server}
 	l.atClose(r.Stop)
 	return r, l.await(ctx, server, 20*time.Second, r.answers)
 }
@@ -117,11 +124,15 @@ func (r *Registry) Push(ctx context.Context, ref string) error {
 }
 
 func (r *Registry) answers(ctx context.Context) bool {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.Address+"/v2/", nil)
+	scheme, client := "http", http.DefaultClient
+	if r.Certificate != "" {
+		scheme, client = "https", trusting(r.Certificate)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+r.Address+"/v2/", nil)
 	if err != nil {
 		return false
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return false
 	}
@@ -129,25 +140,38 @@ func (r *Registry) answers(ctx context.Context) bool {
 	return resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusUnauthorized
 }
 
-func (l *Lab) registryConfig(name string, options RegistryOptions) (path string, err error) {
+func (l *Lab) registryConfig(name string, options RegistryOptions) (path, certificate string, err error) {
 	var auth string
 	if options.Username != "" {
 		hash, err := bcrypt.GenerateFromPassword([]byte(options.Password), bcrypt.MinCost)
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
 		users := filepath.Join(l.Dir, name+".htpasswd")
 		if err := os.WriteFile(users, fmt.Appendf(nil, "%s:%s\n", options.Username, hash), 0o600); err != nil {
-			return "", err
+			return "", "", err
 		}
 		auth = fmt.Sprintf("auth:\n  htpasswd:\n    realm: lab\n    path: %s\n", users)
+	}
+	storage := options.Storage
+	if storage == "" {
+		storage = filepath.Join(l.Dir, "registry")
+	}
+	listen := fmt.Sprintf("  addr: 127.0.0.1:%d", options.Port)
+	if options.TLS {
+		key := filepath.Join(l.Dir, name+".key")
+		certificate = filepath.Join(l.Dir, name+".crt")
+		if err := selfSigned(certificate, key); err != nil {
+			return "", "", err
+		}
+		listen += "\n  tls:\n    certificate: " + certificate + "\n    key: " + key
 	}
 	config := strings.Join([]string{
 		"version: 0.1",
 		"log:", "  level: warn", "  accesslog:", "    disabled: true",
-		"storage:", "  filesystem:", "    rootdirectory: " + filepath.Join(l.Dir, "registry"), "  delete:", "    enabled: true",
-		"http:", fmt.Sprintf("  addr: 127.0.0.1:%d", options.Port), auth,
+		"storage:", "  filesystem:", "    rootdirectory: " + storage, "  delete:", "    enabled: true",
+		"http:", listen, auth,
 	}, "\n")
 	path = filepath.Join(l.Dir, name+".yml")
-	return path, os.WriteFile(path, []byte(config), 0o600)
+	return path, certificate, os.WriteFile(path, []byte(config), 0o600)
 }

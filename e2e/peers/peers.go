@@ -47,6 +47,37 @@ var act = tool{
 	stamp:   "main.version",
 }
 
+var buildx = tool{
+	name:    "docker-buildx",
+	folder:  "cli-plugins",
+	module:  "github.com/docker/buildx",
+	version: "v0.38.0",
+	sum:     "h1:LKfznm3wgm0hYaQDkiuoK9hyDS1GU/GChnXYsBr3A00=",
+	main:    "./cmd/buildx",
+	stamp:   "github.com/docker/buildx/version.Version",
+}
+
+var buildkitd = tool{
+	name:    "buildkitd",
+	folder:  "bin",
+	module:  "github.com/moby/buildkit",
+	version: "v0.34.2",
+	sum:     "h1:fXgOe79JW5zJNDumRtwTemOklLX66otQokObUXuiGJo=",
+	main:    "./cmd/buildkitd",
+	stamp:   "github.com/moby/buildkit/version.Version",
+}
+
+// Buildx makes the buildx plugin be there, as Compose does the Compose plugin.
+func Buildx(ctx context.Context, out io.Writer) (dockerConfig string, err error) {
+	return buildx.cached(ctx, out)
+}
+
+// Buildkitd makes BuildKit's daemon be there and gives the path of the program.
+func Buildkitd(ctx context.Context, out io.Writer) (program string, err error) {
+	folder, err := buildkitd.cached(ctx, out)
+	return filepath.Join(folder, buildkitd.folder, buildkitd.name), err
+}
+
 // Compose makes the Docker Compose plugin be there and gives a folder for
 // DOCKER_CONFIG with which `docker compose` finds it. The first time takes some
 // minutes and is said on out; nil keeps silent.

@@ -55,8 +55,9 @@ func (a *Action) Input(name string) string { return a.gh.GetInput(name) }
 // Run is what a release records about where it came from. Outside a runner the
 // fields are empty.
 type Run struct {
-	// Repository is owner/name, Commit the full SHA, Ref the branch or tag.
-	Repository, Commit, Ref string
+	// Repository is owner/name, Commit the full SHA, Ref the branch or tag and
+	// FullRef the same as git has it ("refs/heads/main", "refs/pull/12/merge").
+	Repository, Commit, Ref, FullRef string
 	// Actor is the login of who started this attempt of the run, URL the page that
 	// shows the attempt.
 	Actor, URL string
@@ -80,6 +81,7 @@ func (a *Action) Run() Run {
 		Repository: a.getenv("GITHUB_REPOSITORY"),
 		Commit:     a.getenv("GITHUB_SHA"),
 		Ref:        a.getenv("GITHUB_REF_NAME"),
+		FullRef:    a.getenv("GITHUB_REF"),
 		Actor:      a.getenv("GITHUB_TRIGGERING_ACTOR"),
 		ID:         a.getenv("GITHUB_RUN_ID"),
 		Server:     strings.TrimRight(a.getenv("GITHUB_SERVER_URL"), "/"),
@@ -123,6 +125,15 @@ func (a *Action) fromFork() bool {
 	}
 	from := told.PullRequest.Head.Repo.FullName
 	return from != "" && !strings.EqualFold(from, a.getenv("GITHUB_REPOSITORY"))
+}
+
+// Cache gives the address and the token of the runner's cache service; both are
+// empty where it has none. The token is a secret.
+func (a *Action) Cache() (url, token string) {
+	if !a.Active() {
+		return "", ""
+	}
+	return a.getenv("ACTIONS_RESULTS_URL"), a.getenv("ACTIONS_RUNTIME_TOKEN")
 }
 
 // quietWriter never reports an error: the library panics on one.

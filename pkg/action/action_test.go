@@ -93,8 +93,10 @@ func TestCommands(t *testing.T) {
 	a.Group("roll")
 	a.EndGroup()
 	a.Annotate(Error, "100% broken\n::set-output name=x::y")
+	a.AnnotateAt(Warning, "api/Dockerfile", 7, "careful")
 	assert.Equal(t, "::add-mask::s3cret\n::group::roll\n::endgroup::\n"+
-		"::error::100%25 broken%0A::set-output name=x::y\n", out.String())
+		"::error::100%25 broken%0A::set-output name=x::y\n"+
+		"::warning file=api/Dockerfile,line=7::careful\n", out.String())
 }
 
 func TestCommandsOutsideARunner(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 )
 
@@ -62,7 +63,11 @@ func (a *Action) EndGroup() {
 
 // Annotate shows text at the top of the run, and in the log. After
 // MaxAnnotations of a type it is a line of the log only.
-func (a *Action) Annotate(level Level, text string) {
+func (a *Action) Annotate(level Level, text string) { a.AnnotateAt(level, "", 0, text) }
+
+// AnnotateAt shows text beside a line of a file of the repository as well. An
+// empty file is Annotate; line 0 is the whole file.
+func (a *Action) AnnotateAt(level Level, file string, line int, text string) {
 	if !a.Active() {
 		return
 	}
@@ -75,13 +80,21 @@ func (a *Action) Annotate(level Level, text string) {
 		return
 	}
 	text = cut(text, maxAnnotation)
+	gh := a.gh
+	if file != "" {
+		place := map[string]string{"file": file}
+		if line > 0 {
+			place["line"] = strconv.Itoa(line)
+		}
+		gh = gh.WithFieldsMap(place)
+	}
 	switch level {
 	case Error:
-		a.gh.Errorf("%s", text)
+		gh.Errorf("%s", text)
 	case Warning:
-		a.gh.Warningf("%s", text)
+		gh.Warningf("%s", text)
 	default:
-		a.gh.Noticef("%s", text)
+		gh.Noticef("%s", text)
 	}
 }
 

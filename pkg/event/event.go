@@ -32,6 +32,8 @@ type Event struct {
 	Unit    string
 	Text    string
 	Output  string
+	File    string
+	Line    int
 }
 
 // Sink takes events. Emit must not block for long and is safe for concurrent use.

@@ -36,6 +36,8 @@ type Options struct {
 	// Annotate, when set, shows warnings and notices prominently instead of as a
 	// line.
 	Annotate func(level event.Level, text string)
+	// AnnotateAt, when set, shows what is about a place in a file beside it.
+	AnnotateAt func(level event.Level, file string, line int, text string)
 }
 
 // Console is an event.Sink that prints one readable line an event.
@@ -109,6 +111,10 @@ func (c *Console) line(e event.Event) {
 	lines := strings.Split(strings.TrimRight(subject(e)+e.Text, "\n"), "\n")
 	for i := range lines {
 		lines[i] = c.clean(lines[i])
+	}
+	if c.opt.AnnotateAt != nil && e.File != "" && e.Level > event.Info {
+		c.opt.AnnotateAt(e.Level, e.File, e.Line, strings.Join(lines, "\n"))
+		return
 	}
 	if c.opt.Annotate != nil && (e.Level == event.Warning || e.Level == event.Notice) {
 		c.opt.Annotate(e.Level, strings.Join(lines, "\n"))

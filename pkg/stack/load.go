@@ -13,6 +13,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/cli"
 	"github.com/compose-spec/compose-go/v2/consts"
 	"github.com/compose-spec/compose-go/v2/loader"
+	"github.com/compose-spec/compose-go/v2/template"
 	"github.com/compose-spec/compose-go/v2/types"
 
 	"github.com/shiksha/actions/pkg/fault"
@@ -60,36 +61,20 @@ type loading struct {
 	scan    *scanner
 	monitor map[string]explicitMonitor
 	warns   []string
+	// lenient is set for a build, see LoadBuilds.
+	lenient bool
 }
 
 // Load reads the Compose files of a workspace and gives the stack they
 // describe, its images not pinned yet. Every error is a fault.Input that names
 // the file and, where it can be had, the line, the service and the mend.
 func Load(ctx context.Context, opts LoadOptions) (*Stack, error) {
-	l := &loading{ctx: ctx, opts: opts}
 	if !filepath.IsAbs(opts.StateDir) {
 		return nil, fault.New(fault.Input, "state-dir", "name an absolute folder on the host, such as /var/lib/shiksha",
 			"%q is not an absolute path", opts.StateDir)
 	}
-	var err error
-	if l.ws, err = openWorkspace(opts.Workspace); err != nil {
-		return nil, err
-	}
-	if err := l.findFiles(); err != nil {
-		return nil, err
-	}
-	if l.env, err = explicitEnvironment(opts); err != nil {
-		return nil, err
-	}
-	name, err := l.projectName()
+	l, name, err := begin(ctx, opts, nil)
 	if err != nil {
-		return nil, err
-	}
-	// A Compose file may ask for its project's name, as it may with Compose.
-	l.env[consts.ComposeProjectName] = name
-
-	l.scan = newScanner(ctx, l.ws, l.env)
-	if err := l.scan.run(l.files, l.dir); err != nil {
 		return nil, err
 	}
 	project, err := l.project(name)
@@ -97,6 +82,100 @@ func Load(ctx context.Context, opts LoadOptions) (*Stack, error) {
 		return nil, err
 	}
 	return l.stack(project)
+}
+
+// Builds is what a build has to know of a workspace's Compose files.
+type Builds struct {
+	// Project is the model as Compose reads it. Only names, images, `build:` and
+	// the secrets of it can be relied on: variables that are used elsewhere need
+	// not be set.
+	Project *types.Project
+	// Warnings are things worth telling that stop nothing.
+	Warnings []string
+
+	loading *loading
+}
+
+// LoadBuilds reads the Compose files as Load does, for a build: it asks only for
+// the variables that decide about images, and lets pass what only a deploy
+// refuses.
+func LoadBuilds(ctx context.Context, opts LoadOptions) (*Builds, error) {
+	l, name, err := begin(ctx, opts, builds)
+	if err != nil {
+		return nil, err
+	}
+	l.lenient = true
+	project, err := l.project(name)
+	if err != nil {
+		return nil, err
+	}
+	return &Builds{Project: project, Warnings: l.warns, loading: l}, nil
+}
+
+// Place names the file and the line of a path of the model
+// ("services.api.build").
+func (b *Builds) Place(path string) string { return b.loading.scan.place(path, b.loading.main()) }
+
+// Confine gives the file or folder of the workspace that a path really is. The
+// error says what is wrong with it without naming it.
+func (b *Builds) Confine(path string) (string, error) { return b.loading.ws.confine(path) }
+
+// Rel names a path as people know it: relative to the workspace.
+func (b *Builds) Rel(path string) string { return b.loading.ws.rel(path) }
+
+// Variables is what a Compose file of these options can see.
+func Variables(opts LoadOptions) (map[string]string, error) { return explicitEnvironment(opts) }
+
+// builds tells the variables that decide about images from the others. Text that
+// is written under a key of ours (x-...) may end up anywhere.
+func builds(u unsetVariable) bool {
+	keys := strings.Split(u.Path, ".")
+	return !u.NoDefault && (slices.Contains(keys, "build") || slices.Contains(keys, "image") ||
+		slices.Contains([]string{"name", "include", "secrets"}, keys[0]) || slices.Contains(keys, "extends"))
+}
+
+// begin settles what is read and scans it. Matters says which unset variables are
+// errors; nil for all.
+func begin(ctx context.Context, opts LoadOptions, matters func(unsetVariable) bool) (l *loading, name string, err error) {
+	l = &loading{ctx: ctx, opts: opts}
+	if l.ws, err = openWorkspace(opts.Workspace); err != nil {
+		return nil, "", err
+	}
+	if err := l.findFiles(); err != nil {
+		return nil, "", err
+	}
+	if l.env, err = explicitEnvironment(opts); err != nil {
+		return nil, "", err
+	}
+	if name, err = l.projectName(); err != nil {
+		return nil, "", err
+	}
+	// A Compose file may ask for its project's name, as it may with Compose.
+	l.env[consts.ComposeProjectName] = name
+
+	l.scan = newScanner(ctx, l.ws, l.env)
+	l.scan.matters = matters
+	return l, name, l.scan.run(l.files, l.dir)
+}
+
+// stand stands for a variable that does not matter and is not set: it can be read
+// as a text, a number, a port and a switch.
+const stand = "1"
+
+// substitute is how the model is interpolated.
+func (l *loading) substitute(text string, look template.Mapping) (string, error) {
+	missing := map[string]bool{}
+	if l.lenient {
+		for _, u := range unsetIn(text, look) {
+			missing[u.Name] = true
+		}
+	}
+	return substitute(text, func(name string) (string, bool) {
+		if missing[name] {
+			return stand, true
+		}
+		return look(name)
+	})
 }
 
 // findFiles settles which Compose files are read and that they are inside the
@@ -209,7 +288,7 @@ func (l *loading) project(name string) (p *types.Project, err error) {
 	}
 	configure := func(o *loader.Options) {
 		o.SetProjectName(name, true)
-		o.Interpolate.Substitute = substitute
+		o.Interpolate.Substitute = l.substitute
 		o.Profiles = profiles
 		// Both read files and look variables up: we do it ourselves, inside
 		// the workspace and with unset variables as errors.
@@ -232,7 +311,7 @@ func (l *loading) project(name string) (p *types.Project, err error) {
 			return nil, l.explain(err)
 		}
 	}
-	if err := l.verify(project); err != nil {
+	if err := l.verify(project); err != nil && !l.lenient {
 		return nil, err
 	}
 	if strict != nil {

@@ -298,3 +298,37 @@ func TestCancelled(t *testing.T) {
 	require.Error(t, err)
 	assert.NotEqual(t, fault.Input, fault.Of(err), "a cancelled run is not the user's mistake")
 }
+
+// A build asks only for the variables that decide about images.
+func TestLoadBuilds(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(text string) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte(text), 0o600))
+	}
+	write(`
+name: shop
+services:
+  api:
+    build: {context: ./api, args: {FROM_ENV: "${BASE:-debian}"}}
+    image: r/api:${VERSION}
+    ports: ["${PORT}:80"]
+    environment: {PASSWORD: "${PASSWORD:?set it}"}
+    volumes: ["~/data:/data"]
+  worker: {build: ./worker}
+`)
+	b, err := LoadBuilds(t.Context(), LoadOptions{Workspace: dir, Environment: map[string]string{"VERSION": "v1"}})
+	require.NoError(t, err)
+	api := b.Project.Services["api"]
+	assert.Equal(t, "r/api:v1", api.Image)
+	assert.Equal(t, "debian", *api.Build.Args["FROM_ENV"])
+	assert.Equal(t, filepath.Join(dir, "api"), api.Build.Context)
+	assert.Equal(t, "compose.yaml:5", b.Place("services.api.build"))
+	assert.NotNil(t, b.Project.Services["worker"].Build)
+
+	_, err = LoadBuilds(t.Context(), LoadOptions{Workspace: dir})
+	require.ErrorContains(t, err, "variable is not set: VERSION (line 6, services.api.image)")
+	write("services:\n  api: {build: {context: ., target: \"${STAGE}\"}}\n")
+	_, err = LoadBuilds(t.Context(), LoadOptions{Workspace: dir})
+	require.ErrorContains(t, err, "STAGE")
+}

@@ -38,6 +38,8 @@ type scanner struct {
 	files    map[string]parsed
 	refusals []refusal
 	unset    []unsetVariable
+	// matters says which unset variables are errors; nil for all.
+	matters func(unsetVariable) bool
 	// lines maps a file and a path in it to the line it stands on.
 	lines map[string]map[string]int
 	order []string
@@ -355,7 +357,7 @@ func (s *scanner) chain(files []string) string {
 }
 
 func (s *scanner) missing(u unsetVariable) {
-	if !slices.Contains(s.unset, u) {
+	if (s.matters == nil || s.matters(u)) && !slices.Contains(s.unset, u) {
 		s.unset = append(s.unset, u)
 	}
 }

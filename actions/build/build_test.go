@@ -1,0 +1,125 @@
+package build
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/actions/door"
+	verb "github.com/shiksha/actions/pkg/build"
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
+)
+
+type commands struct {
+	Build Command `cmd:""`
+}
+
+func enter(t *testing.T, do Verb, env map[string]string, dir string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs strings.Builder
+	d := &door.Door{Args: append([]string{"build"}, args...), Getenv: func(k string) string { return env[k] }, Stdout: &out, Stderr: &errs, Dir: dir,
+		Exit: func(int) { t.Error("exits") }}
+	code = d.Main(&commands{Build: Command{Verb: do}})
+	return code, out.String(), errs.String()
+}
+
+func result() *verb.Result {
+	at := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+	return &verb.Result{
+		Builder: "tcp://b:1", Why: "it was named", Started: at, Ended: at.Add(42 * time.Second),
+		Images: map[string]string{"api": "r/api@sha256:1", "worker": "r/api@sha256:1"},
+		Targets: []verb.Target{{Name: "api", Digest: "sha256:1", Tags: []string{"r/api:v1"}, Steps: 8, Cached: 6, Took: 30 * time.Second,
+			Platforms: []verb.Platform{{Name: "linux/amd64", Size: 1_100_000}, {Name: "linux/arm64", Size: 1_050_000}},
+			Metadata:  map[string]string{"containerimage.digest": "sha256:1"}}},
+	}
+}
+
+func TestOptions(t *testing.T) {
+	dir := t.TempDir()
+	var got verb.Options
+	do := func(_ context.Context, o verb.Options, sink event.Sink) (*verb.Result, error) {
+		got = o
+		sink.Emit(event.Event{Level: event.Info, Phase: "build", Text: "npm says " + string(o.Secrets["npm"])})
+		return result(), nil
+	}
+	env := map[string]string{
+		"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": dir, "GITHUB_SHA": "abc", "GITHUB_REF": "refs/tags/v1.2.3",
+		"GITHUB_SERVER_URL": "https://github.example", "GITHUB_REPOSITORY": "Team/Shop", "ACTIONS_RESULTS_URL": "https://results.example/",
+		"ACTIONS_RUNTIME_TOKEN": "runtime-token", "INPUT_PUSH": "true", "INPUT_PLATFORMS": "linux/amd64\nlinux/arm64", "INPUT_VERSION": "v2",
+		"INPUT_BUILD-ARGS": "A=1,2\nB=x=y", "INPUT_LABELS": `{"team": "core"}`, "INPUT_SECRETS": "npm=t0$ken-of-npm\nkey=\"line one\nline two\"",
+		"INPUT_REGISTRY": "ghcr.io", "INPUT_REGISTRY-USERNAME": "u", "INPUT_REGISTRY-PASSWORD": "pass-word",
+		"INPUT_CACHE-FROM": "type=registry,ref=r/a:c\ntype=registry,ref=r/b:c",
+	}
+	code, stdout, _ := enter(t, do, env, "/elsewhere")
+	require.Zero(t, code, stdout)
+	assert.Equal(t, dir, got.Workspace)
+	assert.True(t, got.Push)
+	assert.Equal(t, []string{"linux/amd64", "linux/arm64"}, got.Platforms)
+	assert.Equal(t, map[string]string{"A": "1,2", "B": "x=y"}, got.BuildArgs)
+	assert.Equal(t, map[string]string{"team": "core"}, got.Labels)
+	assert.Equal(t, map[string][]byte{"npm": []byte("t0$ken-of-npm"), "key": []byte("line one\nline two")}, got.Secrets)
+	assert.Equal(t, verb.Login{Registry: "ghcr.io", Username: "u", Password: "pass-word"}, got.Registry)
+	assert.Equal(t, verb.GitHubCache{URL: "https://results.example/", Token: "runtime-token"}, got.GitHub)
+	assert.Equal(t, verb.Git{Commit: "abc", Ref: "refs/tags/v1.2.3", Source: "https://github.example/Team/Shop"}, got.Git)
+	assert.Equal(t, []string{"type=registry,ref=r/a:c", "type=registry,ref=r/b:c"}, got.CacheFrom)
+	assert.Equal(t, map[string]string{"VERSION": "v2"}, got.Environment)
+	assert.Contains(t, stdout, "npm says ***")
+	assert.Contains(t, stdout, "::add-mask::runtime-token")
+}
+
+func TestOutputsAndSummary(t *testing.T) {
+	for name, failure := range map[string]error{"built": nil, "failed": fault.New(fault.Failed, "api: api/Dockerfile:7", "", "`RUN make` failed: exit code: 2")} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			do := func(context.Context, verb.Options, event.Sink) (*verb.Result, error) { return result(), failure }
+			env := map[string]string{"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": filepath.Join(dir, "out"), "GITHUB_STEP_SUMMARY": filepath.Join(dir, "sum"),
+				"GITHUB_WORKSPACE": dir, "INPUT_PUSH": "true"}
+			code, _, _ := enter(t, do, env, dir)
+			assert.Equal(t, fault.Code(failure), code)
+			outputs, err := os.ReadFile(filepath.Join(dir, "out"))
+			require.NoError(t, err)
+			for _, text := range []string{`{"api":"r/api@sha256:1","worker":"r/api@sha256:1"}`, `{"api":"sha256:1"}`, `{"api":["r/api:v1"]}`,
+				`{"api":{"containerimage.digest":"sha256:1"}}`, `"outcome":"` + name + `"`} {
+				assert.Contains(t, string(outputs), text)
+			}
+			summary, err := os.ReadFile(filepath.Join(dir, "sum"))
+			require.NoError(t, err)
+			assert.Contains(t, string(summary), "| api | linux/amd64 | 1.1 MB | 6 of 8 | 30.0s | sha256:1 |\n| | linux/arm64 | 1.1 MB | | | |")
+		})
+	}
+}
+
+func TestBadInputs(t *testing.T) {
+	for name, c := range map[string]struct {
+		args []string
+		says string
+	}{
+		"half a login":   {[]string{"--registry-username=u"}, "registry-password: is required"},
+		"arguments":      {[]string{"--build-args=A"}, `build-args: "A" is not NAME=value`},
+		"arguments JSON": {[]string{`--build-args={"A": `}, "build-args: begins like JSON"},
+		"labels JSON":    {[]string{`--labels={"A": 1}`}, "labels: begins like JSON"},
+		"twice":          {[]string{"--build-args=A=1,A=2"}, "build-args: names A twice"},
+		"a cache":        {[]string{"--cache=disk"}, `cache: "disk" is none of registry, gha, none`},
+		"a plain secret": {[]string{"--secrets=a=b"}, "secrets: a secret on the command line is visible"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			do := func(context.Context, verb.Options, event.Sink) (*verb.Result, error) {
+				t.Error("the verb was called")
+				return nil, nil
+			}
+			code, _, stderr := enter(t, do, nil, t.TempDir(), c.args...)
+			assert.Equal(t, 3, code)
+			assert.Contains(t, stderr, "shiksha: "+c.says)
+		})
+	}
+	code, stdout, _ := enter(t, nil, map[string]string{"GITHUB_ACTIONS": "true", "INPUT_SECRETS": `{"npm": "hush-hush"`}, t.TempDir())
+	assert.Equal(t, 3, code)
+	assert.NotContains(t, strings.ReplaceAll(stdout, "::add-mask::", ""), `"hush-hush"}`)
+}

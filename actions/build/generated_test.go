@@ -1,0 +1,79 @@
+package build
+
+import (
+	"flag"
+	"io"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/actions/inputs"
+	"github.com/shiksha/actions/actions/manifest"
+	verb "github.com/shiksha/actions/pkg/build"
+)
+
+var write = flag.Bool("write", false, "write the generated files instead of comparing them")
+
+// declared gives the inputs of the command build as they are declared.
+func declared(t *testing.T) []manifest.Input {
+	t.Helper()
+	var cli struct {
+		Build Command `cmd:""`
+	}
+	parser, err := inputs.NewParser(&cli, inputs.Source{}, io.Discard, io.Discard, func(int) {})
+	require.NoError(t, err)
+	return manifest.Inputs(parser.Model().Children[0])
+}
+
+func TestGenerated(t *testing.T) {
+	in := declared(t)
+	var outs []manifest.Output
+	for _, o := range outputs {
+		outs = append(outs, manifest.Output{Name: o.Name, Help: o.Help})
+	}
+	door := manifest.Action{
+		Name:        "Shiksha build",
+		Description: "Build the images of a Docker Compose stack for several platforms with BuildKit, push them, and hand their digests to a deploy.",
+		Icon:        "package", Color: "blue", Image: "../../Dockerfile", Args: []string{"build"}, Outputs: outs,
+	}
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	filled, err := manifest.Fill(string(readme), "inputs", manifest.InputTables(in))
+	require.NoError(t, err)
+	filled, err = manifest.Fill(filled, "outputs", manifest.OutputTable(outs))
+	require.NoError(t, err)
+	for path, want := range map[string]string{"action.yml": door.YAML(in), "README.md": filled} {
+		if *write {
+			require.NoError(t, os.WriteFile(path, []byte(want), 0o644))
+			continue
+		}
+		have, err := os.ReadFile(path)
+		require.NoError(t, err)
+		assert.Equal(t, want, string(have), "%s differs from the declared inputs; run: go generate ./...", path)
+	}
+}
+
+// The names are an interface: workflows use them.
+func TestInputNames(t *testing.T) {
+	var names []string
+	for _, in := range declared(t) {
+		names = append(names, in.Name)
+		assert.NotEmpty(t, in.Help, in.Name)
+		assert.NotEmpty(t, in.Group, in.Name)
+		if in.Name == "buildkit-image" {
+			assert.Equal(t, verb.DefaultImage, in.Default)
+		}
+	}
+	assert.ElementsMatch(t, []string{
+		"compose-file", "bake-file", "project", "env-file", "version", "targets", "platforms", "push", "load", "tags", "registry",
+		"registry-username", "registry-password", "cache", "cache-from", "cache-to", "build-args", "secrets", "labels",
+		"provenance", "sbom", "builder", "buildkit-image", "no-cache", "pull", "outputs",
+	}, names)
+	var outs []string
+	for _, o := range outputs {
+		outs = append(outs, o.Name)
+	}
+	assert.Equal(t, []string{"images", "digests", "tags", "metadata", "report"}, outs)
+}

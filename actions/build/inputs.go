@@ -1,0 +1,186 @@
+// Package build is the doorway of the verb build: it declares the inputs, turns
+// them into the verb's options, and the verb's result into outputs, a summary and
+// lines for people. action.yml and the tables of README.md are generated from the
+// declarations.
+package build
+
+//go:generate go test -count=1 -run ^TestGenerated$ . -write
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+
+	"github.com/compose-spec/compose-go/v2/dotenv"
+
+	"github.com/shiksha/actions/actions/door"
+	"github.com/shiksha/actions/actions/inputs"
+	verb "github.com/shiksha/actions/pkg/build"
+	"github.com/shiksha/actions/pkg/fault"
+)
+
+// Inputs is everything a build can be told. The Compose file says the rest.
+type Inputs struct {
+	ComposeFile inputs.List    `name:"compose-file" group:"stack" placeholder:"FILE,..." help:"Compose files in the workspace, later ones win. Default: compose.yaml, or whatever Compose itself looks for."`
+	BakeFile    string         `name:"bake-file" group:"stack" placeholder:"FILE" help:"A bake file (HCL or JSON) that gives the targets instead of the Compose file. A target of the name of a service is that service's image."`
+	Project     string         `name:"project" group:"stack" help:"Name of the Compose project, which the Compose file sees as COMPOSE_PROJECT_NAME."`
+	EnvFile     inputs.EnvFile `name:"env-file" group:"stack" placeholder:"FILE" help:"Variables for the Compose file: lines of NAME=value, or the path of such a file in the workspace. Only those that decide about images have to be there."`
+	Version     string         `name:"version" group:"stack" help:"What this release is called. The Compose file sees it as the variable VERSION."`
+	Targets     inputs.List    `name:"targets" group:"stack" placeholder:"SERVICE,..." help:"Services to build (or targets of the bake file). Default: all that have build:."`
+
+	Platforms  inputs.List    `name:"platforms" group:"image" placeholder:"PLATFORM,..." help:"Platforms to build for, like linux/amd64,linux/arm64. Default: what the Compose file says, else the builder's own."`
+	BuildArgs  inputs.Content `name:"build-args" group:"image" placeholder:"NAME=VALUE,..." help:"Build arguments, as lines of NAME=value or as one JSON object. They win over the Compose file's. Everybody who has the image can read them: no secrets."`
+	Secrets    inputs.Secret  `name:"secrets" group:"image" placeholder:"@FILE" example:"npm=${{ secrets.NPM_TOKEN }}" help:"Secrets for RUN --mount=type=secret, as lines of id=value (values of several lines in quotes) or as one JSON object. They are in no layer, log or cache."`
+	Labels     inputs.Content `name:"labels" group:"image" placeholder:"NAME=VALUE,..." help:"More labels, as lines of name=value or as one JSON object. Source, revision, version and creation time are set by themselves."`
+	Provenance string         `name:"provenance" group:"image" help:"How an image was made, signed for by the builder: true, false, min or max (max has the build arguments too). Default: min for what is pushed."`
+	SBOM       string         `name:"sbom" group:"image" help:"List of the packages in the image: true, false or generator=IMAGE. Default: false."`
+
+	Push     bool          `name:"push" group:"registry" default:"false" help:"Push the images, as the Compose file names them and under the tags below."`
+	Load     bool          `name:"load" group:"registry" default:"false" help:"Hand the images to this machine's Docker Engine. It takes one platform."`
+	Tags     inputs.List   `name:"tags" group:"registry" placeholder:"TAG,..." help:"Tags besides the Compose file's own. Default, from git: the branch, pr-N of a pull request, 1.2.3, 1.2, 1 and latest of a version (each only while no newer one has it), and sha-abc1234."`
+	Registry string        `name:"registry" group:"registry" help:"Registry that the next two inputs log in to, like ghcr.io. It has to be the one that the Compose file names."`
+	Username string        `name:"registry-username" group:"registry" help:"User name at the registry."`
+	Password inputs.Secret `name:"registry-password" group:"registry" placeholder:"@FILE" example:"${{ secrets.GITHUB_TOKEN }}" help:"Password or token at the registry."`
+	Outputs  inputs.Lines  `name:"outputs" group:"registry" placeholder:"SPEC" help:"Exporters in BuildKit's form, one a line, like type=local,dest=out. What they write stays in the workspace; with several targets each has a folder of its name."`
+
+	Cache     string       `name:"cache" group:"builder" help:"Where steps are kept between builds: registry (beside the image, as its tag buildcache-TARGET), gha (the workflow's cache) or none. Default: registry when pushing, else none."`
+	CacheFrom inputs.Lines `name:"cache-from" group:"builder" placeholder:"SPEC" help:"More caches to read, in BuildKit's form, one a line."`
+	CacheTo   inputs.Lines `name:"cache-to" group:"builder" placeholder:"SPEC" help:"More caches to write, in BuildKit's form, one a line."`
+	NoCache   bool         `name:"no-cache" group:"builder" default:"false" help:"Run every step although it is cached."`
+	Pull      bool         `name:"pull" group:"builder" default:"false" help:"Look for newer base images although the builder has some."`
+	Builder   string       `name:"builder" group:"builder" placeholder:"ADDRESS" help:"BuildKit to use: tcp://host:port, unix:///path, or the name of a container. Default: the engine's own where it can export what is asked, else one is started in a container and removed afterwards (its cache stays)."`
+	Image     string       `name:"buildkit-image" group:"builder" default:"moby/buildkit:v0.34.2" help:"Image that a builder is started of."`
+}
+
+// Check tells what is wrong with the inputs beyond their types.
+func (in *Inputs) Check(inputs.Source) []error {
+	var problems []error
+	add := func(err error) {
+		if err != nil {
+			problems = append(problems, err)
+		}
+	}
+	_, err := pairs("build-args", string(in.BuildArgs))
+	add(err)
+	_, err = pairs("labels", string(in.Labels))
+	add(err)
+	_, err = secrets(string(in.Secrets))
+	add(err)
+	switch in.Cache {
+	case "", verb.CacheRegistry, verb.CacheGitHub, verb.CacheNone:
+	default:
+		add(fault.New(fault.Input, "cache", "use registry, gha or none; other caches go to cache-from and cache-to", "%q is none of registry, gha, none", in.Cache))
+	}
+	if (in.Username == "") != (in.Password == "") {
+		missing := "registry-password"
+		if in.Username == "" {
+			missing = "registry-username"
+		}
+		add(fault.New(fault.Input, missing, "give both, or neither for a registry without a login", "is required when the other half of the login is given"))
+	}
+	return problems
+}
+
+// pairs reads NAME=value lines, or one JSON object of texts. It is given by commas
+// on the command line too; a value with a comma goes on a line of its own.
+func pairs(input, text string) (map[string]string, error) {
+	text = strings.TrimSpace(text)
+	if strings.HasPrefix(text, "{") {
+		return object(input, text)
+	}
+	found := map[string]string{}
+	separator := "\n"
+	if !strings.Contains(text, "\n") {
+		separator = ","
+	}
+	for item := range strings.SplitSeq(text, separator) {
+		item = strings.TrimSpace(item)
+		if item == "" || strings.HasPrefix(item, "#") {
+			continue
+		}
+		name, value, ok := strings.Cut(item, "=")
+		if name = strings.TrimSpace(name); !ok || name == "" {
+			return nil, fault.New(fault.Input, input, "write NAME=value, one a line, or a JSON object", "%q is not NAME=value", item)
+		}
+		if _, twice := found[name]; twice {
+			return nil, fault.New(fault.Input, input, "give it once", "names %s twice", name)
+		}
+		found[name] = value
+	}
+	return found, nil
+}
+
+func object(input, text string) (map[string]string, error) {
+	found := map[string]string{}
+	decoder := json.NewDecoder(strings.NewReader(text))
+	if err := decoder.Decode(&found); err != nil || decoder.More() {
+		// What was given is not repeated: it may be a secret.
+		return nil, fault.New(fault.Input, input, `write {"name": "value"}, or NAME=value lines`, "begins like JSON and is not an object of texts")
+	}
+	return found, nil
+}
+
+// secrets reads id=value lines, with values of several lines in quotes, or one
+// JSON object. No error repeats what was given.
+func secrets(text string) (map[string]string, error) {
+	if strings.HasPrefix(strings.TrimSpace(text), "{") {
+		return object("secrets", text)
+	}
+	found := map[string]string{}
+	// Nothing is filled in: a $ in a secret is a $.
+	err := dotenv.ParseWithFormat(bytes.NewReader([]byte(strings.ReplaceAll(text, "$", "$$"))), "secrets", found, func(string) (string, bool) { return "", true }, "")
+	if err != nil {
+		return nil, fault.New(fault.Input, "secrets", "write id=value, one a line; put a value of several lines in quotes", "cannot be read as id=value lines")
+	}
+	for id, value := range found {
+		found[id] = strings.ReplaceAll(value, "$$", "$")
+	}
+	return found, nil
+}
+
+// options gives the verb what it needs.
+func (in *Inputs) options(s *door.Session) (verb.Options, error) {
+	env, err := in.EnvFile.Bytes(s.Workspace)
+	if err != nil {
+		return verb.Options{}, fault.New(fault.Input, "env-file", "give the path of a file in the workspace, or lines of NAME=value", "%w", err)
+	}
+	s.Protect(inputs.SecretValues(string(env))...)
+	args, err := pairs("build-args", string(in.BuildArgs))
+	if err != nil {
+		return verb.Options{}, err
+	}
+	labels, err := pairs("labels", string(in.Labels))
+	if err != nil {
+		return verb.Options{}, err
+	}
+	given, err := secrets(string(in.Secrets))
+	if err != nil {
+		return verb.Options{}, err
+	}
+	hidden := map[string][]byte{}
+	for id, value := range given {
+		s.Protect(value)
+		hidden[id] = []byte(value)
+	}
+	url, token := s.Action.Cache()
+	s.Protect(token)
+	o := verb.Options{
+		Workspace: s.Workspace, ComposeFiles: in.ComposeFile, BakeFile: in.BakeFile, Project: in.Project,
+		EnvFile: env, EnvFileName: in.EnvFile.Name(), Targets: in.Targets, Platforms: in.Platforms,
+		Push: in.Push, Load: in.Load, Tags: in.Tags,
+		Registry: verb.Login{Registry: in.Registry, Username: in.Username, Password: string(in.Password)},
+		Cache:    in.Cache, CacheFrom: in.CacheFrom, CacheTo: in.CacheTo, GitHub: verb.GitHubCache{URL: url, Token: token},
+		BuildArgs: args, Secrets: hidden, Labels: labels, Provenance: in.Provenance, SBOM: in.SBOM,
+		Builder: in.Builder, Image: in.Image, DockerHost: s.DockerHost, NoCache: in.NoCache, Pull: in.Pull, Outputs: in.Outputs,
+		Protect: s.Protect,
+	}
+	if in.Version != "" {
+		o.Environment = map[string]string{"VERSION": in.Version}
+	}
+	run := s.Action.Run()
+	o.Git = verb.Git{Commit: run.Commit, Ref: run.FullRef}
+	if run.Repository != "" && run.Server != "" {
+		o.Git.Source = run.Server + "/" + run.Repository
+	}
+	return o, nil
+}

@@ -1,0 +1,201 @@
+package build
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/docker/buildx/bake"
+	"github.com/docker/buildx/util/buildflags"
+
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// loadBake reads the targets of a bake file. A target of the name of a service is
+// that service's image, where there is a Compose file.
+func loadBake(ctx context.Context, r *run) (*plan, error) {
+	services, err := r.besideBake(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, err := r.readBake(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &plan{}
+	for name, spec := range found {
+		t := &target{name: name, place: r.o.BakeFile, spec: spec, secrets: map[string][]byte{}}
+		if s := services[name]; s != "" {
+			t.image = s
+			t.services = []string{name}
+		} else if len(spec.Tags) > 0 {
+			t.image, t.services = spec.Tags[0], []string{name}
+		}
+		for other, image := range services {
+			if other != name && image == t.image && found[other] == nil {
+				t.services = append(t.services, other)
+			}
+		}
+		slices.Sort(t.services)
+		if err := t.confineBake(r); err != nil {
+			return nil, err
+		}
+		p.targets = append(p.targets, t)
+	}
+	slices.SortFunc(p.targets, func(a, b *target) int { return strings.Compare(a.name, b.name) })
+	if len(p.targets) == 0 {
+		return nil, fault.New(fault.Input, r.o.BakeFile, "add a group \"default\", or name targets", "there is nothing to build")
+	}
+	return p, nil
+}
+
+// readBake parses the bake file. It sees the variables a Compose file would see,
+// and nothing of the process.
+func (r *run) readBake(ctx context.Context) (map[string]*bake.Target, error) {
+	path := r.o.BakeFile
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(r.o.Workspace, path)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fault.New(fault.Input, "bake-file", "name a file of the workspace, relative to it", "%s cannot be read: %w", r.o.BakeFile, cause(err))
+	}
+	vars, err := stack.Variables(stack.LoadOptions{EnvFile: r.o.EnvFile, EnvFileName: r.o.EnvFileName, Environment: r.o.Environment})
+	if err != nil {
+		return nil, err
+	}
+	wanted := slices.Clone(r.o.Targets)
+	if len(wanted) == 0 {
+		wanted = []string{"default"}
+	}
+	// Contexts of a bake file are relative to the folder it is run in.
+	files := []bake.File{{Name: r.o.BakeFile, Data: data}}
+	found, _, err := bake.ReadTargets(ctx, files, wanted, nil, nil, vars, &bake.EntitlementConf{})
+	if err != nil {
+		return nil, fault.New(fault.Input, r.o.BakeFile, "see https://docs.docker.com/build/bake/reference/", "%w", err)
+	}
+	return found, nil
+}
+
+// besideBake gives the images of the Compose file's services, for a bake file
+// that builds them; none where there is no Compose file.
+func (r *run) besideBake(ctx context.Context) (map[string]string, error) {
+	images := map[string]string{}
+	if len(r.o.ComposeFiles) == 0 {
+		matches, _ := filepath.Glob(filepath.Join(r.o.Workspace, "*compose.y*ml"))
+		if len(matches) == 0 {
+			return images, nil
+		}
+	}
+	b, err := r.compose(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for name, s := range b.Project.Services {
+		images[name] = s.Image
+	}
+	return images, nil
+}
+
+// confineBake makes paths absolute, refuses those outside the workspace, and
+// reads the secrets.
+func (t *target) confineBake(r *run) error {
+	inside := func(what string, path *string) error {
+		text := strings.TrimPrefix(*path, "cwd://")
+		if fetched.MatchString(text) {
+			return nil
+		}
+		if !filepath.IsAbs(text) {
+			text = filepath.Join(r.o.Workspace, text)
+		}
+		*path = text
+		return confine(r.o.Workspace, text, t.place, t.name+": "+what)
+	}
+	if err := inside("the context", t.spec.Context); err != nil {
+		return err
+	}
+	local := !fetched.MatchString(*t.spec.Context)
+	if t.spec.DockerfileInline == nil && local {
+		path := *t.spec.Dockerfile
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(*t.spec.Context, path)
+		}
+		if err := inside("the Dockerfile", &path); err != nil {
+			return err
+		}
+		t.spec.Dockerfile = &path
+		t.dockerfile, _ = filepath.Rel(r.o.Workspace, path)
+	}
+	for name, path := range t.spec.Contexts {
+		if err := inside("the context "+name, &path); err != nil {
+			return err
+		}
+		t.spec.Contexts[name] = path
+	}
+	for _, p := range t.spec.Platforms {
+		if err := checkPlatform(t.place, p); err != nil {
+			return err
+		}
+	}
+	if len(t.spec.Outputs) > 0 {
+		r.say(event.Warning, "load", t.name, "its output is not used: say push, load or outputs")
+		t.spec.Outputs = nil
+	}
+	return t.bakeSecrets(r)
+}
+
+// bakeSecrets reads the secrets that a bake target names: files of the workspace
+// and variables of env-file.
+func (t *target) bakeSecrets(r *run) error {
+	vars, err := stack.Variables(stack.LoadOptions{EnvFile: r.o.EnvFile, EnvFileName: r.o.EnvFileName, Environment: r.o.Environment})
+	if err != nil {
+		return err
+	}
+	for _, s := range t.spec.Secrets {
+		if _, given := r.o.Secrets[s.ID]; given {
+			continue
+		}
+		name := s.Env
+		if name == "" && s.FilePath == "" {
+			name = s.ID
+		}
+		if value, set := vars[name]; name != "" && set {
+			t.secrets[s.ID] = []byte(value)
+			continue
+		} else if name != "" {
+			return fault.New(fault.Input, t.place, "set it in env-file, or give the secret in the secrets input", "%s: variable is not set: %s (secret %s)", t.name, name, s.ID)
+		}
+		path := s.FilePath
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(r.o.Workspace, path)
+		}
+		if err := confine(r.o.Workspace, path, t.place, t.name+": the secret "+s.ID); err != nil {
+			return err
+		}
+		if t.secrets[s.ID], err = os.ReadFile(path); err != nil {
+			return fault.New(fault.Input, t.place, "", "%s: secret %s: %w", t.name, s.ID, cause(err))
+		}
+	}
+	t.spec.Secrets = buildflags.Secrets{}
+	return nil
+}
+
+// confine refuses a path whose real place is outside the workspace.
+func confine(workspace, path, place, what string) error {
+	root, err := filepath.EvalSymlinks(workspace)
+	if err != nil {
+		return fault.New(fault.Input, "workspace", "check the repository out first", "cannot be read: %w", cause(err))
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return fault.New(fault.Input, place, "", "%s %s cannot be read: %w", what, path, cause(err))
+	}
+	if rel, err := filepath.Rel(root, real); err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
+		return fault.New(fault.Input, place, "keep what is built in the repository", "%s %s leaves the workspace", what, path)
+	}
+	return nil
+}

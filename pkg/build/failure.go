@@ -1,0 +1,167 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/moby/buildkit/solver/errdefs"
+	"github.com/moby/buildkit/util/grpcerrors"
+	"google.golang.org/grpc/codes"
+
+	"github.com/shiksha/actions/pkg/fault"
+)
+
+// lastLines is how much of a failed step's output an error repeats.
+const lastLines = 8
+
+// explain makes of BuildKit's error one that names the instruction, its place, its
+// last words and what to do.
+func (r *run) explain(ctx context.Context, err error, p *progress) error {
+	if ctx.Err() != nil {
+		return fault.New(fault.Interrupted, "", "run it again: what was built is in the builder's cache", "the build was cancelled")
+	}
+	if r.gone(ctx) || isGone(err) {
+		return fault.New(fault.Failed, "builder", "look at the builder's own log (memory, disk), start it again and run this again",
+			"%s went away while it built: %s", r.builder.node.Name, plain(err))
+	}
+	id := ""
+	var vertex *errdefs.VertexError
+	if errors.As(err, &vertex) {
+		id = vertex.Digest
+	}
+	st := p.failed(id)
+	t := r.targetOf(st, err)
+	line := 0
+	if sources := errdefs.Sources(err); len(sources) > 0 {
+		line = firstLine(sources[0].Ranges)
+	}
+	text := plain(err)
+	hint := hintFor(text)
+	if t == nil {
+		return fault.New(fault.Failed, "", hint, "%s", text)
+	}
+	where := t.name
+	if line > 0 {
+		where += ": " + t.at(line)
+	}
+	if st != nil && st.counted() {
+		text = fmt.Sprintf("`%s` failed: %s", st.title(), reason(text))
+	}
+	if line > 0 {
+		r.annotate(t, line, text)
+	}
+	if st != nil {
+		for _, l := range st.tail(lastLines) {
+			text += "\n  | " + l
+		}
+	}
+	return fault.New(fault.Failed, where, hint, "%s", text)
+}
+
+// targetOf is the target that an error is about.
+func (r *run) targetOf(st *step, err error) *target {
+	for _, t := range r.plan.targets {
+		if st != nil && st.target == t.name || len(r.plan.targets) == 1 || strings.HasPrefix(err.Error(), "target "+t.name+":") {
+			return t
+		}
+	}
+	return nil
+}
+
+var (
+	layers  = regexp.MustCompile(`^(?:target [^:]+: )?(?:failed to solve: )?(?:rpc error: code = \w+ desc = )?`)
+	exitOf  = regexp.MustCompile(`did not complete successfully: (.*)$`)
+	refused = regexp.MustCompile(`(?i)\b(401|403)\b|unauthorized|denied|insufficient_scope|authorization failed`)
+	busyOf  = regexp.MustCompile(`(?i)\b(429|50[0234])\b|toomanyrequests|too many requests|internal server error|bad gateway|service unavailable|connection reset|TLS handshake timeout|i/o timeout`)
+	missing = regexp.MustCompile(`failed to resolve source metadata for (\S+?):? `)
+)
+
+// plain is an error without the layers it came through.
+func plain(err error) string {
+	text := err.Error()
+	for {
+		less := layers.ReplaceAllString(text, "")
+		if less == text {
+			return strings.TrimSpace(text)
+		}
+		text = less
+	}
+}
+
+// reason is what is left when the instruction has been named.
+func reason(text string) string {
+	if m := exitOf.FindStringSubmatch(text); m != nil {
+		return m[1]
+	}
+	return text
+}
+
+// hintFor says what to do about an error.
+func hintFor(text string) string {
+	switch {
+	case strings.Contains(text, "exec format error"):
+		return "the builder cannot run programs of that platform. Add the emulator to its machine: docker/setup-qemu-action in the workflow, " +
+			"`docker run --privileged --rm tonistiigi/binfmt --install all`, or Debian's packages qemu-user-static and binfmt-support"
+	case strings.Contains(text, "no space left on device"):
+		return "the builder's disk is full: remove its old cache (`docker buildx prune`, `buildctl prune`) or give it a larger disk"
+	case missing.MatchString(text) && refused.MatchString(text):
+		return "either the image in FROM does not exist, or it needs a login: see registry, registry-username and registry-password"
+	case missing.MatchString(text):
+		return "the image in FROM cannot be had: look at its name and tag"
+	case refused.MatchString(text):
+		return "look at registry, registry-username and registry-password. For ghcr.io with the workflow's token, the job needs `permissions: packages: write`"
+	case busyOf.MatchString(text):
+		return "the registry does not take it at the moment: run it again later, everything that was built is cached"
+	case strings.Contains(text, "multiple platforms feature is currently not supported"):
+		return "this builder builds for one platform at a time: name another one in builder, or one platform in platforms"
+	case strings.Contains(text, "dockerfile parse error"):
+		return "see https://docs.docker.com/reference/dockerfile/"
+	}
+	return ""
+}
+
+// isGone tells an error of a connection that broke.
+func isGone(err error) bool {
+	text := err.Error()
+	if busyOf.MatchString(text) && strings.Contains(text, "://") {
+		return false // the registry's connection, not ours
+	}
+	return grpcerrors.Code(err) == codes.Unavailable || strings.Contains(text, "error reading from server") ||
+		strings.Contains(text, "transport is closing") || strings.Contains(text, "no active session")
+}
+
+// gone asks the builder whether it is still there.
+func (r *run) gone(ctx context.Context) bool {
+	if r.builder == nil || ctx.Err() != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	bk, err := r.builder.node.Driver.Client(ctx)
+	if err != nil {
+		return true
+	}
+	_, err = bk.ListWorkers(ctx)
+	return err != nil
+}
+
+// again tells whether a failure is a registry's that may pass, and how long to
+// wait: as long as it says itself, up to a minute.
+func (r *run) again(ctx context.Context, err error, try int) (time.Duration, bool) {
+	if ctx.Err() != nil || try >= tries || !busyOf.MatchString(err.Error()) || r.gone(ctx) {
+		return 0, false
+	}
+	var vertex *errdefs.SolveError
+	if errors.As(err, &vertex) && vertex.Solve.Op.GetExec() != nil {
+		return 0, false // a program of the build said so, not the registry
+	}
+	wait := time.Second << try
+	if said := r.retryAfter(ctx); said > 0 {
+		wait = min(said, time.Minute)
+	}
+	return wait, true
+}

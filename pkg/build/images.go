@@ -1,0 +1,274 @@
+package build
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	buildkit "github.com/moby/buildkit/client"
+
+	"github.com/shiksha/actions/pkg/event"
+)
+
+// digestKey is where BuildKit answers with the digest.
+const digestKey = "containerimage.digest"
+
+// collect makes the result of BuildKit's answers.
+func (r *run) collect(ctx context.Context, p *progress, answers map[string]*buildkit.SolveResponse, before map[string]image) error {
+	r.collectFailed(p)
+	for i, t := range r.plan.targets {
+		built := &r.result.Targets[i]
+		answer := answers[t.name]
+		if answer == nil {
+			continue
+		}
+		built.Metadata, built.Digest = answer.ExporterResponse, answer.ExporterResponse[digestKey]
+		if r.o.Push || r.o.Load {
+			built.Tags = t.tags
+		}
+		if r.o.Push && built.Digest != "" {
+			r.describe(ctx, t, built, before[t.name])
+		}
+		r.say(event.Info, "report", t.name, "%s", built.summary())
+	}
+	return nil
+}
+
+// collectFailed makes what a result has also after a failure.
+func (r *run) collectFailed(p *progress) {
+	r.result.Targets = nil
+	for _, t := range r.plan.targets {
+		built := Target{Name: t.name, Warnings: t.warnings}
+		built.Steps, built.Cached, built.Took = p.figures(t.name)
+		r.result.Targets = append(r.result.Targets, built)
+	}
+}
+
+// summary says in a line what came of a target.
+func (t *Target) summary() string {
+	text := "built"
+	if t.Digest != "" {
+		text = t.Digest
+	}
+	if t.Kept {
+		text += " (the registry had it already)"
+	}
+	return sprintf("%s  %d of %d steps cached, %.1fs", text, t.Cached, t.Steps, t.Took.Seconds())
+}
+
+// image is what a registry has under a reference.
+type image struct {
+	digest    string
+	platforms map[string]Platform
+}
+
+// same tells whether two have the same image for every platform. Their indexes
+// may differ: provenance holds the time of its build.
+func (i image) same(o image) bool {
+	digests := func(m map[string]Platform) map[string]string {
+		d := map[string]string{}
+		for k, p := range m {
+			d[k] = p.Digest
+		}
+		return d
+	}
+	return len(i.platforms) > 0 && maps.Equal(digests(i.platforms), digests(o.platforms))
+}
+
+// published looks what the registry has now under what will be pushed.
+func (r *run) published(ctx context.Context) map[string]image {
+	found := map[string]image{}
+	if !r.o.Push || r.o.NoCache {
+		return found
+	}
+	for _, t := range r.plan.targets {
+		if i, err := r.look(ctx, t.tags[0]); err == nil {
+			found[t.name] = i
+		}
+	}
+	return found
+}
+
+// describe reads platforms and sizes from the registry. Where the same images were
+// there before, their index is kept: a deploy of it finds nothing changed.
+func (r *run) describe(ctx context.Context, t *target, built *Target, before image) {
+	now, err := r.look(ctx, t.repo+"@"+built.Digest)
+	if err != nil {
+		r.say(event.Debug, "report", t.name, "the registry does not describe the image: %s", err)
+		return
+	}
+	if now.same(before) && now.digest != before.digest {
+		if err := r.retag(ctx, t, before.digest); err == nil {
+			built.Digest, built.Kept, now = before.digest, true, before
+		}
+	} else if now.digest == before.digest {
+		built.Kept = true
+	}
+	for _, name := range sortedKeys(now.platforms) {
+		built.Platforms = append(built.Platforms, now.platforms[name])
+	}
+}
+
+// registry gives the options for calls to a registry.
+func (r *run) registry(ctx context.Context, ref name.Reference) []remote.Option {
+	options := []remote.Option{remote.WithContext(ctx)}
+	l := r.o.Registry
+	domain := ref.Context().RegistryStr()
+	if domain == name.DefaultRegistry {
+		domain = hub
+	}
+	if l.Username != "" && l.domain() == domain {
+		options = append(options, remote.WithAuth(authn.FromConfig(authn.AuthConfig{Username: l.Username, Password: l.Password})))
+	}
+	return options
+}
+
+// look reads an image's platforms and their compressed sizes.
+func (r *run) look(ctx context.Context, text string) (image, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	ref, err := name.ParseReference(text)
+	if err != nil {
+		return image{}, err
+	}
+	found, err := remote.Get(ref, r.registry(ctx, ref)...)
+	if err != nil {
+		return image{}, err
+	}
+	i := image{digest: found.Digest.String(), platforms: map[string]Platform{}}
+	if !found.MediaType.IsIndex() {
+		img, err := found.Image()
+		if err != nil {
+			return image{}, err
+		}
+		return i, i.add(img, nil)
+	}
+	index, err := found.ImageIndex()
+	if err != nil {
+		return image{}, err
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		return image{}, err
+	}
+	for _, m := range manifest.Manifests {
+		if m.Platform == nil || m.Platform.OS == "unknown" || !m.MediaType.IsImage() {
+			continue // provenance and the like
+		}
+		img, err := index.Image(m.Digest)
+		if err != nil {
+			return image{}, err
+		}
+		if err := i.add(img, m.Platform); err != nil {
+			return image{}, err
+		}
+	}
+	return i, nil
+}
+
+// add takes in the image of one platform.
+func (i image) add(img v1.Image, platform *v1.Platform) error {
+	manifest, err := img.Manifest()
+	if err != nil {
+		return err
+	}
+	if platform == nil {
+		config, err := img.ConfigFile()
+		if err != nil {
+			return err
+		}
+		platform = config.Platform()
+	}
+	digest, err := img.Digest()
+	if err != nil {
+		return err
+	}
+	p := Platform{Name: platform.String(), Digest: digest.String(), Size: manifest.Config.Size}
+	for _, layer := range manifest.Layers {
+		p.Size += layer.Size
+	}
+	i.platforms[p.Name] = p
+	return nil
+}
+
+// retag gives all tags of a target to an index that is in the registry.
+func (r *run) retag(ctx context.Context, t *target, digest string) error {
+	ref, err := name.ParseReference(t.repo + "@" + digest)
+	if err != nil {
+		return err
+	}
+	options := r.registry(ctx, ref)
+	found, err := remote.Get(ref, options...)
+	if err != nil {
+		return err
+	}
+	for _, text := range t.tags {
+		tag, err := name.NewTag(text)
+		if err != nil {
+			return err
+		}
+		if tag.Context().String() != ref.Context().String() {
+			continue // another repository has no such index
+		}
+		if err := remote.Tag(tag, found, options...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listTags are the tags of the repository that a target is pushed to; none where
+// the registry does not say.
+func (r *run) listTags(ctx context.Context, t *target) []string {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	ref, err := name.ParseReference(t.image)
+	if err != nil {
+		return nil
+	}
+	tags, _ := remote.List(ref.Context(), r.registry(ctx, ref)...)
+	return tags
+}
+
+// retryAfter asks the registry how long it wants to be left alone; 0 when it does
+// not say.
+func (r *run) retryAfter(ctx context.Context) time.Duration {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for _, t := range r.plan.targets {
+		if len(t.tags) == 0 {
+			continue
+		}
+		ref, err := name.ParseReference(t.tags[0])
+		if err != nil {
+			continue
+		}
+		heard := &listener{}
+		_, _ = remote.Head(ref, append(r.registry(ctx, ref), remote.WithTransport(heard), remote.WithRetryStatusCodes(),
+			remote.WithRetryBackoff(remote.Backoff{Steps: 1}))...)
+		if s := heard.seconds.Load(); s > 0 {
+			return time.Duration(s) * time.Second
+		}
+	}
+	return 0
+}
+
+// listener hears Retry-After on its way.
+type listener struct{ seconds atomic.Int64 }
+
+func (l *listener) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err == nil {
+		if s, e := strconv.ParseInt(resp.Header.Get("Retry-After"), 10, 64); e == nil {
+			l.seconds.Store(s)
+		}
+	}
+	return resp, err
+}

@@ -1,0 +1,86 @@
+package build
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/plumbing"
+)
+
+// Git is the commit that is built. What is empty is read from the workspace's
+// .git folder; no git program is needed.
+type Git struct {
+	// Commit is the full SHA, Ref the full reference ("refs/heads/main",
+	// "refs/tags/v1.2.3", "refs/pull/12/merge"), Source the repository's address.
+	Commit, Ref, Source string
+	// Time is when the commit was made.
+	Time time.Time
+	// Versions are the tags of the repository, as far as the checkout has them.
+	Versions []string
+}
+
+// complete fills in what the workspace's repository knows. A workspace that is
+// none leaves everything as it is.
+func (g Git) complete(workspace string) Git {
+	repo, err := git.PlainOpenWithOptions(workspace, &git.PlainOpenOptions{DetectDotGit: true, EnableDotGitCommonDir: true})
+	if err != nil {
+		return g
+	}
+	if g.Commit == "" {
+		if head, err := repo.Head(); err == nil {
+			g.Commit, g.Ref = head.Hash().String(), head.Name().String()
+		}
+	}
+	if commit, err := repo.CommitObject(plumbing.NewHash(g.Commit)); err == nil {
+		g.Time = commit.Committer.When.UTC()
+	}
+	if g.Source == "" {
+		g.Source = origin(repo)
+	}
+	tags, err := repo.Tags()
+	if err != nil {
+		return g
+	}
+	_ = tags.ForEach(func(ref *plumbing.Reference) error {
+		g.Versions = append(g.Versions, ref.Name().Short())
+		if g.Ref == "HEAD" && commitOf(repo, ref) == g.Commit {
+			g.Ref = ref.Name().String()
+		}
+		return nil
+	})
+	return g
+}
+
+// commitOf follows an annotated tag to its commit.
+func commitOf(repo *git.Repository, ref *plumbing.Reference) string {
+	tag, err := repo.TagObject(ref.Hash())
+	if errors.Is(err, plumbing.ErrObjectNotFound) {
+		return ref.Hash().String()
+	}
+	if err != nil {
+		return ""
+	}
+	return tag.Target.String()
+}
+
+// origin is the address of the remote "origin" for people: https, and without the
+// password that a checkout may have put in it.
+func origin(repo *git.Repository) string {
+	remote, err := repo.Remote("origin")
+	if err != nil || len(remote.Config().URLs) == 0 {
+		return ""
+	}
+	address := strings.TrimSuffix(remote.Config().URLs[0], ".git")
+	if rest, ok := strings.CutPrefix(address, "git@"); ok {
+		return "https://" + strings.Replace(rest, ":", "/", 1)
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" {
+		return ""
+	}
+	u.User = nil
+	return u.String()
+}
