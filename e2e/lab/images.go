@@ -21,6 +21,8 @@ const (
 	// recipeLabel marks the images made here, with the sum of what made them.
 	recipeLabel = "shiksha.lab.recipe"
 	sshdImage   = "shiksha-lab/sshd:bookworm"
+	// ServicesImage has Redis, Celery, Prometheus and Alertmanager.
+	ServicesImage = "shiksha-lab/services:bookworm"
 )
 
 // slim is left out of the base image, and dpkg told so for what is installed on
@@ -35,9 +37,9 @@ func (l *Lab) ensureImages(ctx context.Context) error {
 		return err
 	}
 	var wait sync.WaitGroup
-	errs := make([]error, 3)
+	errs := make([]error, 4)
 	for i, image := range []struct{ ref, recipe string }{
-		{"nginx:1.22", "nginx"}, {"postgres:15", "postgres"}, {sshdImage, "sshd"},
+		{"nginx:1.22", "nginx"}, {"postgres:15", "postgres"}, {sshdImage, "sshd"}, {ServicesImage, "services"},
 	} {
 		wait.Go(func() { errs[i] = l.ensureBuilt(ctx, image.ref, image.recipe, online) })
 	}
@@ -57,7 +59,7 @@ func (l *Lab) ensureBuilt(ctx context.Context, ref, recipe string, online func()
 	if err == nil && !l.options.Rebuild && (made == "" || made == sum) {
 		return nil
 	}
-	if ref != sshdImage && l.pull(ctx, ref, online) {
+	if ref != sshdImage && ref != ServicesImage && l.pull(ctx, ref, online) {
 		return nil
 	}
 	l.say("making the image %s from Debian packages", ref)
