@@ -43,14 +43,14 @@ func TestVerify_DecidesAboutWhatRuns(t *testing.T) {
 checks:
   - name: version
     window: 1s
-    http: {path: /version, expect: {body: {contains: "{{version}}"}}}
+    http: {path: /, expect: {body: {contains: "{{version}}"}}}
   - name: database
     postgres: {service: postgres, password: {env: POSTGRES_PASSWORD}}
 `)
 	f.Deploy("w1", 0, "--checks", "verify.yml", "--url", f.URL())
 
 	t.Run("a check that fails takes the release back", func(t *testing.T) {
-		checkFile(t, f, "checks:\n  - name: never\n    timeout: 1s\n    http: {path: /version, expect: {status: 418}}\n")
+		checkFile(t, f, "checks:\n  - name: never\n    timeout: 1s\n    http: {path: /, expect: {status: 418}}\n")
 		failed := f.Deploy("w2", 1, "--checks", "verify.yml", "--url", f.URL())
 		assert.Contains(t, failed.Stderr, "verification failed: never")
 		assert.Contains(t, failed.Stderr, "expected status 418, found status 200")
