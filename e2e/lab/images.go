@@ -23,6 +23,8 @@ const (
 	// ours begins the names of images that only the lab has.
 	ours      = "shiksha-lab/"
 	sshdImage = ours + "sshd:bookworm"
+	// ServicesImage has Redis, Celery, Prometheus and Alertmanager.
+	ServicesImage = ours + "services:bookworm"
 )
 
 // slim is left out of the base image, and dpkg told so for what is installed on
@@ -37,9 +39,9 @@ func (l *Lab) ensureImages(ctx context.Context) error {
 		return err
 	}
 	var wait sync.WaitGroup
-	errs := make([]error, 3)
+	errs := make([]error, 4)
 	for i, image := range []struct{ ref, recipe string }{
-		{"nginx:1.22", "nginx"}, {"postgres:15", "postgres"}, {sshdImage, "sshd"},
+		{"nginx:1.22", "nginx"}, {"postgres:15", "postgres"}, {sshdImage, "sshd"}, {ServicesImage, "services"},
 	} {
 		wait.Go(func() { errs[i] = l.ensureBuilt(ctx, image.ref, image.recipe, online) })
 	}

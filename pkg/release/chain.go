@@ -24,7 +24,7 @@ func sumOf(v any) (string, error) {
 
 // startSum is over what is fixed from the moment the record was appended.
 func (r Record) startSum() (string, error) {
-	r.StartSum, r.Outcome, r.Message, r.Steps, r.Probe, r.Backups, r.Migrations, r.Sum = "", "", "", nil, nil, nil, nil, ""
+	r.StartSum, r.Outcome, r.Message, r.Steps, r.Probe, r.Checks, r.Backups, r.Migrations, r.Sum = "", "", "", nil, nil, nil, nil, nil, ""
 	r.Ended = Record{}.Ended
 	return sumOf(r)
 }

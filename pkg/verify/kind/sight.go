@@ -165,7 +165,7 @@ func (s *Sight) expand(text string) (string, error) {
 func (s *Sight) learn(captures map[string]Pattern, text string) {
 	for _, name := range sorted(captures) {
 		m := captures[name].FindStringSubmatch(text)
-		if !s.need("capture", m != nil, fmt.Sprintf("a match of %s for {{%s}}", captures[name], name), quoted(text)) {
+		if !s.need("capture", m != nil, fmt.Sprintf("a match of %s for {{%s}}", captures[name], name), quoted(text)) || m == nil {
 			continue
 		}
 		s.Vars[name] = m[len(m)-1]

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"time"
 )
 
 // TCP connects, and may say something and look at the answer.
@@ -67,17 +68,40 @@ func (t *TCP) look(s *Sight, e endpoint) {
 	}
 	defer conn.Close()
 	defer context.AfterFunc(s.Ctx, func() { _ = conn.Close() })()
-	line := ""
 	if t.Send != "" {
-		_, err = conn.Write([]byte(t.Send))
+		if _, err := conn.Write([]byte(t.Send)); err != nil {
+			s.blind(err)
+			return
+		}
 	}
-	if err == nil && t.Expect.given() {
-		line, err = bufio.NewReader(conn).ReadString('\n')
-	}
-	s.saw("TCP to "+e.addr, "connected "+line)
 	if t.Expect.given() {
-		s.need("tcp.expect", t.Expect.MatchString(line), "a line that matches "+t.Expect.String(), quoted(line))
+		line, err := bufio.NewReader(conn).ReadString('\n')
+		s.saw("TCP to "+e.addr, quoted(line))
+		s.need("tcp.expect", err == nil && t.Expect.MatchString(line), "a line that matches "+t.Expect.String(), quoted(line))
 		return
 	}
-	s.need("tcp.send", err == nil, "a connection to "+e.addr, "connected")
+	open := stays(conn)
+	s.saw("TCP to "+e.addr, map[bool]string{true: "connected", false: "connected and closed at once"}[open])
+	s.need("tcp.open", open, "a connection to "+e.addr, map[bool]string{true: "connected", false: "it is closed at once"}[open])
+}
+
+// patience is how long a connection is watched for its end. Docker takes a
+// connection to a published port also when nobody listens in the unit, and closes
+// it then.
+const patience = 250 * time.Millisecond
+
+// stays tells whether a connection stays open, or something comes on it. It cannot
+// be used afterwards.
+func stays(conn net.Conn) bool {
+	ended := make(chan bool, 1)
+	go func() {
+		n, err := conn.Read(make([]byte, 1))
+		ended <- n == 0 && err != nil
+	}()
+	select {
+	case closed := <-ended:
+		return !closed
+	case <-time.After(patience):
+		return true
+	}
 }

@@ -1,0 +1,99 @@
+package kind
+
+import (
+	"io"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/shiksha/actions/pkg/check"
+)
+
+// fakeMonitor answers the API's paths as a test says, for the faults that a real
+// Prometheus, Alertmanager or Grafana does not show on demand. "!" before an
+// answer makes it a 503.
+func fakeMonitor(sound map[string]string, changes ...string) func(*testing.T) *Scene {
+	answers := with(sound, changes...)
+	return handled(func(w http.ResponseWriter, r *http.Request) {
+		text, ok := answers[r.URL.Path]
+		switch {
+		case !ok:
+			w.WriteHeader(http.StatusNotFound)
+		case text != "" && text[0] == '!':
+			w.WriteHeader(http.StatusServiceUnavailable)
+			text = text[1:]
+		}
+		_, _ = io.WriteString(w, text)
+	})
+}
+
+func monitorLooks() map[string]look {
+	out := map[string]look{}
+	add := func(prefix, text string, sound map[string]string) func(name, point string, o check.Outcome, found string, changes ...string) {
+		return func(name, point string, o check.Outcome, found string, changes ...string) {
+			out[prefix+" "+name] = look{point, text, fakeMonitor(sound, changes...), o, found}
+		}
+	}
+	const alert = `{"data":{"alerts":[{"state":"firing","activeAt":"2026-01-02T00:00:00Z","labels":{"alertname":"ApiDown","severity":"critical"}}]}}`
+	prometheus := map[string]string{
+		"/-/ready": "ready", "/metrics": "prometheus_config_last_reload_successful 1\n", "/api/v1/alerts": `{"data":{"alerts":[]}}`,
+		"/api/v1/targets":       `{"data":{"activeTargets":[{"labels":{"job":"api","instance":"a:1"},"health":"up"}]}}`,
+		"/api/v1/rules":         `{"data":{"groups":[{"rules":[{"name":"ApiDown","health":"ok"}]}]}}`,
+		"/api/v1/alertmanagers": `{"data":{"activeAlertmanagers":[{"url":"x"}]}}`,
+		"/api/v1/query":         `{"data":{"resultType":"vector","result":[{"value":[1,"1"]}]}}`,
+	}
+	p := add("prometheus", "prometheus: {url: '{{url}}', jobs: [api], rules: 1, alertmanagers: 1, queries: [{query: up, expect: 1}]}", prometheus)
+	p("sound", "", check.Pass, "it does")
+	p("not ready", "prometheus.ready", check.Fail, "starting", "/-/ready", "!starting")
+	p("reload failed", "prometheus.reload", check.Fail, "the last reload failed", "/metrics", "prometheus_config_last_reload_successful 0\n")
+	p("no metric", "prometheus.metric", check.Unknown, "none", "/metrics", "")
+	p("target down", "prometheus.target", check.Fail, "a:1 of api is down: refused", "/api/v1/targets", `{"data":{"activeTargets":[{"labels":{"job":"api","instance":"a:1"},"health":"down","lastError":"refused"}]}}`)
+	p("target not scraped yet", "prometheus.scraped", check.Unknown, "is unknown", "/api/v1/targets", `{"data":{"activeTargets":[{"labels":{"job":"api","instance":"a:1"},"health":"unknown"}]}}`)
+	p("job without a target", "prometheus.job", check.Fail, "none", "/api/v1/targets", `{"data":{"activeTargets":[]}}`)
+	p("group not loaded", "prometheus.rules", check.Fail, "0", "/api/v1/rules", `{"data":{"groups":[]}}`)
+	p("rule broken", "prometheus.rule", check.Fail, "err", "/api/v1/rules", `{"data":{"groups":[{"rules":[{"name":"ApiDown","health":"err","lastError":"many-to-many"}]}]}}`)
+	p("rule not evaluated", "prometheus.evaluated", check.Unknown, "unknown", "/api/v1/rules", `{"data":{"groups":[{"rules":[{"name":"ApiDown","health":"unknown"}]}]}}`)
+	p("new alert", "prometheus.alert", check.Fail, "ApiDown fires", "/api/v1/alerts", alert)
+	p("no alertmanager", "prometheus.alertmanagers", check.Fail, "0", "/api/v1/alertmanagers", `{"data":{"activeAlertmanagers":[]}}`)
+	p("query without data", "prometheus.data", check.Unknown, "without data", "/api/v1/query", `{"data":{"resultType":"vector","result":[]}}`)
+	p("query refused", "prometheus.query", check.Unknown, "bad expression", "/api/v1/query", "!bad expression")
+	p("query value", "match.equals", check.Fail, "up is 0", "/api/v1/query", `{"data":{"resultType":"vector","result":[{"value":[1,"1"]},{"value":[1,"0"]}]}}`)
+	p("no API", "prometheus.api", check.Unknown, "status 503", "/api/v1/targets", "!not now")
+	before := out["prometheus new alert"]
+	scene := before.scene
+	out["prometheus alert that fired before"] = look{"prometheus.alert-old", before.check, func(t *testing.T) *Scene {
+		s := scene(t)
+		s.Before = map[string][]string{"it": {"alertname=ApiDown,severity=critical"}}
+		return s
+	}, check.Warn, "fired before the release"}
+	out["prometheus alert active before the release"] = look{"prometheus.alert-old", before.check, func(t *testing.T) *Scene {
+		s := scene(t)
+		s.Began = time.Date(2026, 1, 3, 0, 0, 0, 0, time.UTC)
+		return s
+	}, check.Warn, "fired before the release"}
+
+	manager := map[string]string{"/-/ready": "OK", "/metrics": "alertmanager_config_last_reload_successful 1\n", "/api/v2/status": `{"cluster":{}}`, "/api/v2/receivers": `[{"name":"pager"}]`}
+	m := add("alertmanager", "alertmanager: {url: '{{url}}', receivers: [pager]}", manager)
+	m("sound", "", check.Pass, "1 receivers")
+	m("not ready", "alertmanager.ready", check.Fail, "no", "/-/ready", "!no")
+	m("reload failed", "alertmanager.reload", check.Fail, "reload failed", "/metrics", "alertmanager_config_last_reload_successful 0\n")
+	m("no metric", "alertmanager.metric", check.Unknown, "none", "/metrics", "x 1\n")
+	m("no status", "alertmanager.status", check.Unknown, "status 503", "/api/v2/status", "!{}")
+	m("no receiver", "alertmanager.receiver", check.Fail, "other", "/api/v2/receivers", `[{"name":"other"}]`)
+
+	grafana := map[string]string{"/api/health": `{"database":"ok"}`, "/api/datasources/uid/prom/health": `{"status":"OK"}`,
+		"/api/dashboards/uid/api": `{"dashboard":{"panels":[{"title":"rate","datasource":{"uid":"prom"},"targets":[{"expr":"up"}]}]}}`,
+		"/api/ds/query":           `{"results":{"A":{"frames":[{"data":{"values":[[1],[2]]}}]}}}`}
+	g := add("grafana", "grafana: {url: '{{url}}', datasources: [prom], dashboards: [{uid: api, panels: 1, data: true}]}", grafana)
+	g("sound", "", check.Pass, "ok")
+	g("database", "grafana.health", check.Fail, "failing", "/api/health", `{"database":"failing"}`)
+	g("data source", "grafana.datasource", check.Fail, "ERROR", "/api/datasources/uid/prom/health", `{"status":"ERROR"}`)
+	g("no dashboard", "grafana.dashboard", check.Fail, "status 503", "/api/dashboards/uid/api", `!{}`)
+	g("panels", "grafana.panels", check.Fail, "0", "/api/dashboards/uid/api", `{"dashboard":{"panels":[]}}`)
+	g("query", "grafana.query", check.Fail, "status 503", "/api/ds/query", `!{}`)
+	g("no data", "grafana.data", check.Unknown, "without data", "/api/ds/query", `{"results":{"A":{"frames":[{"data":{"values":[]}}]}}}`)
+	for kind, text := range map[string]string{"prometheus": "prometheus: {url: '{{url}}'}", "alertmanager": "alertmanager: {url: '{{url}}'}", "grafana": "grafana: {url: '{{url}}'}"} {
+		out[kind+" down"] = look{kind + ".answer", text, nobody, check.Fail, "refused"}
+	}
+	return out
+}
