@@ -123,23 +123,6 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// latency measures what the deploy's own probe tells of a rollout.
-func latency(ctx context.Context, b *bench) ([]row, error) {
-	if err := b.quickstarts(ctx); err != nil {
-		return nil, err
-	}
-	runs, err := b.rounds(ctx, "latency", func(ctx context.Context) (measured, error) {
-		return b.ours.release(func() (measured, error) {
-			return b.deploy(ctx, b.ours, verified, "--probe-url", b.ours.url(), "--probe-rate", fmt.Sprint(load))
-		})
-	})
-	if err != nil {
-		return nil, err
-	}
-	return []row{{Name: "p99 during the rollout", Unit: "ms", Ours: column(runs[0], during), Against: "before it", Theirs: column(runs[0], before),
-		Target: target{Of: "ratio", Limit: 2}}}, nil
-}
-
 // scale measures a large stack against a small one.
 func scale(ctx context.Context, b *bench) ([]row, error) {
 	const large, small = 150, 15

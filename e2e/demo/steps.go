@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/shiksha/actions/e2e/lab"
 	"github.com/shiksha/actions/pkg/probe"
 )
@@ -62,6 +64,8 @@ type demo struct {
 	out  io.Writer
 	dir  string // the workspace
 	url  string
+	// later publishes the releases after the first one while that is deployed.
+	later errgroup.Group
 }
 
 // newDemo publishes the releases and starts the host.
@@ -79,27 +83,33 @@ func newDemo(ctx context.Context, l *lab.Lab, out io.Writer) (*demo, error) {
 	if err := l.CopyQuickstart(d.dir, port); err != nil {
 		return nil, err
 	}
-	if _, err := l.Shiksha(ctx); err != nil {
+	var ready errgroup.Group
+	ready.Go(func() error { _, err := l.Shiksha(ctx); return err })
+	ready.Go(func() (err error) { d.host, err = l.StartHost(ctx, lab.HostOptions{Name: "demo"}); return err })
+	ready.Go(func() error { return d.publish(ctx, releases[0]) })
+	if err := ready.Wait(); err != nil {
 		return nil, err
 	}
-	for _, release := range releases {
-		ref, err := l.Publish(ctx, release)
-		if err != nil {
-			return nil, err
-		}
-		if err := l.Forget(ctx, ref); err != nil {
-			return nil, err
-		}
+	for _, release := range releases[1:] {
+		d.later.Go(func() error { return d.publish(ctx, release) })
 	}
-	d.host, err = l.StartHost(ctx, lab.HostOptions{Name: "demo"})
-	return d, err
+	return d, nil
+}
+
+// publish puts a release into the registry and nowhere else.
+func (d *demo) publish(ctx context.Context, release lab.Release) error {
+	ref, err := d.lab.Publish(ctx, release)
+	if err != nil {
+		return err
+	}
+	return d.lab.Forget(ctx, ref)
 }
 
 // cleanUp removes the stack; the lab removes the rest.
 func (d *demo) cleanUp() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	return d.lab.RemoveProject(ctx, project)
+	return errors.Join(d.later.Wait(), d.lab.RemoveProject(ctx, project))
 }
 
 // perform carries one step out, under load, and gives what was measured.
@@ -107,6 +117,11 @@ func (d *demo) perform(ctx context.Context, s step) (Step, error) {
 	_, _ = fmt.Fprintf(d.out, "\n--- %s: %s\n", s.name, s.title)
 	if s.before != nil {
 		if err := s.before(d.dir); err != nil {
+			return Step{}, err
+		}
+	}
+	if !s.quiet {
+		if err := d.later.Wait(); err != nil {
 			return Step{}, err
 		}
 	}

@@ -21,6 +21,7 @@ func Make(in Input) *Plan {
 	}
 	p.Steps = append(p.Steps, orphans(in)...)
 	refuseDiverged(in, p)
+	refusePorts(in, p)
 	return p
 }
 
@@ -34,7 +35,7 @@ func decide(in Input, svc *stack.Service, so *Plan) Step {
 	s := Step{Service: svc.Name, Replicas: svc.Replicas, Gateway: svc.Ext.Gateway}
 	g := sortUnits(in, svc)
 	s.Reasons = reasons(in, svc, g)
-	if why := restartsWith(svc, so); why != "" && len(g.good) > 0 {
+	if why := restartsWith(in, svc, so); why != "" && len(g.good) > 0 {
 		s.Reasons = append(s.Reasons, why)
 		g.old, g.good = append(g.old, g.good...), nil
 	}
@@ -65,25 +66,6 @@ func decide(in Input, svc *stack.Service, so *Plan) Step {
 	s.Batch = batch(in, svc, s)
 	s.Interruption = interruption(svc, s)
 	return s
-}
-
-// restartsWith says which dependency is replaced in this plan and takes the
-// service along, or "". A full up would stop all such services at once; here
-// each is a rollout of its own.
-func restartsWith(svc *stack.Service, so *Plan) string {
-	for _, d := range svc.DependsOn {
-		s := so.Step(d.Service)
-		if s == nil || s.Action != Surge && s.Action != StopFirst {
-			continue
-		}
-		if slices.Contains(svc.Shares, d.Service) {
-			return "shares the network or volumes of " + d.Service + ", which is replaced"
-		}
-		if d.Restart {
-			return "restarts with " + d.Service + " (depends_on.restart)"
-		}
-	}
-	return ""
 }
 
 func pinned(in Input, svc *stack.Service) bool {

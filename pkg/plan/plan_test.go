@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/stretchr/testify/assert"
@@ -158,6 +159,14 @@ func TestMake_Golden(t *testing.T) {
 				in.Observed.Units["api"][i].Health = stack.HealthFailed
 			}
 		},
+		"replicas-on-one-port": func(in *plan.Input) { in.Desired.Services["gateway"].Replicas = 3 },
+		"interrupted-before-a-dependent": func(in *plan.Input) {
+			in.Observed, in.Interrupted = observed("v2"), true
+			in.Past = map[string]plan.Past{"db": {Hash: "db-v1"}, "worker": {Hash: "worker-v2"}, "api": {Hash: "api-v2"}}
+			in.Desired.Services["worker"].DependsOn[0].Restart = true
+			in.Observed.Units["db"][0].Created = time.Unix(2000, 0)
+			in.Observed.Units["worker"][0].Created = time.Unix(1000, 0)
+		},
 		"container-name": func(in *plan.Input) {
 			in.Desired.Services["worker"].ContainerName = "the-worker"
 			in.Desired.Services["worker"].Update.Order = stack.StartFirst
@@ -185,6 +194,45 @@ func TestMake_IsDeterministic(t *testing.T) {
 	first := plan.Make(plan.Input{Desired: quickstart(), Observed: observed("v1")})
 	for range 50 {
 		assert.Equal(t, first, plan.Make(plan.Input{Desired: quickstart(), Observed: observed("v1")}))
+	}
+}
+
+// Who restarts with another does so once: not when that other one was not replaced
+// since the last verified release, and not when the restart is done.
+func TestMake_RestartsADependentOnce(t *testing.T) {
+	t.Parallel()
+	for name, edit := range map[string]func(*plan.Input){
+		"not interrupted":          func(in *plan.Input) { in.Interrupted = false },
+		"the other did not change": func(in *plan.Input) { in.Past["db"] = plan.Past{Hash: "db-v2"} },
+		"restarted already":        func(in *plan.Input) { in.Observed.Units["worker"][0].Created = time.Unix(3000, 0) },
+		"does not restart with it": func(in *plan.Input) { in.Desired.Services["worker"].DependsOn[0].Restart = false },
+	} {
+		in := plan.Input{Desired: quickstart(), Observed: observed("v2"), Interrupted: true}
+		in.Past = map[string]plan.Past{"db": {Hash: "db-v1"}, "worker": {Hash: "worker-v2"}, "api": {Hash: "api-v2"}}
+		in.Desired.Services["worker"].DependsOn[0].Restart = true
+		in.Observed.Units["db"][0].Created = time.Unix(2000, 0)
+		in.Observed.Units["worker"][0].Created = time.Unix(1000, 0)
+		assert.Equal(t, plan.StopFirst, plan.Make(in).Step("worker").Action, "what the cases change")
+		edit(&in)
+		assert.Equal(t, plan.Unchanged, plan.Make(in).Step("worker").Action, name)
+	}
+}
+
+func TestMake_RefusesMoreUnitsThanPorts(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		ports    []string
+		replicas int
+		refused  bool
+	}{
+		{[]string{"80/tcp"}, 1, false}, {[]string{"80/tcp"}, 2, true}, {[]string{"8080-8082/tcp"}, 3, false},
+		{[]string{"8080-8082/tcp"}, 4, true}, {[]string{"8080-8082/tcp", "53/udp"}, 2, true}, {nil, 9, false},
+	} {
+		in := plan.Input{Desired: quickstart(), Observed: observed("v2")}
+		in.Desired.Services["gateway"].HostPorts, in.Desired.Services["gateway"].Replicas = c.ports, c.replicas
+		assert.Equal(t, c.refused, len(plan.Make(in).Refusals) > 0, "%+v", c)
+		in.Only = []string{"db"}
+		assert.Empty(t, plan.Make(in).Refusals, "what is not released is nobody's business")
 	}
 }
 

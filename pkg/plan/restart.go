@@ -1,0 +1,57 @@
+package plan
+
+import (
+	"slices"
+	"time"
+
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// restartsWith says which dependency is replaced in this plan, or was by a release
+// that was interrupted before it came to the service, and takes the service along;
+// or "". A full up would stop all such services at once; here each is a rollout of
+// its own.
+func restartsWith(in Input, svc *stack.Service, so *Plan) string {
+	for _, d := range svc.DependsOn {
+		s := so.Step(d.Service)
+		replaced := s != nil && (s.Action == Surge || s.Action == StopFirst)
+		switch {
+		case replaced && slices.Contains(svc.Shares, d.Service):
+			return "shares the network or volumes of " + d.Service + ", which is replaced"
+		case replaced && d.Restart:
+			return "restarts with " + d.Service + " (depends_on.restart)"
+		case d.Restart && leftBehind(in, svc, d.Service):
+			return "restarts with " + d.Service + " (depends_on.restart), which an interrupted release replaced"
+		}
+	}
+	return ""
+}
+
+// leftBehind tells whether an interrupted release replaced the units of a
+// dependency and was ended before it came to the service: some of its units are
+// older than they are.
+func leftBehind(in Input, svc *stack.Service, dependency string) bool {
+	d := in.Desired.Services[dependency]
+	if !in.Interrupted || d == nil || in.Past[dependency].Hash == d.Hash {
+		return false
+	}
+	first, _ := born(in.Observed.Units[svc.Name], svc.Hash)
+	_, last := born(in.Observed.Units[dependency], d.Hash)
+	return !first.IsZero() && first.Before(last)
+}
+
+// born gives when the first and the last unit of a configuration were made.
+func born(units []stack.Unit, hash string) (first, last time.Time) {
+	for _, u := range units {
+		if u.OneOff || u.Hash != hash || !u.Serving() {
+			continue
+		}
+		if first.IsZero() || u.Created.Before(first) {
+			first = u.Created
+		}
+		if u.Created.After(last) {
+			last = u.Created
+		}
+	}
+	return first, last
+}
