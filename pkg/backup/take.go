@@ -25,7 +25,7 @@ const (
 // then gives it its name. pg_dump flushes its file to the disk itself.
 const dumpScript = `set -o pipefail; umask 077; export LC_ALL=C
 part=$1 final=$2
-pg_dump --format=custom --no-password --file="$part" || exit 10
+pg_dump --format=custom --no-password --lock-wait-timeout=60s --file="$part" || exit 10
 pg_restore --file=- "$part" | awk '
   !rows && /^COPY .* FROM stdin;$/ { name = $0; sub(/^COPY /, "", name); sub(/ (\(.*\) )? *FROM stdin;$/, "", name); rows = 1; n = 0; next }
   rows && $0 == "\\." { print n "\t" name; rows = 0; next }

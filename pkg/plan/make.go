@@ -108,6 +108,10 @@ func sortUnits(in Input, svc *stack.Service) groups {
 			g.unproved = true
 		}
 	}
+	if in.Interrupted && svc.Ext.Idle != nil {
+		// It may have been told to take no more work, and look as well as ever.
+		g.old, g.good = append(g.old, g.good...), nil
+	}
 	if len(g.good)+len(g.old) == 0 {
 		g.rescue()
 	}
@@ -141,6 +145,9 @@ func ids(units []stack.Unit) []string {
 // class says how a service whose units are replaced is rolled.
 func class(in Input, svc *stack.Service) Action {
 	if in.Replace || svc.Update.Order != stack.StartFirst || surgeBlocker(svc) != "" {
+		if svc.Ext.Idle != nil && !in.Replace {
+			return Drain
+		}
 		return StopFirst
 	}
 	return Surge
@@ -170,10 +177,13 @@ func batch(in Input, svc *stack.Service, s Step) int {
 }
 
 func interruption(svc *stack.Service, s Step) string {
-	if s.Action != StopFirst {
+	if !s.Action.StopsFirst() {
 		return ""
 	}
 	why := "stops before it starts"
+	if s.Action == Drain {
+		why = fmt.Sprintf("takes no new work, finishes what it has within %s, then stops before it starts", svc.Ext.Idle.Budget)
+	}
 	if b := surgeBlocker(svc); b != "" {
 		why = b
 	}

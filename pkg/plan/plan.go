@@ -20,6 +20,9 @@ const (
 	Surge Action = "surge"
 	// StopFirst stops old units before their successors start.
 	StopFirst Action = "stop-first"
+	// Drain is StopFirst for a worker: it takes no more work and finishes what it
+	// has before it is stopped.
+	Drain Action = "drain"
 	// Scale only adds or removes units of the release that runs already.
 	Scale Action = "scale"
 	// Reload hands changed files to running units without replacing them.
@@ -35,6 +38,9 @@ const (
 	// Keep leaves a service that is no longer in the stack where it is.
 	Keep Action = "keep"
 )
+
+// StopsFirst tells whether old units stop before their successors start.
+func (a Action) StopsFirst() bool { return a == StopFirst || a == Drain }
 
 // Step is what happens to one service, in the order of Plan.Steps.
 type Step struct {
@@ -64,7 +70,7 @@ func (s Step) Changes() bool { return s.Action != Unchanged && s.Action != Keep 
 
 // Replaces tells whether the step makes new units.
 func (s Step) Replaces() bool {
-	return s.Action == Create || s.Action == Surge || s.Action == StopFirst ||
+	return s.Action == Create || s.Action == Surge || s.Action.StopsFirst() ||
 		s.Action == Scale && s.Replicas > len(s.Good)
 }
 

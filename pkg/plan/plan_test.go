@@ -97,7 +97,17 @@ func TestMake_Golden(t *testing.T) {
 			in.Desired.Services["api"].Files = []stack.File{{Service: "api", Target: "/etc/api.yaml", Sum: "2"}}
 		},
 		"one-by-one": func(in *plan.Input) { in.Desired.Services["api"].Update.Parallelism = 1 },
-		"replace":    func(in *plan.Input) { in.Replace = true },
+		"worker-drains": func(in *plan.Input) {
+			in.Only = []string{"worker"}
+			in.Desired.Services["worker"].Ext.Idle = &extension.Idle{Stop: []string{"pause"}, Wait: []string{"idle"}, Budget: 20 * time.Minute}
+		},
+		"worker-after-an-interruption": func(in *plan.Input) {
+			in.Observed, in.Interrupted = observed("v2"), true
+			in.Only = []string{"worker"}
+			in.Past = map[string]plan.Past{"worker": {Hash: "worker-v2"}}
+			in.Desired.Services["worker"].Ext.Idle = &extension.Idle{Stop: []string{"pause"}, Wait: []string{"idle"}, Budget: 20 * time.Minute}
+		},
+		"replace": func(in *plan.Input) { in.Replace = true },
 		"reload": func(in *plan.Input) {
 			in.Observed = observed("v2")
 			in.Live = map[string][]string{"gateway": {"/etc/nginx/nginx.conf"}}

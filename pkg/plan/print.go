@@ -53,7 +53,7 @@ func (p *Plan) services() []string {
 // title is the action with its numbers: "surge 3 (1 by 1)".
 func (s Step) title() string {
 	switch s.Action {
-	case Surge, StopFirst:
+	case Surge, StopFirst, Drain:
 		if s.Batch < s.Missing() {
 			return fmt.Sprintf("%s %d, %d a time", s.Action, s.Missing(), s.Batch)
 		}

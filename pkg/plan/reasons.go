@@ -44,6 +44,9 @@ func reasons(in Input, svc *stack.Service, g groups) []string {
 // is wanted.
 func changes(in Input, svc *stack.Service, past Past, known bool, old stack.Unit) []string {
 	var out []string
+	if old.Hash == svc.Hash && svc.Ext.Idle != nil && old.Serving() {
+		return []string{"an interrupted release may have told it to take no more work"}
+	}
 	if old.Hash == svc.Hash {
 		return []string{string("unit is " + string(old.Health))}
 	}

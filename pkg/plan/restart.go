@@ -14,7 +14,7 @@ import (
 func restartsWith(in Input, svc *stack.Service, so *Plan) string {
 	for _, d := range svc.DependsOn {
 		s := so.Step(d.Service)
-		replaced := s != nil && (s.Action == Surge || s.Action == StopFirst)
+		replaced := s != nil && (s.Action == Surge || s.Action.StopsFirst())
 		switch {
 		case replaced && slices.Contains(svc.Shares, d.Service):
 			return "shares the network or volumes of " + d.Service + ", which is replaced"

@@ -9,7 +9,6 @@ import (
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
-	"github.com/shiksha/actions/pkg/plan"
 )
 
 // undoBudget bounds the way back: it runs on a context of its own, because the
@@ -71,7 +70,7 @@ func (b *batch) lost(ctx context.Context) error {
 }
 
 func (b *batch) forward(ctx context.Context) error {
-	if b.step.Action == plan.StopFirst {
+	if b.step.Action.StopsFirst() {
 		return b.stopFirst(ctx)
 	}
 	return b.surge(ctx)
@@ -209,9 +208,12 @@ func (b *batch) stopOld(ctx context.Context) error {
 	if err := b.ask(ctx); err != nil {
 		return err
 	}
-	defer b.span("stop", b.svc.Name)()
-	b.down = b.step.Action == plan.StopFirst
 	b.undo = append(b.undo, b.revive)
+	if err := b.quiet(ctx, b.old); err != nil {
+		return err
+	}
+	defer b.span("stop", b.svc.Name)()
+	b.down = b.step.Action.StopsFirst()
 	if err := b.stop(ctx, b.svc.Name, b.old, b.svc.StopGrace); err != nil {
 		return fmt.Errorf("stop the old units: %w", err)
 	}
@@ -220,6 +222,12 @@ func (b *batch) stopOld(ctx context.Context) error {
 
 // revive starts the old units again and waits until they are well.
 func (b *batch) revive(ctx context.Context) error {
+	if b.svc.Ext.Idle != nil {
+		// One that was told to take no more work begins anew.
+		if err := b.stop(ctx, b.svc.Name, b.old, b.svc.StopGrace); err != nil {
+			return err
+		}
+	}
 	if err := b.Units.Restart(ctx, b.old); err != nil {
 		return fmt.Errorf("start the old units again: %w", err)
 	}
