@@ -88,7 +88,7 @@ func (s *site) exempt() {
 	for _, address := range strings.Fields(gateways) {
 		fmt.Fprintf(&text, "%s/32 0;\n", address)
 	}
-	s.write("nginx/exempt/lab.conf", text.String())
+	s.write("nginx/exempt/addresses.conf", text.String())
 	s.release("v1", 0)
 	assert.Equal(s.t, before, s.MustUnits(), "a changed file reloads and replaces nothing")
 }
