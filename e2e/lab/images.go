@@ -21,7 +21,9 @@ const (
 	debianImage = "debian:bookworm-slim"
 	// recipeLabel marks the images made here, with the sum of what made them.
 	recipeLabel = "shiksha.lab.recipe"
-	sshdImage   = "shiksha-lab/sshd:bookworm"
+	// ours begins the names of images that only the lab has.
+	ours      = "shiksha-lab/"
+	sshdImage = ours + "sshd:bookworm"
 )
 
 // slim is left out of the base image, and dpkg told so for what is installed on
@@ -48,7 +50,7 @@ func (l *Lab) ensureImages(ctx context.Context) error {
 
 // ensureBuilt makes one of the lab's own images be there.
 func (l *Lab) ensureBuilt(ctx context.Context, ref, recipe string, online func() bool) error {
-	return l.ensure(ctx, Image{Ref: ref, Folder: filepath.Join(l.Root, "e2e", "lab", "images", recipe), Local: ref == sshdImage}, online)
+	return l.ensure(ctx, Image{Ref: ref, Folder: filepath.Join(l.Root, "e2e", "lab", "images", recipe), Local: strings.HasPrefix(ref, ours)}, online)
 }
 
 // Image is an image that tests build on, and how it is made of Debian packages.

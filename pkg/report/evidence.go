@@ -44,12 +44,7 @@ func (r *Release) checks() string {
 	if r.Checks == nil || len(r.Checks.Results) == 0 {
 		return ""
 	}
-	var counts, passed, others []string
-	for _, o := range []check.Outcome{check.Fail, check.Unknown, check.Warn, check.Skip, check.Pass} {
-		if n := r.Checks.Count(o); n > 0 {
-			counts = append(counts, number(n)+" "+string(o))
-		}
-	}
+	var passed, others []string
 	for _, c := range r.Checks.Results {
 		row := fmt.Sprintf("| %s %s | %s | %s | %s | %s |\n", signs[c.Outcome], escape(string(c.Outcome)), escape(c.Name), escape(c.Where),
 			escape(shorten(c.Expected, maxCell)), escape(shorten(found(c), maxCell)))
@@ -60,7 +55,7 @@ func (r *Release) checks() string {
 		}
 	}
 	const head = "| Outcome | Check | Where | Expected | Found |\n|---|---|---|---|---|\n"
-	text := "### Checks: " + strings.Join(counts, ", ") + "\n\n"
+	text := "### Checks: " + r.Checked() + "\n\n"
 	if len(others) > 0 {
 		text += head + strings.Join(others, "") + "\n"
 	}
@@ -68,6 +63,20 @@ func (r *Release) checks() string {
 		text += "<details><summary>" + plural(len(passed), "check") + " passed</summary>\n\n" + head + strings.Join(passed, "") + "\n</details>\n\n"
 	}
 	return text
+}
+
+// Checked counts the checks by their outcomes, the bad ones first; "" without any.
+func (r *Release) Checked() string {
+	if r.Checks == nil {
+		return ""
+	}
+	var counts []string
+	for _, o := range []check.Outcome{check.Fail, check.Unknown, check.Warn, check.Skip, check.Pass} {
+		if n := r.Checks.Count(o); n > 0 {
+			counts = append(counts, number(n)+" "+string(o))
+		}
+	}
+	return strings.Join(counts, ", ")
 }
 
 // maxCell is how many bytes of a value fit into a cell of a table.
@@ -80,15 +89,28 @@ func found(c check.Result) string {
 	return c.Found + " (" + c.Hint + ")"
 }
 
-// links lists the pages that a reader may want next.
+// Link is a page that a reader may want next.
+type Link struct{ Text, URL string }
+
+// Links lists the pages that there are: the result, what changed, the run.
+func (r *Release) Links() []Link {
+	place := r.Environment
+	if place == "" {
+		place = r.Project
+	}
+	var all []Link
+	for _, l := range []Link{{"Open " + place, r.EnvironmentURL}, {"What changed", r.CompareURL}, {"The run", r.RunURL}} {
+		if web(l.URL) {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
 func (r *Release) links() string {
 	var all []string
-	for _, l := range [][2]string{
-		{"Open " + r.place(), r.EnvironmentURL}, {"What changed", r.CompareURL}, {"The run", r.RunURL},
-	} {
-		if a := anchor(l[0], l[1]); a != "" {
-			all = append(all, a)
-		}
+	for _, l := range r.Links() {
+		all = append(all, anchor(l.Text, l.URL))
 	}
 	if len(all) == 0 {
 		return ""
@@ -96,18 +118,16 @@ func (r *Release) links() string {
 	return strings.Join(all, " · ") + "\n\n"
 }
 
-func (r *Release) place() string {
-	if r.Environment != "" {
-		return r.Environment
-	}
-	return r.Project
+// web tells whether an address is a page of the web.
+func web(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http")
 }
 
 // anchor makes a link of an address of the web, "" of anything else.
 func anchor(text, address string) string {
-	u, err := url.Parse(address)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+	if !web(address) {
 		return ""
 	}
-	return fmt.Sprintf(`<a href="%s">%s</a>`, entities(clean(u.String()), "&\"<>"), escape(text))
+	return fmt.Sprintf(`<a href="%s">%s</a>`, entities(clean(address), "&\"<>"), escape(text))
 }

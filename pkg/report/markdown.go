@@ -29,7 +29,7 @@ func (r *Release) Markdown() string {
 
 func (r *Release) outcome() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "## %s %s\n\n", r.sign(), escape(r.Headline()))
+	fmt.Fprintf(&b, "## %s %s\n\n", r.Sign(), escape(r.Headline()))
 	if r.Error != "" {
 		fmt.Fprintf(&b, "> **%s**\n", escape(r.Error))
 		if r.Hint != "" {
@@ -56,7 +56,8 @@ func (r *Release) folded() string {
 	return fmt.Sprintf("\n<details><summary>The plan</summary>\n\n<pre>\n%s</pre>\n\n</details>\n", pre(r.Plan))
 }
 
-func (r *Release) sign() string {
+// Sign shows the outcome at a glance.
+func (r *Release) Sign() string {
 	switch r.Outcome {
 	case "verified", "unchanged":
 		return "✅"
@@ -71,10 +72,7 @@ func (r *Release) sign() string {
 }
 
 func (r *Release) facts(b *strings.Builder) {
-	rows := [][2]string{{"Serving", escape(r.Serving)}, {"Version", escape(r.Version)}}
-	if r.Previous > 0 {
-		rows = append(rows, [2]string{"Before", escape(r.before())})
-	}
+	rows := [][2]string{{"Serving", escape(r.Serving)}, {"Version", escape(r.Version)}, {"Before", escape(r.Before())}}
 	commit := anchor(r.Commit[:min(len(r.Commit), 12)], r.CommitURL)
 	if commit == "" {
 		commit = escape(r.Commit)
@@ -91,8 +89,11 @@ func (r *Release) facts(b *strings.Builder) {
 	}
 }
 
-// before names the release that served before.
-func (r *Release) before() string {
+// Before names the release that served before; "" for none.
+func (r *Release) Before() string {
+	if r.Previous == 0 {
+		return ""
+	}
 	if r.PreviousVersion == "" {
 		return fmt.Sprintf("release %d", r.Previous)
 	}

@@ -130,23 +130,30 @@ func (r *Release) JSON() ([]byte, error) {
 	return json.Marshal(&c)
 }
 
-// Headline says how it ended in one sentence.
+// Headline says how it ended, and where, in one sentence.
 func (r *Release) Headline() string {
 	name := clean(r.Project)
 	if r.Host != "" {
 		name += " on " + clean(r.Host)
 	}
+	return name + ": " + r.Sentence()
+}
+
+// Sentence says how it ended, for readers who know where.
+func (r *Release) Sentence() string {
 	switch {
+	case r.Outcome == "":
+		return r.Label() + " begins"
 	case r.DryRun && r.Outcome == "planned" && len(r.Changed) == 0:
-		return name + ": nothing to change"
+		return "nothing to change"
 	case r.DryRun && r.Outcome == "planned":
-		return fmt.Sprintf("%s: %s would change; this was a plan, nothing was changed", name, plural(len(r.Changed), "service"))
+		return plural(len(r.Changed), "service") + " would change; this was a plan, nothing was changed"
 	case r.Outcome == "unchanged":
-		return fmt.Sprintf("%s: nothing to change, %s serves", name, r.label())
+		return fmt.Sprintf("nothing to change, %s serves", r.Label())
 	case r.Outcome == "verified":
-		return fmt.Sprintf("%s: %s verified in %s", name, r.label(), seconds(r.Seconds))
+		return fmt.Sprintf("%s verified in %s", r.Label(), seconds(r.Seconds))
 	}
-	line := fmt.Sprintf("%s: %s %s after %s", name, r.label(), clean(r.Outcome), seconds(r.Seconds))
+	line := fmt.Sprintf("%s %s after %s", r.Label(), clean(r.Outcome), seconds(r.Seconds))
 	if r.Serving != "" {
 		return line + ", " + clean(r.Serving) + " serves"
 	}
@@ -156,8 +163,16 @@ func (r *Release) Headline() string {
 	return line
 }
 
-// label names the release: "release 12 (v2)".
-func (r *Release) label() string {
+// Took is how long it took, for people; "" where that is not known.
+func (r *Release) Took() string {
+	if r.Seconds == 0 {
+		return ""
+	}
+	return seconds(r.Seconds)
+}
+
+// Label names the release: "release 12 (v2)".
+func (r *Release) Label() string {
 	label := "release"
 	if r.Number > 0 {
 		label = fmt.Sprintf("release %d", r.Number)
@@ -176,7 +191,7 @@ func (r *Release) Text() string {
 		fmt.Fprintf(&b, "  changed  %s\n", clean(strings.Join(r.Changed, ", ")))
 	}
 	if r.Probe != nil {
-		fmt.Fprintf(&b, "  probe    %s\n", r.Probe.text())
+		fmt.Fprintf(&b, "  probe    %s\n", r.Probe.Text())
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "  note     %s\n", clean(n))
@@ -184,7 +199,11 @@ func (r *Release) Text() string {
 	return b.String()
 }
 
-func (p *Probe) text() string {
+// Text gives the figures in one line; "" for no probe.
+func (p *Probe) Text() string {
+	if p == nil {
+		return ""
+	}
 	text := fmt.Sprintf("%s, %s failed", plural(p.Requests, "request"), number(p.Failed))
 	if classes := p.classes(); classes != "" {
 		text += " (" + classes + ")"
@@ -224,4 +243,10 @@ func (r *Release) Fail(err error) {
 	if r.Outcome == "" {
 		r.Outcome = fault.Of(err).String()
 	}
+}
+
+// Production tells whether an environment is one that real users depend on, by
+// its name: production, prod, prod-eu.
+func Production(environment string) bool {
+	return strings.HasPrefix(strings.ToLower(environment), "prod")
 }
