@@ -147,6 +147,22 @@ func TestEnvExample(t *testing.T) {
 	assert.Error(t, err, "as it stands it releases nothing")
 }
 
+// The original had 480 lines of workflows.
+func TestWorkflows_AreShort(t *testing.T) {
+	t.Parallel()
+	paths, err := filepath.Glob(filepath.Join(example, "workflows", "*.yml"))
+	require.NoError(t, err)
+	require.Len(t, paths, 4)
+	lines := 0
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		lines += strings.Count(string(text), "\n")
+		assert.NotContains(t, string(text), "ssh-keyscan")
+	}
+	assert.Less(t, lines, 160)
+}
+
 // A variable that is missing is named before anything is touched.
 func TestStack_NamesWhatIsMissing(t *testing.T) {
 	t.Parallel()
