@@ -71,7 +71,10 @@ func (s *site) edge() {
 		}
 		assert.GreaterOrEqual(t, int(answer.TLS.Version), 0x0303, path)
 	}
-	monitoring, err := s.get(fmt.Sprintf("https://monitoring.localhost:%d/", s.https))
+	asked, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url("/"), nil)
+	require.NoError(t, err)
+	asked.Host = "monitoring.localhost"
+	monitoring, err := http.DefaultClient.Do(asked)
 	require.NoError(t, err)
 	_ = monitoring.Body.Close()
 	assert.Equal(t, "grafana", monitoring.Header.Get("X-Stand-In"))
