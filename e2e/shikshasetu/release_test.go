@@ -107,15 +107,15 @@ def ask(_):
             headers={"Content-Type": "application/json"}), context=context, timeout=20).status
     except urllib.error.HTTPError as error:
         return error.code
-with concurrent.futures.ThreadPoolExecutor(8) as pool:
-    print(*(f"{code}={n}" for code, n in sorted(collections.Counter(pool.map(ask, range(60))).items())))
+with concurrent.futures.ThreadPoolExecutor(24) as pool:
+    print(*(f"{code}={n}" for code, n in sorted(collections.Counter(pool.map(ask, range(150))).items())))
 `
 	for path, expect := range map[string]string{
 		"GET /api/v1/curriculum/standards": "200=", "POST /api/v1/auth/login": "422=", "POST /api/v1/content/simplify": "40|42",
 	} {
 		method, path, _ := strings.Cut(path, " ")
 		out := s.in("api", "python", "-c", burst, "https://nginx"+path, method)
-		s.t.Logf("60 at once to %s: %s", path, out)
+		s.t.Logf("150 at once to %s: %s", path, out)
 		assert.Contains(s.t, out, "429=", path)
 		assert.NotContains(s.t, out, "50", path)
 		assert.Regexp(s.t, expect, out, path)
