@@ -19,6 +19,8 @@ var needed = []struct{ program, pkg string }{
 	{"debootstrap", "debootstrap"},
 	{"docker-registry", "docker-registry"},
 	{"/usr/sbin/sshd", "openssh-server"},
+	{"promtool", "prometheus"},
+	{"amtool", "prometheus-alertmanager"},
 	{"/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"},
 }
 

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -49,23 +50,60 @@ func (l *Lab) ensureImages(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// ensureBuilt makes one image be there. One that was made here before is made
-// again when its recipe has changed; one from elsewhere is taken as it is.
+// ensureBuilt makes one of the lab's own images be there.
 func (l *Lab) ensureBuilt(ctx context.Context, ref, recipe string, online func() bool) error {
-	folder := filepath.Join(l.Root, "e2e", "lab", "images", recipe)
-	sum, err := sumFolder(folder)
+	return l.ensure(ctx, Image{Ref: ref, Folder: filepath.Join(l.Root, "e2e", "lab", "images", recipe), Local: strings.HasPrefix(ref, ours)}, online)
+}
+
+// Image is an image that tests build on, and how it is made of Debian packages.
+type Image struct {
+	// Ref is its name, Folder the build context that makes it where no registry
+	// can be reached.
+	Ref, Folder string
+	// Args are build arguments, "NAME=value".
+	Args []string
+	// Local is set for an image that no registry has.
+	Local bool
+}
+
+// EnsureImages makes images be there: pulled where a registry can be reached,
+// else made.
+func (l *Lab) EnsureImages(ctx context.Context, images ...Image) error {
+	unlock, err := lockFile(ctx, filepath.Join(os.TempDir(), "shiksha-lab.lock"), syscall.LOCK_EX)
 	if err != nil {
 		return err
 	}
-	made, err := l.Docker(ctx, "image", "inspect", "--format", `{{with .Config}}{{index .Labels "`+recipeLabel+`"}}{{end}}`, ref)
+	defer unlock()
+	online := sync.OnceValue(func() bool { return hubAnswers(ctx) })
+	for _, image := range images {
+		if err := l.ensure(ctx, image, online); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ensure makes one image be there. One that was made here before is made again
+// when its recipe has changed; one from elsewhere is taken as it is.
+func (l *Lab) ensure(ctx context.Context, image Image, online func() bool) error {
+	sum, err := sumFolder(image.Folder)
+	if err != nil {
+		return err
+	}
+	sum += strings.Join(image.Args, " ")
+	made, err := l.Docker(ctx, "image", "inspect", "--format", `{{with .Config}}{{index .Labels "`+recipeLabel+`"}}{{end}}`, image.Ref)
 	if err == nil && !l.options.Rebuild && (made == "" || made == sum) {
 		return nil
 	}
-	if !strings.HasPrefix(ref, ours) && l.pull(ctx, ref, online) {
+	if !image.Local && l.pull(ctx, image.Ref, online) {
 		return nil
 	}
-	l.say("making the image %s from Debian packages", ref)
-	_, err = l.Docker(ctx, "build", "--quiet", "--force-rm", "--network", "host", "--label", recipeLabel+"="+sum, "--tag", ref, folder)
+	l.say("making the image %s from Debian packages", image.Ref)
+	args := []string{"build", "--quiet", "--force-rm", "--network", "host", "--label", recipeLabel + "=" + sum, "--tag", image.Ref}
+	for _, arg := range image.Args {
+		args = append(args, "--build-arg", arg)
+	}
+	_, err = l.Docker(ctx, append(args, image.Folder)...)
 	return err
 }
 

@@ -1,5 +1,7 @@
+import os
 import time
 
+from backend import probe
 from backend.tasks import beat, celery_app, pipeline
 
 
@@ -41,3 +43,14 @@ def test_a_job_is_written_after_its_time(monkeypatch):
     assert pipeline.process("one", 0.05) == "one"
     ((when, statement, job),) = written
     assert job == "one" and when - began >= 0.05 and "ON CONFLICT" in statement
+
+
+def test_the_clock_leaves_a_mark(tmp_path, monkeypatch):
+    mark = tmp_path / "tick"
+    monkeypatch.setenv("BEAT_TICK", str(mark))
+    monkeypatch.setattr(beat.PersistentScheduler, "tick", lambda self: 300)
+    assert "not there" in probe.beat()
+    assert beat.TickingScheduler.tick(beat.TickingScheduler.__new__(beat.TickingScheduler)) == 20
+    assert probe.beat() == ""
+    os.utime(mark, (0, 0))
+    assert "looked at the clock" in probe.beat()

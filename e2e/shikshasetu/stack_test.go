@@ -1,0 +1,175 @@
+package shikshasetu
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+const example = "../../examples/shikshasetu"
+
+// filled is .env.production as the documented command fills it, with what only a
+// team can supply made up.
+func filled(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range []string{".env.production.example", "fill-env"} {
+		content, err := os.ReadFile(filepath.Join(example, name))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), content, 0o755))
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "fill-env")
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+	for _, name := range []string{"REGISTRY", "VLLM_MODEL_NAME", "SLACK_WEBHOOK_URL", "PAGERDUTY_ROUTING_KEY", "MONITORING_HOST"} {
+		assert.Contains(t, string(out), name, "what only the team can supply is said")
+	}
+	info, err := os.Stat(filepath.Join(dir, ".env.production"))
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+	text, err := os.ReadFile(filepath.Join(dir, ".env.production"))
+	require.NoError(t, err)
+	again, err := exec.CommandContext(t.Context(), "sh", "-c", "cd "+dir+" && sh fill-env").CombinedOutput()
+	require.Error(t, err, "a filled file is never written over: %s", again)
+	return string(text) + "\nREGISTRY=registry.test/setu\nVLLM_MODEL_NAME=m\nSLACK_WEBHOOK_URL=http://slack.test\nPAGERDUTY_ROUTING_KEY=k\n" +
+		"MONITORING_HOST=monitoring.test\n"
+}
+
+func load(t *testing.T, env string, files ...string) (*stack.Stack, error) {
+	t.Helper()
+	workspace, err := filepath.Abs(example)
+	require.NoError(t, err)
+	return stack.Load(t.Context(), stack.LoadOptions{
+		Workspace: workspace, Files: files, EnvFile: []byte(env), Environment: map[string]string{"VERSION": "v1"}, StateDir: "/var/lib/shiksha",
+	})
+}
+
+func TestStack_IsFifteenUnitsOfTwelveServices(t *testing.T) {
+	t.Parallel()
+	s, err := load(t, filled(t), "docker-compose.production.yml")
+	require.NoError(t, err)
+	assert.Empty(t, s.Warnings)
+	found, total := map[string]int{}, 0
+	for name, service := range s.Services {
+		found[name] = service.Replicas
+		total += service.Replicas
+	}
+	assert.Equal(t, units, found)
+	assert.Equal(t, 15, total)
+}
+
+// What an operator relies on in each service.
+func TestStack_EachServiceIsSafe(t *testing.T) {
+	t.Parallel()
+	s, err := load(t, filled(t), "docker-compose.production.yml")
+	require.NoError(t, err)
+	for name, c := range s.Project.Services {
+		service := s.Services[name]
+		assert.NotNil(t, service.Health, "%s: healthcheck", name)
+		assert.Equal(t, "unless-stopped", c.Restart, name)
+		assert.Equal(t, "json-file", c.Logging.Driver, name)
+		assert.NotEmpty(t, c.Logging.Options["max-size"], name)
+		assert.NotZero(t, c.Deploy.Resources.Limits.MemoryBytes, "%s: memory", name)
+		assert.Empty(t, c.ContainerName, name)
+		assert.NotRegexp(t, `(:latest|/[^:]+)$`, service.Image, "%s is pinned", name)
+		if name != "nginx" {
+			assert.Empty(t, c.Ports, "%s: only nginx has ports on the host", name)
+		}
+	}
+	assert.True(t, bool(s.Project.Networks["backend"].Internal))
+	assert.Equal(t, stack.StartFirst, s.Services["api"].Update.Order)
+	assert.Equal(t, 3, s.Services["api"].Update.Parallelism)
+	for _, name := range []string{"celery_worker", "celery_beat", "postgres", "redis", "vllm", "nginx"} {
+		assert.Equal(t, stack.StopFirst, s.Services[name].Update.Order, name)
+	}
+	assert.Greater(t, s.Services["celery_worker"].StopGrace, 10*time.Minute, "longer than the longest task")
+	for _, name := range []string{"nginx", "prometheus", "alertmanager"} {
+		assert.NotNil(t, s.Services[name].Ext.Reload, name)
+	}
+	for name, port := range map[string]int{"api": 8000, "frontend": 3000} {
+		assert.Equal(t, "nginx", s.Services[name].Ext.Gateway)
+		assert.Equal(t, port, s.Services[name].Ext.Port)
+	}
+}
+
+func TestStack_ExportersAndJobAreOverlays(t *testing.T) {
+	t.Parallel()
+	s, err := load(t, filled(t), "docker-compose.production.yml", "docker-compose.exporters.yml", "docker-compose.migrate.yml")
+	require.NoError(t, err)
+	assert.Len(t, s.Services, 12+6+1)
+	assert.True(t, s.Services["migrate"].Job)
+	assert.Contains(t, s.Services["api"].DependsOn, stack.Dependency{Service: "migrate", Condition: stack.Completed, Required: true})
+}
+
+// Every variable of the stack is in the example with a line of why, none has a
+// value that works, and nothing in it is unused.
+func TestEnvExample(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(example, ".env.production.example"))
+	require.NoError(t, err)
+	documented, before := map[string]bool{}, ""
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		if name, value, found := strings.Cut(line, "="); found && !strings.HasPrefix(line, "#") {
+			documented[name] = true
+			assert.True(t, strings.HasPrefix(before, "#"), "%s needs a line of why above it", name)
+			assert.Regexp(t, `^(<[a-z].*>|generate:[0-9]+)?$`, value, "%s must not have a value that works", name)
+		}
+		before = line
+	}
+	used := map[string]bool{"VERSION": true}
+	for _, file := range []string{"docker-compose.production.yml", "docker-compose.exporters.yml", "docker-compose.migrate.yml"} {
+		text, err := os.ReadFile(filepath.Join(example, file))
+		require.NoError(t, err)
+		for _, match := range regexp.MustCompile(`[^$]\$\{([A-Z_]+)|environment: ([A-Z_]+) \}`).FindAllStringSubmatch(string(text), -1) {
+			used[match[1]+match[2]] = true
+		}
+	}
+	documented["VERSION"] = true // each release names its own
+	for name := range used {
+		assert.True(t, documented[name], "%s is used and not explained", name)
+	}
+	for name := range documented {
+		assert.True(t, used[name], "%s is explained and not used", name)
+	}
+	_, err = load(t, string(text), "docker-compose.production.yml")
+	assert.Error(t, err, "as it stands it releases nothing")
+}
+
+// The original had 480 lines of workflows.
+func TestWorkflows_AreShort(t *testing.T) {
+	t.Parallel()
+	paths, err := filepath.Glob(filepath.Join(example, "workflows", "*.yml"))
+	require.NoError(t, err)
+	require.Len(t, paths, 4)
+	lines := 0
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		lines += strings.Count(string(text), "\n")
+		assert.NotContains(t, string(text), "ssh-keyscan")
+	}
+	assert.Less(t, lines, 160)
+}
+
+// A variable that is missing is named before anything is touched.
+func TestStack_NamesWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	env := filled(t)
+	for _, name := range []string{"POSTGRES_PASSWORD", "REDIS_PASSWORD", "JWT_SECRET_KEY", "GRAFANA_ADMIN_PASSWORD", "TLS_DIR"} {
+		without := regexp.MustCompile(`(?m)^`+name+`=.*\n`).ReplaceAllString(env, "")
+		_, err := load(t, without, "docker-compose.production.yml")
+		assert.ErrorContains(t, err, name, fmt.Sprint("without ", name))
+	}
+}
