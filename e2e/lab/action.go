@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -70,6 +71,12 @@ func (l *Lab) PublishAction(ctx context.Context, image string) (ref string, err 
 // pulled, or made of Debian's packages and this machine's toolchain. One that was
 // made here is made again when the toolchain or the modules have changed.
 func (l *Lab) ensureGolang(ctx context.Context) error {
+	// Two at once would both compile everything.
+	unlock, err := lockFile(ctx, filepath.Join(os.TempDir(), "shiksha-lab-golang.lock"), syscall.LOCK_EX)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	sum, root, err := l.golangRecipe(ctx)
 	if err != nil {
 		return err
@@ -115,7 +122,7 @@ func (l *Lab) fillGolang(ctx context.Context, sum, root string) error {
 	if err != nil {
 		return err
 	}
-	container, err := l.Docker(ctx, "create", golangBase)
+	container, err := l.Docker(ctx, "create", "--volume", l.Root+":/src:ro", "--workdir", "/src", golangBase, "sh", "-c", warmUp)
 	if err != nil {
 		return err
 	}
@@ -127,9 +134,16 @@ func (l *Lab) fillGolang(ctx context.Context, sum, root string) error {
 	if err := l.copyInto(ctx, container+":/modules", modules, "--exclude=./sumdb", "--exclude=*.lock"); err != nil {
 		return err
 	}
-	_, err = l.Docker(ctx, "commit", "--change", "LABEL "+recipeLabel+"="+sum, container, golangImage)
+	if _, err := l.Docker(ctx, "start", "--attach", container); err != nil {
+		return err
+	}
+	_, err = l.Docker(ctx, "commit", "--change", "LABEL "+recipeLabel+"="+sum, "--change", `CMD ["bash"]`, "--change", "WORKDIR /go", container, golangImage)
 	return err
 }
+
+// warmUp compiles what the root Dockerfile compiles, so that the image keeps what
+// sources do not change: the modules.
+const warmUp = `for arch in amd64 arm64; do CGO_ENABLED=0 GOARCH=$arch go build -trimpath -buildvcs=false -o /dev/null . || exit; done`
 
 // moduleProxy gives a folder that serves, as a module proxy of files, exactly what
 // this repository's go.mod needs: what a download into an empty cache leaves.
