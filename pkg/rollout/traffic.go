@@ -155,7 +155,7 @@ func (t *traffic) move(ctx context.Context, g gate, ids []string) error {
 		return fmt.Errorf("drain %s: %w", g.unit.Name, err)
 	}
 	if cut > 0 {
-		t.report.Cut[t.svc.Name] += cut
+		t.note(func(report *Report) { report.Cut[t.svc.Name] += cut })
 		t.say(event.Warning, t.svc.Name, "%d connections outlived the drain budget of %s and were ended", cut, budget)
 	}
 	t.seen = append(t.seen, end)
