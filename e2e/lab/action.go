@@ -35,7 +35,9 @@ func (l *Lab) JobImage(ctx context.Context) (ref string, err error) {
 
 // ActionImage builds the image of the actions with the root Dockerfile, for an
 // architecture ("amd64", "arm64"), and names it. The engine's classic builder
-// builds it, as act does. The image stays, so that the next time is fast.
+// builds it, as act does: to that, every image is of the machine's own platform,
+// so of another one the content is right and the label is not. The image stays, so
+// that the next time is fast.
 func (l *Lab) ActionImage(ctx context.Context, arch string) (ref string, err error) {
 	if err := l.ensureGolang(ctx); err != nil {
 		return "", err
@@ -43,7 +45,7 @@ func (l *Lab) ActionImage(ctx context.Context, arch string) (ref string, err err
 	ref = ours + "actions:" + arch
 	l.say("building the image of the actions for %s (some minutes when sources have changed)", arch)
 	// Only BuildKit fills TARGETARCH in by itself.
-	_, err = l.Docker(ctx, "build", "--quiet", "--force-rm", "--platform", "linux/"+arch, "--build-arg", "TARGETARCH="+arch, "--tag", ref, l.Root)
+	_, err = l.Docker(ctx, "build", "--quiet", "--force-rm", "--build-arg", "TARGETARCH="+arch, "--tag", ref, l.Root)
 	return ref, err
 }
 
