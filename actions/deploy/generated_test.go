@@ -63,7 +63,7 @@ func TestInputNames(t *testing.T) {
 		"host", "ssh-key", "ssh-key-passphrase", "known-hosts", "host-fingerprint", "jump-host", "compose-file",
 		"project", "env-file", "version", "images", "registry", "registry-username", "registry-password",
 		"services", "strategy", "dry-run", "rollback-on-failure", "keep-releases", "state-dir", "lock-wait",
-		"wait-timeout", "remove-orphans", "probe-url", "probe-rate", "probe-budget",
+		"wait-timeout", "remove-orphans", "checks", "skip-checks", "check-timeout", "stability-window", "url", "fail-on", "probe-url", "probe-rate", "probe-budget",
 	}, names)
 	var outs []string
 	for _, o := range outcome.Outputs {

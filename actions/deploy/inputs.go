@@ -41,6 +41,13 @@ type Inputs struct {
 	WaitTimeout   time.Duration `name:"wait-timeout" group:"rollout" default:"10m" help:"Longest time for one batch to become healthy. A service's own healthcheck usually ends sooner."`
 	RemoveOrphans bool          `name:"remove-orphans" group:"rollout" default:"false" help:"Remove services that left the Compose file. The plan lists them always."`
 
+	Checks       string        `name:"checks" group:"checks" placeholder:"FILE" help:"File of checks in the workspace that decide whether the release stays. Default: the checks of the Compose file, else what it promises: units, health, images, restarts, published ports."`
+	SkipChecks   inputs.List   `name:"skip-checks" group:"checks" placeholder:"NAME,..." help:"Checks to leave out, by name."`
+	CheckTimeout time.Duration `name:"check-timeout" group:"checks" default:"5m" help:"Longest time for all checks. What is not over by then is unknown, and the release goes back."`
+	Window       time.Duration `name:"stability-window" group:"checks" default:"0s" help:"How long nothing may restart, lose its health or stop answering. 0s: as long as the longest monitor of the stack's services, which new units were watched for already."`
+	URL          string        `name:"url" group:"checks" placeholder:"URL" help:"Address that users come in by. Checks that name only a path ask there, and {{url}} is its value."`
+	FailOn       string        `name:"fail-on" group:"checks" default:"fail" enum:"fail,warn" help:"warn makes a warning of a check fail the release too."`
+
 	ProbeURL    string `name:"probe-url" group:"probe" placeholder:"URL" help:"Address that is requested all through the release, from before the first change until after the last, to measure what users see. Default: no probe."`
 	ProbeRate   int    `name:"probe-rate" group:"probe" default:"20" min:"1" max:"10000" help:"Requests a second of the probe."`
 	ProbeBudget int    `name:"probe-budget" group:"probe" default:"0" min:"0" help:"How many requests of the probe may fail. One more and the release is rolled back."`
@@ -52,7 +59,8 @@ func (in *Inputs) Check(s inputs.Source) []error {
 	if _, err := in.images(); err != nil {
 		problems = append(problems, err)
 	}
-	problems = append(problems, inputs.CheckProbe(in.ProbeURL)...)
+	problems = append(problems, inputs.CheckURL("probe-url", in.ProbeURL)...)
+	problems = append(problems, inputs.CheckURL("url", in.URL)...)
 	problems = append(problems, inputs.CheckLogin(in.Username, in.Password)...)
 	problems = append(problems, inputs.CheckStateDir(in.StateDir)...)
 	return append(problems, inputs.CheckProject(in.Project)...)
@@ -102,6 +110,9 @@ func (in *Inputs) options(s *door.Session) (verb.Options, error) {
 		Services: in.Services, Strategy: in.Strategy, DryRun: in.DryRun, RollbackOnFailure: in.Rollback,
 		KeepReleases: in.KeepReleases, StateDir: in.StateDir, LockWait: in.LockWait, WaitTimeout: in.WaitTimeout,
 		RemoveOrphans: in.RemoveOrphans, ProbeBudget: in.ProbeBudget,
+	}
+	if o.Verify, err = in.verifier(s); err != nil {
+		return verb.Options{}, err
 	}
 	origin(s, &o)
 	if in.Version != "" {

@@ -39,6 +39,7 @@ var Groups = []kong.Group{
 	{Key: "connection", Title: "Connection"},
 	{Key: "stack", Title: "Stack"},
 	{Key: "rollout", Title: "Rollout"},
+	{Key: "checks", Title: "Checks"},
 	{Key: "probe", Title: "Probe"},
 }
 

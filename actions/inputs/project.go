@@ -1,7 +1,6 @@
 package inputs
 
 import (
-	"net/url"
 	"regexp"
 	"strings"
 
@@ -39,16 +38,4 @@ func CheckLogin(username string, password Secret) []error {
 	}
 	return []error{fault.New(fault.Input, missing, "give both, or neither for a registry without a login",
 		"is required when the other half of the login is given")}
-}
-
-// CheckProbe tells what is wrong with the input probe-url.
-func CheckProbe(address string) []error {
-	if address == "" {
-		return nil
-	}
-	if u, err := url.Parse(address); err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https") {
-		return nil
-	}
-	return []error{fault.New(fault.Input, "probe-url", "for example probe-url: https://shop.example.org/health",
-		"is not an address of http or https")} // which may hold a password, so it is not repeated
 }

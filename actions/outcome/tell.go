@@ -41,7 +41,7 @@ func Tell(result *converge.Result, a About, err error) *report.Release {
 		r.Plan, r.Notes = p.String(), p.Notes
 	}
 	r.Services = services(result)
-	r.Probe = measured(result.Probe, a)
+	r.Probe, r.Checks = measured(result.Probe, a), result.Checks
 	r.Fail(err)
 	return r
 }

@@ -12,11 +12,14 @@ import (
 	"github.com/shiksha/actions/actions/door"
 	"github.com/shiksha/actions/actions/inputs"
 	"github.com/shiksha/actions/actions/outcome"
+	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/converge"
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/probe"
 	verb "github.com/shiksha/actions/pkg/rollback"
+	"github.com/shiksha/actions/pkg/stack"
+	"github.com/shiksha/actions/pkg/verify"
 )
 
 // Inputs is everything a rollback can be told. The ledger on the host says the rest.
@@ -37,6 +40,9 @@ type Inputs struct {
 	LockWait    time.Duration `name:"lock-wait" group:"rollout" default:"10m" help:"How long to wait while somebody else releases this project."`
 	WaitTimeout time.Duration `name:"wait-timeout" group:"rollout" default:"10m" help:"Longest time for one batch to become healthy. A service's own healthcheck usually ends sooner."`
 
+	Verify       bool          `name:"verify" group:"checks" default:"true" negatable:"" help:"Run the checks of the release that comes back; when one fails, the rollback is taken back."`
+	CheckTimeout time.Duration `name:"check-timeout" group:"checks" default:"5m" help:"Longest time for all checks. What is not over by then is unknown, and the rollback is taken back."`
+
 	ProbeURL    string `name:"probe-url" group:"probe" placeholder:"URL" help:"Address that is requested all through the rollback, to measure what users see. Default: no probe."`
 	ProbeRate   int    `name:"probe-rate" group:"probe" default:"20" min:"1" max:"10000" help:"Requests a second of the probe."`
 	ProbeBudget int    `name:"probe-budget" group:"probe" default:"0" min:"0" help:"How many requests of the probe may fail. One more and the rollback is taken back."`
@@ -44,7 +50,7 @@ type Inputs struct {
 
 // Check tells what is wrong with the inputs beyond their types.
 func (in *Inputs) Check(s inputs.Source) []error {
-	problems := append(in.Connection.Check(s), inputs.CheckProbe(in.ProbeURL)...)
+	problems := append(in.Connection.Check(s), inputs.CheckURL("probe-url", in.ProbeURL)...)
 	problems = append(problems, inputs.CheckLogin(in.Username, in.Password)...)
 	problems = append(problems, inputs.CheckStateDir(in.StateDir)...)
 	return append(problems, inputs.CheckProject(in.Project)...)
@@ -58,6 +64,10 @@ func (in *Inputs) options(s *door.Session) verb.Options {
 		DryRun: in.DryRun, Registry: engine.Auth{Registry: in.Registry, Username: in.Username, Password: string(in.Password)},
 		LockWait: in.LockWait, WaitTimeout: in.WaitTimeout, ProbeBudget: in.ProbeBudget,
 		Run: converge.Origin{Actor: run.Actor, URL: run.URL, Repository: run.Repository},
+	}
+	if in.Verify {
+		settings := verify.Settings{Timeout: in.CheckTimeout, FailOn: check.Fail, Protect: s.Protect}
+		o.Verify = func(st *stack.Stack) (converge.Verifier, error) { return verify.NewGate(st, settings) }
 	}
 	if in.ProbeURL != "" {
 		o.Probe = probe.Config{URL: in.ProbeURL, Rate: in.ProbeRate}

@@ -3,7 +3,10 @@
 // expected, what was found and the evidence. Missing data is never a pass.
 package check
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Outcome says what a check found out.
 type Outcome string
@@ -25,6 +28,8 @@ type Result struct {
 	Name  string `json:"name"`
 	Kind  string `json:"kind"`
 	Where string `json:"where,omitempty"`
+	// Place is where the probe ran: runner, host or unit.
+	Place string `json:"place,omitempty"`
 	// Required results decide; the others only inform.
 	Required bool    `json:"required"`
 	Outcome  Outcome `json:"outcome"`
@@ -56,6 +61,16 @@ const Schema = 1
 type Report struct {
 	Schema  int      `json:"schema"`
 	Results []Result `json:"results"`
+}
+
+// With lists the results that have one of the outcomes.
+func (r *Report) With(outcomes ...Outcome) (list []Result) {
+	for _, result := range r.Results {
+		if slices.Contains(outcomes, result.Outcome) {
+			list = append(list, result)
+		}
+	}
+	return list
 }
 
 // Count tells how many results have an outcome.

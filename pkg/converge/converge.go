@@ -119,6 +119,7 @@ func (d *transition) release(ctx context.Context) error {
 	if err := d.fetch(ctx); err != nil {
 		return d.refuse(ctx, err)
 	}
+	d.baseline(ctx)
 	d.Step("measure")
 	d.probe = d.measure(ctx)
 	err := d.roll(ctx)
@@ -162,10 +163,7 @@ func (d *transition) verify(ctx context.Context) error {
 	if err := d.complete(ctx); err != nil {
 		return err
 	}
-	if d.opts.Verify == nil {
-		return nil
-	}
-	return d.opts.Verify(ctx)
+	return d.inspect(ctx)
 }
 
 // settling is how long what was released may take to look as it should: on a busy

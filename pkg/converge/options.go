@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/plan"
@@ -54,7 +55,7 @@ type Options struct {
 	Back *Back
 	// Verify decides whether the release stays; nil accepts what the rollout's
 	// own gates accepted.
-	Verify func(context.Context) error
+	Verify Verifier
 }
 
 // Back says what a rollback is: the release that it undoes, the one whose stack it
@@ -97,11 +98,13 @@ type Result struct {
 	Rollout *rollout.Report `json:"rollout,omitempty"`
 	// Phases are the timed parts of the release around the rollout, and what the
 	// way back did.
-	Phases  []rollout.Span `json:"phases,omitempty"`
-	Probe   *probe.Report  `json:"probe,omitempty"`
-	Started time.Time      `json:"started"`
-	Ended   time.Time      `json:"ended"`
-	Message string         `json:"message,omitempty"`
+	Phases []rollout.Span `json:"phases,omitempty"`
+	Probe  *probe.Report  `json:"probe,omitempty"`
+	// Checks is what verification found; nil where it was not reached.
+	Checks  *check.Report `json:"checks,omitempty"`
+	Started time.Time     `json:"started"`
+	Ended   time.Time     `json:"ended"`
+	Message string        `json:"message,omitempty"`
 }
 
 // Begin is the result of a release that has done nothing yet.

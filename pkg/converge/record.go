@@ -130,6 +130,13 @@ func (d *transition) write(ctx context.Context, outcome release.Outcome, message
 		}
 		d.record.Probe = data
 	}
+	if d.result.Checks != nil {
+		data, err := json.Marshal(d.result.Checks)
+		if err != nil {
+			return err
+		}
+		d.record.Checks = data
+	}
 	return d.ledger.Update(ctx, d.record)
 }
 

@@ -28,6 +28,10 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 		return err
 	}
 	result.Project = st.Name
+	verifier, err := o.verifier(st)
+	if err != nil {
+		return err
+	}
 	t, err := target.Open(ctx, o.Host, o.StateDir, sink)
 	if err != nil {
 		return err
@@ -40,6 +44,7 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 		}
 	}
 	request := o.request(t, st)
+	request.Verify = verifier
 	if !o.DryRun {
 		var drop func()
 		holder := release.Holder{RunURL: o.Run.URL, Actor: o.Run.Actor}
@@ -76,6 +81,15 @@ func (o Options) load(ctx context.Context, stateDir string) (*stack.Stack, error
 	return st, checkServices("images", given, st.Order)
 }
 
+// verifier makes what decides whether the release stays.
+func (o Options) verifier(st *stack.Stack) (converge.Verifier, error) {
+	if o.Verify == nil {
+		return nil, nil
+	}
+	v, err := o.Verify(st)
+	return v, fault.As(fault.Input, err)
+}
+
 // request is what the host should run: the stack of the workspace, its images as
 // their registry has them now.
 func (o Options) request(t *target.Target, st *stack.Stack) converge.Options {
@@ -86,6 +100,6 @@ func (o Options) request(t *target.Target, st *stack.Stack) converge.Options {
 		},
 		Version: o.Version, Services: o.Services, Strategy: o.Strategy, DryRun: o.DryRun, RollbackOnFailure: o.RollbackOnFailure,
 		KeepReleases: o.KeepReleases, WaitTimeout: o.WaitTimeout, RemoveOrphans: o.RemoveOrphans,
-		Probe: o.Probe, ProbeBudget: o.ProbeBudget, Run: o.Run, Began: o.Began, Verify: o.Verify,
+		Probe: o.Probe, ProbeBudget: o.ProbeBudget, Run: o.Run, Began: o.Began,
 	}
 }

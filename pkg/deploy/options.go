@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"context"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/host"
 	"github.com/shiksha/actions/pkg/probe"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // Options is a validated request for a release. Files and paths are relative to
@@ -51,9 +51,10 @@ type Options struct {
 	Run         converge.Origin
 	// Began, when set, hears of the release right before its first change.
 	Began func(*converge.Result)
-	// Verify decides whether the release stays; nil accepts what the rollout's
-	// own gates accepted.
-	Verify func(context.Context) error
+	// Verify makes what decides whether the release stays, once the stack is known;
+	// nil accepts what the rollout's own gates accepted. Its error is told before a
+	// host is needed.
+	Verify func(*stack.Stack) (converge.Verifier, error)
 }
 
 // check refuses what can be refused without a host.

@@ -32,6 +32,16 @@ func (e *Engine) Exec(ctx context.Context, id string, argv []string, stdin []byt
 	return res.stdout, res.stderr, res.exit, err
 }
 
+// ExecEnv is Exec with variables (NAME=value) that the command alone gets: for
+// secrets, which may not stand among arguments.
+func (e *Engine) ExecEnv(ctx context.Context, id string, argv, env []string, stdin []byte) (stdout, stderr string, exit int, err error) {
+	res, err := e.exec(ctx, id, stdin, client.ExecCreateOptions{Cmd: argv, Env: env})
+	if err != nil && len(argv) > 0 {
+		err = fmt.Errorf("run %s in %s: %w", argv[0], e.unit(id), err)
+	}
+	return res.stdout, res.stderr, res.exit, err
+}
+
 func (e *Engine) exec(ctx context.Context, id string, stdin []byte, o client.ExecCreateOptions) (result, error) {
 	o.AttachStdout, o.AttachStderr, o.AttachStdin = true, true, stdin != nil
 	created, err := e.api.ExecCreate(ctx, id, o)
@@ -94,21 +104,37 @@ func (e *Engine) Signal(ctx context.Context, id, signal string) error {
 // Tail gives the last lines of a unit's output, both streams as they came, and of
 // those at most the last 64 KiB.
 func (e *Engine) Tail(ctx context.Context, id string, lines int) (string, error) {
-	text, err := e.tail(ctx, id, lines)
+	text, err := e.tail(ctx, id, client.ContainerLogsOptions{Tail: strconv.Itoa(max(lines, 0))}, tailBytes)
 	if err != nil {
 		return "", fmt.Errorf("read the log of %s: %w", e.unit(id), err)
 	}
 	return text, nil
 }
 
-func (e *Engine) tail(ctx context.Context, id string, lines int) (string, error) {
+// logBytes bounds what Logs gives.
+const logBytes = 4 << 20
+
+// Logs gives a unit's output since a moment, both streams as they came, and of
+// that at most the last 4 MiB.
+func (e *Engine) Logs(ctx context.Context, id string, since time.Time) (string, error) {
+	o := client.ContainerLogsOptions{}
+	if !since.IsZero() {
+		o.Since = since.UTC().Format(time.RFC3339Nano)
+	}
+	text, err := e.tail(ctx, id, o, logBytes)
+	if err != nil {
+		return "", fmt.Errorf("read the log of %s: %w", e.unit(id), err)
+	}
+	return text, nil
+}
+
+func (e *Engine) tail(ctx context.Context, id string, o client.ContainerLogsOptions, most int) (string, error) {
 	res, err := e.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
 	if err != nil {
 		return "", err
 	}
-	log, err := e.api.ContainerLogs(ctx, id, client.ContainerLogsOptions{
-		ShowStdout: true, ShowStderr: true, Tail: strconv.Itoa(max(lines, 0)),
-	})
+	o.ShowStdout, o.ShowStderr = true, true
+	log, err := e.api.ContainerLogs(ctx, id, o)
 	if err != nil {
 		return "", err
 	}
@@ -123,5 +149,5 @@ func (e *Engine) tail(ctx context.Context, id string, lines int) (string, error)
 		return "", err
 	}
 	text := out.Bytes()
-	return string(text[max(0, len(text)-tailBytes):]), nil
+	return string(text[max(0, len(text)-most):]), nil
 }

@@ -187,6 +187,9 @@ func (e *Engine) Inspect(ctx context.Context, id string) (stack.Unit, error) {
 		u.StartedAt, u.FinishedAt = instant(st.StartedAt), instant(st.FinishedAt)
 		if st.Health != nil {
 			u.Health = health(st.Health.Status)
+			for _, p := range st.Health.Log {
+				u.Probes = append(u.Probes, stack.HealthProbe{At: p.Start, OK: p.ExitCode == 0})
+			}
 		}
 	}
 	e.remember(u.ID, u.Name)

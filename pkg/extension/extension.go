@@ -39,7 +39,7 @@ var (
 	serviceKeys = []string{"gateway", "port", "drain", "reload"}
 	// laterKeys are known and mean something in a later version. To take them
 	// silently now would promise a backup that nobody makes.
-	laterKeys = []string{"migrate", "backups", "checks"}
+	laterKeys = []string{"migrate", "backups"}
 )
 
 // Error is a mistake in x-shiksha, at a path below it. Hint says what to write.
@@ -90,6 +90,9 @@ func ParseService(value any) (Service, *Error) {
 func unknown(where, key string, known []string) *Error {
 	if slices.Contains(laterKeys, key) && where == Key {
 		return bad(key, "take it out for now", "x-shiksha.%s is not supported by this version yet", key)
+	}
+	if key == "checks" && where == Key {
+		return bad(key, "write x-shiksha: {checks: [...]} at the top level of the file", "checks belong to the whole stack, not to a service")
 	}
 	hint := "it may have " + strings.Join(known, ", ")
 	if near := suggest.Nearest(key, known); near != "" {

@@ -75,8 +75,8 @@ var damages = map[string]struct {
 		edit(t, s, "releases/3.json", swap(`"schema": 2`, `"schema": 2, "x": 1`))
 	},
 		damaged{"release 3: not as it was written", []int{1, 2, 4}, 4, false}},
-	"newer schema": {func(t *testing.T, s string) { edit(t, s, "releases/4.json", swap(`"schema": 2`, `"schema": 3`)) },
-		damaged{"release 4: written by a newer version of shiksha (schema 3, this one knows 2)", []int{1, 2, 3}, 3, true}},
+	"newer schema": {func(t *testing.T, s string) { edit(t, s, "releases/4.json", swap(`"schema": 2`, `"schema": 99`)) },
+		damaged{"release 4: written by a newer version of shiksha (schema 99, this one knows 2)", []int{1, 2, 3}, 3, true}},
 	"replaced with fresh sums": {func(t *testing.T, s string) {
 		forge(t, s, 3, func(r *Record) { r.Services = nil })
 	},
@@ -173,7 +173,7 @@ func TestNewerChainFileIsNotOverwritten(t *testing.T) {
 	state := t.TempDir()
 	l := open(t, state)
 	releases(t, l, Verified)
-	edit(t, state, "chain.json", swap(`"schema": 2`, `"schema": 3`))
+	edit(t, state, "chain.json", swap(`"schema": 2`, `"schema": 99`))
 	l = open(t, state)
 	assert.Equal(t, []int{1}, numbers(l.All()))
 	err := l.Append(t.Context(), record("v2"))

@@ -104,6 +104,7 @@ type Record struct {
 	Message  string          `json:"message,omitempty"`
 	Steps    []Step          `json:"steps,omitempty"`
 	Probe    json.RawMessage `json:"probe,omitempty"`
+	Checks   json.RawMessage `json:"checks,omitempty"`
 	Sum      string          `json:"sum"`
 }
 

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
-
-	"github.com/shiksha/actions/pkg/check"
 )
 
 const (
@@ -36,57 +34,19 @@ func (r *Release) logs() string {
 	return b.String()
 }
 
-// signs show the outcome of a check.
-var signs = map[check.Outcome]string{check.Pass: "✅", check.Warn: "⚠️", check.Fail: "❌", check.Skip: "⏭️", check.Unknown: "❔"}
-
-// checks shows what needs a reader's eye, and the rest folded.
-func (r *Release) checks() string {
-	if r.Checks == nil || len(r.Checks.Results) == 0 {
-		return ""
-	}
-	var passed, others []string
-	for _, c := range r.Checks.Results {
-		row := fmt.Sprintf("| %s %s | %s | %s | %s | %s |\n", signs[c.Outcome], escape(string(c.Outcome)), escape(c.Name), escape(c.Where),
-			escape(shorten(c.Expected, maxCell)), escape(shorten(found(c), maxCell)))
-		if c.Outcome == check.Pass {
-			passed = append(passed, row)
-		} else {
-			others = append(others, row)
-		}
-	}
-	const head = "| Outcome | Check | Where | Expected | Found |\n|---|---|---|---|---|\n"
-	text := "### Checks: " + r.Checked() + "\n\n"
-	if len(others) > 0 {
-		text += head + strings.Join(others, "") + "\n"
-	}
-	if len(passed) > 0 {
-		text += "<details><summary>" + plural(len(passed), "check") + " passed</summary>\n\n" + head + strings.Join(passed, "") + "\n</details>\n\n"
-	}
-	return text
-}
-
-// Checked counts the checks by their outcomes, the bad ones first; "" without any.
+// Checked counts the checks by their outcomes; "" without any.
 func (r *Release) Checked() string {
 	if r.Checks == nil {
 		return ""
 	}
-	var counts []string
-	for _, o := range []check.Outcome{check.Fail, check.Unknown, check.Warn, check.Skip, check.Pass} {
-		if n := r.Checks.Count(o); n > 0 {
-			counts = append(counts, number(n)+" "+string(o))
-		}
-	}
-	return strings.Join(counts, ", ")
+	return tally(r.Checks)
 }
 
-// maxCell is how many bytes of a value fit into a cell of a table.
-const maxCell = 300
-
-func found(c check.Result) string {
-	if c.Hint == "" || c.Outcome == check.Pass {
-		return c.Found
+func (r *Release) checks() string {
+	if r.Checks == nil || len(r.Checks.Results) == 0 {
+		return ""
 	}
-	return c.Found + " (" + c.Hint + ")"
+	return "### Checks: " + r.Checked() + "\n\n" + checksMarkdown(r.Checks)
 }
 
 // Link is a page that a reader may want next.

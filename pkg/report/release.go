@@ -190,6 +190,9 @@ func (r *Release) Text() string {
 	if len(r.Changed) > 0 && !r.DryRun {
 		fmt.Fprintf(&b, "  changed  %s\n", clean(strings.Join(r.Changed, ", ")))
 	}
+	if r.Checks != nil {
+		fmt.Fprintf(&b, "  verify   %s\n", tally(r.Checks))
+	}
 	if r.Probe != nil {
 		fmt.Fprintf(&b, "  probe    %s\n", r.Probe.Text())
 	}

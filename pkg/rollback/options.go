@@ -1,7 +1,6 @@
 package rollback
 
 import (
-	"context"
 	"strings"
 	"time"
 
@@ -10,6 +9,7 @@ import (
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/host"
 	"github.com/shiksha/actions/pkg/probe"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // Options is a validated request to go back.
@@ -33,9 +33,9 @@ type Options struct {
 	Probe       probe.Config
 	ProbeBudget int
 	Run         converge.Origin
-	// Verify decides whether the release stays; nil accepts what the rollout's
-	// own gates accepted.
-	Verify func(context.Context) error
+	// Verify makes what decides whether the release stays, once the stack is known;
+	// nil accepts what the rollout's own gates accepted.
+	Verify func(*stack.Stack) (converge.Verifier, error)
 }
 
 // check refuses what can be refused without a host.

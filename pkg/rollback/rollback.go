@@ -68,12 +68,18 @@ func (o Options) request(ctx context.Context, t *target.Target) (converge.Option
 	if err != nil {
 		return converge.Options{}, err
 	}
+	var verifier converge.Verifier
+	if o.Verify != nil {
+		if verifier, err = o.Verify(st); err != nil {
+			return converge.Options{}, err
+		}
+	}
 	run := o.Run
 	run.Commit = c.to.Commit
 	return converge.Options{
 		Stack: st, Registry: o.Registry, Images: images(t, st, c.to, o.Registry), Version: c.to.Version,
 		Strategy: converge.Rolling, DryRun: o.DryRun, RollbackOnFailure: true, RemoveOrphans: true, WaitTimeout: o.WaitTimeout,
-		Probe: o.Probe, ProbeBudget: o.ProbeBudget, Run: run, Verify: o.Verify,
+		Probe: o.Probe, ProbeBudget: o.ProbeBudget, Run: run, Verify: verifier,
 		Back: &converge.Back{Undoes: c.from, Restores: origin(c.to), Reason: o.Reason},
 	}, nil
 }

@@ -102,8 +102,8 @@ func (l *loading) verify(p *types.Project) error {
 		return l.unsupported("jobs")
 	}
 	for key := range p.Extensions {
-		if key == extension.Key || suggest.Near(key, extension.Key) {
-			return l.input(key, "write x-shiksha on the service it is about", "%s at the top level is not supported by this version yet", key)
+		if suggest.Near(key, extension.Key) {
+			return l.input(key, fmt.Sprintf("did you mean %q?", extension.Key), "unknown key %q at the top level", key)
 		}
 	}
 	for _, name := range p.ServiceNames() {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 
 	"github.com/compose-spec/compose-go/v2/types"
@@ -33,6 +34,24 @@ func (l *loading) extension(s types.ServiceConfig) (extension.Service, error) {
 		return extension.Service{}, l.input(path, bad.Hint, "service %s: %w", s.Name, bad)
 	}
 	return ext, nil
+}
+
+// checks finds the checks at the top level: those of the last file that has some.
+func (l *loading) checks() (found *extension.Checks, err error) {
+	for _, file := range l.files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		checks, err := extension.FindChecks(l.ws.rel(file), content)
+		if err != nil {
+			return nil, err
+		}
+		if checks != nil {
+			found = checks
+		}
+	}
+	return found, nil
 }
 
 // verifyGateways makes sure that every gateway can reach what it balances.

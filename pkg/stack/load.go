@@ -261,6 +261,10 @@ func (l *loading) stack(p *types.Project) (*Stack, error) {
 	if err := l.verifyGateways(s); err != nil {
 		return nil, err
 	}
+	var err error
+	if s.Checks, err = l.checks(); err != nil {
+		return nil, err
+	}
 	markJobs(s)
 	s.Order = order(s)
 	if err := l.rewrite(s, p); err != nil {

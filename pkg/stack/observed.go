@@ -57,6 +57,14 @@ type Unit struct {
 	PID        int
 	Env        map[string]string
 	ReadOnly   bool
+	// Probes are the last runs of the healthcheck, the oldest first.
+	Probes []HealthProbe
+}
+
+// HealthProbe is one run of a healthcheck.
+type HealthProbe struct {
+	At time.Time
+	OK bool
 }
 
 // Serving tells whether the unit runs and is not known to be ill.

@@ -17,6 +17,8 @@ import (
 	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/docker/compose/v5/pkg/compose"
+
+	"github.com/shiksha/actions/pkg/extension"
 )
 
 // sealedVersion is the format that Seal writes. One that Unseal does not know
@@ -35,6 +37,7 @@ type sealed struct {
 	Environment map[string]string   `json:"environment"`
 	Warnings    []string            `json:"warnings,omitempty"`
 	Model       string              `json:"model"`
+	Checks      *extension.Checks   `json:"checks,omitempty"`
 }
 
 // Seal writes down all that is needed to bring this stack back without its
@@ -57,7 +60,7 @@ func (s *Stack) Seal() ([]byte, error) {
 	}
 	data, err := json.Marshal(sealed{
 		Version: sealedVersion, Name: s.Name, Dir: s.Dir, Files: s.Project.ComposeFiles, Order: s.Order,
-		Services: services, Environment: s.Project.Environment, Warnings: s.Warnings, Model: string(model),
+		Services: services, Environment: s.Project.Environment, Warnings: s.Warnings, Model: string(model), Checks: s.Checks,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("writing the stack %s down: %w", s.Name, err)
@@ -132,7 +135,7 @@ func Unseal(data []byte) (*Stack, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the sealed model of %s cannot be read: %w", in.Name, err)
 	}
-	s := &Stack{Name: in.Name, Dir: in.Dir, Services: in.Services, Order: in.Order, Project: project, Warnings: in.Warnings}
+	s := &Stack{Name: in.Name, Dir: in.Dir, Services: in.Services, Order: in.Order, Project: project, Warnings: in.Warnings, Checks: in.Checks}
 	if len(s.Order) != len(s.Services) || len(project.Services) != len(s.Services) {
 		return nil, fmt.Errorf("the sealed stack %s is not whole", in.Name)
 	}

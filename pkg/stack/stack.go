@@ -168,6 +168,9 @@ type Stack struct {
 	// Project is the model handed to the Compose SDK: images pinned, files
 	// rewritten to host paths, update_config and rollback_config left out.
 	Project *types.Project
+	// Checks are x-shiksha.checks of the last Compose file that has them, nil for
+	// none.
+	Checks *extension.Checks
 	// Warnings are things worth telling that stop nothing.
 	Warnings []string
 }

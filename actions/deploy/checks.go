@@ -1,0 +1,24 @@
+package deploy
+
+import (
+	"github.com/shiksha/actions/actions/door"
+	"github.com/shiksha/actions/actions/inputs"
+	"github.com/shiksha/actions/pkg/check"
+	"github.com/shiksha/actions/pkg/converge"
+	"github.com/shiksha/actions/pkg/stack"
+	"github.com/shiksha/actions/pkg/verify"
+)
+
+// verifier makes what decides whether a release stays. The verbs know nothing of
+// each other: the doorway brings them together.
+func (in *Inputs) verifier(s *door.Session) (func(*stack.Stack) (converge.Verifier, error), error) {
+	file, err := inputs.ReadChecks(s.Workspace, in.Checks)
+	if err != nil {
+		return nil, err
+	}
+	settings := verify.Settings{
+		File: file.Name, Content: file.Content, Skip: in.SkipChecks, URL: in.URL, Timeout: in.CheckTimeout, Window: in.Window,
+		FailOn: check.Outcome(in.FailOn), Protect: s.Protect,
+	}
+	return func(st *stack.Stack) (converge.Verifier, error) { return verify.NewGate(st, settings) }, nil
+}

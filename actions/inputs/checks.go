@@ -1,0 +1,50 @@
+package inputs
+
+import (
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/shiksha/actions/pkg/fault"
+)
+
+// Checks is a file of checks.
+type Checks struct {
+	Name    string
+	Content []byte
+}
+
+// ReadChecks reads a file of checks in the workspace; "" gives none.
+func ReadChecks(workspace, path string) (Checks, error) {
+	if path == "" {
+		return Checks{}, nil
+	}
+	root, err := os.OpenRoot(workspace)
+	if err != nil {
+		return Checks{}, fault.New(fault.Input, "checks", "", "the workspace cannot be read: %w", cause(err))
+	}
+	defer root.Close()
+	content, err := root.ReadFile(filepath.Clean(path))
+	if err != nil {
+		return Checks{}, fault.New(fault.Input, "checks", "name a file of checks in the workspace, relative to it", "cannot read %s: %w", path, cause(err))
+	}
+	return Checks{path, content}, nil
+}
+
+// CheckStack tells what is wrong with inputs that several verbs have.
+func CheckStack(project, stateDir, address string) (problems []error) {
+	problems = append(CheckProject(project), CheckStateDir(stateDir)...)
+	return append(problems, CheckURL("url", address)...)
+}
+
+// CheckURL tells whether an input is an address of http or https. It may hold a
+// password, so it is not repeated.
+func CheckURL(name, address string) []error {
+	if address == "" {
+		return nil
+	}
+	if u, err := url.Parse(address); err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https") {
+		return nil
+	}
+	return []error{fault.New(fault.Input, name, "for example "+name+": https://shop.example.org/health", "is not an address of http or https")}
+}

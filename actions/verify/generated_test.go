@@ -1,0 +1,67 @@
+package verify
+
+import (
+	"flag"
+	"io"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/actions/inputs"
+	"github.com/shiksha/actions/actions/manifest"
+	"github.com/shiksha/actions/pkg/verify/kind"
+)
+
+var write = flag.Bool("write", false, "write the generated files instead of comparing them")
+
+func declared(t *testing.T) []manifest.Input {
+	t.Helper()
+	var cli struct {
+		Verify Command `cmd:""`
+	}
+	parser, err := inputs.NewParser(&cli, inputs.Source{}, io.Discard, io.Discard, func(int) {})
+	require.NoError(t, err)
+	return manifest.Inputs(parser.Model().Children[0])
+}
+
+func TestGenerated(t *testing.T) {
+	var outs []manifest.Output
+	for _, o := range Outputs {
+		outs = append(outs, manifest.Output{Name: o.Name, Help: o.Help})
+	}
+	action := manifest.Action{
+		Name:        "Shiksha verify",
+		Description: "Look whether what runs on your own host is what was released and works, over SSH, without installing anything.",
+		Icon:        "check-circle", Color: "blue", Image: "../../Dockerfile", Args: []string{"verify"}, Outputs: outs,
+	}
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	text := string(readme)
+	for mark, filling := range map[string]string{
+		"kinds": kind.Tables(), "inputs": manifest.InputTables(declared(t)), "outputs": manifest.OutputTable(outs),
+	} {
+		text, err = manifest.Fill(text, mark, filling)
+		require.NoError(t, err)
+	}
+	manifest.Check(t, *write, map[string]string{"action.yml": action.YAML(declared(t)), "README.md": text})
+}
+
+// The names are an interface: workflows use them.
+func TestNames(t *testing.T) {
+	var names, outs []string
+	for _, in := range declared(t) {
+		names = append(names, in.Name)
+		assert.NotEmpty(t, in.Help, in.Name)
+		assert.NotEmpty(t, in.Group, in.Name)
+	}
+	assert.ElementsMatch(t, []string{
+		"host", "ssh-key", "ssh-key-passphrase", "known-hosts", "host-fingerprint", "jump-host", "compose-file",
+		"project", "state-dir", "checks", "skip", "timeout", "stability-window", "url", "junit", "fail-on",
+	}, names)
+	for _, o := range Outputs {
+		outs = append(outs, o.Name)
+	}
+	assert.Equal(t, []string{"outcome", "passed", "failed", "unknown", "report", "junit"}, outs)
+}

@@ -1,0 +1,160 @@
+package kind
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// Celery asks the workers through the celery program of one of their units.
+type Celery struct {
+	Service   string             `yaml:"service" jsonschema:"required" help:"Service of the workers."`
+	App       string             `yaml:"app" jsonschema:"required" help:"The application, as celery -A takes it."`
+	Env       map[string]*Secret `yaml:"env" help:"Variables that the command alone gets, from where they are."`
+	Workers   int                `yaml:"workers" help:"How many workers have to answer. Default: as many as units run."`
+	Queues    []string           `yaml:"queues" help:"Queues that have to be read by some worker."`
+	NotQueues []string           `yaml:"not_queues" help:"Queues that no worker may read, such as a dead letter queue."`
+	Task      *CeleryTask        `yaml:"task" help:"A task to give and to wait for."`
+}
+
+// CeleryTask is a canary: a task that does nothing worth noticing.
+type CeleryTask struct {
+	Name   string   `yaml:"name" jsonschema:"required" help:"Name of the task."`
+	Args   []string `yaml:"args" help:"Its arguments, as JSON values."`
+	Expect Match    `yaml:"expect" help:"What its result has to be."`
+	Within Duration `yaml:"within" help:"Longest time to the result. Default: 10s."`
+}
+
+// Manner is how it is looked at: each look takes the workers seconds.
+func (c *Celery) Manner() Manner { return calm(InUnit) }
+
+// Look asks through the first unit.
+func (c *Celery) Look(s *Sight) {
+	units, err := s.running(s.Ctx, c.Service)
+	if err != nil {
+		s.blind(err)
+		return
+	}
+	var env []string
+	for _, name := range sorted(c.Env) {
+		value, err := s.reveal(c.Env[name], c.Service)
+		if err != nil {
+			s.blind(err)
+			return
+		}
+		env = append(env, name+"="+value)
+	}
+	s.at(c.Service)
+	d := celerySession{s, c, units, env}
+	if !d.workers() {
+		return
+	}
+	if len(c.Queues)+len(c.NotQueues) > 0 {
+		d.queues()
+	}
+	if c.Task != nil {
+		d.task()
+	}
+	s.settle("pass", fmt.Sprintf("%d workers", d.wanted()), fmt.Sprintf("%d answer", d.wanted()), "")
+}
+
+type celerySession struct {
+	*Sight
+	c     *Celery
+	units []stack.Unit
+	env   []string
+}
+
+func (d celerySession) celery(words ...string) (string, int, bool) {
+	return d.run(d.units[0], append([]string{"celery", "-A", d.c.App}, words...), d.env, nil)
+}
+
+func (d celerySession) wanted() int { return cmp.Or(d.c.Workers, len(d.units)) }
+
+// inspect gives what each worker answers, by its name. No worker answers is an
+// answer too: celery ends with 69 then.
+func (d celerySession) inspect(what string) (map[string]json.RawMessage, bool) {
+	out, exit, ok := d.celery("inspect", what, "--json", "--timeout", "3")
+	if !ok {
+		return nil, false
+	}
+	answers := map[string]json.RawMessage{}
+	for _, line := range strings.Split(out, "\n") {
+		if strings.HasPrefix(line, "{") && json.Unmarshal([]byte(line), &answers) == nil {
+			return answers, true
+		}
+	}
+	d.need("celery.answer", false, fmt.Sprintf("%d workers to answer", d.wanted()), fmt.Sprintf("celery ended with %d: %s", exit, quoted(out)))
+	return nil, false
+}
+
+// workers compares who answers with the units: a worker that an older release left
+// behind answers as well, under another host's name.
+func (d celerySession) workers() bool {
+	answers, ok := d.inspect("ping")
+	if !ok {
+		return false
+	}
+	names := sorted(answers)
+	ours, named := 0, false
+	for _, name := range names {
+		_, host, _ := strings.Cut(name, "@")
+		for _, u := range d.units {
+			if strings.HasPrefix(u.ID, host) && len(host) >= 12 {
+				ours, named = ours+1, true
+			}
+		}
+	}
+	if named {
+		d.need("celery.foreign", ours == len(names), "workers of this release's units only", strings.Join(names, ", "), "stop the workers that are left over")
+	}
+	return d.need("celery.workers", len(names) == d.wanted(), fmt.Sprintf("%d workers to answer", d.wanted()), fmt.Sprintf("%d: %s", len(names), strings.Join(names, ", ")))
+}
+
+func (d celerySession) queues() {
+	answers, ok := d.inspect("active_queues")
+	if !ok {
+		return
+	}
+	var read []string
+	for _, list := range answers {
+		for _, name := range gjson.GetBytes(list, "#.name").Array() {
+			read = append(read, name.String())
+		}
+	}
+	slices.Sort(read)
+	read = slices.Compact(read)
+	for _, name := range d.c.Queues {
+		d.need("celery.queue", slices.Contains(read, name), "a worker that reads "+name, strings.Join(read, ", "))
+	}
+	for _, name := range d.c.NotQueues {
+		d.need("celery.not-queue", !slices.Contains(read, name), "no worker that reads "+name, strings.Join(read, ", "))
+	}
+}
+
+// task gives a task and waits for its result.
+func (d celerySession) task() {
+	task := d.c.Task
+	out, exit, ok := d.celery("call", task.Name, "--args", "["+strings.Join(task.Args, ",")+"]", "--expires", "60")
+	if !ok {
+		return
+	}
+	lines := strings.Fields(out)
+	if !d.need("celery.call", exit == 0 && len(lines) > 0, "the task to be taken", quoted(out)) {
+		return
+	}
+	within := task.Within.or(10 * time.Second)
+	// celery waits for a result without end; timeout is of coreutils and of busybox.
+	out, exit, ok = d.run(d.units[0], []string{"timeout", fmt.Sprint(int(within.Seconds())), "celery", "-A", d.c.App, "result", lines[len(lines)-1]}, d.env, nil)
+	if !ok || !d.need("celery.result", exit == 0, "a result within "+Duration(within).String(), quoted(out)) {
+		return
+	}
+	task.Expect.check(d.Sight, "the result", out, true)
+}

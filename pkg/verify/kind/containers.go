@@ -1,0 +1,191 @@
+package kind
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// Containers looks whether the units run as they were released.
+type Containers struct {
+	Services []string       `yaml:"services" help:"Only these services. Default: all of the release."`
+	Replicas map[string]int `yaml:"replicas" help:"How many units a service has to have. Default: as released."`
+	Orphans  string         `yaml:"orphans" jsonschema:"enum=warn,enum=fail,enum=ignore" help:"What a unit of a service that the release does not have means. Default: warn."`
+}
+
+// Manner is how it is looked at: a restart is seen also when it was before the
+// look, so a unit that has run for the whole window needs no waiting.
+func (c *Containers) Manner() Manner {
+	return Manner{Place: OnHost, Interval: 500 * time.Millisecond, Passes: 1, Back: true}
+}
+
+// Look compares every unit with the release.
+func (c *Containers) Look(s *Sight) {
+	if !s.know("containers.release", len(s.Services) > 0 || len(c.Replicas) > 0, "a release of the project in the host's ledger", "none",
+		"release it with shiksha deploy, or name replicas") {
+		return
+	}
+	seen, err := s.Units.Observe(s.Ctx, s.Project)
+	if err != nil {
+		s.blind(err)
+		return
+	}
+	total := 0
+	for _, service := range c.services(s) {
+		total += c.service(s, service, seen.Units[service])
+	}
+	c.orphans(s, seen)
+	s.at("")
+	s.settle("pass", "every unit as released", fmt.Sprintf("%d units of %d services", total, len(c.services(s))), "")
+	s.saw("the project's containers", fmt.Sprintf("%d units of %s", total, s.Project))
+}
+
+func (c *Containers) services(s *Sight) []string {
+	names := map[string]bool{}
+	for name := range s.Services {
+		names[name] = true
+	}
+	for name := range c.Replicas {
+		names[name] = true
+	}
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(names)), func(n string) bool {
+		return len(c.Services) > 0 && !slices.Contains(c.Services, n)
+	})
+}
+
+// service looks at the units of one service and tells how many there are.
+func (c *Containers) service(s *Sight, name string, units []stack.Unit) int {
+	units = slices.DeleteFunc(slices.Clone(units), func(u stack.Unit) bool { return u.OneOff })
+	record := s.Services[name]
+	wanted, set := c.Replicas[name]
+	if !set {
+		wanted = record.Replicas
+	}
+	s.at(name)
+	expected := fmt.Sprintf("%d of %s", wanted, name)
+	point := s.need
+	if len(units) >= s.least(name, wanted) {
+		point = s.want
+	}
+	point("containers.missing", len(units) >= wanted, expected, fmt.Sprintf("%d", len(units)))
+	s.need("containers.extra", len(units) <= wanted, expected, fmt.Sprintf("%d", len(units)), "a unit that the release does not have is left over or made by hand")
+	for _, u := range units {
+		c.unit(s, u, record)
+	}
+	return len(units)
+}
+
+// least is how many units of a service are enough by its max_failure_ratio.
+func (s *Scene) least(service string, wanted int) int {
+	if s.Stack == nil || s.Stack.Services[service] == nil {
+		return wanted
+	}
+	return wanted - int(s.Stack.Services[service].Update.MaxFailureRatio*float64(wanted))
+}
+
+// unit looks closely at one.
+func (c *Containers) unit(s *Sight, listed stack.Unit, record release.ServiceRecord) {
+	s.at(listed.Name)
+	u, err := s.Units.Inspect(s.Ctx, listed.ID)
+	if errdefs.IsNotFound(err) || errors.Is(err, errNoUnit) {
+		s.need("containers.gone", false, "a running unit", "it went away during the look")
+		return
+	}
+	if err != nil {
+		s.blind(err)
+		return
+	}
+	if s.job(u.Service) {
+		s.need("containers.job", u.State == stack.Exited && u.ExitCode == 0, "a job that ended with 0", fmt.Sprintf("%s, exit code %d", u.State, u.ExitCode))
+		return
+	}
+	if !s.need("containers.state", u.State == stack.Running, "running", describe(u)) {
+		return
+	}
+	s.need("containers.health", u.Health == stack.NoHealth || u.Health == stack.HealthOK, "healthy", string(u.Health))
+	if record.Pinned != "" {
+		s.need("containers.digest", u.Image == record.Pinned, record.Pinned, u.Image, "it is of another release or was made by hand")
+	}
+	if record.Hash != "" && !s.shares(u.Service) {
+		s.need("containers.config", u.Hash == record.Hash, "the configuration of the release", "another configuration", "it is of another release or was made by hand")
+	}
+	c.stable(s, u)
+}
+
+// stable looks back: what happened within the window.
+func (c *Containers) stable(s *Sight, u stack.Unit) {
+	up := time.Since(u.StartedAt)
+	found := fmt.Sprintf("started %s ago", up.Round(100*time.Millisecond))
+	if u.Restarts > 0 {
+		found = fmt.Sprintf("%d restarts, the last %s ago", u.Restarts, up.Round(100*time.Millisecond))
+	}
+	s.need("containers.restart", up >= s.Back, fmt.Sprintf("no restart in %s", Duration(s.Back)), found, "read its log: docker logs "+u.Name)
+	for _, p := range u.Probes {
+		// Until a unit was well for the first time its check may fail.
+		if time.Since(p.At) < s.Back && wellBefore(u.Probes, p.At) {
+			s.need("containers.flip", p.OK, fmt.Sprintf("no failed healthcheck in %s", Duration(s.Back)), fmt.Sprintf("one failed %s ago", time.Since(p.At).Round(100*time.Millisecond)))
+		}
+	}
+	if !s.Began.IsZero() && u.StartedAt.Before(s.Began) {
+		s.want("containers.oom-old", !u.OOMKilled, "no process killed for memory", "one since "+u.StartedAt.UTC().Format(time.RFC3339), "raise its memory limit")
+		return
+	}
+	s.need("containers.oom", !u.OOMKilled, "no process killed for memory", "one was", "raise its memory limit")
+}
+
+func wellBefore(probes []stack.HealthProbe, at time.Time) bool {
+	return slices.ContainsFunc(probes, func(p stack.HealthProbe) bool { return p.OK && p.At.Before(at) })
+}
+
+func describe(u stack.Unit) string {
+	text := string(u.State)
+	if u.State == stack.Exited || u.State == stack.Restarting {
+		text += fmt.Sprintf(", exit code %d", u.ExitCode)
+		if u.OOMKilled {
+			text += ", killed for memory"
+		}
+	}
+	return text
+}
+
+func (s *Scene) job(service string) bool {
+	return s.Stack != nil && s.Stack.Services[service] != nil && s.Stack.Services[service].Job
+}
+
+// shares tells whether Compose hashes the IDs of other units into the hash.
+func (s *Scene) shares(service string) bool {
+	return s.Stack != nil && s.Stack.Services[service] != nil && len(s.Stack.Services[service].Shares) > 0
+}
+
+// orphans finds units of services that the release does not have.
+func (c *Containers) orphans(s *Sight, seen stack.Observed) {
+	if c.Orphans == "ignore" || len(s.Services) == 0 {
+		return
+	}
+	var names []string
+	for service, units := range seen.Units {
+		if _, ok := s.Services[service]; ok {
+			continue
+		}
+		for _, u := range units {
+			if !u.OneOff {
+				names = append(names, u.Name)
+			}
+		}
+	}
+	slices.Sort(names)
+	s.at(strings.Join(names, ", "))
+	point := s.want
+	if c.Orphans == "fail" {
+		point = s.need
+	}
+	point("containers.orphan", len(names) == 0, "no unit of a service that the release does not have", strings.Join(names, ", "), "release with remove-orphans, or remove them by hand")
+}

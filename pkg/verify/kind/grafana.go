@@ -1,0 +1,130 @@
+package kind
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/tidwall/gjson"
+)
+
+// Grafana looks whether dashboards would show something.
+type Grafana struct {
+	Monitor     `yaml:",inline"`
+	User        string      `yaml:"user" help:"User for basic authentication, with password."`
+	Password    *Secret     `yaml:"password" help:"Where the user's password is."`
+	Token       *Secret     `yaml:"token" help:"Where a service account's token is, instead of user and password."`
+	Datasources []string    `yaml:"datasources" help:"Data sources, by uid, that have to be healthy."`
+	Dashboards  []Dashboard `yaml:"dashboards" help:"Dashboards that have to be there."`
+}
+
+// Dashboard is one dashboard.
+type Dashboard struct {
+	UID    string `yaml:"uid" jsonschema:"required" help:"Its uid."`
+	Panels int    `yaml:"panels" help:"How many panels it has to have. Default: any number."`
+	Data   bool   `yaml:"data" help:"Whether each panel's queries have to give data; none is unknown."`
+}
+
+// Look asks.
+func (g *Grafana) Look(s *Sight) {
+	header, err := g.header(s)
+	if err != nil {
+		s.blind(err)
+		return
+	}
+	for _, a := range g.apis(s, 3000, header) {
+		g.look(a)
+	}
+}
+
+func (g *Grafana) header(s *Sight) (http.Header, error) {
+	token, err := s.reveal(g.Token, g.Service)
+	if err != nil {
+		return nil, err
+	}
+	password, err := s.reveal(g.Password, g.Service)
+	if err != nil {
+		return nil, err
+	}
+	request := &http.Request{Header: http.Header{}}
+	switch {
+	case token != "":
+		request.Header.Set("Authorization", "Bearer "+token)
+	case password != "":
+		request.SetBasicAuth(g.User, password)
+	}
+	return request.Header, nil
+}
+
+func (g *Grafana) look(a api) {
+	health, err := a.get("/api/health", nil)
+	if err != nil {
+		a.absent("grafana.answer", err, "an answer")
+		return
+	}
+	database := gjson.Get(health.body, "database").String()
+	if !a.need("grafana.health", health.status == http.StatusOK && database == "ok", "database ok", fmt.Sprintf("status %d: %s", health.status, quoted(health.body))) {
+		return
+	}
+	for _, uid := range g.Datasources {
+		r, err := a.get("/api/datasources/uid/"+url.PathEscape(uid)+"/health", nil)
+		if err != nil {
+			a.blind(err)
+			continue
+		}
+		a.need("grafana.datasource", gjson.Get(r.body, "status").String() == "OK", "the data source "+uid+" to be OK", fmt.Sprintf("status %d: %s", r.status, quoted(r.body)))
+	}
+	for _, d := range g.Dashboards {
+		g.dashboard(a, d)
+	}
+	a.settle("pass", "database ok", "ok", "")
+}
+
+func (g *Grafana) dashboard(a api, d Dashboard) {
+	r, err := a.get("/api/dashboards/uid/"+url.PathEscape(d.UID), nil)
+	if err != nil {
+		a.blind(err)
+		return
+	}
+	if !a.need("grafana.dashboard", r.status == http.StatusOK, "the dashboard "+d.UID, fmt.Sprintf("status %d: %s", r.status, quoted(r.body))) {
+		return
+	}
+	panels := gjson.Get(r.body, "dashboard.panels").Array()
+	if d.Panels > 0 {
+		a.need("grafana.panels", len(panels) == d.Panels, fmt.Sprintf("%d panels in %s", d.Panels, d.UID), fmt.Sprint(len(panels)))
+	}
+	if !d.Data {
+		return
+	}
+	for _, p := range panels {
+		for _, target := range p.Get("targets").Array() {
+			g.data(a, d, p, target)
+		}
+	}
+}
+
+// data runs one query of a panel as Grafana's own page does.
+func (g *Grafana) data(a api, d Dashboard, panel, target gjson.Result) {
+	source := target.Get("datasource.uid").String()
+	if source == "" {
+		source = panel.Get("datasource.uid").String()
+	}
+	body := fmt.Sprintf(`{"from":"now-5m","to":"now","queries":[{"refId":"A","expr":%s,"datasource":{"uid":%q},"instant":true,"maxDataPoints":10,"intervalMs":15000}]}`,
+		jsonText(target.Get("expr").String()), source)
+	r, err := a.call(http.MethodPost, "/api/ds/query", nil, body)
+	if err != nil {
+		a.blind(err)
+		return
+	}
+	expected := fmt.Sprintf("data in the panel %s of %s", panel.Get("title"), d.UID)
+	if !a.need("grafana.query", r.status == http.StatusOK, expected, fmt.Sprintf("status %d: %s", r.status, quoted(r.body))) {
+		return
+	}
+	series := 0
+	for _, frame := range gjson.Get(r.body, "results.A.frames").Array() {
+		if len(frame.Get("data.values.0").Array()) > 0 {
+			series++
+		}
+	}
+	a.know("grafana.data", series > 0, expected, "an answer without data")
+}

@@ -1,0 +1,84 @@
+package kind
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Logs looks at what units wrote since the release began.
+type Logs struct {
+	Services []string  `yaml:"services" jsonschema:"required" help:"Services whose units' logs are read."`
+	Forbid   []Pattern `yaml:"forbid" help:"Regular expressions that no line may match."`
+	Max      int       `yaml:"max" help:"How many lines may match forbid all the same. Default: 0."`
+	Require  []Pattern `yaml:"require" help:"Regular expressions that a line of every unit has to match."`
+	Since    Duration  `yaml:"since" help:"How far to look back. Default: to the beginning of the release or of the unit, whichever is later."`
+}
+
+// Manner is how it is looked at: the log remembers, so one look is enough.
+func (l *Logs) Manner() Manner { return Manner{Place: OnHost, Interval: time.Second, Passes: 1} }
+
+// Check tells what cannot be looked for.
+func (l *Logs) Check() error {
+	if len(l.Forbid)+len(l.Require) == 0 {
+		return errors.New("needs forbid or require")
+	}
+	return nil
+}
+
+// Look reads the logs of every unit.
+func (l *Logs) Look(s *Sight) {
+	since := s.Began
+	if l.Since > 0 {
+		since = time.Now().Add(-time.Duration(l.Since))
+	}
+	lines := 0
+	for _, service := range l.Services {
+		units, err := s.running(s.Ctx, service)
+		if err != nil {
+			s.blind(err)
+			continue
+		}
+		for _, u := range units {
+			s.at(u.Name)
+			text, err := s.Shell.Logs(s.Ctx, u.ID, since)
+			if err != nil {
+				s.blind(err, "the logging driver of the service may not be readable")
+				continue
+			}
+			lines += l.compare(s, strings.Split(strings.TrimSpace(text), "\n"))
+		}
+	}
+	s.settle("pass", "no line that must not be there", fmt.Sprintf("%d lines read", lines), "")
+}
+
+func (l *Logs) compare(s *Sight, lines []string) int {
+	for _, pattern := range l.Forbid {
+		var hits []string
+		for _, line := range lines {
+			if pattern.MatchString(line) {
+				hits = append(hits, line)
+			}
+		}
+		if len(hits) > 0 {
+			s.saw(pattern.String(), hits[len(hits)-1])
+		}
+		s.need("logs.forbid", len(hits) <= l.Max, fmt.Sprintf("at most %d lines that match %s", l.Max, pattern), fmt.Sprintf("%d, the last: %s", len(hits), last(hits)))
+	}
+	for _, pattern := range l.Require {
+		found := false
+		for _, line := range lines {
+			found = found || pattern.MatchString(line)
+		}
+		s.need("logs.require", found, "a line that matches "+pattern.String(), fmt.Sprintf("none in %d lines", len(lines)))
+	}
+	return len(lines)
+}
+
+func last(lines []string) string {
+	if len(lines) == 0 {
+		return ""
+	}
+	return lines[len(lines)-1]
+}

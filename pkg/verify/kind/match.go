@@ -1,0 +1,214 @@
+package kind
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/invopop/jsonschema"
+	"go.yaml.in/yaml/v4"
+
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/suggest"
+)
+
+// Match says what a value has to be: a plain value has to be equal, a mapping
+// names operators that all have to hold.
+type Match struct {
+	conditions []condition
+}
+
+// condition is one operator with its operand.
+type condition struct {
+	operator, operand string
+	pattern           *regexp.Regexp
+	length            Duration
+}
+
+// operators by name, with what they say in a report.
+var operators = map[string]string{
+	"equals": "", "not": "not ", "matches": "a match of ", "not_matches": "no match of ", "contains": "a text with ",
+	"lt": "less than ", "le": "at most ", "gt": "more than ", "ge": "at least ",
+	"exists": "", "age_below": "a time less than ", "empty": "",
+}
+
+// UnmarshalNode reads it.
+func (m *Match) UnmarshalNode(n *yaml.Node) error {
+	switch n.Kind {
+	case yaml.ScalarNode:
+		m.conditions = []condition{{operator: "equals", operand: n.Value}}
+		return nil
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			c, err := newCondition(n.Content[i].Value, n.Content[i+1])
+			if err != nil {
+				return err
+			}
+			m.conditions = append(m.conditions, c)
+		}
+		if len(m.conditions) > 0 {
+			return nil
+		}
+	}
+	return fault.New(fault.Input, "", "for example: healthy, or {ge: 2}", "has to be a value, or a mapping of %s", strings.Join(sorted(operators), ", "))
+}
+
+func newCondition(name string, operand *yaml.Node) (c condition, err error) {
+	if _, ok := operators[name]; !ok {
+		hint := "it may be " + strings.Join(sorted(operators), ", ")
+		if near := suggest.Nearest(name, sorted(operators)); near != "" {
+			hint = fmt.Sprintf("did you mean %q?", near)
+		}
+		return c, fault.New(fault.Input, "", hint, "unknown operator %q", name)
+	}
+	if operand.Kind != yaml.ScalarNode {
+		return c, fmt.Errorf("%s needs a single value", name)
+	}
+	c = condition{operator: name, operand: operand.Value}
+	switch name {
+	case "matches", "not_matches":
+		c.pattern, err = regexp.Compile(c.operand)
+	case "age_below":
+		c.length, err = ParseDuration(c.operand)
+	case "lt", "le", "gt", "ge":
+		if _, numeric := strconv.ParseFloat(c.operand, 64); numeric != nil {
+			err = fmt.Errorf("%s needs a number, not %q", name, c.operand)
+		}
+	case "exists", "empty":
+		if c.operand != "true" && c.operand != "false" {
+			err = fmt.Errorf("%s needs true or false", name)
+		}
+	}
+	return c, err
+}
+
+// given tells whether anything is asked.
+func (m Match) given() bool { return len(m.conditions) > 0 }
+
+// asks tells whether an operator is used.
+func (m Match) asks(operator string) bool {
+	for _, c := range m.conditions {
+		if c.operator == operator {
+			return true
+		}
+	}
+	return false
+}
+
+// check compares a value; exists tells whether there is one at all. What is asked
+// of a value that is not there does not hold.
+func (m Match) check(s *Sight, what, value string, exists bool) {
+	for _, c := range m.conditions {
+		operand, err := s.expand(c.operand)
+		if err != nil {
+			s.blind(err)
+			continue
+		}
+		c.operand = operand
+		found := "nothing"
+		if exists {
+			found = what + " is " + quoted(value)
+		}
+		s.need("match."+c.operator, c.holds(value, exists), what+" to be "+c.String(), found)
+	}
+}
+
+func (c condition) holds(value string, exists bool) bool {
+	if c.operator == "exists" {
+		return exists == (c.operand == "true")
+	}
+	if !exists {
+		return false
+	}
+	switch c.operator {
+	case "equals":
+		return same(value, c.operand)
+	case "not":
+		return !same(value, c.operand)
+	case "matches":
+		return c.pattern.MatchString(value)
+	case "not_matches":
+		return !c.pattern.MatchString(value)
+	case "contains":
+		return strings.Contains(value, c.operand)
+	case "empty":
+		return (strings.TrimSpace(value) == "") == (c.operand == "true")
+	case "age_below":
+		at, ok := moment(value)
+		// A clock that runs ahead is as wrong as an old answer.
+		return ok && time.Since(at).Abs() < time.Duration(c.length)
+	}
+	return c.compares(value)
+}
+
+func (c condition) compares(value string) bool {
+	have, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+	limit, wrong := strconv.ParseFloat(c.operand, 64)
+	if err != nil || wrong != nil || math.IsNaN(have) {
+		return false
+	}
+	switch c.operator {
+	case "lt":
+		return have < limit
+	case "le":
+		return have <= limit
+	case "gt":
+		return have > limit
+	}
+	return have >= limit
+}
+
+// same compares texts, and numbers by value.
+func same(a, b string) bool {
+	if a = strings.TrimSpace(a); a == strings.TrimSpace(b) {
+		return true
+	}
+	x, err := strconv.ParseFloat(a, 64)
+	y, wrong := strconv.ParseFloat(b, 64)
+	return err == nil && wrong == nil && x == y
+}
+
+// moment reads a time: seconds since 1970, or RFC 3339.
+func moment(text string) (time.Time, bool) {
+	text = strings.TrimSpace(text)
+	if f, err := strconv.ParseFloat(text, 64); err == nil {
+		return time.Unix(0, int64(f*float64(time.Second))), f > 0
+	}
+	at, err := time.Parse(time.RFC3339Nano, text)
+	return at, err == nil
+}
+
+func (c condition) String() string {
+	switch c.operator {
+	case "exists":
+		if c.operand == "true" {
+			return "there"
+		}
+		return "absent"
+	case "empty":
+		if c.operand == "true" {
+			return "empty"
+		}
+		return "something"
+	case "age_below":
+		return "a time less than " + c.length.String() + " away"
+	}
+	return operators[c.operator] + strconv.Quote(c.operand)
+}
+
+// JSONSchema describes it.
+func (Match) JSONSchema() *jsonschema.Schema {
+	properties := jsonschema.NewProperties()
+	for _, name := range sorted(operators) {
+		properties.Set(name, &jsonschema.Schema{Type: "", AnyOf: scalars})
+	}
+	one := uint64(1)
+	return &jsonschema.Schema{AnyOf: append([]*jsonschema.Schema{
+		{Type: "object", Properties: properties, AdditionalProperties: jsonschema.FalseSchema, MinProperties: &one},
+	}, scalars...)}
+}
+
+var scalars = []*jsonschema.Schema{{Type: "string"}, {Type: "number"}, {Type: "boolean"}}

@@ -1,0 +1,119 @@
+package kind
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// Postgres asks a PostgreSQL server with the programs of its own unit.
+type Postgres struct {
+	Service     string  `yaml:"service" jsonschema:"required" help:"Service whose units are PostgreSQL."`
+	User        string  `yaml:"user" help:"Default: the unit's POSTGRES_USER, else postgres."`
+	Database    string  `yaml:"database" help:"Default: the unit's POSTGRES_DB, else the user's name."`
+	Password    *Secret `yaml:"password" help:"Where the password is. Default: none is given, and the local socket is used."`
+	Port        int     `yaml:"port" help:"Default: 5432."`
+	Role        string  `yaml:"role" jsonschema:"enum=primary,enum=standby,enum=any" help:"What the server has to be. Default: primary."`
+	Connections float64 `yaml:"connections" help:"Share of max_connections that may be used. Default: 0.8."`
+	Indexes     *bool   `yaml:"indexes" help:"Whether an invalid index fails. Default: true."`
+	Queries     []Query `yaml:"queries" help:"More questions."`
+}
+
+// Query is one question to a database and what its answer has to be.
+type Query struct {
+	SQL    string `yaml:"sql" jsonschema:"required" help:"A statement that gives one value."`
+	Expect Match  `yaml:"expect" jsonschema:"required" help:"What the value has to be."`
+}
+
+// Manner is how it is looked at.
+func (p *Postgres) Manner() Manner { return brisk(InUnit) }
+
+// Look asks every unit.
+func (p *Postgres) Look(s *Sight) {
+	units, err := s.running(s.Ctx, p.Service)
+	if err != nil {
+		s.blind(err)
+		return
+	}
+	for _, u := range units {
+		s.at(u.Name)
+		p.unit(s, u)
+	}
+}
+
+// session is how one unit is spoken to.
+type session struct {
+	*Sight
+	unit stack.Unit
+	args []string
+	env  []string
+}
+
+func (p *Postgres) unit(s *Sight, u stack.Unit) {
+	close, err := s.Units.Inspect(s.Ctx, u.ID)
+	if err != nil {
+		s.blind(err)
+		return
+	}
+	user := cmp.Or(p.User, close.Env["POSTGRES_USER"], "postgres")
+	db := session{Sight: s, unit: u, args: []string{"-U", user, "-d", cmp.Or(p.Database, close.Env["POSTGRES_DB"], user), "-p", fmt.Sprint(cmp.Or(p.Port, 5432))}}
+	if p.Password != nil {
+		password, err := s.reveal(p.Password, p.Service)
+		if err != nil {
+			s.blind(err)
+			return
+		}
+		db.args, db.env = append(db.args, "-h", "127.0.0.1"), []string{"PGPASSWORD=" + password}
+	}
+	out, exit, ok := s.run(u, append([]string{"pg_isready", "-t", "5"}, db.args...), db.env, nil)
+	if !ok || !s.need("postgres.ready", exit == 0, "a server that accepts connections", quoted(out)) {
+		return
+	}
+	db.ask("SELECT 1", "postgres.answer", func(v string) (bool, string) { return v == "1", "1 from SELECT 1" })
+	if role := cmp.Or(p.Role, "primary"); role != "any" {
+		standby := map[string]string{"primary": "f", "standby": "t"}[role]
+		db.ask("SELECT pg_is_in_recovery()", "postgres.role", func(v string) (bool, string) { return v == standby, "a " + role })
+	}
+	limit := cmp.Or(p.Connections, 0.8)
+	db.ask(fmt.Sprintf("SELECT count(*) < %g * current_setting('max_connections')::int, count(*) || ' of ' || current_setting('max_connections') FROM pg_stat_activity WHERE backend_type = 'client backend'", limit),
+		"postgres.connections", func(v string) (bool, string) {
+			return strings.HasPrefix(v, "t"), fmt.Sprintf("less than %g of max_connections in use", limit)
+		})
+	if p.Indexes == nil || *p.Indexes {
+		db.ask("SELECT coalesce(string_agg(indexrelid::regclass::text, ', '), '') FROM pg_index WHERE NOT indisvalid", "postgres.indexes",
+			func(v string) (bool, string) { return v == "", "no invalid index" })
+	}
+	for _, q := range p.Queries {
+		db.query(q)
+	}
+	s.settle("pass", "a server that answers", "it does", "")
+}
+
+// psql runs a statement and gives what it answers.
+func (d session) psql(sql string) (string, int, bool) {
+	argv := append([]string{"psql", "-X", "-A", "-t", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-c", sql}, d.args...)
+	return d.run(d.unit, argv, d.env, nil)
+}
+
+func (d session) ask(sql, point string, judge func(string) (holds bool, expected string)) {
+	out, exit, ok := d.psql(sql)
+	if !ok {
+		return
+	}
+	holds, expected := judge(out)
+	d.need(point, holds && exit == 0, expected, quoted(out))
+}
+
+func (d session) query(q Query) {
+	sql, err := d.expand(q.SQL)
+	if err != nil {
+		d.blind(err)
+		return
+	}
+	out, exit, ok := d.psql(sql)
+	if ok && d.need("postgres.query", exit == 0, "an answer to "+sql, quoted(out)) {
+		q.Expect.check(d.Sight, "the answer to "+sql, out, true)
+	}
+}

@@ -1,0 +1,223 @@
+package kind
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tidwall/gjson"
+)
+
+// Prometheus looks whether the monitoring itself works, and what it says.
+type Prometheus struct {
+	Monitor       `yaml:",inline"`
+	Jobs          []string    `yaml:"jobs" help:"Scrape jobs that have to have targets, all of them up."`
+	Targets       *bool       `yaml:"targets" help:"Whether a target of any job that is down fails. Default: false; jobs names those that matter."`
+	Rules         int         `yaml:"rules" help:"How many alerting rules have to be loaded. Default: any number."`
+	Alerts        *Alerts     `yaml:"alerts" help:"Firing alerts that fail, unless they fired before the release. Default: severity critical."`
+	Alertmanagers int         `yaml:"alertmanagers" help:"How many Alertmanagers it has to know. Default: 0."`
+	Queries       []PromQuery `yaml:"queries" help:"More questions."`
+}
+
+// Alerts says which firing alerts matter.
+type Alerts struct {
+	Severity []string `yaml:"severity" help:"Values of the label severity. Default: [critical]."`
+	Ignore   []string `yaml:"ignore" help:"Names of alerts that do not matter."`
+}
+
+// PromQuery is one query: every series of its answer has to be as expected, and
+// no series is no data.
+type PromQuery struct {
+	Query  string `yaml:"query" jsonschema:"required" help:"A PromQL expression. An answer without data is unknown."`
+	Expect Match  `yaml:"expect" jsonschema:"required" help:"What the value of every series has to be."`
+}
+
+// Look asks.
+func (p *Prometheus) Look(s *Sight) {
+	for _, a := range p.apis(s, 9090, nil) {
+		p.look(a)
+	}
+}
+
+func (p *Prometheus) look(a api) {
+	ready, err := a.get("/-/ready", nil)
+	if err != nil {
+		a.absent("prometheus.answer", err, "an answer")
+		return
+	}
+	if !a.need("prometheus.ready", ready.status == http.StatusOK, "to be ready", fmt.Sprintf("status %d: %s", ready.status, quoted(ready.body))) {
+		return
+	}
+	p.configuration(a)
+	p.targets(a)
+	p.rules(a)
+	p.alerts(a)
+	if p.Alertmanagers > 0 {
+		if r, ok := a.json("prometheus.api", "/api/v1/alertmanagers", nil); ok {
+			n := len(r.Get("data.activeAlertmanagers").Array())
+			a.need("prometheus.alertmanagers", n >= p.Alertmanagers, fmt.Sprintf("%d active Alertmanagers", p.Alertmanagers), fmt.Sprint(n))
+		}
+	}
+	for _, q := range p.Queries {
+		p.query(a, q)
+	}
+	a.settle("pass", "monitoring that works", "it does", "")
+}
+
+// configuration asks whether the last reload took.
+func (p *Prometheus) configuration(a api) {
+	metrics, err := a.get("/metrics", nil)
+	if err != nil {
+		a.blind(err)
+		return
+	}
+	reloaded(a, metrics.body, "prometheus_config_last_reload_successful", "prometheus")
+}
+
+// reloaded reads from metrics whether the last reload of a configuration took.
+func reloaded(a api, metrics, name, kind string) {
+	value := ""
+	for _, line := range strings.Split(metrics, "\n") {
+		if v, ok := strings.CutPrefix(line, name+" "); ok {
+			value = v
+		}
+	}
+	if a.know(kind+".metric", value != "", "the metric "+name, "none") {
+		a.need(kind+".reload", value == "1", "the configuration to be loaded", "the last reload failed", "read its log")
+	}
+}
+
+func (p *Prometheus) targets(a api) {
+	if len(p.Jobs) == 0 && (p.Targets == nil || !*p.Targets) {
+		return
+	}
+	r, ok := a.json("prometheus.api", "/api/v1/targets", url.Values{"state": {"active"}})
+	if !ok {
+		return
+	}
+	up := map[string]int{}
+	for _, target := range r.Get("data.activeTargets").Array() {
+		job, health := target.Get("labels.job").String(), target.Get("health").String()
+		all := p.Targets != nil && *p.Targets
+		if !all && !slices.Contains(p.Jobs, job) {
+			continue
+		}
+		up[job]++
+		found := fmt.Sprintf("%s of %s is %s: %s", target.Get("labels.instance"), job, health, quoted(target.Get("lastError").String()))
+		// Before its first scrape nothing is known of a target.
+		if a.know("prometheus.scraped", health != "unknown", "every target scraped", found) {
+			a.need("prometheus.target", health == "up", "every target up", found)
+		}
+	}
+	for _, job := range p.Jobs {
+		a.need("prometheus.job", up[job] > 0, "a target of the job "+job, "none; there are "+quoted(strings.Join(slices.Sorted(maps.Keys(up)), ", ")))
+	}
+}
+
+func (p *Prometheus) rules(a api) {
+	r, ok := a.json("prometheus.api", "/api/v1/rules", url.Values{"type": {"alert"}})
+	if !ok {
+		return
+	}
+	n := 0
+	for _, group := range r.Get("data.groups").Array() {
+		for _, rule := range group.Get("rules").Array() {
+			n++
+			found := fmt.Sprintf("%s is %s: %s", rule.Get("name"), rule.Get("health"), quoted(rule.Get("lastError").String()))
+			if a.know("prometheus.evaluated", rule.Get("health").String() != "unknown", "every rule evaluated", found) {
+				a.need("prometheus.rule", rule.Get("health").String() == "ok", "every rule healthy", found)
+			}
+		}
+	}
+	if p.Rules > 0 {
+		a.need("prometheus.rules", n == p.Rules, fmt.Sprintf("%d alerting rules", p.Rules), fmt.Sprint(n), "is the file that rule_files names the one that is mounted?")
+	}
+}
+
+// Baseline lists the alerts that fire now, for the comparison after a release.
+func (p *Prometheus) Baseline(s *Sight) (firing []string) {
+	for _, a := range p.apis(s, 9090, nil) {
+		if r, ok := a.json("prometheus.api", "/api/v1/alerts", nil); ok {
+			for _, alert := range r.Get("data.alerts").Array() {
+				if alert.Get("state").String() == "firing" {
+					firing = append(firing, fingerprint(alert))
+				}
+			}
+		}
+	}
+	return firing
+}
+
+// fingerprint tells alerts apart by all their labels.
+func fingerprint(alert gjson.Result) string {
+	var labels []string
+	alert.Get("labels").ForEach(func(k, v gjson.Result) bool {
+		labels = append(labels, k.String()+"="+v.String())
+		return true
+	})
+	slices.Sort(labels)
+	return strings.Join(labels, ",")
+}
+
+func (p *Prometheus) alerts(a api) {
+	r, ok := a.json("prometheus.api", "/api/v1/alerts", nil)
+	if !ok {
+		return
+	}
+	which := Alerts{}
+	if p.Alerts != nil {
+		which = *p.Alerts
+	}
+	if len(which.Severity) == 0 {
+		which.Severity = []string{"critical"}
+	}
+	for _, alert := range r.Get("data.alerts").Array() {
+		name, severity := alert.Get("labels.alertname").String(), alert.Get("labels.severity").String()
+		if alert.Get("state").String() != "firing" || !slices.Contains(which.Severity, severity) || slices.Contains(which.Ignore, name) {
+			continue
+		}
+		since := alert.Get("activeAt").String()
+		found := fmt.Sprintf("%s fires since %s: %s", name, since, fingerprint(alert))
+		if a.firedBefore(alert, since) {
+			a.want("prometheus.alert-old", false, "no firing alert of severity "+severity, found+"; it fired before the release")
+			continue
+		}
+		a.need("prometheus.alert", false, "no new alert of severity "+severity, found)
+	}
+}
+
+// firedBefore tells whether an alert is not the release's doing: it fired when
+// somebody looked before, or is active since before the release began.
+func (s *Sight) firedBefore(alert gjson.Result, since string) bool {
+	if slices.Contains(s.Before[s.Name], fingerprint(alert)) {
+		return true
+	}
+	at, err := time.Parse(time.RFC3339Nano, since)
+	return err == nil && s.Before == nil && !s.Began.IsZero() && at.Before(s.Began)
+}
+
+func (p *Prometheus) query(a api, q PromQuery) {
+	expression, err := a.expand(q.Query)
+	if err != nil {
+		a.blind(err)
+		return
+	}
+	r, ok := a.json("prometheus.query", "/api/v1/query", url.Values{"query": {expression}})
+	if !ok {
+		return
+	}
+	values := r.Get("data.result.#.value.1").Array()
+	if r.Get("data.resultType").String() == "scalar" {
+		values = []gjson.Result{r.Get("data.result.1")}
+	}
+	if !a.know("prometheus.data", len(values) > 0, "data for "+expression, "an answer without data") {
+		return
+	}
+	for _, v := range values {
+		q.Expect.check(a.Sight, expression, v.String(), true)
+	}
+}

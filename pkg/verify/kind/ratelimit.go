@@ -1,0 +1,111 @@
+package kind
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// RateLimit sends many requests at once and counts who was turned away.
+type RateLimit struct {
+	HTTP     `yaml:",inline"`
+	Requests int      `yaml:"requests" help:"How many requests to send. Default: 40."`
+	Rate     int      `yaml:"rate" help:"How many a second. Default: 100."`
+	Limited  Statuses `yaml:"limited" help:"Status of who is turned away. Default: 429. A 503 looks like an outage."`
+	Least    int      `yaml:"least" help:"How many have to be turned away. Default: 1."`
+	Served   int      `yaml:"served" help:"How many have to be served. Default: 1."`
+}
+
+// Manner is how it is looked at: a second row of requests would meet the limit of
+// the first.
+func (r *RateLimit) Manner() Manner {
+	return Manner{Place: r.place(), Interval: 5 * time.Second, Passes: 1}
+}
+
+// Look sends them at a fixed rate, whatever comes back.
+func (r *RateLimit) Look(s *Sight) {
+	base, endpoints, err := r.endpoints(s)
+	if err != nil {
+		s.blind(err)
+		return
+	}
+	config, err := r.tls(s, base)
+	if err != nil {
+		s.blind(err)
+		return
+	}
+	s.at(endpoints[0].name)
+	client := endpoints[0].client(config)
+	n := cmp.Or(r.Requests, 40)
+	results := make(chan int, n)
+	var lastError error
+	tick := time.NewTicker(time.Second / time.Duration(cmp.Or(r.Rate, 100)))
+	defer tick.Stop()
+	for range n {
+		request, err := r.request(s, base)
+		if err != nil {
+			s.blind(err)
+			return
+		}
+		go func() {
+			a, err := do(client, request)
+			if err != nil {
+				results <- 0
+				return
+			}
+			results <- a.status
+		}()
+		select {
+		case <-tick.C:
+		case <-s.Ctx.Done():
+		}
+	}
+	counts := map[int]int{}
+	for range n {
+		counts[<-results]++
+	}
+	if counts[0] == n {
+		if _, lastError = client.Get(base.String()); lastError != nil {
+			s.absent("http.answer", lastError, "an answer")
+			return
+		}
+	}
+	r.compare(s, n, counts, http.MethodGet+" "+base.Redacted())
+}
+
+func (r *RateLimit) compare(s *Sight, n int, counts map[int]int, probe string) {
+	limited := r.Limited
+	if len(limited) == 0 {
+		limited = Statuses{"429"}
+	}
+	served := r.Expect.Status
+	if len(served) == 0 {
+		served = Statuses{"2xx"}
+	}
+	turned, ok, other := 0, 0, 0
+	found := fmt.Sprintf("of %d requests", n)
+	for _, code := range sortedCodes(counts) {
+		switch {
+		case limited.has(code):
+			turned += counts[code]
+		case served.has(code):
+			ok += counts[code]
+		default:
+			other += counts[code]
+		}
+		name := fmt.Sprint(code)
+		if code == 0 {
+			name = "no answer"
+		}
+		found += fmt.Sprintf(", %d with %s", counts[code], name)
+	}
+	s.saw(probe, found)
+	s.need("rate-limit.limited", turned >= cmp.Or(r.Least, 1), fmt.Sprintf("at least %d turned away with %s", cmp.Or(r.Least, 1), limited), found)
+	s.need("rate-limit.served", ok >= cmp.Or(r.Served, 1), fmt.Sprintf("at least %d served", cmp.Or(r.Served, 1)), found)
+	s.need("rate-limit.other", other == 0, "nobody turned away in another way", found, "in nginx: limit_req_status 429;")
+}
+
+func sortedCodes(counts map[int]int) []int { return slices.Sorted(maps.Keys(counts)) }

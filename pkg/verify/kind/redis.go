@@ -1,0 +1,152 @@
+package kind
+
+import (
+	"cmp"
+	"crypto/rand"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// Redis asks a Redis server with the redis-cli of its own unit.
+type Redis struct {
+	Service  string         `yaml:"service" jsonschema:"required" help:"Service whose units are Redis."`
+	Password *Secret        `yaml:"password" help:"Where the password is. With it, a client without one has to be turned away."`
+	Port     int            `yaml:"port" help:"Default: 6379."`
+	Canary   *bool          `yaml:"canary" help:"Whether to write, read and delete a key that lives 30 s. Default: true."`
+	AOF      *bool          `yaml:"aof" help:"Whether the append-only file has to be on and written. Default: only that it is written where it is on."`
+	Memory   float64        `yaml:"memory" help:"Share of maxmemory that may be used. Default: 0.9."`
+	Policy   Pattern        `yaml:"policy" help:"Regular expression for maxmemory-policy; another is a warning. Default: ^(noeviction|volatile-.*)$, which never loses a queue."`
+	Commands []RedisCommand `yaml:"commands" help:"More commands that read."`
+}
+
+// RedisCommand is one command and what its answer has to be.
+type RedisCommand struct {
+	Run    []string `yaml:"run" jsonschema:"required" help:"The command and its arguments, such as [GET, beat:heartbeat]."`
+	Expect Match    `yaml:"expect" jsonschema:"required" help:"What it has to answer."`
+}
+
+// Manner is how it is looked at.
+func (r *Redis) Manner() Manner { return brisk(InUnit) }
+
+// Look asks every unit.
+func (r *Redis) Look(s *Sight) {
+	units, err := s.running(s.Ctx, r.Service)
+	if err != nil {
+		s.blind(err)
+		return
+	}
+	password, err := s.reveal(r.Password, r.Service)
+	if err != nil {
+		s.blind(err)
+		return
+	}
+	for _, u := range units {
+		s.at(u.Name)
+		r.unit(&redisSession{s, u, r, password})
+	}
+}
+
+type redisSession struct {
+	*Sight
+	u        stack.Unit
+	r        *Redis
+	password string
+}
+
+// cli runs a command. The answer is compared, not the exit code: redis-cli ends
+// with 0 also when the server turned it away.
+func (c *redisSession) cli(password string, words ...string) (string, bool) {
+	var env []string
+	if password != "" {
+		env = []string{"REDISCLI_AUTH=" + password}
+	}
+	out, _, ok := c.run(c.u, append([]string{"redis-cli", "--raw", "-p", strconv.Itoa(cmp.Or(c.r.Port, 6379))}, words...), env, nil)
+	return out, ok
+}
+
+func (r *Redis) unit(c *redisSession) {
+	if c.password != "" {
+		out, ok := c.cli("", "PING")
+		if !ok {
+			return
+		}
+		c.need("redis.open", strings.Contains(out, "NOAUTH"), "NOAUTH for a client without a password", quoted(out), "set requirepass")
+	}
+	out, ok := c.cli(c.password, "PING")
+	if !ok || !c.need("redis.ping", out == "PONG", "PONG", quoted(out)) {
+		return
+	}
+	if r.Canary == nil || *r.Canary {
+		r.canary(c)
+	}
+	r.persistence(c)
+	r.memory(c)
+	for _, command := range r.Commands {
+		if out, ok := c.cli(c.password, command.Run...); ok {
+			command.Expect.check(c.Sight, strings.Join(command.Run, " "), out, true)
+		}
+	}
+	c.settle("pass", "a server that answers and keeps", "it does", "")
+}
+
+func (r *Redis) canary(c *redisSession) {
+	key, value := "shiksha:canary:"+rand.Text(), rand.Text()
+	set, ok := c.cli(c.password, "SET", key, value, "EX", "30")
+	if !ok {
+		return
+	}
+	got, _ := c.cli(c.password, "GET", key)
+	gone, _ := c.cli(c.password, "DEL", key)
+	c.need("redis.canary", set == "OK" && got == value && gone == "1", "a key to be written, read and deleted", quoted(strings.Join([]string{set, got, gone}, "; ")))
+}
+
+func (r *Redis) persistence(c *redisSession) {
+	info, ok := c.info("persistence", "rdb_last_bgsave_status")
+	if !ok {
+		return
+	}
+	c.need("redis.rdb", info["rdb_last_bgsave_status"] == "ok", "the last save to be ok", info["rdb_last_bgsave_status"])
+	on := info["aof_enabled"] == "1"
+	if r.AOF != nil {
+		c.need("redis.aof", on == *r.AOF, fmt.Sprintf("append-only file on: %t", *r.AOF), fmt.Sprintf("aof_enabled:%s", info["aof_enabled"]))
+	}
+	if on {
+		c.need("redis.aof-write", info["aof_last_write_status"] == "ok", "the last write of the append-only file to be ok", info["aof_last_write_status"])
+	}
+}
+
+func (r *Redis) memory(c *redisSession) {
+	info, ok := c.info("memory", "used_memory")
+	if !ok {
+		return
+	}
+	used, err := strconv.ParseFloat(info["used_memory"], 64)
+	most, wrong := strconv.ParseFloat(info["maxmemory"], 64)
+	limit := cmp.Or(r.Memory, 0.9)
+	if err == nil && wrong == nil && most > 0 {
+		c.need("redis.memory", used/most < limit, fmt.Sprintf("less than %g of maxmemory in use", limit), fmt.Sprintf("%.2f", used/most))
+	}
+	policy, wanted := info["maxmemory_policy"], r.Policy
+	if !wanted.given() {
+		wanted = evictsNoQueue
+	}
+	c.want("redis.policy", wanted.MatchString(policy), "maxmemory-policy "+wanted.String(), policy, "allkeys-* may evict a queue")
+}
+
+var evictsNoQueue = mustPattern(`^(noeviction|volatile-.*)$`)
+
+// info reads a section of INFO; without the field that always stands there nothing
+// is known.
+func (c *redisSession) info(section, always string) (map[string]string, bool) {
+	out, ok := c.cli(c.password, "INFO", section)
+	fields := map[string]string{}
+	for _, line := range strings.Split(out, "\n") {
+		if name, value, found := strings.Cut(strings.TrimSpace(line), ":"); found {
+			fields[name] = value
+		}
+	}
+	return fields, ok && c.know("redis.info", fields[always] != "", "INFO "+section, quoted(out))
+}

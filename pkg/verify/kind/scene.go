@@ -1,0 +1,114 @@
+package kind
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/report"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// Scene is what the checks of one run look at. It is shared by all of them.
+type Scene struct {
+	Ground Ground
+	Units  Units
+	Shell  Shell
+	// Dial connects from the runner.
+	Dial    func(ctx context.Context, network, addr string) (net.Conn, error)
+	Project string
+	// Stack is what was released; nil where the host does not know it any more.
+	Stack *stack.Stack
+	// Services is what should run, by the ledger.
+	Services map[string]release.ServiceRecord
+	Version  string
+	Number   int
+	// Began is when the release began: what is older is not its doing. Zero where
+	// nothing was released.
+	Began time.Time
+	// URL is the base address that users come in by, "" for none.
+	URL string
+	// Window is how long nothing may have restarted.
+	Window time.Duration
+	// Before are the alerts that fired before the release, by check; nil where
+	// nobody looked.
+	Before map[string][]string
+	// Protect tells the caller of a secret that a check read.
+	Protect func(secrets ...string)
+
+	redactor report.Redactor
+	mu       sync.Mutex
+	seen     stack.Observed
+	seenAt   time.Time
+	// mute turns one comparison off, for the test of the checks themselves.
+	mute string
+}
+
+// freshness is how long checks of one run share a look at the units.
+const freshness = 200 * time.Millisecond
+
+// observed gives the project's units as they are now.
+func (s *Scene) observed(ctx context.Context) (stack.Observed, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.seenAt) < freshness {
+		return s.seen, nil
+	}
+	seen, err := s.Units.Observe(ctx, s.Project)
+	if err != nil {
+		return seen, err
+	}
+	s.seen, s.seenAt = seen, time.Now()
+	return seen, nil
+}
+
+var errNoUnit = errors.New("has no running unit")
+
+// running lists the running units of a service by number.
+func (s *Scene) running(ctx context.Context, service string) ([]stack.Unit, error) {
+	seen, err := s.observed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	units := slices.DeleteFunc(slices.Clone(seen.Units[service]), func(u stack.Unit) bool {
+		return u.OneOff || u.State != stack.Running
+	})
+	if len(units) == 0 {
+		return nil, fmt.Errorf("service %s %w", service, errNoUnit)
+	}
+	return units, nil
+}
+
+// Hide keeps secrets out of everything that the run tells.
+func (s *Scene) Hide(secrets ...string) {
+	s.redactor.Add(secrets...)
+	if s.Protect != nil {
+		s.Protect(secrets...)
+	}
+}
+
+// Clean gives a text without secrets.
+func (s *Scene) Clean(text string) string { return s.redactor.String(text) }
+
+var secretName = regexp.MustCompile(`(?i)SECRET|PASS|TOKEN|KEY|CREDENTIAL|PRIVATE|DSN|SALT|SIGNING`)
+
+// HideEnvironment hides the values of the stack's variables that are secrets by
+// their names: what a unit answers may quote them.
+func (s *Scene) HideEnvironment() {
+	if s.Stack == nil {
+		return
+	}
+	for _, svc := range s.Stack.Services {
+		for name, value := range svc.Environment {
+			if secretName.MatchString(name) && len(value) >= 8 {
+				s.Hide(value)
+			}
+		}
+	}
+}

@@ -1,0 +1,196 @@
+package kind
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/shiksha/actions/pkg/check"
+)
+
+// Finding is what one look found.
+type Finding struct {
+	Outcome check.Outcome
+	// Where is what decided: a unit, an address.
+	Where                 string
+	Expected, Found, Hint string
+	Evidence              []check.Evidence
+}
+
+// Sight is one look under way: the scene, the variables known so far, and what was
+// found. The worst that is found decides; of equals the first.
+type Sight struct {
+	*Scene
+	Ctx  context.Context
+	Name string
+	Vars map[string]string
+	// Back is how far to look back.
+	Back time.Duration
+	// Finding is what came of it.
+	Finding Finding
+
+	where string
+}
+
+// Begin starts a look for the check of a name.
+func (s *Scene) Begin(ctx context.Context, name string) *Sight {
+	vars := map[string]string{"version": s.Version, "project": s.Project, "url": strings.TrimRight(s.URL, "/"), "release": ""}
+	if s.Number > 0 {
+		vars["release"] = strconv.Itoa(s.Number)
+	}
+	for service, r := range s.Services {
+		vars["image."+service] = r.Image
+		if _, digest, ok := strings.Cut(r.Pinned, "@"); ok {
+			vars["digest."+service] = digest
+		}
+	}
+	return &Sight{Scene: s, Ctx: ctx, Name: name, Vars: vars, Back: s.Window, Finding: Finding{Outcome: check.Pass}}
+}
+
+// Fork starts a look at one part of a check that has several: it knows the same
+// variables, and tells those that it learns to the rest.
+func (s *Sight) Fork() *Sight {
+	return &Sight{Scene: s.Scene, Ctx: s.Ctx, Name: s.Name, Vars: s.Vars, Back: s.Back, Finding: Finding{Outcome: check.Pass}}
+}
+
+// at says what the next findings are about.
+func (s *Sight) at(where string) { s.where = where }
+
+// saw keeps evidence: what was asked, what came back.
+func (s *Sight) saw(probe, found string) {
+	f := &s.Finding
+	f.Evidence = append(f.Evidence, check.Evidence{At: time.Now().UTC(), Probe: s.Clean(cut(probe)), Found: s.Clean(cut(found))})
+	if len(f.Evidence) > maxEvidence {
+		f.Evidence = f.Evidence[len(f.Evidence)-maxEvidence:]
+	}
+}
+
+// need is one comparison: unless it holds the look fails. The point is its name in
+// the test that turns each comparison off.
+func (s *Sight) need(point string, holds bool, expected, found string, hint ...string) bool {
+	return s.compare(point, check.Fail, holds, expected, found, hint)
+}
+
+// want is a comparison whose failure is only a warning.
+func (s *Sight) want(point string, holds bool, expected, found string, hint ...string) bool {
+	return s.compare(point, check.Warn, holds, expected, found, hint)
+}
+
+// know is a comparison that decides whether there is data at all.
+func (s *Sight) know(point string, holds bool, expected, found string, hint ...string) bool {
+	return s.compare(point, check.Unknown, holds, expected, found, hint)
+}
+
+func (s *Sight) compare(point string, otherwise check.Outcome, holds bool, expected, found string, hint []string) bool {
+	if holds || point == s.mute {
+		s.settle(check.Pass, expected, found, "")
+		return true
+	}
+	s.settle(otherwise, expected, found, strings.Join(hint, "; "))
+	return false
+}
+
+// blind says that the look could not be had. That nothing runs which could be
+// looked at is known, though.
+func (s *Sight) blind(err error, hint ...string) {
+	if errors.Is(err, errNoUnit) {
+		s.need("running", false, "a running unit", err.Error())
+		return
+	}
+	s.settle(check.Unknown, "an answer", err.Error(), strings.Join(hint, "; "))
+}
+
+// settle takes an outcome in.
+func (s *Sight) settle(o check.Outcome, expected, found, hint string) {
+	f := &s.Finding
+	if Worse(o, f.Outcome) {
+		*f = Finding{Outcome: o, Where: s.where, Expected: s.Clean(cut(expected)), Found: s.Clean(cut(found)),
+			Hint: s.Clean(hint), Evidence: f.Evidence}
+	}
+	if f.Outcome == check.Pass {
+		f.Where, f.Found = s.where, s.Clean(cut(found))
+		f.Expected = s.Clean(cut(expected))
+	}
+}
+
+// Absorb takes the finding of a part in. A part that only warns cannot fail.
+func (s *Sight) Absorb(part *Sight, name, level string) {
+	f := part.Finding
+	if level == LevelWarn && Worse(f.Outcome, check.Warn) {
+		f.Outcome = check.Warn
+	}
+	mine := &s.Finding
+	mine.Evidence = append(mine.Evidence, f.Evidence...)
+	if len(mine.Evidence) > 2*maxEvidence {
+		mine.Evidence = mine.Evidence[len(mine.Evidence)-2*maxEvidence:]
+	}
+	if name != "" {
+		f.Expected = name + ": " + f.Expected
+	}
+	if Worse(f.Outcome, mine.Outcome) {
+		f.Evidence = mine.Evidence
+		*mine = f
+	} else if mine.Outcome == check.Pass && mine.Expected == "" {
+		mine.Where, mine.Expected, mine.Found = f.Where, f.Expected, f.Found
+	}
+}
+
+var variable = regexp.MustCompile(`\{\{\s*([\w.-]+)\s*\}\}`)
+
+// expand puts variables into a text. One that is not known is an error.
+func (s *Sight) expand(text string) (string, error) {
+	var unknown string
+	out := variable.ReplaceAllStringFunc(text, func(m string) string {
+		name := variable.FindStringSubmatch(m)[1]
+		value, ok := s.Vars[name]
+		if !ok || value == "" {
+			unknown = name
+		}
+		return value
+	})
+	if unknown != "" {
+		return "", fmt.Errorf("{{%s}} has no value here", unknown)
+	}
+	return out, nil
+}
+
+// learn keeps what a probe found under a name.
+func (s *Sight) learn(captures map[string]Pattern, text string) {
+	for _, name := range sorted(captures) {
+		m := captures[name].FindStringSubmatch(text)
+		if !s.need("capture", m != nil, fmt.Sprintf("a match of %s for {{%s}}", captures[name], name), quoted(text)) {
+			continue
+		}
+		s.Vars[name] = m[len(m)-1]
+	}
+}
+
+func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// cut makes a text one line that fits a report.
+func cut(text string) string {
+	text = strings.Join(strings.Fields(text), " ")
+	if len(text) <= maxText {
+		return text
+	}
+	end := maxText
+	for end > 0 && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + " ..."
+}
+
+// quoted shows what something said; nothing is said so.
+func quoted(text string) string {
+	if strings.TrimSpace(text) == "" {
+		return "nothing"
+	}
+	return cut(text)
+}

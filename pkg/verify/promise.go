@@ -1,0 +1,53 @@
+package verify
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/shiksha/actions/pkg/stack"
+	"github.com/shiksha/actions/pkg/verify/kind"
+)
+
+// promise are the checks of a stack that names none: what its Compose file
+// promises. Every unit runs as released, published ports answer, and so does the
+// address that users come in by, where it is given.
+func promise(st *stack.Stack, url string) []kind.Check {
+	checks := []kind.Check{{Name: "containers", Probe: kind.Probe{Containers: &kind.Containers{}}}}
+	if st != nil {
+		for _, name := range st.Order {
+			checks = append(checks, ports(st, name)...)
+		}
+	}
+	if url != "" {
+		checks = append(checks, kind.Check{Name: "url", Probe: kind.Probe{HTTP: &kind.HTTP{URL: url, Expect: kind.HTTPExpect{Status: kind.Statuses{"2xx", "3xx"}}}}})
+	}
+	return checks
+}
+
+// ports are the checks of the published TCP ports of a service. Three looks within
+// a second are enough: that the unit behind does not come and go is the
+// containers' check.
+func ports(st *stack.Stack, name string) (checks []kind.Check) {
+	svc, model := st.Services[name], st.Project.Services[name]
+	if svc == nil || svc.Replicas == 0 || svc.Job {
+		return nil
+	}
+	for _, p := range model.Ports {
+		published, err := strconv.Atoi(p.Published)
+		if err != nil || published == 0 || p.Protocol != "" && p.Protocol != "tcp" {
+			continue
+		}
+		ip := p.HostIP
+		if ip == "" || ip == "0.0.0.0" || ip == "::" {
+			ip = "127.0.0.1"
+		}
+		none := kind.Duration(0)
+		checks = append(checks, kind.Check{
+			Name: fmt.Sprintf("%s port %d", name, published), Interval: kind.Duration(300 * time.Millisecond), Window: &none,
+			Probe: kind.Probe{TCP: &kind.TCP{Server: kind.Server{From: kind.OnHost}, Address: net.JoinHostPort(ip, p.Published)}},
+		})
+	}
+	return checks
+}

@@ -1,0 +1,209 @@
+package verify
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/shiksha/actions/pkg/check"
+	"github.com/shiksha/actions/pkg/verify/kind"
+)
+
+const (
+	// atOnce bounds the looks that are under way: the host gives one connection few
+	// sessions.
+	atOnce = 6
+	// defaultTimeout is how long a check may take to pass.
+	defaultTimeout = 30 * time.Second
+	// oneLook bounds a single look.
+	oneLook = 30 * time.Second
+)
+
+// contract is how patient a check is.
+type contract struct {
+	timeout, interval, window time.Duration
+	passes                    int
+	// back is how far a look looks back; within it a look may have to wait.
+	back time.Duration
+}
+
+// contractOf fills in what a check does not say.
+func contractOf(c *kind.Check, window time.Duration) contract {
+	m := c.Manner()
+	out := contract{timeout: time.Duration(c.Timeout), interval: time.Duration(c.Interval), passes: c.Passes}
+	if out.timeout == 0 {
+		out.timeout = defaultTimeout
+	}
+	if out.interval == 0 {
+		out.interval = m.Interval
+	}
+	if out.passes == 0 {
+		out.passes = m.Passes
+	}
+	if c.Window != nil {
+		window = time.Duration(*c.Window)
+	}
+	if m.Watched || c.Window != nil && !m.Back {
+		out.window = window
+	}
+	if m.Back {
+		out.back = window
+	}
+	return out
+}
+
+// run runs the checks at once, within a bound of looks, and gives their results in
+// the order of the checks. tell is called as each one ends. What is not over when
+// ctx ends is unknown.
+func run(ctx context.Context, scene *kind.Scene, checks []kind.Check, tell func(check.Result)) *check.Report {
+	report := &check.Report{Schema: check.Schema, Results: make([]check.Result, len(checks))}
+	looks := make(chan struct{}, atOnce)
+	var telling sync.Mutex
+	var all sync.WaitGroup
+	for i := range checks {
+		all.Go(func() {
+			result := patient{scene, &checks[i], contractOf(&checks[i], scene.Window), looks}.result(ctx)
+			report.Results[i] = result
+			telling.Lock()
+			defer telling.Unlock()
+			tell(result)
+		})
+	}
+	all.Wait()
+	return report
+}
+
+// patient is one check with its contract.
+type patient struct {
+	scene *kind.Scene
+	check *kind.Check
+	contract
+	looks chan struct{}
+}
+
+// row is a row of looks that passed without a break.
+type row struct {
+	passes int
+	since  time.Time
+	// worst is the worst of them: a warning stays one.
+	worst kind.Finding
+}
+
+// result looks until enough looks in a row pass, over at least the window, or the
+// time is up. One look that does not pass begins the row anew, so a service that
+// comes and goes does not pass.
+func (p patient) result(ctx context.Context) check.Result {
+	begun := time.Now()
+	end := begun.Add(p.timeout + p.window + p.back)
+	var r row
+	var broken *kind.Finding
+	var evidence []check.Evidence
+	for attempts := 1; ; attempts++ {
+		at := time.Now()
+		f, looked := p.look(ctx, end)
+		evidence = lastOf(append(evidence, f.Evidence...))
+		switch {
+		case !looked:
+			f = p.late(f, broken)
+		case !kind.Worse(f.Outcome, check.Warn):
+			if r.passes == 0 {
+				r.since, r.worst = at, f
+			}
+			r.passes++
+			if f.Outcome == check.Warn || r.worst.Outcome == check.Pass {
+				r.worst = f
+			}
+			if r.passes >= p.passes && time.Since(r.since) >= p.window {
+				return p.tell(r.worst, evidence, attempts, begun)
+			}
+		default:
+			if r.passes > 0 {
+				f.Found = fmt.Sprintf("%s, after %d looks that passed", f.Found, r.passes)
+			}
+			r, broken = row{}, &f
+		}
+		if !looked || !p.pause(ctx, end) {
+			if looked && r.passes > 0 {
+				f = p.unsteady(f, r, broken)
+			}
+			return p.tell(f, evidence, attempts, begun)
+		}
+	}
+}
+
+// look takes a turn and looks once; false when there was no time for it.
+func (p patient) look(ctx context.Context, end time.Time) (kind.Finding, bool) {
+	select {
+	case p.looks <- struct{}{}:
+		defer func() { <-p.looks }()
+	case <-ctx.Done():
+		return kind.Finding{Outcome: check.Unknown}, false
+	}
+	if ctx.Err() != nil {
+		return kind.Finding{Outcome: check.Unknown}, false
+	}
+	limit := max(time.Until(end), time.Second)
+	looking, cancel := context.WithTimeoutCause(ctx, min(limit, oneLook), fmt.Errorf("no answer within %s", min(limit, oneLook).Round(time.Millisecond)))
+	defer cancel()
+	s := p.scene.Begin(looking, p.check.Name)
+	s.Back = p.back
+	p.check.Look(s)
+	return s.Finding, ctx.Err() == nil
+}
+
+// late is what is known of a check whose time was up for all.
+func (p patient) late(f kind.Finding, broken *kind.Finding) kind.Finding {
+	out := kind.Finding{Outcome: check.Unknown, Expected: "an answer in time", Found: "the time for all checks was up", Evidence: f.Evidence}
+	if broken != nil {
+		out.Found += "; before: " + broken.Found
+		out.Expected = broken.Expected
+	}
+	return out
+}
+
+// unsteady is the finding of a check that passed at the end, but not for long
+// enough.
+func (p patient) unsteady(f kind.Finding, r row, broken *kind.Finding) kind.Finding {
+	out := f
+	out.Outcome = check.Fail
+	out.Expected = fmt.Sprintf("%d looks in a row that pass, over %s", p.passes, kind.Duration(p.window))
+	out.Found = fmt.Sprintf("%d in %s", r.passes, time.Since(r.since).Round(100*time.Millisecond))
+	if broken != nil {
+		out.Outcome = broken.Outcome
+		out.Where, out.Hint = broken.Where, broken.Hint
+		out.Found += ", before that: " + broken.Found
+	}
+	return out
+}
+
+// pause waits for the next look; false when the time is up.
+func (p patient) pause(ctx context.Context, end time.Time) bool {
+	if time.Now().Add(p.interval).After(end) {
+		return false
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(p.interval):
+	}
+	return true
+}
+
+func (p patient) tell(f kind.Finding, evidence []check.Evidence, attempts int, begun time.Time) check.Result {
+	level := p.check.Level
+	if level == kind.LevelWarn && f.Outcome == check.Fail {
+		f.Outcome = check.Warn
+	}
+	return check.Result{
+		Name: p.check.Name, Kind: p.check.KindName(), Where: f.Where, Place: p.check.Manner().Place, Required: level != kind.LevelWarn, Outcome: f.Outcome,
+		Expected: f.Expected, Found: f.Found, Hint: f.Hint, Evidence: evidence, Attempts: attempts,
+		Seconds: time.Since(begun).Seconds(),
+	}
+}
+
+// keptEvidence is how many probes of a check stay in the report.
+const keptEvidence = 8
+
+func lastOf(list []check.Evidence) []check.Evidence {
+	return list[max(0, len(list)-keptEvidence):]
+}

@@ -1,0 +1,124 @@
+package verify
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/shiksha/actions/pkg/check"
+	"github.com/shiksha/actions/pkg/extension"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/stack"
+	"github.com/shiksha/actions/pkg/suggest"
+	"github.com/shiksha/actions/pkg/verify/kind"
+)
+
+// DefaultTimeout is the time for all checks.
+const DefaultTimeout = 5 * time.Minute
+
+// direct dials from where this program runs.
+var direct = &net.Dialer{Timeout: 10 * time.Second}
+
+// Settings say which checks run and what counts.
+type Settings struct {
+	// Project is needed only where no stack is known.
+	Project string
+	// File is what the file of checks is called and Content what it holds; without
+	// it the checks are those of the Compose file, and without those what the file
+	// promises.
+	File    string
+	Content []byte
+	// Skip leaves out checks by name; they are told as skipped and do not decide.
+	Skip []string
+	// URL is the base address that users come in by.
+	URL string
+	// Timeout is for all checks together, Window how long nothing may break.
+	Timeout, Window time.Duration
+	// FailOn is check.Warn when a warning fails too.
+	FailOn check.Outcome
+	// Protect is told of every secret that a check reads.
+	Protect func(secrets ...string)
+}
+
+// resolve gives the checks of a stack; st may be nil.
+func (s Settings) resolve(st *stack.Stack) ([]kind.Check, error) {
+	checks, err := s.read(st)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.services(st, checks); err != nil {
+		return nil, err
+	}
+	var names []string
+	for i := range checks {
+		names = append(names, checks[i].Name)
+	}
+	skip := map[string]bool{}
+	for _, name := range s.Skip {
+		skip[name] = true
+		if near(name, names) == "" {
+			continue
+		}
+		return nil, fault.New(fault.Input, "skip", near(name, names), "there is no check %q", name)
+	}
+	kept := checks[:0:0]
+	for _, c := range checks {
+		if !skip[c.Name] {
+			kept = append(kept, c)
+		}
+	}
+	if len(kept) == 0 {
+		return nil, fault.New(fault.Input, "skip", "leave at least one check", "no check is left")
+	}
+	return kept, nil
+}
+
+// near is "" for a name that is known, else a hint.
+func near(name string, known []string) string {
+	for _, k := range known {
+		if k == name {
+			return ""
+		}
+	}
+	if n := suggest.Nearest(name, known); n != "" {
+		return fmt.Sprintf("did you mean %q?", n)
+	}
+	return "there are: " + strings.Join(known, ", ")
+}
+
+func (s Settings) read(st *stack.Stack) ([]kind.Check, error) {
+	if len(s.Content) > 0 || s.File != "" {
+		return kind.ReadFile(s.File, s.Content)
+	}
+	var own *extension.Checks
+	if st != nil {
+		own = st.Checks
+	}
+	if own == nil {
+		return promise(st, s.URL), nil
+	}
+	return kind.Read(own.File, own.Node)
+}
+
+// services refuses checks of services that the stack does not have.
+func (s Settings) services(st *stack.Stack, checks []kind.Check) error {
+	if st == nil {
+		return nil
+	}
+	for i := range checks {
+		for _, name := range checks[i].Services() {
+			if hint := near(name, st.Order); hint != "" {
+				where := s.File
+				if where == "" && st.Checks != nil {
+					where = st.Checks.File
+				}
+				if checks[i].Line > 0 {
+					where = fmt.Sprintf("%s:%d", where, checks[i].Line)
+				}
+				return fault.New(fault.Input, where, hint, "check %q: there is no service %q in the stack", checks[i].Name, name)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,210 @@
+// Package verify is the verb: checks in, report out. It looks at what runs on a
+// host, through the one connection, and changes nothing. A release uses the same
+// checks through a Gate.
+package verify
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/shiksha/actions/pkg/check"
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/extension"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/host"
+	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/stack"
+	"github.com/shiksha/actions/pkg/strict"
+	"github.com/shiksha/actions/pkg/target"
+)
+
+// Options is a request to verify what runs.
+type Options struct {
+	Settings
+	Host     host.Config
+	StateDir string
+	// Workspace holds ComposeFiles, which are read for the project's name and for
+	// its checks only. Neither has to be there when the project is named.
+	Workspace    string
+	ComposeFiles []string
+}
+
+// Outcomes of a verification, also its `outcome` output.
+const (
+	Verified  = "verified"
+	Failed    = "failed"
+	Undecided = "unknown"
+)
+
+// DefaultWindow is the stability window of `shiksha verify`.
+const DefaultWindow = 10 * time.Second
+
+// Result is what a verification found.
+type Result struct {
+	Project string `json:"project"`
+	Host    string `json:"host"`
+	// Release and Version are what should run by the ledger; 0 and "" where
+	// nothing was released.
+	Release int           `json:"release"`
+	Version string        `json:"version,omitempty"`
+	Outcome string        `json:"outcome"`
+	Report  *check.Report `json:"report"`
+	Started time.Time     `json:"started"`
+	Seconds float64       `json:"seconds"`
+}
+
+// Run verifies. Its error is fault.Failed when a check fails, fault.Refused when
+// it could not be decided or the host not be reached, fault.Input for bad input.
+// The result is never nil.
+func Run(ctx context.Context, o Options, sink event.Sink) (*Result, error) {
+	r := &Result{Project: o.Project, Started: time.Now().UTC()}
+	err := o.run(ctx, sink, r)
+	r.Seconds = time.Since(r.Started).Seconds()
+	switch {
+	case err == nil:
+		r.Outcome = Verified
+	case r.Report != nil && r.Report.Worst(o.FailOn) == check.Unknown:
+		r.Outcome, err = Undecided, refuse(err)
+	default:
+		r.Outcome = fault.Of(err).String()
+	}
+	return r, err
+}
+
+// refuse makes of a failure one that says that nothing is known.
+func refuse(err error) error {
+	var f *fault.Error
+	if errors.As(err, &f) && f.Kind == fault.Failed {
+		return &fault.Error{Kind: fault.Refused, Where: f.Where, Hint: f.Hint, Err: f.Err}
+	}
+	return err
+}
+
+func (o *Options) run(ctx context.Context, sink event.Sink, r *Result) error {
+	own, err := o.compose()
+	if err != nil {
+		return err
+	}
+	if o.Project == "" {
+		return fault.New(fault.Input, "project", "for example: project: shop", "which project on the host is not said, and no Compose file with a name was found")
+	}
+	r.Project = o.Project
+	// What is wrong with the checks is told before a host is needed.
+	if _, err := o.Settings.read(&stack.Stack{Checks: own}); err != nil {
+		return err
+	}
+	t, err := target.Open(ctx, o.Host, o.StateDir, sink)
+	if err != nil {
+		return fault.As(fault.Refused, err)
+	}
+	defer t.Close()
+	r.Host = t.Host.String()
+	st, record, err := o.released(ctx, t)
+	if err != nil {
+		return fault.As(fault.Refused, err)
+	}
+	if record != nil {
+		r.Release, r.Version = record.Number, record.Version
+	}
+	wanted := st
+	if own != nil {
+		wanted = &stack.Stack{Checks: own}
+		if st != nil {
+			with := *st
+			with.Checks = own
+			wanted = &with
+		}
+	}
+	if wanted != nil && len(wanted.Order) == 0 {
+		wanted = &stack.Stack{Checks: wanted.Checks}
+	}
+	checks, err := o.Settings.resolve(wanted)
+	if err != nil {
+		return err
+	}
+	r.Report = perform(ctx, t, newScene(t, o.Settings, st, record), checks, o.Settings)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return Verdict(r.Report, o.FailOn)
+}
+
+// released gives what the ledger says should run; nils where nothing was released.
+func (o *Options) released(ctx context.Context, t *target.Target) (*stack.Stack, *release.Record, error) {
+	l, err := t.Ledger(ctx, o.Project)
+	if err != nil {
+		return nil, nil, err
+	}
+	record, any := l.LatestVerified()
+	if !any {
+		return nil, nil, nil
+	}
+	sealed, err := l.ReadSealed(ctx, record.Number)
+	if err != nil {
+		// The record alone still says which units should run.
+		t.Say(event.Warning, phase, "", "published ports and jobs are not known: %v", err)
+		return nil, &record, nil
+	}
+	st, err := stack.Unseal(sealed)
+	if err != nil {
+		t.Say(event.Warning, phase, "", "published ports and jobs are not known: %v", err)
+		return nil, &record, nil
+	}
+	return st, &record, nil
+}
+
+// composeNames are where Compose looks for its file.
+var composeNames = []string{"compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"}
+
+// compose reads the project's name, unless it is given, and the checks out of the
+// Compose files, the last one first.
+func (o *Options) compose() (*extension.Checks, error) {
+	root, err := os.OpenRoot(o.Workspace)
+	if err != nil {
+		return nil, fault.New(fault.Input, "compose-file", "", "the workspace cannot be read: %w", err)
+	}
+	defer root.Close()
+	names, named := o.ComposeFiles, true
+	if len(names) == 0 {
+		names, named = composeNames, false
+	}
+	var found *extension.Checks
+	for _, name := range names {
+		content, err := root.ReadFile(filepath.Clean(name))
+		if errors.Is(err, fs.ErrNotExist) && !named {
+			continue
+		}
+		if err != nil {
+			return nil, fault.New(fault.Input, "compose-file", "name a Compose file in the workspace, relative to it", "cannot read %s: %w", name, err)
+		}
+		checks, err := o.read(name, content)
+		if err != nil {
+			return nil, err
+		}
+		if checks != nil {
+			found = checks
+		}
+		if !named {
+			break
+		}
+	}
+	return found, nil
+}
+
+// read takes the name and the checks out of one Compose file.
+func (o *Options) read(name string, content []byte) (*extension.Checks, error) {
+	doc, err := strict.Parse(name, content)
+	if err != nil {
+		return nil, err
+	}
+	for _, entry := range strict.Pairs(doc) {
+		if entry.Key.Value == "name" && o.Project == "" {
+			o.Project = entry.Value.Value
+		}
+	}
+	return extension.FindChecks(name, content)
+}
