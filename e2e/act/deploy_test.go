@@ -16,6 +16,7 @@ import (
 const (
 	staging    = ".github/workflows/deploy-staging.yml"
 	production = ".github/workflows/deploy-production.yml"
+	back       = ".github/workflows/rollback.yml"
 	example    = "examples/quickstart/.github/workflows/deploy.yml"
 )
 
@@ -23,7 +24,7 @@ const (
 func ours(t *testing.T, f *lab.Fixture) *workspace {
 	t.Helper()
 	return checkout(t, f, map[string]string{
-		staging: staging, production: production, "e2e/act/testdata/told.yml": ".github/workflows/told.yml",
+		staging: staging, production: production, back: back, "e2e/act/testdata/told.yml": ".github/workflows/told.yml",
 		"examples/quickstart/compose.yaml":     "examples/quickstart/compose.yaml",
 		"examples/quickstart/nginx/nginx.conf": "examples/quickstart/nginx/nginx.conf",
 	})
@@ -59,7 +60,7 @@ func TestStagingThenABadVersionInProduction(t *testing.T) {
 	load.Mark(probe.During)
 	bad := w.run(production, w.event("workflow_dispatch", version("bad")))
 	assert.Equal(t, 1, bad.exit, bad.log)
-	assert.Contains(t, bad.log, "exitcode '1': failure", "the action's exit code")
+	assert.Contains(t, bad.log, "exit with `FAILURE`: 1", "the action's exit code")
 	assert.Equal(t, "failed", bad.outputs["outcome"])
 	assert.Equal(t, "2", bad.outputs["release"])
 	assert.Equal(t, "0", bad.outputs["probe-failures"])
@@ -147,7 +148,7 @@ func TestStoppedInTheMiddleOfARollout(t *testing.T) {
 	took := stop(t, f)
 	stopped := wait()
 	assert.Equal(t, 1, stopped.exit, stopped.log)
-	assert.Contains(t, stopped.log, "exitcode '5': failure", "the action's exit code")
+	assert.Contains(t, stopped.log, "exit with `FAILURE`: 5", "the action's exit code")
 	assert.Equal(t, "interrupted", stopped.outputs["outcome"])
 	assert.Less(t, took, 7*time.Second, "the runner kills what takes longer")
 	assert.Equal(t, "v1", lab.Serving(t.Context(), f.URL()))
@@ -183,4 +184,46 @@ func stop(t *testing.T, f *lab.Fixture) time.Duration {
 	}
 	require.Fail(t, "no container runs the action", "%s\n%s", stage.image, list)
 	return 0
+}
+
+// The workflow rollback brings the release before back, without a checkout, while
+// users are served; the ledger keeps why.
+func TestBackToTheReleaseBefore(t *testing.T) {
+	wanted(t)
+	f := lab.New(t)
+	w := ours(t, f)
+	f.MustPublish(lab.Release{Version: "v1"})
+	f.MustPublish(lab.Release{Version: "v2"})
+	for _, v := range []string{"v1", "v2"} {
+		deployed := w.run(production, w.event("workflow_dispatch", version(v)))
+		require.Zero(t, deployed.exit, deployed.log)
+	}
+	load := f.Load()
+	load.Mark(probe.During)
+	const reason = "orders fail since v2"
+	went := w.run(back, w.event("workflow_dispatch", map[string]any{"inputs": map[string]any{"reason": reason}}))
+	users, err := load.Stop(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, went.exit, went.log)
+	assert.Equal(t, "verified", went.outputs["outcome"])
+	assert.Equal(t, "3", went.outputs["release"], "a rollback is a release of its own")
+	assert.Equal(t, "v1", lab.Serving(t.Context(), f.URL()))
+	assert.Zero(t, users.Failed, "%v %v", users.Failures, users.Samples)
+	assert.Contains(t, f.Shiksha("history").Stdout, reason)
+	noSecrets(t, f, went)
+}
+
+// An input that is missing is named, with its mend, before anything is connected
+// to: the step ends with 3 and the run says so.
+func TestMissingInputIsNamed(t *testing.T) {
+	wanted(t)
+	w := ours(t, lab.New(t))
+	w.write(".act/vars.yaml", "DEPLOY_HOST: ''\n")
+	missing := w.run(production, w.event("workflow_dispatch", version("v1")))
+	assert.Equal(t, 1, missing.exit, missing.log)
+	assert.Contains(t, missing.log, "exit with `FAILURE`: 3", "the action's exit code")
+	assert.Contains(t, missing.log, "host")
+	assert.Contains(t, missing.log, "known-hosts")
+	assert.Equal(t, []string{"failure"}, missing.jobs)
+	noSecrets(t, w.Fixture, missing)
 }

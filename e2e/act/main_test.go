@@ -99,7 +99,7 @@ func checkout(t *testing.T, f *lab.Fixture, files map[string]string) *workspace 
 		require.NoError(t, err)
 		if strings.HasSuffix(from, ".yml") {
 			// The one setting that only a sandbox needs: host and engine share this folder.
-			text = bytes.ReplaceAll(text, []byte("          version:"), []byte("          state-dir: "+f.Host.StateDir+"\n          version:"))
+			text = bytes.ReplaceAll(text, []byte("          host:"), []byte("          state-dir: "+f.Host.StateDir+"\n          host:"))
 		}
 		w.write(to, stack(f.Project).Replace(string(text)))
 	}

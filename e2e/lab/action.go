@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -34,7 +35,9 @@ func (l *Lab) JobImage(ctx context.Context) (ref string, err error) {
 
 // ActionImage builds the image of the actions with the root Dockerfile, for an
 // architecture ("amd64", "arm64"), and names it. The engine's classic builder
-// builds it, as act does. The image stays, so that the next time is fast.
+// builds it, as act does: to that, every image is of the machine's own platform,
+// so of another one the content is right and the label is not. The image stays, so
+// that the next time is fast.
 func (l *Lab) ActionImage(ctx context.Context, arch string) (ref string, err error) {
 	if err := l.ensureGolang(ctx); err != nil {
 		return "", err
@@ -42,7 +45,7 @@ func (l *Lab) ActionImage(ctx context.Context, arch string) (ref string, err err
 	ref = ours + "actions:" + arch
 	l.say("building the image of the actions for %s (some minutes when sources have changed)", arch)
 	// Only BuildKit fills TARGETARCH in by itself.
-	_, err = l.Docker(ctx, "build", "--quiet", "--force-rm", "--platform", "linux/"+arch, "--build-arg", "TARGETARCH="+arch, "--tag", ref, l.Root)
+	_, err = l.Docker(ctx, "build", "--quiet", "--force-rm", "--build-arg", "TARGETARCH="+arch, "--tag", ref, l.Root)
 	return ref, err
 }
 
@@ -70,6 +73,12 @@ func (l *Lab) PublishAction(ctx context.Context, image string) (ref string, err 
 // pulled, or made of Debian's packages and this machine's toolchain. One that was
 // made here is made again when the toolchain or the modules have changed.
 func (l *Lab) ensureGolang(ctx context.Context) error {
+	// Two at once would both compile everything.
+	unlock, err := lockFile(ctx, filepath.Join(os.TempDir(), "shiksha-lab-golang.lock"), syscall.LOCK_EX)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	sum, root, err := l.golangRecipe(ctx)
 	if err != nil {
 		return err
@@ -115,7 +124,7 @@ func (l *Lab) fillGolang(ctx context.Context, sum, root string) error {
 	if err != nil {
 		return err
 	}
-	container, err := l.Docker(ctx, "create", golangBase)
+	container, err := l.Docker(ctx, "create", "--volume", l.Root+":/src:ro", "--workdir", "/src", golangBase, "sh", "-c", warmUp)
 	if err != nil {
 		return err
 	}
@@ -127,9 +136,16 @@ func (l *Lab) fillGolang(ctx context.Context, sum, root string) error {
 	if err := l.copyInto(ctx, container+":/modules", modules, "--exclude=./sumdb", "--exclude=*.lock"); err != nil {
 		return err
 	}
-	_, err = l.Docker(ctx, "commit", "--change", "LABEL "+recipeLabel+"="+sum, container, golangImage)
+	if _, err := l.Docker(ctx, "start", "--attach", container); err != nil {
+		return err
+	}
+	_, err = l.Docker(ctx, "commit", "--change", "LABEL "+recipeLabel+"="+sum, "--change", `CMD ["bash"]`, "--change", "WORKDIR /go", container, golangImage)
 	return err
 }
+
+// warmUp compiles what the root Dockerfile compiles, so that the image keeps what
+// sources do not change: the modules.
+const warmUp = `for arch in amd64 arm64; do CGO_ENABLED=0 GOARCH=$arch go build -trimpath -buildvcs=false -o /dev/null . || exit; done`
 
 // moduleProxy gives a folder that serves, as a module proxy of files, exactly what
 // this repository's go.mod needs: what a download into an empty cache leaves.

@@ -29,7 +29,7 @@ var pinned = regexp.MustCompile(`^[a-z0-9.:/_-]+@sha256:[0-9a-f]{64}$`)
 // is read from the repository.
 func (t Tree) Write() (files []string, err error) {
 	if !pinned.MatchString(t.Image) {
-		return nil, fmt.Errorf("-image %q: name it with its digest, like ghcr.io/shiksha/actions@sha256:...", t.Image)
+		return nil, fmt.Errorf("-image %q: name it with its digest, as in ghcr.io/shiksha/actions@sha256:<digest>", t.Image)
 	}
 	if t.Out == "" {
 		return nil, errors.New("-out: name the folder to write to")
