@@ -46,6 +46,8 @@ type Inputs struct {
 	ProbeURL    string `name:"probe-url" group:"probe" placeholder:"URL" help:"Address that is requested all through the release, from before the first change until after the last, to measure what users see. Default: no probe."`
 	ProbeRate   int    `name:"probe-rate" group:"probe" default:"20" min:"1" max:"10000" help:"Requests a second of the probe."`
 	ProbeBudget int    `name:"probe-budget" group:"probe" default:"0" min:"0" help:"How many requests of the probe may fail. One more and the release is rolled back."`
+
+	inputs.Telling
 }
 
 // Check tells what is wrong with the inputs beyond their types.
@@ -68,6 +70,7 @@ func (in *Inputs) Check(s inputs.Source) []error {
 		problems = append(problems, fault.New(fault.Input, missing, "give both, or neither for a registry without a login",
 			"is required when the other half of the login is given"))
 	}
+	problems = append(problems, in.Telling.Check()...)
 	problems = append(problems, checkStateDir(in.StateDir)...)
 	return append(problems, checkProject(in.Project)...)
 }

@@ -154,6 +154,9 @@ func (s *Session) Protect(secrets ...string) {
 	action.New(s.door.Getenv, s.door.Stdout).Mask(s.redactor.Add(secrets...)...)
 }
 
+// Redact gives text without the secrets.
+func (s *Session) Redact(text string) string { return s.redactor.String(text) }
+
 // Print writes text for the caller to standard output, without secrets.
 func (s *Session) Print(text string) {
 	_ = s.console.Close()

@@ -40,6 +40,7 @@ var Groups = []kong.Group{
 	{Key: "stack", Title: "Stack"},
 	{Key: "rollout", Title: "Rollout"},
 	{Key: "probe", Title: "Probe"},
+	{Key: "telling", Title: "GitHub and notifications"},
 }
 
 // NewParser makes a parser that fills cli, a pointer to a struct of kong
