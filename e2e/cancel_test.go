@@ -24,8 +24,10 @@ const cancelLimit = 7 * time.Second
 func TestCancelled_EndsInTimeAndUsersAreServed(t *testing.T) {
 	f := trapMini(t)
 	f.Deploy("v1", 0)
-	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	over := make(chan struct{})
+	silent := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-over }))
 	t.Cleanup(silent.Close)
+	t.Cleanup(func() { close(over) })
 	load := trapProbe(t, f, "/")
 	for _, c := range []struct {
 		version, warmUp, at string
