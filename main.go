@@ -11,15 +11,17 @@ import (
 
 	"github.com/shiksha/actions/actions/deploy"
 	"github.com/shiksha/actions/actions/door"
+	"github.com/shiksha/actions/actions/rollback"
 )
 
 // commands are the verbs for people; the actions call them by their names.
 type commands struct {
-	Deploy  deploy.Command        `cmd:"" help:"Release the stack: plan, roll, check, and back when it fails."`
-	Plan    deploy.PlanCommand    `cmd:"" help:"Say what a deploy would change and why; change nothing."`
-	Status  deploy.StatusCommand  `cmd:"" help:"Say what runs on a host."`
-	History deploy.HistoryCommand `cmd:"" help:"List what was released on a host."`
-	Version version               `cmd:"" help:"Say which build this is."`
+	Deploy   deploy.Command        `cmd:"" help:"Release the stack: plan, roll, check, and back when it fails."`
+	Plan     deploy.PlanCommand    `cmd:"" help:"Say what a deploy would change and why; change nothing."`
+	Rollback rollback.Command      `cmd:"" help:"Bring an earlier release back as a whole, from what the host keeps."`
+	Status   deploy.StatusCommand  `cmd:"" help:"Say what runs on a host."`
+	History  deploy.HistoryCommand `cmd:"" help:"List what was released on a host."`
+	Version  version               `cmd:"" help:"Say which build this is."`
 }
 
 const about = `Takes a Docker Compose stack to a verified release on your own host over SSH, without losing a request, and back

@@ -18,10 +18,10 @@ import (
 const oneTry = 5 * time.Second
 
 // Listeners are those that the inputs name.
-func Listeners(s *door.Session, in *inputs.Telling, commit string) []Told {
+func Listeners(s *door.Session, in *inputs.Telling) []Told {
 	client := patient()
 	var told []Told
-	if g := gitHub(s, in, commit, client); g != nil {
+	if g := gitHub(s, in, client); g != nil {
 		told = append(told, g)
 	}
 	if in.SlackToken != "" || in.SlackWebhook != "" {
@@ -39,7 +39,7 @@ func Listeners(s *door.Session, in *inputs.Telling, commit string) []Told {
 }
 
 // gitHub is GitHub as a listener, nil where it cannot be told.
-func gitHub(s *door.Session, in *inputs.Telling, commit string, client *http.Client) Told {
+func gitHub(s *door.Session, in *inputs.Telling, client *http.Client) Told {
 	if in.GitHubToken == "" {
 		return nil
 	}
@@ -48,15 +48,15 @@ func gitHub(s *door.Session, in *inputs.Telling, commit string, client *http.Cli
 	}
 	run := s.Action.Run()
 	switch {
-	case run == action.Run{} || commit == "":
-		say(event.Notice, "GitHub is not told of this release: only a workflow's run has a repository and a commit")
+	case run == action.Run{}:
+		say(event.Notice, "GitHub is not told of this release: only a workflow's run has a repository")
 		return nil
 	case run.Fork:
 		say(event.Notice, "GitHub is not told of this release: the pull request comes from a fork, and the token of its runs can only read")
 		return nil
 	}
 	g, err := github.New(github.Config{
-		Token: string(in.GitHubToken), API: run.API, Repository: run.Repository, Commit: commit, RunID: run.ID, RunURL: run.URL,
+		Token: string(in.GitHubToken), API: run.API, Repository: run.Repository, Commit: run.Commit, RunID: run.ID, RunURL: run.URL,
 		Environment: in.Environment, EnvironmentURL: in.EnvironmentURL, Mode: in.GitHubDeployment, Status: in.CommitStatus, HTTP: client,
 	})
 	if err != nil {

@@ -42,17 +42,6 @@ var Outputs = []Output{
 		}},
 }
 
-// Finish tells what came of a release without anybody who listens.
-func Finish(s *door.Session, told *report.Release, asJSON bool, err error) error {
-	data, marshalError := told.JSON()
-	if marshalError != nil {
-		return marshalError
-	}
-	write(s, told, data)
-	show(s, told, data, asJSON, err)
-	return err
-}
-
 // write sets the outputs of the step and adds to its summary.
 func write(s *door.Session, told *report.Release, data []byte) {
 	for _, out := range Outputs {

@@ -212,7 +212,7 @@ func TestListenersHearOfARelease(t *testing.T) {
 	code, log, summary := enter(t, env, func(s *door.Session, in *inputs.Telling) error {
 		run := s.Action.Run()
 		about := About{Run: converge.Origin{Commit: run.Commit, Repository: run.Repository}, Server: run.Server, Environment: in.Environment}
-		story := Follow(s, about, Listeners(s, in, run.Commit)...)
+		story := Follow(s, about, Listeners(s, in)...)
 		result := broken()
 		story.Began(result)
 		result.Outcome = converge.Verified
@@ -248,7 +248,7 @@ func TestWhoCannotTellGitHub(t *testing.T) {
 	} {
 		env["INPUT_GITHUB-TOKEN"] = "ghs_token"
 		_, log, _ := enter(t, env, func(s *door.Session, in *inputs.Telling) error {
-			assert.Empty(t, Listeners(s, in, s.Action.Run().Commit))
+			assert.Empty(t, Listeners(s, in))
 			return nil
 		})
 		assert.Equal(t, 1, strings.Count(log, want), "%s: %s", want, log)

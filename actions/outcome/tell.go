@@ -32,6 +32,10 @@ func Tell(result *converge.Result, a About, err error) *report.Release {
 	if result == nil {
 		result = converge.Begin(a.Version)
 	}
+	if result.Commit != "" {
+		// A rollback releases another commit than the run was started for.
+		a.Run.Commit = result.Commit
+	}
 	r := &report.Release{
 		Project: result.Project, Host: result.Host, Number: result.Release, Previous: result.Previous,
 		Version: result.Version, Commit: a.Run.Commit, RunURL: a.Run.URL, Outcome: result.Outcome,

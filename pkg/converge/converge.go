@@ -35,7 +35,7 @@ type transition struct {
 // only plans, the lock.
 func Run(ctx context.Context, t *target.Target, o Options, result *Result) error {
 	d := &transition{Target: t, opts: o, result: result}
-	result.Project, result.Host = o.Stack.Name, t.Host.String()
+	result.Project, result.Host, result.Commit = o.Stack.Name, t.Host.String(), o.Run.Commit
 	looked := d.timed("look")
 	err := d.prepare(ctx)
 	looked()
@@ -65,6 +65,9 @@ func (d *transition) prepare(ctx context.Context) error {
 		return err
 	}
 	d.plan = plan.Make(d.facts.input(d.opts, key))
+	if d.opts.Back != nil {
+		d.plan.Reverse()
+	}
 	d.plan.Notes = append(d.plan.Notes, d.opts.Stack.Warnings...)
 	if err := d.classify(ctx); err != nil {
 		return err
@@ -86,6 +89,10 @@ func (d *transition) heading() string {
 		return fmt.Sprintf("plan for %s on %s: first release", d.opts.Stack.Name, d.Host)
 	}
 	v := d.facts.verified
+	if b := d.opts.Back; b != nil {
+		return fmt.Sprintf("plan for %s on %s: back to release %d (%s), undoing release %d", d.opts.Stack.Name, d.Host, b.Restores,
+			title(d.opts.Version, b.Restores), b.Undoes)
+	}
 	return fmt.Sprintf("plan for %s on %s: %s after %s", d.opts.Stack.Name, d.Host, title(d.opts.Version, d.ledger.Next()), title(v.Version, v.Number))
 }
 

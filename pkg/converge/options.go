@@ -37,7 +37,8 @@ type Options struct {
 	Strategy          string
 	DryRun            bool
 	RollbackOnFailure bool
-	// KeepReleases is how many releases stay restorable on the host.
+	// KeepReleases is how many releases stay restorable on the host; with 0
+	// nothing is pruned.
 	KeepReleases  int
 	WaitTimeout   time.Duration
 	RemoveOrphans bool
@@ -49,9 +50,18 @@ type Options struct {
 	// Began, when set, hears of the release right before its first change, with
 	// what is known by then. It must not block.
 	Began func(*Result)
+	// Back is set for a rollback.
+	Back *Back
 	// Verify decides whether the release stays; nil accepts what the rollout's
 	// own gates accepted.
 	Verify func(context.Context) error
+}
+
+// Back says what a rollback is: the release that it undoes, the one whose stack it
+// brings back, and why.
+type Back struct {
+	Undoes, Restores int
+	Reason           string
 }
 
 // Origin says who releases and from where, for the ledger and the lock.
@@ -69,9 +79,11 @@ const (
 
 // Result is what a release did, for reports and outputs.
 type Result struct {
-	Project  string `json:"project"`
-	Host     string `json:"host"`
-	Version  string `json:"version,omitempty"`
+	Project string `json:"project"`
+	Host    string `json:"host"`
+	Version string `json:"version,omitempty"`
+	// Commit is what the stack was made of.
+	Commit   string `json:"commit,omitempty"`
 	Release  int    `json:"release"`
 	Previous int    `json:"previous_release"`
 	// Outcome is verified, unchanged, planned, rolled-back or the kind of the

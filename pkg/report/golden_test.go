@@ -163,7 +163,7 @@ func TestStatusAndHistory(t *testing.T) {
 	h := &History{Project: "shop", Host: "deploy@gpu1:22", Releases: []Past{
 		{Number: 13, Version: "v3", Outcome: "failed", Started: start.Add(time.Hour), Seconds: 61, Actor: "ben", Changed: []string{"api"}},
 		{Number: 12, Version: "v2", Outcome: "verified", Started: start, Seconds: 42, Actor: "meera", Changed: []string{"api", "worker"}, Serves: true},
-		{Number: 11, Outcome: "rolled-back", RollsBack: 9, Started: start.Add(-time.Hour), Seconds: 4},
+		{Number: 11, Outcome: "rolled-back", RollsBack: 10, Restores: 9, Reason: "orders were slow", Lacks: "a rollback needs its registry, because the host does not have the image of api", Started: start.Add(-time.Hour), Seconds: 4},
 	}}
 	golden(t, "history.txt", h.Text())
 	golden(t, "history-empty.txt", (&History{Project: "shop", Host: "h"}).Text())
