@@ -76,7 +76,7 @@ func perform(s *door.Session, in *Inputs, do Verb, asJSON bool) error {
 		Version: o.Version, DryRun: o.DryRun, Run: o.Run, ProbeURL: o.Probe.URL, ProbeBudget: o.ProbeBudget, JSON: asJSON,
 		Server: s.Action.Run().Server, Environment: in.Environment, EnvironmentURL: in.EnvironmentURL,
 	}
-	story := outcome.Follow(s, about, outcome.Listeners(s, &in.Telling)...)
+	story := outcome.Follow(s, about, &in.Telling)
 	o.Began = story.Began
 	result, err := do(s.Context, o, story)
 	return story.Finish(result, err)

@@ -17,8 +17,8 @@ import (
 // oneTry bounds one request to somebody who is told.
 const oneTry = 5 * time.Second
 
-// Listeners are those that the inputs name.
-func Listeners(s *door.Session, in *inputs.Telling) []Told {
+// listeners are those that the inputs name.
+func listeners(s *door.Session, in *inputs.Telling) []Told {
 	client := patient()
 	var told []Told
 	if g := gitHub(s, in, client); g != nil {

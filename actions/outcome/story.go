@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/shiksha/actions/actions/door"
+	"github.com/shiksha/actions/actions/inputs"
 	"github.com/shiksha/actions/pkg/converge"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/report"
@@ -49,13 +50,18 @@ type listener struct {
 	ready chan struct{}
 }
 
-// Follow begins the story of a release. A plan is nobody's news.
-func Follow(s *door.Session, a About, told ...Told) *Story {
+// Follow begins the story of a release for those that the inputs name. A plan is
+// nobody's news.
+func Follow(s *door.Session, a About, in *inputs.Telling) *Story {
+	if a.DryRun {
+		return follow(s, a)
+	}
+	return follow(s, a, listeners(s, in)...)
+}
+
+func follow(s *door.Session, a About, told ...Told) *Story {
 	t := &Story{Sink: Sink(s, a), session: s, about: a}
 	t.ctx, t.hush = context.WithCancel(context.WithoutCancel(s.Context))
-	if a.DryRun {
-		return t
-	}
 	for _, listening := range told {
 		t.told = append(t.told, listener{Told: listening})
 	}

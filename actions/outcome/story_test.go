@@ -103,7 +103,7 @@ func TestAStoryOfAFailure(t *testing.T) {
 	t.Parallel()
 	listening := &fakeListener{err: errors.Join(errors.New("could not reach it"), errors.New("could not reach it"))}
 	code, log, summary := enter(t, nil, func(s *door.Session, _ *inputs.Telling) error {
-		story := Follow(s, About{Version: "v2"}, listening)
+		story := follow(s, About{Version: "v2"}, listening)
 		story.Began(&converge.Result{Project: "shop", Version: "v2", Release: 12, Previous: 11, Started: time.Now()})
 		story.Emit(event.Event{Level: event.Warning, Phase: "roll", Unit: "shop-api-2", Text: "last lines", Output: "panic: s3cret-value <b>\n::error::x\n"})
 		return story.Finish(broken(), fault.New(fault.Failed, "api", "", "died with s3cret-value"))
@@ -152,13 +152,13 @@ func TestServicesThatWentBack(t *testing.T) {
 
 func TestAPlanIsNobodysNews(t *testing.T) {
 	t.Parallel()
-	listening := &fakeListener{}
-	code, _, summary := enter(t, nil, func(s *door.Session, _ *inputs.Telling) error {
-		return Follow(s, About{DryRun: true}, listening).Finish(&converge.Result{Project: "shop", Outcome: converge.Planned}, nil)
+	env := map[string]string{"INPUT_GITHUB-TOKEN": "ghs_token", "INPUT_SLACK-WEBHOOK": "http://127.0.0.1:1/hook"}
+	code, log, summary := enter(t, env, func(s *door.Session, in *inputs.Telling) error {
+		return Follow(s, About{DryRun: true}, in).Finish(&converge.Result{Project: "shop", Outcome: converge.Planned}, nil)
 	})
 	assert.Zero(t, code)
 	assert.Contains(t, summary, "nothing to change")
-	assert.Empty(t, listening.heard)
+	assert.NotContains(t, log, "told")
 }
 
 // Whoever is slow to listen holds nothing up: not the release, and not the end
@@ -167,7 +167,7 @@ func TestNobodyWaitsForAListener(t *testing.T) {
 	listening := &fakeListener{wait: func(ctx context.Context) { <-ctx.Done() }}
 	began := time.Now()
 	code, _, _ := enter(t, nil, func(s *door.Session, _ *inputs.Telling) error {
-		story := Follow(s, About{}, listening)
+		story := follow(s, About{}, listening)
 		story.Began(&converge.Result{Release: 1})
 		assert.Less(t, time.Since(began), time.Second)
 		require.NoError(t, syscall.Kill(syscall.Getpid(), syscall.SIGTERM))
@@ -212,7 +212,7 @@ func TestListenersHearOfARelease(t *testing.T) {
 	code, log, summary := enter(t, env, func(s *door.Session, in *inputs.Telling) error {
 		run := s.Action.Run()
 		about := About{Run: converge.Origin{Commit: run.Commit, Repository: run.Repository}, Server: run.Server, Environment: in.Environment}
-		story := Follow(s, about, Listeners(s, in)...)
+		story := Follow(s, about, in)
 		result := broken()
 		story.Began(result)
 		result.Outcome = converge.Verified
@@ -248,7 +248,7 @@ func TestWhoCannotTellGitHub(t *testing.T) {
 	} {
 		env["INPUT_GITHUB-TOKEN"] = "ghs_token"
 		_, log, _ := enter(t, env, func(s *door.Session, in *inputs.Telling) error {
-			assert.Empty(t, Listeners(s, in))
+			assert.Empty(t, listeners(s, in))
 			return nil
 		})
 		assert.Equal(t, 1, strings.Count(log, want), "%s: %s", want, log)

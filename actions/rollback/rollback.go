@@ -102,7 +102,7 @@ func (c *Command) Run(s *door.Session) error {
 		Version: o.Version, DryRun: o.DryRun, Run: o.Run, ProbeURL: o.Probe.URL, ProbeBudget: o.ProbeBudget, JSON: c.JSON,
 		Server: s.Action.Run().Server, Environment: c.Environment, EnvironmentURL: c.EnvironmentURL,
 	}
-	story := outcome.Follow(s, about, outcome.Listeners(s, &c.Telling)...)
+	story := outcome.Follow(s, about, &c.Telling)
 	o.Began = story.Began
 	result, err := do(s.Context, o, story)
 	return story.Finish(result, err)
