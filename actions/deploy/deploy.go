@@ -74,7 +74,10 @@ func perform(s *door.Session, in *Inputs, do Verb, asJSON bool) error {
 	}
 	about := outcome.About{
 		Version: o.Version, DryRun: o.DryRun, Run: o.Run, ProbeURL: o.Probe.URL, ProbeBudget: o.ProbeBudget, JSON: asJSON,
+		Server: s.Action.Run().Server, Environment: in.Environment, EnvironmentURL: in.EnvironmentURL,
 	}
-	result, err := do(s.Context, o, outcome.Sink(s, about))
-	return outcome.Finish(s, outcome.Tell(result, about, err), asJSON, err)
+	story := outcome.Follow(s, about, &in.Telling)
+	o.Began = story.Began
+	result, err := do(s.Context, o, story)
+	return story.Finish(result, err)
 }

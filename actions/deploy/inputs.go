@@ -52,6 +52,8 @@ type Inputs struct {
 	ProbeURL    string `name:"probe-url" group:"probe" placeholder:"URL" help:"Address that is requested all through the release, from before the first change until after the last, to measure what users see. Default: no probe."`
 	ProbeRate   int    `name:"probe-rate" group:"probe" default:"20" min:"1" max:"10000" help:"Requests a second of the probe."`
 	ProbeBudget int    `name:"probe-budget" group:"probe" default:"0" min:"0" help:"How many requests of the probe may fail. One more and the release is rolled back."`
+
+	inputs.Telling
 }
 
 // Check tells what is wrong with the inputs beyond their types.
@@ -63,6 +65,7 @@ func (in *Inputs) Check(s inputs.Source) []error {
 	problems = append(problems, inputs.CheckURL("probe-url", in.ProbeURL)...)
 	problems = append(problems, inputs.CheckURL("url", in.URL)...)
 	problems = append(problems, inputs.CheckLogin(in.Username, in.Password)...)
+	problems = append(problems, in.Telling.Check()...)
 	problems = append(problems, inputs.CheckStateDir(in.StateDir)...)
 	return append(problems, inputs.CheckProject(in.Project)...)
 }

@@ -156,8 +156,8 @@ func (s *Session) Protect(secrets ...string) {
 	action.New(s.door.Getenv, s.door.Stdout).Mask(s.redactor.Add(secrets...)...)
 }
 
-// Clean gives text without secrets, for files.
-func (s *Session) Clean(text string) string { return s.redactor.String(text) }
+// Redact gives text without the secrets.
+func (s *Session) Redact(text string) string { return s.redactor.String(text) }
 
 // Print writes text for the caller to standard output, without secrets.
 func (s *Session) Print(text string) {

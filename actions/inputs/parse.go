@@ -44,6 +44,7 @@ var Groups = []kong.Group{
 	{Key: "rollout", Title: "Rollout"},
 	{Key: "checks", Title: "Checks"},
 	{Key: "probe", Title: "Probe"},
+	{Key: "telling", Title: "GitHub and notifications"},
 }
 
 // NewParser makes a parser that fills cli, a pointer to a struct of kong

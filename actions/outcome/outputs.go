@@ -42,24 +42,22 @@ var Outputs = []Output{
 		}},
 }
 
-// Finish tells what came of a release, also of one that failed: outputs, summary
-// and the caller's lines. The error goes on to the door, which prints it.
-func Finish(s *door.Session, told *report.Release, asJSON bool, err error) error {
-	data, marshalError := told.JSON()
-	if marshalError != nil {
-		return marshalError
-	}
+// write sets the outputs of the step and adds to its summary.
+func write(s *door.Session, told *report.Release, data []byte) {
 	for _, out := range Outputs {
 		s.Output(out.Name, out.value(told, data))
 	}
 	s.Summary(told.Markdown())
+}
+
+// show prints the result for the caller; an error alone is the door's to print.
+func show(s *door.Session, told *report.Release, data []byte, asJSON bool, err error) {
 	switch {
 	case asJSON:
 		s.Print(string(data) + "\n")
 	case err == nil || told.Number > 0:
 		s.Print(told.Text())
 	}
-	return err
 }
 
 // Sink is where the events of a release go: a plan that was asked for is the

@@ -3,9 +3,12 @@ package outcome
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/shiksha/actions/pkg/converge"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/probe"
 	"github.com/shiksha/actions/pkg/report"
 )
@@ -17,6 +20,9 @@ type About struct {
 	Run         converge.Origin
 	ProbeURL    string
 	ProbeBudget int
+	// Server is where people see GitHub; Environment and EnvironmentURL are what
+	// the place is called and where users find it.
+	Server, Environment, EnvironmentURL string
 	// JSON asks for the report on standard output instead of lines for people.
 	JSON bool
 }
@@ -26,11 +32,18 @@ func Tell(result *converge.Result, a About, err error) *report.Release {
 	if result == nil {
 		result = converge.Begin(a.Version)
 	}
+	if result.Commit != "" {
+		// A rollback releases another commit than the run was started for.
+		a.Run.Commit = result.Commit
+	}
 	r := &report.Release{
 		Project: result.Project, Host: result.Host, Number: result.Release, Previous: result.Previous,
 		Version: result.Version, Commit: a.Run.Commit, RunURL: a.Run.URL, Outcome: result.Outcome,
 		DryRun: a.DryRun, Serving: result.Serving, Changed: result.Changed, Started: result.Started,
+		PreviousVersion: result.PreviousVersion, Actor: a.Run.Actor, Environment: a.Environment, EnvironmentURL: a.EnvironmentURL,
+		Spans: spans(result, err != nil),
 	}
+	r.CommitURL, r.CompareURL = pages(a, result.PreviousCommit)
 	if !result.Ended.IsZero() {
 		r.Seconds = result.Ended.Sub(result.Started).Seconds()
 	}
@@ -40,8 +53,8 @@ func Tell(result *converge.Result, a About, err error) *report.Release {
 	if p := result.Plan; p != nil {
 		r.Plan, r.Notes = p.String(), p.Notes
 	}
-	r.Services = services(result)
 	r.Probe, r.Checks = measured(result.Probe, a), result.Checks
+	r.Services = services(result, a.DryRun)
 	r.Fail(err)
 	return r
 }
@@ -58,7 +71,19 @@ func serving(result *converge.Result) string {
 	return fmt.Sprintf("release %d", n)
 }
 
-func services(result *converge.Result) []report.Service {
+// pages are GitHub's, of the commit and of what changed since the commit before.
+func pages(a About, before string) (commit, compare string) {
+	if a.Server == "" || a.Run.Repository == "" || a.Run.Commit == "" {
+		return "", ""
+	}
+	repository := a.Server + "/" + a.Run.Repository
+	if before != "" && before != a.Run.Commit {
+		compare = repository + "/compare/" + url.PathEscape(before) + "..." + a.Run.Commit
+	}
+	return repository + "/commit/" + a.Run.Commit, compare
+}
+
+func services(result *converge.Result, dryRun bool) []report.Service {
 	if result.Plan == nil {
 		return nil
 	}
@@ -67,17 +92,41 @@ func services(result *converge.Result) []report.Service {
 	if result.Rollout != nil {
 		cut = result.Rollout.Cut
 		for _, span := range result.Rollout.Spans {
-			took[span.Service] += span.Ended.Sub(span.Started).Seconds()
+			if whole(result.Plan, span) {
+				took[span.Service] += span.Ended.Sub(span.Started).Seconds()
+			}
 		}
 	}
 	var list []report.Service
 	for _, step := range result.Plan.Steps {
-		list = append(list, report.Service{
+		s := report.Service{
 			Name: step.Service, Action: string(step.Action), Reasons: step.Reasons, Replicas: step.Replicas,
 			Interruption: step.Interruption, Seconds: took[step.Service], Cut: cut[step.Service],
-		})
+		}
+		if !dryRun {
+			s.Result = came(result, step)
+		}
+		list = append(list, s)
 	}
 	return list
+}
+
+// came says in words what came of a service's step.
+func came(result *converge.Result, step plan.Step) string {
+	r := result.Rollout
+	switch {
+	case !step.Changes():
+		return "unchanged"
+	case r == nil || !slices.Contains(r.Touched, step.Service):
+		return "not begun"
+	case r.Failed == step.Service:
+		return "failed"
+	case result.Outcome == converge.Verified:
+		return "done"
+	case result.Outcome == fault.Failed.String() && len(result.Changed) == 0:
+		return "went back"
+	}
+	return "changed"
 }
 
 // measured makes plain data of the probe's report; nil stays nil.

@@ -49,12 +49,15 @@ type Inputs struct {
 	ProbeURL    string `name:"probe-url" group:"probe" placeholder:"URL" help:"Address that is requested all through the rollback, to measure what users see. Default: no probe."`
 	ProbeRate   int    `name:"probe-rate" group:"probe" default:"20" min:"1" max:"10000" help:"Requests a second of the probe."`
 	ProbeBudget int    `name:"probe-budget" group:"probe" default:"0" min:"0" help:"How many requests of the probe may fail. One more and the rollback is taken back."`
+
+	inputs.Telling
 }
 
 // Check tells what is wrong with the inputs beyond their types.
 func (in *Inputs) Check(s inputs.Source) []error {
 	problems := append(in.Connection.Check(s), inputs.CheckURL("probe-url", in.ProbeURL)...)
 	problems = append(problems, inputs.CheckLogin(in.Username, in.Password)...)
+	problems = append(problems, in.Telling.Check()...)
 	problems = append(problems, inputs.CheckStateDir(in.StateDir)...)
 	return append(problems, inputs.CheckProject(in.Project)...)
 }
@@ -116,7 +119,10 @@ func (c *Command) Run(s *door.Session) error {
 	o := c.options(s)
 	about := outcome.About{
 		Version: o.Version, DryRun: o.DryRun, Run: o.Run, ProbeURL: o.Probe.URL, ProbeBudget: o.ProbeBudget, JSON: c.JSON,
+		Server: s.Action.Run().Server, Environment: c.Environment, EnvironmentURL: c.EnvironmentURL,
 	}
-	result, err := do(s.Context, o, outcome.Sink(s, about))
-	return outcome.Finish(s, outcome.Tell(result, about, err), c.JSON, err)
+	story := outcome.Follow(s, about, &c.Telling)
+	o.Began = story.Began
+	result, err := do(s.Context, o, story)
+	return story.Finish(result, err)
 }

@@ -180,7 +180,7 @@ func (c *Command) junit(s *door.Session, told *report.Verification) error {
 	if dir := filepath.Dir(name); dir != "." {
 		_ = root.MkdirAll(dir, 0o755) // writing tells what is wrong
 	}
-	if err := root.WriteFile(name, []byte(s.Clean(string(data))), 0o644); err != nil {
+	if err := root.WriteFile(name, []byte(s.Redact(string(data))), 0o644); err != nil {
 		return fault.New(fault.Input, "junit", "name a file in the workspace, relative to it", "cannot write %s: %w", name, err)
 	}
 	s.Output("junit", name)

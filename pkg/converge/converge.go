@@ -40,7 +40,7 @@ type transition struct {
 // only plans, the lock.
 func Run(ctx context.Context, t *target.Target, o Options, result *Result) error {
 	d := &transition{Target: t, opts: o, result: result}
-	result.Project, result.Host = o.Stack.Name, t.Host.String()
+	result.Project, result.Host, result.Commit = o.Stack.Name, t.Host.String(), o.Run.Commit
 	looked := d.timed("look")
 	err := d.prepare(ctx)
 	looked()

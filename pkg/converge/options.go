@@ -85,9 +85,11 @@ const (
 
 // Result is what a release did, for reports and outputs.
 type Result struct {
-	Project  string `json:"project"`
-	Host     string `json:"host"`
-	Version  string `json:"version,omitempty"`
+	Project string `json:"project"`
+	Host    string `json:"host"`
+	Version string `json:"version,omitempty"`
+	// Commit is what the stack was made of.
+	Commit   string `json:"commit,omitempty"`
 	Release  int    `json:"release"`
 	Previous int    `json:"previous_release"`
 	// Outcome is verified, unchanged, planned, rolled-back or the kind of the

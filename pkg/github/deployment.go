@@ -30,7 +30,7 @@ type mark struct {
 
 // deploy makes the deployment and moves it to in_progress.
 func (g *GitHub) deploy(ctx context.Context, r *report.Release) error {
-	if g.Mode == Off || g.Environment == "" || g.denied[deployments] || g.theirs != 0 {
+	if g.Mode == Off || g.Environment == "" || r.Commit == "" || g.denied[deployments] || g.theirs != 0 {
 		return nil
 	}
 	if g.Mode == Auto {
@@ -39,7 +39,7 @@ func (g *GitHub) deploy(ctx context.Context, r *report.Release) error {
 		}
 	}
 	made, _, err := g.client.Repositories.CreateDeployment(ctx, g.owner, g.repo, &github.DeploymentRequest{
-		Ref: &g.Commit, Environment: &g.Environment, Task: github.String("deploy"), Description: github.String(short(r.Label())),
+		Ref: &r.Commit, Environment: &g.Environment, Task: github.String("deploy"), Description: github.String(short(r.Label())),
 		// GitHub would merge the default branch into the commit, and would wait for
 		// every status of it, that of this very job included.
 		AutoMerge: github.Bool(false), RequiredContexts: &[]string{},

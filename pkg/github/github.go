@@ -27,7 +27,8 @@ type Config struct {
 	// Token is the job's, API the address that GITHUB_API_URL names; empty is
 	// github.com.
 	Token, API string
-	// Repository is owner/name, Commit the full SHA that is released.
+	// Repository is owner/name, Commit the full SHA that the run was started for. What
+	// is released may be another one: the report names it.
 	Repository, Commit string
 	// RunID is the number of the run, RunURL its page.
 	RunID, RunURL string
@@ -73,7 +74,7 @@ func New(c Config) (*GitHub, error) {
 // Started tells that a release has begun.
 func (g *GitHub) Started(ctx context.Context, r *report.Release) error {
 	err := g.deploy(ctx, r)
-	return errors.Join(err, g.status(ctx, "pending", r.Sentence()))
+	return errors.Join(err, g.status(ctx, "pending", r))
 }
 
 // Finished tells what came of it. A release that was refused before its first
@@ -90,7 +91,7 @@ func (g *GitHub) Finished(ctx context.Context, r *report.Release) error {
 			err = errors.Join(err, g.supersede(ctx, r))
 		}
 	}
-	return errors.Join(err, g.status(ctx, committed, r.Sentence()))
+	return errors.Join(err, g.status(ctx, committed, r))
 }
 
 // states are those of the deployment and of the commit for an outcome.
@@ -105,16 +106,16 @@ func states(outcome string) (deployment, commit string) {
 }
 
 // status writes the commit's status; each environment has its own.
-func (g *GitHub) status(ctx context.Context, state, text string) error {
-	if !g.Status || g.denied[statuses] {
+func (g *GitHub) status(ctx context.Context, state string, r *report.Release) error {
+	if !g.Status || r.Commit == "" || g.denied[statuses] {
 		return nil
 	}
 	name := "shiksha"
 	if g.Environment != "" {
 		name += "/" + g.Environment
 	}
-	_, _, err := g.client.Repositories.CreateStatus(ctx, g.owner, g.repo, g.Commit, &github.RepoStatus{
-		State: &state, TargetURL: optional(g.RunURL), Description: github.String(short(text)), Context: &name,
+	_, _, err := g.client.Repositories.CreateStatus(ctx, g.owner, g.repo, r.Commit, &github.RepoStatus{
+		State: &state, TargetURL: optional(g.RunURL), Description: github.String(short(r.Sentence())), Context: &name,
 	})
 	return g.refused(err, statuses, "the commit's status could not be set")
 }

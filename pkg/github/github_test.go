@@ -25,7 +25,7 @@ func config(f *fakeGitHub) Config {
 }
 
 func begun() *report.Release {
-	return &report.Release{Project: "shop", Host: "deploy@gpu1:22", Number: 12, Previous: 11, Version: "v2"}
+	return &report.Release{Project: "shop", Host: "deploy@gpu1:22", Number: 12, Previous: 11, Version: "v2", Commit: sha}
 }
 
 func ended(outcome string) *report.Release {
@@ -162,6 +162,36 @@ func TestSupersededDeploymentsBecomeInactive(t *testing.T) {
 			}
 			assert.Equal(t, []string{"success", "success", "in_progress success inactive", "in_progress failure", "in_progress success"}, got)
 		})
+	}
+}
+
+// A rollback releases an older commit: the job's own deployment is of the run's.
+func TestARollback(t *testing.T) {
+	t.Parallel()
+	const older = "9f8e7d6c5b4a39281706f5e4d3c2b1a098765432"
+	for name, want := range map[string]int{"a job with an environment": 0, "a job without": 1} {
+		f := newFakeGitHub(t)
+		if want == 0 {
+			f.deployments = append(f.deployments, &fakeDeployment{id: 41, sha: sha, env: "production", task: "deploy", payload: []byte("{}"),
+				statuses: []fakeStatus{{State: "in_progress", LogURL: runPage + "/job/41"}}})
+		}
+		g, err := New(config(f))
+		require.NoError(t, err)
+		r := ended("verified")
+		r.Commit = older
+		require.NoError(t, g.Finished(t.Context(), r))
+		made := f.deployments[1-want:]
+		assert.Len(t, made, want, name)
+		for _, d := range made {
+			assert.Equal(t, older, d.sha)
+		}
+		assert.Contains(t, f.calls, "POST /statuses/"+older)
+
+		r = ended("refused")
+		r.Number, r.Commit = 0, ""
+		before := len(f.calls)
+		require.NoError(t, g.Finished(t.Context(), r))
+		assert.Len(t, f.calls, before, "which commit it would have been is not known")
 	}
 }
 

@@ -40,6 +40,8 @@ type Options struct {
 	// Verify makes what decides whether the release stays, once the stack is known;
 	// nil accepts what the rollout's own gates accepted.
 	Verify func(*stack.Stack) (converge.Verifier, error)
+	// Began, when set, hears of the rollback right before its first change.
+	Began func(*converge.Result)
 }
 
 // check refuses what can be refused without a host.

@@ -90,6 +90,6 @@ func (o Options) request(ctx context.Context, t *target.Target) (converge.Option
 	return converge.Options{
 		Stack: st, Registry: o.Registry, Images: images(t, st, c.to, o.Registry), Version: c.to.Version,
 		Strategy: converge.Rolling, DryRun: o.DryRun, RollbackOnFailure: true, RemoveOrphans: true, WaitTimeout: o.WaitTimeout,
-		Probe: o.Probe, ProbeBudget: o.ProbeBudget, Run: run, Verify: verifier, Back: back,
+		Probe: o.Probe, ProbeBudget: o.ProbeBudget, Run: run, Began: o.Began, Verify: verifier, Back: back,
 	}, nil
 }
