@@ -54,7 +54,11 @@ func TestWorker_FinishesItsJobBeforeItIsReplaced(t *testing.T) {
 	trapVariables(t, f, "SECONDS_A_JOB="+jobTime())
 	f.Deploy("w1", 0)
 	jobs := func() []string { return strings.Split(inWorker(t, f, "cat", "/jobs/log"), "\n") }
-	require.Eventually(t, func() bool { return strings.HasPrefix(jobs()[len(jobs())-1], "start") }, time.Minute, 100*time.Millisecond)
+	last := func(word string) bool {
+		all := jobs()
+		return strings.HasPrefix(all[len(all)-1], word)
+	}
+	require.Eventually(t, func() bool { return last("start") }, time.Minute, 100*time.Millisecond)
 
 	plan := f.Deploy("w2", 0, "--dry-run")
 	assert.Regexp(t, `worker +drain 1 .*`, plan.Stdout)
@@ -64,7 +68,7 @@ func TestWorker_FinishesItsJobBeforeItIsReplaced(t *testing.T) {
 	require.NotEqual(t, before, f.MustUnits())
 
 	inWorker(t, f, "touch", "/tmp/paused")
-	require.Eventually(t, func() bool { return strings.HasPrefix(jobs()[len(jobs())-1], "done") }, time.Minute, 100*time.Millisecond)
+	require.Eventually(t, func() bool { return last("done") }, time.Minute, 100*time.Millisecond)
 	count := map[string]int{}
 	for _, line := range jobs() {
 		count[line]++

@@ -156,11 +156,10 @@ func (d *transition) migrateOne(ctx context.Context, name string) error {
 	m := d.opts.Stack.Services[name].Ext.Migrate
 	was := release.Migration{Service: name, Command: m.Command, Before: d.revision(ctx, name), Exit: -1, Started: time.Now().UTC()}
 	d.record.Migrations = append(d.record.Migrations, was)
-	kept := &d.record.Migrations[len(d.record.Migrations)-1]
 	if err := d.ledger.Update(ctx, d.record); err != nil {
 		return err
 	}
-	kept = &d.record.Migrations[len(d.record.Migrations)-1]
+	kept := &d.record.Migrations[len(d.record.Migrations)-1]
 	d.Say(event.Info, "migrate", name, "migrating from revision %s: %s", known(kept.Before), strings.Join(m.Command, " "))
 	limited, cancel := context.WithTimeoutCause(ctx, m.Timeout, fmt.Errorf("it took longer than %s (x-shiksha.migrate.timeout)", m.Timeout))
 	ended, err := d.task(limited, name, "migrate", m.Command)
