@@ -38,11 +38,12 @@ var layers = [][]string{
 
 // sameLayer lists the imports within a layer that are meant; verbs have none.
 var sameLayer = map[string][]string{
-	"actions/door": {},
-	"pkg/rollout":  {"pkg/gateway", "pkg/plan"},
-	"pkg/swarm":    {"pkg/plan"},
-	"pkg/content":  {"pkg/release"},
-	"pkg/engine":   {"pkg/stack"},
+	"actions/door":  {},
+	"pkg/rollout":   {"pkg/gateway", "pkg/plan"},
+	"pkg/swarm":     {"pkg/plan"},
+	"pkg/content":   {"pkg/release"},
+	"pkg/preflight": {"pkg/gateway"},
+	"pkg/engine":    {"pkg/stack"},
 }
 
 // onlyDoors may speak to the runner.

@@ -15,11 +15,12 @@ import (
 
 // commands are the verbs for people; the actions call them by their names.
 type commands struct {
-	Deploy  deploy.Command        `cmd:"" help:"Release the stack: plan, roll, check, and back when it fails."`
-	Plan    deploy.PlanCommand    `cmd:"" help:"Say what a deploy would change and why; change nothing."`
-	Status  deploy.StatusCommand  `cmd:"" help:"Say what runs on a host."`
-	History deploy.HistoryCommand `cmd:"" help:"List what was released on a host."`
-	Version version               `cmd:"" help:"Say which build this is."`
+	Deploy    deploy.Command          `cmd:"" help:"Release the stack: plan, roll, check, and back when it fails."`
+	Plan      deploy.PlanCommand      `cmd:"" help:"Say what a deploy would change and why; change nothing."`
+	Preflight deploy.PreflightCommand `cmd:"" help:"Look for what would go wrong, without a host."`
+	Status    deploy.StatusCommand    `cmd:"" help:"Say what runs on a host."`
+	History   deploy.HistoryCommand   `cmd:"" help:"List what was released on a host."`
+	Version   version                 `cmd:"" help:"Say which build this is."`
 }
 
 const about = `Takes a Docker Compose stack to a verified release on your own host over SSH, without losing a request, and back
@@ -29,6 +30,7 @@ A first release:
 
     ssh-keyscan gpu1.example.org >> ~/.ssh/known_hosts    # then compare the fingerprint with the host's own
     cd my-stack                                           # the folder of compose.yaml
+    shiksha preflight
     shiksha plan    --host deploy@gpu1.example.org
     shiksha deploy  --host deploy@gpu1.example.org --version v1
     shiksha status  --host deploy@gpu1.example.org --project my-stack

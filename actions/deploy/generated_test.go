@@ -67,7 +67,7 @@ func TestInputNames(t *testing.T) {
 	assert.ElementsMatch(t, []string{
 		"host", "ssh-key", "ssh-key-passphrase", "known-hosts", "host-fingerprint", "jump-host", "compose-file",
 		"project", "env-file", "version", "images", "registry", "registry-username", "registry-password",
-		"services", "strategy", "dry-run", "rollback-on-failure", "keep-releases", "state-dir", "lock-wait",
+		"services", "strategy", "preflight", "dry-run", "rollback-on-failure", "keep-releases", "state-dir", "lock-wait",
 		"wait-timeout", "remove-orphans", "probe-url", "probe-rate", "probe-budget",
 	}, names)
 	var outs []string

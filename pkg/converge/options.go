@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/plan"
@@ -75,14 +76,16 @@ type Result struct {
 	// error that ended the release.
 	Outcome string `json:"outcome"`
 	// Serving is the version that serves users now.
-	Serving string          `json:"serving,omitempty"`
-	Changed []string        `json:"changed_services"`
-	Plan    *plan.Plan      `json:"plan,omitempty"`
-	Rollout *rollout.Report `json:"rollout,omitempty"`
-	Probe   *probe.Report   `json:"probe,omitempty"`
-	Started time.Time       `json:"started"`
-	Ended   time.Time       `json:"ended"`
-	Message string          `json:"message,omitempty"`
+	Serving string   `json:"serving,omitempty"`
+	Changed []string `json:"changed_services"`
+	// Preflight is what was found before the release, nil when nobody looked.
+	Preflight *check.Report   `json:"preflight,omitempty"`
+	Plan      *plan.Plan      `json:"plan,omitempty"`
+	Rollout   *rollout.Report `json:"rollout,omitempty"`
+	Probe     *probe.Report   `json:"probe,omitempty"`
+	Started   time.Time       `json:"started"`
+	Ended     time.Time       `json:"ended"`
+	Message   string          `json:"message,omitempty"`
 }
 
 // Begin is the result of a release that has done nothing yet.

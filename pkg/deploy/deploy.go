@@ -28,6 +28,13 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 		return err
 	}
 	result.Project = st.Name
+	if o.Preflight != Off {
+		result.Preflight = o.static(ctx, st)
+		tell(sink, result.Preflight)
+		if err := o.decide(result.Preflight); err != nil && !o.DryRun {
+			return err
+		}
+	}
 	t, err := target.Open(ctx, o.Host, o.StateDir, sink)
 	if err != nil {
 		return err

@@ -30,13 +30,16 @@ type Service struct {
 	// Drain is how long the gateway's old workers may finish their requests
 	// before the old units go anyway (WebSockets never end). Default 30 s.
 	Drain time.Duration
+	// Exempt are the preflight findings that this service is let off, each with
+	// its reason: the name of the finding ("P02.health") to why.
+	Exempt map[string]string `json:",omitempty"`
 }
 
 // DefaultDrain is the drain budget of a service that names none.
 const DefaultDrain = 30 * time.Second
 
 var (
-	serviceKeys = []string{"gateway", "port", "drain", "reload"}
+	serviceKeys = []string{"gateway", "port", "drain", "reload", "exempt"}
 	// laterKeys are known and mean something in a later version. To take them
 	// silently now would promise a backup that nobody makes.
 	laterKeys = []string{"migrate", "backups", "checks"}
@@ -71,6 +74,8 @@ func ParseService(value any) (Service, *Error) {
 			ext.Drain, wrong = parseDrain(v)
 		case "reload":
 			ext.Reload, wrong = parseReload(v)
+		case "exempt":
+			ext.Exempt, wrong = parseExempt(v)
 		default:
 			wrong = unknown("x-shiksha", key, serviceKeys)
 		}
