@@ -56,7 +56,10 @@ type Inputs struct {
 
 // Check tells what is wrong with the inputs beyond their types.
 func (in *Inputs) Check(s inputs.Source) []error {
-	problems := in.Connection.Check(s)
+	var problems []error
+	if in.Host != "" || !in.DryRun {
+		problems = in.Connection.Check(s)
+	}
 	if _, err := in.images(); err != nil {
 		problems = append(problems, err)
 	}

@@ -71,3 +71,16 @@ func enterLooking(t *testing.T, dir string, args ...string) ended {
 	code := d.Main(&looking{})
 	return ended{code, out.String(), errs.String()}
 }
+
+func TestAPlanNeedsNoHost(t *testing.T) {
+	t.Parallel()
+	dir := openDatabase(t)
+	o := enterLooking(t, dir, "deploy", "--dry-run", "--project=shop")
+	assert.Zero(t, o.code, o.stderr)
+	assert.Contains(t, o.stdout, "plan for shop on an empty host")
+	assert.Contains(t, o.stdout, "create 1")
+	assert.Contains(t, o.stderr, "P02.database-ports", "a plan tells what would refuse the release")
+	o = enterLooking(t, dir, "deploy", "--project=shop")
+	assert.Equal(t, 3, o.code)
+	assert.Contains(t, o.stderr, "host: is required")
+}

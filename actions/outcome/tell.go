@@ -40,7 +40,7 @@ func Tell(result *converge.Result, a About, err error) *report.Release {
 	if p := result.Plan; p != nil {
 		r.Plan, r.Notes = p.String(), p.Notes
 	}
-	r.Services = services(result)
+	r.Services, r.Preflight = services(result), result.Preflight
 	r.Probe = measured(result.Probe, a)
 	r.Fail(err)
 	return r

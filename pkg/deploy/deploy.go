@@ -35,6 +35,9 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 			return err
 		}
 	}
+	if o.DryRun && o.Host.Address == "" {
+		return o.offline(st, sink, result)
+	}
 	t, err := target.Open(ctx, o.Host, o.StateDir, sink)
 	if err != nil {
 		return err

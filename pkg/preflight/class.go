@@ -14,9 +14,9 @@ import (
 
 // class is what a service is for, as far as its image and its keys tell.
 type class struct {
-	database, broker, worker, celery, gateway, gpu bool
-	nginx, redis, prometheus, alertmanager         bool
-	grafana                                        bool
+	database, worker, celery, gateway, gpu bool
+	nginx, redis, prometheus, alertmanager bool
+	grafana                                bool
 }
 
 // databases are images whose ports nobody outside the stack has business with.

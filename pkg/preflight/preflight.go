@@ -114,11 +114,6 @@ func (f *findings) exempt(name, service string) string {
 	return svc.Ext.Exempt[number]
 }
 
-// found tells whether a check has said something already, pass or not.
-func (f *findings) found(name string) bool {
-	return slices.ContainsFunc(f.results, func(r check.Result) bool { return r.Name == name })
-}
-
 // kinds are what the checks look at, by their number.
 var kinds = map[string]string{
 	"P01": "images", "P02": "policy", "P03": "secrets", "P05": "nginx", "P06": "certificates", "P07": "prometheus",

@@ -102,6 +102,26 @@ func (c *Checks) Markdown() string {
 		sign = "⚠️"
 	}
 	fmt.Fprintf(&b, "## %s %s\n\n", sign, escape(c.Headline()))
+	b.WriteString(c.table())
+	return b.String()
+}
+
+// section gives the results as a part of a larger summary, folded away when none of
+// them stops a release.
+func (c *Checks) section() string {
+	open := ""
+	if c.Count(check.Fail)+c.Count(check.Unknown) > 0 {
+		open = " open"
+	}
+	table := c.table()
+	if table == "" {
+		return escape(c.Headline()) + "\n"
+	}
+	return fmt.Sprintf("<details%s><summary>%s</summary>\n\n%s</details>\n", open, escape(c.Headline()), table)
+}
+
+func (c *Checks) table() string {
+	var b strings.Builder
 	if list := c.ordered(); len(list) > 0 {
 		b.WriteString("| | Check | Where | Found | Mend |\n|---|---|---|---|---|\n")
 		for _, r := range list {

@@ -62,6 +62,7 @@ func TestRelease(t *testing.T) {
 	t.Parallel()
 	planned := verified()
 	planned.Outcome, planned.DryRun, planned.Probe, planned.Number = "planned", true, nil, 0
+	planned.Preflight = &check.Report{Results: []check.Result{{Name: "P02.health api", Outcome: check.Warn, Found: "no check", Hint: "add one"}}}
 	nothing := &Release{Project: "shop", Host: "h", Number: 12, Version: "v2", Outcome: "unchanged", Serving: "v2"}
 	first := &Release{Project: "shop", Number: 1, Outcome: "failed", Seconds: 3}
 	for name, r := range map[string]*Release{

@@ -25,6 +25,9 @@ func (r *Release) Markdown() string {
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "- %s\n", escape(n))
 	}
+	if r.Preflight != nil {
+		b.WriteString("\n" + (&Checks{Title: "Preflight", Report: *r.Preflight}).section())
+	}
 	if r.Plan != "" {
 		fmt.Fprintf(&b, "\n<details><summary>The plan</summary>\n\n<pre>\n%s</pre>\n\n</details>\n", pre(r.Plan))
 	}

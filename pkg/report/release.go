@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/fault"
 )
 
@@ -37,6 +38,8 @@ type Release struct {
 	Plan  string   `json:"plan,omitempty"`
 	Probe *Probe   `json:"probe,omitempty"`
 	Notes []string `json:"notes,omitempty"`
+	// Preflight is what was found before, nil when nobody looked.
+	Preflight *check.Report `json:"preflight,omitempty"`
 	// Error and Hint tell why the outcome is not the wanted one.
 	Error string `json:"error,omitempty"`
 	Hint  string `json:"hint,omitempty"`
