@@ -11,6 +11,7 @@ import (
 
 	"github.com/shiksha/actions/actions/deploy"
 	"github.com/shiksha/actions/actions/door"
+	"github.com/shiksha/actions/actions/rollback"
 )
 
 // commands are the verbs for people; the actions call them by their names.
@@ -21,6 +22,7 @@ type commands struct {
 	Status    deploy.StatusCommand    `cmd:"" help:"Say what runs on a host."`
 	History   deploy.HistoryCommand   `cmd:"" help:"List what was released on a host."`
 	Version   version                 `cmd:"" help:"Say which build this is."`
+	Rollback  rollback.Command        `cmd:"" help:"Bring an earlier release back as a whole, from what the host keeps."`
 }
 
 const about = `Takes a Docker Compose stack to a verified release on your own host over SSH, without losing a request, and back

@@ -30,6 +30,7 @@ type bad struct {
 // Bad input ends with a message that names the input and the mend, the documented
 // exit code, and a host on which nothing has changed.
 func TestBadInput_IsRefusedAndChangesNothing(t *testing.T) {
+	t.Parallel()
 	f := lab.New(t)
 	f.MustPublish(lab.Release{Version: "b1"})
 	original, err := os.ReadFile(filepath.Join(f.Dir, "compose.yaml"))
@@ -147,6 +148,7 @@ func badStacks() []bad {
 
 // A host whose engine is down says so, and not that the input is wrong.
 func TestBadInput_EngineDown(t *testing.T) {
+	t.Parallel()
 	f := lab.New(t)
 	host, err := f.StartHost(t.Context(), lab.HostOptions{Name: "no-engine", NoEngine: true})
 	require.NoError(t, err)
@@ -161,7 +163,9 @@ func TestBadInput_EngineDown(t *testing.T) {
 // A registry that wants a password gets the right one, and refuses a wrong one
 // before anything changes.
 func TestBadInput_RegistryPassword(t *testing.T) {
+	t.Parallel()
 	f := lab.New(t)
+	quick(t, f)
 	registry, err := f.StartRegistry(t.Context(), lab.RegistryOptions{Username: "robot", Password: "s3cret-enough"})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = registry.Stop(context.WithoutCancel(t.Context())) })

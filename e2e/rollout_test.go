@@ -53,7 +53,9 @@ func TestRollout_UnderLoadLosesNothing(t *testing.T) {
 // A dry run tells what would happen and changes nothing: the engine's own event
 // stream stays silent.
 func TestDryRun_ChangesNothing(t *testing.T) {
+	t.Parallel()
 	f := lab.New(t)
+	quick(t, f)
 	f.MustPublish(lab.Release{Version: "d1"})
 	f.MustPublish(lab.Release{Version: "d2"})
 
@@ -138,6 +140,7 @@ func TestAgainAndReload_ReplaceNothing(t *testing.T) {
 
 // What runs and what was released is readable by people and programs.
 func TestStatusAndHistory(t *testing.T) {
+	t.Parallel()
 	f := lab.New(t)
 	quick(t, f)
 	f.MustPublish(lab.Release{Version: "s1"})
@@ -164,6 +167,7 @@ func TestStatusAndHistory(t *testing.T) {
 // More failed requests than the budget allows roll a release back that its own
 // healthcheck would have let pass.
 func TestProbe_OverBudgetRollsBack(t *testing.T) {
+	t.Parallel()
 	f := lab.New(t)
 	quick(t, f)
 	f.MustPublish(lab.Release{Version: "p1"})

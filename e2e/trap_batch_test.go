@@ -14,6 +14,7 @@ import (
 // One at a time means one: three replicas are replaced by exactly three new units,
 // and there are never more than four.
 func TestTrap_ExactlyOneNewUnitABatch(t *testing.T) {
+	t.Parallel()
 	f := trapMini(t)
 	trapEdit(t, f, "compose.yaml", "parallelism: 3", "parallelism: 1")
 	f.Deploy("v1", 0)
@@ -79,6 +80,7 @@ func TestTrap_FailureInTheSecondServiceTakesTheFirstBack(t *testing.T) {
 // A first release that fails leaves nothing that serves, and says so; the next one
 // needs no cleanup.
 func TestTrap_FirstReleaseThatFailsLeavesNothing(t *testing.T) {
+	t.Parallel()
 	f := trapMini(t)
 	trapEdit(t, f, "compose.yaml", "touch /run/ready", "touch /run/${MARK:-ready}", "retries: 20", "retries: 2", "start_period: 120s", "start_period: 0s")
 	trapVariables(t, f, "MARK=else")

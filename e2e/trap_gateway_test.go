@@ -20,8 +20,9 @@ import (
 // its override names the whole serving set at every moment, what is pinned for the
 // other stays, and no request to either is lost.
 func TestTrap_TwoServicesBehindOneGateway(t *testing.T) {
+	t.Parallel()
 	f := trapMini(t)
-	trapEdit(t, f, "compose.yaml", "parallelism: 3", "parallelism: 1", "\nnetworks:\n", "\n  admin: { <<: *app, deploy: { replicas: 2 } }\nnetworks:\n")
+	trapEdit(t, f, "compose.yaml", "parallelism: 3", "parallelism: 1", "\nnetworks:\n", "\n  admin: { <<: *app, deploy: { replicas: 2, update_config: { monitor: 0s } } }\nnetworks:\n")
 	trapEdit(t, f, "gate.conf",
 		"  server {\n", "  upstream admin { server admin:8000 max_fails=0; keepalive 16; }\n  server {\n",
 		"location / {", "location /admin { proxy_pass http://admin; proxy_http_version 1.1; proxy_set_header Connection \"\"; }\n    location / {")
@@ -159,6 +160,7 @@ func TestTrap_RestartBySomebodyElseIsOnlyItsOwnCost(t *testing.T) {
 // Addresses that nobody has any more are dangerous once Docker gives them to
 // somebody else. The next deploy, even of the same version, takes them out.
 func TestTrap_StaleOverrideIsHealed(t *testing.T) {
+	t.Parallel()
 	f := trapMini(t)
 	f.Deploy("v1", 0)
 	before := f.MustUnits()
@@ -196,6 +198,7 @@ while (1) {
 // Answers that never end and upgraded connections are ended at the end of the
 // drain budget, and the release says how many.
 func TestTrap_DrainBudgetEndsWhatNeverEnds(t *testing.T) {
+	t.Parallel()
 	f := trapMini(t)
 	trapEdit(t, f, "compose.yaml",
 		`exec nginx -g 'daemon off;'`, "exec perl /endless.pl",

@@ -35,6 +35,7 @@ services:
     networks: [edge]
     depends_on:
       app: { condition: service_healthy }
+    deploy: { update_config: { monitor: 0s } }
     x-shiksha:
       reload: nginx
   app: &app
@@ -103,6 +104,7 @@ func trapQuick(t *testing.T, versions ...lab.Release) *lab.Fixture {
 	require.NotEqual(t, string(text), patient)
 	trapWrite(t, f, "compose.yaml", patient)
 	trapEdit(t, f, "compose.yaml", "monitor: 5s", "monitor: 1s")
+	atOnce(t, f)
 	for _, v := range versions {
 		f.MustPublish(v)
 	}

@@ -22,6 +22,7 @@ func trapAda(f *lab.Fixture) []string {
 // A deployer that is killed loses the lock at once: its connection ends with it.
 // What it left is healed by whoever comes next.
 func TestTrap_KilledDeployerLosesTheLockAtOnce(t *testing.T) {
+	t.Parallel()
 	f := trapMini(t)
 	f.Deploy("v1", 0)
 	load := trapProbe(t, f, "/")
@@ -64,6 +65,7 @@ func trapSilent(t *testing.T, f *lab.Fixture, warmUp string) (silent, waiting *t
 // Whoever comes meanwhile is told who has it. When it comes back after another
 // release, it does nothing any more.
 func TestTrap_SilentDeployerLosesTheLockWithItsHeartbeat(t *testing.T) {
+	t.Parallel()
 	f := trapMini(t)
 	f.Deploy("v1", 0)
 	load := trapProbe(t, f, "/")
@@ -93,6 +95,7 @@ func TestTrap_SilentDeployerLosesTheLockWithItsHeartbeat(t *testing.T) {
 // The same, but it comes back while the other release is under way: what it would
 // undo is the other's now.
 func TestTrap_SilentDeployerDoesNotUndoAnothersRelease(t *testing.T) {
+	t.Parallel()
 	f := trapMini(t)
 	f.Deploy("v1", 0)
 	load := trapProbe(t, f, "/")

@@ -21,6 +21,7 @@ import (
 // without its aliases, and throw the data of a changed volume away. Both are
 // refused, also when the same release would replace the units anyway.
 func TestTrap_ChangedNetworkOrVolumeIsRefused(t *testing.T) {
+	t.Parallel()
 	f := trapMini(t)
 	trapEdit(t, f, "compose.yaml",
 		"    deploy:\n", "    volumes: [\"data:/data\"]\n    deploy:\n",
@@ -73,6 +74,7 @@ services:
     image: nginx:1.22
     pull_policy: never
     configs: [{ source: ok, target: /etc/nginx/nginx.conf }]
+    deploy: { update_config: { monitor: 0s } }
     depends_on:
       ok: { condition: service_healthy }
       locked: { condition: service_healthy }
@@ -102,6 +104,7 @@ configs:
 // `resolve` in its paid edition only, so here by a variable), and one that names a
 // container. A service behind a good gateway is not held up by them.
 func TestTrap_GatewaysThatCannotBeMovedAreRefused(t *testing.T) {
+	t.Parallel()
 	f := lab.New(t)
 	trapWrite(t, f, "compose.yaml", strings.ReplaceAll(trapGates, "PROJECT", f.Project))
 	trapWrite(t, f, "locked.conf", "events {} http { upstream u { server locked:80; } server { listen 80; location / { proxy_pass http://u; } } }")
@@ -134,6 +137,7 @@ func TestTrap_GatewaysThatCannotBeMovedAreRefused(t *testing.T) {
 // depends_on.restart takes the dependents along, each as a rollout of its own: a
 // full up would stop all of them at once.
 func TestTrap_DependentsThatRestartAreRolledThemselves(t *testing.T) {
+	t.Parallel()
 	f := trapMini(t)
 	trapEdit(t, f, "compose.yaml", "networks:\n  edge: {}\n", `  front:
     <<: *app
@@ -147,7 +151,7 @@ func TestTrap_DependentsThatRestartAreRolledThemselves(t *testing.T) {
     environment: { A: b }
     configs: []
     depends_on: { app: { condition: service_healthy } }
-    deploy: { replicas: 1 }
+    deploy: { update_config: { monitor: 0s } }
     x-shiksha: { drain: 1s }
 networks:
   edge: {}
@@ -180,7 +184,8 @@ networks:
 
 // Orphans are always listed and never removed unless that is asked for.
 func TestTrap_OrphansAreRemovedOnlyWhenAsked(t *testing.T) {
-	const old = "  old:\n    image: nginx:1.22\n    stop_signal: SIGKILL\n    command: [sleep, infinity]\n"
+	t.Parallel()
+	const old = "  old:\n    image: nginx:1.22\n    deploy: { update_config: { monitor: 0s } }\n    stop_signal: SIGKILL\n    command: [sleep, infinity]\n"
 	f := trapMini(t)
 	trapEdit(t, f, "compose.yaml", "\nnetworks:\n", "\n"+old+"networks:\n")
 	f.Deploy("v1", 0)
@@ -204,6 +209,7 @@ func TestTrap_OrphansAreRemovedOnlyWhenAsked(t *testing.T) {
 // People go on using Compose on the host: it lists our units, and the labels it
 // knows them by are those that it writes itself.
 func TestTrap_ComposeKnowsOurUnits(t *testing.T) {
+	t.Parallel()
 	config, err := peers.Compose(t.Context(), os.Stderr)
 	require.NoError(t, err)
 	f := trapQuick(t, lab.Release{Version: "label-1"})

@@ -52,6 +52,7 @@ func trapEnvironment(t *testing.T, f *lab.Fixture) (env []string, called string)
 // What a runner has in its environment and in its docker's config.json changes
 // nothing and reaches nothing: not a container, not the host, not the log.
 func TestTrap_RunnersEnvironmentReachesNothing(t *testing.T) {
+	t.Parallel()
 	f := trapQuick(t, lab.Release{Version: "runner-1"})
 	trapEdit(t, f, "compose.yaml", "image: nginx:1.22\n", `image: nginx:1.22
     environment:
@@ -149,6 +150,7 @@ secrets:
 // Compose's own hash does not see that the content of a config or a secret
 // changed. Here each change replaces the service that uses it, and no other one.
 func TestTrap_ConfigsAndSecretsDeployWhenTheyChange(t *testing.T) {
+	t.Parallel()
 	f := lab.New(t)
 	trapWrite(t, f, "compose.yaml", trapFiles)
 	trapWrite(t, f, "config.txt", "config-file 1")

@@ -7,8 +7,6 @@ package deploy
 //go:generate go test -count=1 -run ^TestGenerated$ . -write
 
 import (
-	"net/url"
-	"regexp"
 	"strings"
 	"time"
 
@@ -63,40 +61,10 @@ func (in *Inputs) Check(s inputs.Source) []error {
 	if _, err := in.images(); err != nil {
 		problems = append(problems, err)
 	}
-	if in.ProbeURL != "" {
-		if u, err := url.Parse(in.ProbeURL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			problems = append(problems, fault.New(fault.Input, "probe-url", "for example probe-url: https://shop.example.org/health",
-				"is not an address of http or https")) // which may hold a password, so it is not repeated
-		}
-	}
-	if (in.Username == "") != (in.Password == "") {
-		missing := "registry-password"
-		if in.Username == "" {
-			missing = "registry-username"
-		}
-		problems = append(problems, fault.New(fault.Input, missing, "give both, or neither for a registry without a login",
-			"is required when the other half of the login is given"))
-	}
-	problems = append(problems, checkStateDir(in.StateDir)...)
-	return append(problems, checkProject(in.Project)...)
-}
-
-func checkStateDir(dir string) []error {
-	if dir == "" || strings.HasPrefix(dir, "/") {
-		return nil
-	}
-	return []error{fault.New(fault.Input, "state-dir", "give the absolute path of a folder on the host, like /var/lib/shiksha",
-		"%q is not an absolute path", dir)}
-}
-
-var projectName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
-
-func checkProject(name string) []error {
-	if name == "" || projectName.MatchString(name) {
-		return nil
-	}
-	return []error{fault.New(fault.Input, "project", "use lower-case letters, digits, - and _, as Compose does",
-		"%q cannot be the name of a Compose project", name)}
+	problems = append(problems, inputs.CheckProbe(in.ProbeURL)...)
+	problems = append(problems, inputs.CheckLogin(in.Username, in.Password)...)
+	problems = append(problems, inputs.CheckStateDir(in.StateDir)...)
+	return append(problems, inputs.CheckProject(in.Project)...)
 }
 
 // images reads the images input: service=reference, by line or comma.
@@ -147,4 +115,7 @@ func (in *Inputs) options(s *door.Session) (verb.Options, error) {
 func origin(s *door.Session, o *verb.Options) {
 	run := s.Action.Run()
 	o.Run.Commit, o.Run.Actor, o.Run.URL, o.Run.Repository = run.Commit, run.Actor, run.URL, run.Repository
+	// The checkout is called like the repository on a runner's own machine, but in
+	// the action's container it is always /github/workspace.
+	_, o.Folder, _ = strings.Cut(run.Repository, "/")
 }

@@ -48,7 +48,7 @@ EXIT STATUS
 
 // Check tells what is wrong with the inputs beyond their types.
 func (c *PreflightCommand) Check(inputs.Source) []error {
-	problems := checkProject(c.Project)
+	problems := inputs.CheckProject(c.Project)
 	if _, err := c.images(); err != nil {
 		problems = append(problems, err)
 	}

@@ -25,8 +25,8 @@ type Query struct {
 
 // Check tells what is wrong with the inputs beyond their types.
 func (q *Query) Check(s inputs.Source) []error {
-	problems := append(q.Connection.Check(s), checkStateDir(q.StateDir)...)
-	return append(problems, checkProject(q.Project)...)
+	problems := append(q.Connection.Check(s), inputs.CheckStateDir(q.StateDir)...)
+	return append(problems, inputs.CheckProject(q.Project)...)
 }
 
 func (q *Query) options(s *door.Session) verb.Options {
@@ -74,7 +74,8 @@ type HistoryCommand struct {
 
 // Help is what `shiksha history --help` teaches.
 func (*HistoryCommand) Help() string {
-	return `Lists the releases of a project on the host, the newest first: what, when, by whom, how it ended.
+	return `Lists the releases of a project on the host, the newest first: what, when, by whom, how it ended, and which of
+them a rollback could not bring back, or only with the registry's help.
 
     shiksha history --host deploy@gpu1.example.org --project shop`
 }
@@ -147,7 +148,7 @@ func history(r *verb.HistoryResult) *report.History {
 	for _, rec := range r.Releases {
 		past := report.Past{
 			Number: rec.Number, Version: rec.Version, Commit: rec.Commit, Actor: rec.Actor, RunURL: rec.RunURL,
-			Outcome: string(rec.Outcome), RollsBack: rec.RollsBack, Started: rec.Started, Serves: rec.Number == serving,
+			Outcome: string(rec.Outcome), RollsBack: rec.RollsBack, Restores: rec.Restores, Reason: rec.Reason, Started: rec.Started, Serves: rec.Number == serving,
 		}
 		if !rec.Ended.IsZero() {
 			past.Seconds = rec.Ended.Sub(rec.Started).Seconds()
@@ -158,6 +159,7 @@ func history(r *verb.HistoryResult) *report.History {
 			}
 		}
 		sort.Strings(past.Changed)
+		past.Lacks = r.Lacks[rec.Number]
 		told.Releases = append(told.Releases, past)
 	}
 	return told

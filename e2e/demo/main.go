@@ -1,6 +1,6 @@
 // Command demo shows the one big promise kept on real parts: it deploys the
 // quickstart to a sandbox host over SSH and rolls it six times, four of them into
-// trouble or nothing, while users keep coming. It prints one table, writes
+// trouble or nothing, and back, while users keep coming. It prints one table, writes
 // .demo/report.json and exits with 1 when a promise was broken.
 //
 //	go run ./e2e/demo          everything, and takes it away again

@@ -107,6 +107,10 @@ var promises = map[string][]promise{
 		{"under 3 s", func(s Step) bool { return s.Seconds < 3 }},
 	},
 	"reload": {exits0, servesV2, nothingFailed, ordersKept, noneReplaced},
+	"rollback": {
+		exits0, {"serving v1", func(s Step) bool { return s.Serving == "v1" }}, nothingFailed, ordersKept, databaseKept,
+		{"under 15 s", func(s Step) bool { return s.Seconds < 15 }},
+	},
 }
 
 // Broken gives the promises that were not kept, as sentences; a step that never

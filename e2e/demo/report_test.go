@@ -38,6 +38,7 @@ func kept() Report {
 		named("dies-late", "v2", 1, 9.5, none),
 		named("again", "v2", 0, 0.9, none),
 		named("reload", "v2", 0, 1.75, none),
+		named("rollback", "v1", 0, 11.2, map[string]int{"api": 3, "worker": 1}),
 	}}
 }
 
@@ -89,7 +90,7 @@ func TestReportBroken(t *testing.T) {
 func TestReportThatEndedEarlyIsBroken(t *testing.T) {
 	t.Parallel()
 	report := Report{Steps: kept().Steps[:5]}
-	assert.Equal(t, []string{"reload: was not reached"}, report.Broken(steps))
+	assert.Equal(t, []string{"reload: was not reached", "rollback: was not reached"}, report.Broken(steps))
 }
 
 // TestReportFields keeps the names that others read.

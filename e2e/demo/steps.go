@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,8 @@ type step struct {
 	quiet bool
 	// atLeast is the shortest time for the load.
 	atLeast time.Duration
+	// verb is the command, deploy when empty.
+	verb string
 	// before changes the workspace.
 	before func(dir string) error
 }
@@ -43,6 +46,7 @@ var steps = []step{
 	{name: "dies-late", title: "v4: its API is healthy for 3 s, then dies", version: "v4"},
 	{name: "again", title: "v2 again: nothing to do", version: "v2"},
 	{name: "reload", title: "only nginx.conf has changed", version: "v2", before: changeConfig},
+	{name: "rollback", title: "back to v1 from what the host keeps, without a checkout", version: "v1", verb: "rollback", before: loseCheckout},
 }
 
 // releases are the images of the demo.
@@ -156,8 +160,11 @@ func (d *demo) underLoad(ctx context.Context, s step, deploy func() error) (lab.
 
 // deploy runs the program as a newcomer would.
 func (d *demo) deploy(ctx context.Context, s step) (lab.Result, error) {
-	args := append([]string{"deploy"}, d.host.Flags()...)
-	args = append(args, "--project", project, "--compose-file", "compose.yaml", "--env-file", lab.EnvFile, "--version", s.version)
+	verb := cmp.Or(s.verb, "deploy")
+	args := append(append([]string{verb}, d.host.Flags()...), "--project", project, "--version", s.version)
+	if verb == "deploy" {
+		args = append(args, "--compose-file", "compose.yaml", "--env-file", lab.EnvFile)
+	}
 	_, _ = fmt.Fprintf(d.out, "$ shiksha %s\n", strings.ReplaceAll(strings.Join(args, " "), d.lab.Root+"/", ""))
 	return d.lab.Run(ctx, d.dir, d.out, args...)
 }
@@ -197,6 +204,11 @@ func changeConfig(dir string) error {
 		return fmt.Errorf("%s: there is no line to change", path)
 	}
 	return os.WriteFile(path, []byte(changed), 0o644)
+}
+
+// loseCheckout takes away all that a deploy would need of the workspace.
+func loseCheckout(dir string) error {
+	return errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755))
 }
 
 // pause waits, or until ctx ends.

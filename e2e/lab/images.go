@@ -20,7 +20,9 @@ const (
 	debianImage = "debian:bookworm-slim"
 	// recipeLabel marks the images made here, with the sum of what made them.
 	recipeLabel = "shiksha.lab.recipe"
-	sshdImage   = "shiksha-lab/sshd:bookworm"
+	// ours begins the names of images that only the lab has.
+	ours      = "shiksha-lab/"
+	sshdImage = ours + "sshd:bookworm"
 )
 
 // slim is left out of the base image, and dpkg told so for what is installed on
@@ -57,7 +59,7 @@ func (l *Lab) ensureBuilt(ctx context.Context, ref, recipe string, online func()
 	if err == nil && !l.options.Rebuild && (made == "" || made == sum) {
 		return nil
 	}
-	if ref != sshdImage && l.pull(ctx, ref, online) {
+	if !strings.HasPrefix(ref, ours) && l.pull(ctx, ref, online) {
 		return nil
 	}
 	l.say("making the image %s from Debian packages", ref)

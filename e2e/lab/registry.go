@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -152,25 +150,4 @@ func (l *Lab) registryConfig(name string, options RegistryOptions) (path string,
 	}, "\n")
 	path = filepath.Join(l.Dir, name+".yml")
 	return path, os.WriteFile(path, []byte(config), 0o600)
-}
-
-// FreePort gives a TCP port on 127.0.0.1 that nobody listens on.
-func FreePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	address, ok := listener.Addr().(*net.TCPAddr)
-	if !ok {
-		return 0, errors.Join(errors.New("no TCP address"), listener.Close())
-	}
-	return address.Port, listener.Close()
-}
-
-func isFree(port int) bool {
-	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-	if err != nil {
-		return false
-	}
-	return listener.Close() == nil
 }

@@ -72,16 +72,16 @@ func prepareShared() {
 	shared.host, shared.err = shared.lab.StartHost(ctx, HostOptions{Name: fmt.Sprintf("e2e-%d", os.Getpid())})
 }
 
-// ours are the names of the projects and hosts of tests, with the number of the
-// process they belong to.
-var ours = regexp.MustCompile(`^(?:shiksha-lab-)?e2e-(\d+)\b`)
+// leftBehind matches the names of the projects and hosts of tests, with the number
+// of the process they belong to.
+var leftBehind = regexp.MustCompile(`^(?:shiksha-lab-)?e2e-(\d+)\b`)
 
 // sweep removes what tests that were killed left behind.
 func (l *Lab) sweep(ctx context.Context) error {
 	found, err := l.dockerLines(ctx, "ps", "--all", "--format", `{{.Names}} {{.Label "com.docker.compose.project"}}`)
 	errs := []error{err}
 	for _, name := range found {
-		match := ours.FindStringSubmatch(name)
+		match := leftBehind.FindStringSubmatch(name)
 		if match == nil {
 			continue
 		}

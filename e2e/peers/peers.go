@@ -1,6 +1,6 @@
-// Package peers builds the tools that Shiksha is compared with, from pinned
-// modules, into the user's cache: once for each version, outside the repository.
-// The product needs none of them.
+// Package peers builds the tools that Shiksha is compared with or tried with, from
+// pinned modules, into the user's cache: once for each version, outside the
+// repository. The product needs none of them.
 package peers
 
 import (
@@ -17,17 +17,19 @@ import (
 	"time"
 )
 
-// plugin is a plugin of the docker command line that can be built from source.
-type plugin struct {
-	name            string // of the program, as docker looks for it
+// tool is a program that can be built from source.
+type tool struct {
+	name            string // of the program
+	folder          string // it lies in, below the one of this version
 	module, version string
 	sum             string // of the module's content, as go.sum has it
 	main            string // folder of the program in the module
 	stamp           string // variable that holds the version it tells
 }
 
-var compose = plugin{
+var compose = tool{
 	name:    "docker-compose",
+	folder:  "cli-plugins",
 	module:  "github.com/docker/compose/v5",
 	version: "v5.6.0",
 	sum:     "h1:WCDEV0D1CtZLyPdklHdEjFBnCStosBYkfsD3tvM/ITU=",
@@ -35,43 +37,65 @@ var compose = plugin{
 	stamp:   "github.com/docker/compose/v5/internal.Version",
 }
 
+var act = tool{
+	name:    "act",
+	folder:  "bin",
+	module:  "github.com/nektos/act",
+	version: "v0.2.89",
+	sum:     "h1:d9oFeJ6jUkaVExuG+XzAaMPDqoDrNHaGeiRb8IU+N5w=",
+	main:    ".",
+	stamp:   "main.version",
+}
+
 // Compose makes the Docker Compose plugin be there and gives a folder for
 // DOCKER_CONFIG with which `docker compose` finds it. The first time takes some
 // minutes and is said on out; nil keeps silent.
 func Compose(ctx context.Context, out io.Writer) (dockerConfig string, err error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("where to keep the Compose plugin: %w", err)
-	}
-	return compose.ensure(ctx, filepath.Join(cache, "shiksha-peers"), out)
+	return compose.cached(ctx, out)
 }
 
-// ensure builds the plugin where the cache lacks it. Two at once wait for each
-// other.
-func (p plugin) ensure(ctx context.Context, cache string, out io.Writer) (dockerConfig string, err error) {
-	dockerConfig = filepath.Join(cache, p.name+"-"+p.version)
-	program := filepath.Join(dockerConfig, "cli-plugins", p.name)
+// Act makes the program act, which runs GitHub's workflows, be there and gives its
+// path. The first time takes some minutes and is said on out; nil keeps silent.
+func Act(ctx context.Context, out io.Writer) (program string, err error) {
+	folder, err := act.cached(ctx, out)
+	return filepath.Join(folder, act.folder, act.name), err
+}
+
+// cached is ensure in the user's cache.
+func (p tool) cached(ctx context.Context, out io.Writer) (folder string, err error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("where to keep %s: %w", p.name, err)
+	}
+	return p.ensure(ctx, filepath.Join(cache, "shiksha-peers"), out)
+}
+
+// ensure builds the tool where the cache lacks it, and gives the folder of this
+// version. Two at once wait for each other.
+func (p tool) ensure(ctx context.Context, cache string, out io.Writer) (folder string, err error) {
+	folder = filepath.Join(cache, p.name+"-"+p.version)
+	program := filepath.Join(folder, p.folder, p.name)
 	if err := os.MkdirAll(filepath.Dir(program), 0o755); err != nil {
 		return "", err
 	}
-	unlock, err := lock(ctx, filepath.Join(dockerConfig, "building"))
+	unlock, err := lock(ctx, filepath.Join(folder, "building"))
 	if err != nil {
 		return "", fmt.Errorf("waiting for another build of %s: %w", p.name, err)
 	}
 	defer unlock()
 	if _, err := os.Stat(program); err == nil {
-		return dockerConfig, nil
+		return folder, nil
 	}
 	if out == nil {
 		out = io.Discard
 	}
 	_, _ = fmt.Fprintf(out, "peers: building %s %s from its module (some minutes, the first time only)\n", p.name, p.version)
-	return dockerConfig, p.build(ctx, program)
+	return folder, p.build(ctx, program)
 }
 
 // build compiles the program to a name of its own and renames it, so that a
 // build that was cut short leaves nothing that looks finished.
-func (p plugin) build(ctx context.Context, program string) error {
+func (p tool) build(ctx context.Context, program string) error {
 	source, err := p.download(ctx)
 	if err != nil {
 		return err
@@ -90,7 +114,7 @@ func (p plugin) build(ctx context.Context, program string) error {
 
 // download gives the folder of the module's source, once its content is what was
 // pinned.
-func (p plugin) download(ctx context.Context) (dir string, err error) {
+func (p tool) download(ctx context.Context) (dir string, err error) {
 	// Outside of any module, so that no go.mod is read or changed.
 	out, err := run(ctx, os.TempDir(), "mod", "download", "-json", p.module+"@"+p.version)
 	if err != nil {

@@ -31,7 +31,7 @@ func TestOtherContentIsRefused(t *testing.T) {
 	cache := t.TempDir()
 	_, err := other.ensure(t.Context(), cache, nil)
 	require.ErrorContains(t, err, "is not what was pinned")
-	left, err := filepath.Glob(filepath.Join(cache, "*", "cli-plugins", "*"))
+	left, err := filepath.Glob(filepath.Join(cache, "*", other.folder, "*"))
 	require.NoError(t, err)
 	assert.Empty(t, left, "nothing may look finished")
 }

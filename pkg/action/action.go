@@ -7,7 +7,9 @@
 package action
 
 import (
+	"encoding/json"
 	"io"
+	"os"
 	"strings"
 	"sync"
 
@@ -55,8 +57,16 @@ func (a *Action) Input(name string) string { return a.gh.GetInput(name) }
 type Run struct {
 	// Repository is owner/name, Commit the full SHA, Ref the branch or tag.
 	Repository, Commit, Ref string
-	// Actor is the login of who started the run, URL the page that shows it.
+	// Actor is the login of who started this attempt of the run, URL the page that
+	// shows the attempt.
 	Actor, URL string
+	// ID is the run's number at GitHub, the same for all its attempts.
+	ID string
+	// Server is where people see GitHub, API where programs ask it.
+	Server, API string
+	// Fork is set when the run is about a pull request from a fork: its token can
+	// only read.
+	Fork bool
 	// Workspace is the folder of the checkout inside the action's container.
 	Workspace string
 }
@@ -70,14 +80,49 @@ func (a *Action) Run() Run {
 		Repository: a.getenv("GITHUB_REPOSITORY"),
 		Commit:     a.getenv("GITHUB_SHA"),
 		Ref:        a.getenv("GITHUB_REF_NAME"),
-		Actor:      a.getenv("GITHUB_ACTOR"),
+		Actor:      a.getenv("GITHUB_TRIGGERING_ACTOR"),
+		ID:         a.getenv("GITHUB_RUN_ID"),
+		Server:     strings.TrimRight(a.getenv("GITHUB_SERVER_URL"), "/"),
+		API:        a.getenv("GITHUB_API_URL"),
+		Fork:       a.fromFork(),
 		Workspace:  a.getenv("GITHUB_WORKSPACE"),
 	}
-	server, id := a.getenv("GITHUB_SERVER_URL"), a.getenv("GITHUB_RUN_ID")
-	if server != "" && run.Repository != "" && id != "" {
-		run.URL = strings.TrimRight(server, "/") + "/" + run.Repository + "/actions/runs/" + id
+	if run.Actor == "" {
+		run.Actor = a.getenv("GITHUB_ACTOR")
+	}
+	if run.Server != "" && run.Repository != "" && run.ID != "" {
+		run.URL = run.Server + "/" + run.Repository + "/actions/runs/" + run.ID
+		if attempt := a.getenv("GITHUB_RUN_ATTEMPT"); attempt != "" {
+			run.URL += "/attempts/" + attempt
+		}
 	}
 	return run
+}
+
+// fromFork reads the event that started the run. A pull_request_target runs with
+// the token of the repository itself.
+func (a *Action) fromFork() bool {
+	if !strings.HasPrefix(a.getenv("GITHUB_EVENT_NAME"), "pull_request") || a.getenv("GITHUB_EVENT_NAME") == "pull_request_target" {
+		return false
+	}
+	data, err := os.ReadFile(a.getenv("GITHUB_EVENT_PATH"))
+	if err != nil {
+		return false
+	}
+	var told struct {
+		PullRequest struct {
+			Head struct {
+				Repo struct {
+					FullName string `json:"full_name"`
+				}
+			}
+		} `json:"pull_request"`
+	}
+	if json.Unmarshal(data, &told) != nil {
+		return false
+	}
+	from := told.PullRequest.Head.Repo.FullName
+	return from != "" && !strings.EqualFold(from, a.getenv("GITHUB_REPOSITORY"))
 }
 
 // quietWriter never reports an error: the library panics on one.

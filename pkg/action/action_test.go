@@ -2,6 +2,7 @@ package action
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,9 +44,44 @@ func TestRun(t *testing.T) {
 	})
 	assert.Equal(t, Run{
 		Repository: "team/shop", Commit: "abc", Ref: "main", Actor: "meera", Workspace: "/github/workspace",
-		URL: "https://github.example/team/shop/actions/runs/7",
+		URL: "https://github.example/team/shop/actions/runs/7", ID: "7", Server: "https://github.example",
 	}, New(getenv, &strings.Builder{}).Run())
 	assert.Zero(t, New(nothing, &strings.Builder{}).Run(), "people have no run")
+}
+
+func TestRunThatIsRepeated(t *testing.T) {
+	t.Parallel()
+	getenv, _ := runner(t, map[string]string{
+		"GITHUB_REPOSITORY": "team/shop", "GITHUB_ACTOR": "meera", "GITHUB_TRIGGERING_ACTOR": "ben",
+		"GITHUB_SERVER_URL": "https://github.example", "GITHUB_RUN_ID": "7", "GITHUB_RUN_ATTEMPT": "2",
+	})
+	run := New(getenv, &strings.Builder{}).Run()
+	assert.Equal(t, "ben", run.Actor, "who repeats a run is who releases")
+	assert.Equal(t, "https://github.example/team/shop/actions/runs/7/attempts/2", run.URL)
+}
+
+func TestRunOfAFork(t *testing.T) {
+	t.Parallel()
+	const pull = `{"pull_request":{"head":{"repo":{"full_name":"%s"}},"base":{"repo":{"full_name":"team/shop"}}}}`
+	for name, c := range map[string]struct {
+		event, told string
+		want        bool
+	}{
+		"fork":              {"pull_request", fmt.Sprintf(pull, "stranger/shop"), true},
+		"own branch":        {"pull_request", fmt.Sprintf(pull, "Team/shop"), false},
+		"trusted":           {"pull_request_target", fmt.Sprintf(pull, "stranger/shop"), false},
+		"fork that is gone": {"pull_request", `{"pull_request":{"head":{"repo":null}}}`, false},
+		"push":              {"push", `{"ref":"refs/heads/main"}`, false},
+		"not JSON":          {"pull_request", "x", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "event.json")
+			require.NoError(t, os.WriteFile(path, []byte(c.told), 0o600))
+			getenv, _ := runner(t, map[string]string{"GITHUB_REPOSITORY": "team/shop", "GITHUB_EVENT_NAME": c.event, "GITHUB_EVENT_PATH": path})
+			assert.Equal(t, c.want, New(getenv, &strings.Builder{}).Run().Fork)
+		})
+	}
 }
 
 func TestCommands(t *testing.T) {

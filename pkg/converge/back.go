@@ -3,7 +3,6 @@ package converge
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
@@ -71,10 +70,12 @@ func (d *transition) back(ctx context.Context, touched []string) error {
 		return err
 	}
 	p := plan.Make(in)
-	slices.Reverse(p.Steps)
+	p.Reverse()
 	d.Say(event.Warning, "roll back", "", "going back to %s\n%s", d.beforeTitle(), p)
 	lockOnly := func(ctx context.Context) error { return d.opts.Lock.Check(ctx) }
-	_, err = d.rollout(before, lockOnly).Run(ctx, p)
+	defer d.timed("roll back")()
+	report, err := d.rollout(before, lockOnly).Run(ctx, p)
+	d.result.Phases = append(d.result.Phases, report.Spans...)
 	return err
 }
 

@@ -36,8 +36,10 @@ type transition struct {
 func Run(ctx context.Context, t *target.Target, o Options, result *Result) error {
 	d := &transition{Target: t, opts: o, result: result}
 	result.Project, result.Host = o.Stack.Name, t.Host.String()
-	d.Step("look")
-	if err := d.prepare(ctx); err != nil {
+	looked := d.timed("look")
+	err := d.prepare(ctx)
+	looked()
+	if err != nil {
 		return fault.As(fault.Refused, err)
 	}
 	if o.DryRun || d.plan.Empty() {
@@ -63,6 +65,9 @@ func (d *transition) prepare(ctx context.Context) error {
 		return err
 	}
 	d.plan = plan.Make(d.facts.input(d.opts, key))
+	if d.opts.Back != nil {
+		d.plan.Reverse()
+	}
 	d.plan.Notes = append(d.plan.Notes, d.opts.Stack.Warnings...)
 	if err := d.classify(ctx); err != nil {
 		return err
@@ -70,6 +75,7 @@ func (d *transition) prepare(ctx context.Context) error {
 	d.result.Plan, d.result.Changed = d.plan, d.plan.Changed()
 	if f := d.facts; f.verified != nil {
 		d.result.Previous, d.result.Serving = f.verified.Number, f.verified.Version
+		d.result.PreviousVersion, d.result.PreviousCommit = f.verified.Version, f.verified.Commit
 	}
 	d.Say(event.Info, "plan", "", "%s", d.heading()+"\n"+d.plan.String())
 	if len(d.plan.Refusals) > 0 && !d.opts.DryRun {
@@ -83,6 +89,10 @@ func (d *transition) heading() string {
 		return fmt.Sprintf("plan for %s on %s: first release", d.opts.Stack.Name, d.Host)
 	}
 	v := d.facts.verified
+	if b := d.opts.Back; b != nil {
+		return fmt.Sprintf("plan for %s on %s: back to release %d (%s), undoing release %d", d.opts.Stack.Name, d.Host, b.Restores,
+			title(d.opts.Version, b.Restores), b.Undoes)
+	}
 	return fmt.Sprintf("plan for %s on %s: %s after %s", d.opts.Stack.Name, d.Host, title(d.opts.Version, d.ledger.Next()), title(v.Version, v.Number))
 }
 
@@ -102,6 +112,9 @@ func (d *transition) release(ctx context.Context) error {
 	d.Step("record the start")
 	if err := d.begin(ctx); err != nil {
 		return fault.As(fault.Refused, err)
+	}
+	if d.opts.Began != nil {
+		d.opts.Began(d.result)
 	}
 	if err := d.fetch(ctx); err != nil {
 		return d.refuse(ctx, err)
@@ -145,7 +158,7 @@ func (d *transition) guard(ctx context.Context) error {
 // verify decides whether the release stays: everything runs as planned, and the
 // caller's own checks pass.
 func (d *transition) verify(ctx context.Context) error {
-	d.Step("verify")
+	defer d.timed("verify")()
 	if err := d.complete(ctx); err != nil {
 		return err
 	}

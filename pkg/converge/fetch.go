@@ -2,8 +2,6 @@ package converge
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -23,7 +21,7 @@ func (d *transition) fetch(ctx context.Context) error {
 			return err
 		}
 	}
-	d.Step("pull")
+	defer d.timed("pull")()
 	eg, pulling := errgroup.WithContext(ctx)
 	eg.SetLimit(pulls)
 	for _, img := range d.absent() {
@@ -55,32 +53,4 @@ func (d *transition) absent() []wanted {
 		}
 	}
 	return out
-}
-
-// tag gives each image of the release a name on the host, so that `docker image
-// prune` leaves what a rollback needs.
-func (d *transition) tag(ctx context.Context) error {
-	d.Step("tag")
-	for _, name := range d.opts.Stack.Order {
-		if d.plan.Step(name) == nil {
-			continue
-		}
-		if err := d.Engine.Tag(ctx, d.opts.Stack.Services[name].Pinned, releaseTag(d.opts.Stack.Name, name, d.record.Number)); err != nil {
-			return fmt.Errorf("keep the image of %s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-func releaseTag(project, service string, number int) string {
-	return fmt.Sprintf("shiksha.local/%s/%s:release-%d", project, service, number)
-}
-
-// untag lets the images of a forgotten release go.
-func (d *transition) untag(ctx context.Context, number int) error {
-	var errs []error
-	for _, name := range d.opts.Stack.Order {
-		errs = append(errs, d.Engine.Untag(ctx, releaseTag(d.opts.Stack.Name, name, number)))
-	}
-	return errors.Join(errs...)
 }

@@ -38,7 +38,8 @@ type Options struct {
 	Strategy          string
 	DryRun            bool
 	RollbackOnFailure bool
-	// KeepReleases is how many releases stay restorable on the host.
+	// KeepReleases is how many releases stay restorable on the host; with 0
+	// nothing is pruned.
 	KeepReleases  int
 	WaitTimeout   time.Duration
 	RemoveOrphans bool
@@ -47,9 +48,21 @@ type Options struct {
 	Probe       probe.Config
 	ProbeBudget int
 	Run         Origin
+	// Began, when set, hears of the release right before its first change, with
+	// what is known by then. It must not block.
+	Began func(*Result)
+	// Back is set for a rollback.
+	Back *Back
 	// Verify decides whether the release stays; nil accepts what the rollout's
 	// own gates accepted.
 	Verify func(context.Context) error
+}
+
+// Back says what a rollback is: the release that it undoes, the one whose stack it
+// brings back, and why.
+type Back struct {
+	Undoes, Restores int
+	Reason           string
 }
 
 // Origin says who releases and from where, for the ledger and the lock.
@@ -75,6 +88,9 @@ type Result struct {
 	// Outcome is verified, unchanged, planned, rolled-back or the kind of the
 	// error that ended the release.
 	Outcome string `json:"outcome"`
+	// PreviousVersion and PreviousCommit are what the release before was made of.
+	PreviousVersion string `json:"previous_version,omitempty"`
+	PreviousCommit  string `json:"previous_commit,omitempty"`
 	// Serving is the version that serves users now.
 	Serving string   `json:"serving,omitempty"`
 	Changed []string `json:"changed_services"`
@@ -82,10 +98,13 @@ type Result struct {
 	Preflight *check.Report   `json:"preflight,omitempty"`
 	Plan      *plan.Plan      `json:"plan,omitempty"`
 	Rollout   *rollout.Report `json:"rollout,omitempty"`
-	Probe     *probe.Report   `json:"probe,omitempty"`
-	Started   time.Time       `json:"started"`
-	Ended     time.Time       `json:"ended"`
-	Message   string          `json:"message,omitempty"`
+	// Phases are the timed parts of the release around the rollout, and what the
+	// way back did.
+	Phases  []rollout.Span `json:"phases,omitempty"`
+	Probe   *probe.Report  `json:"probe,omitempty"`
+	Started time.Time      `json:"started"`
+	Ended   time.Time      `json:"ended"`
+	Message string         `json:"message,omitempty"`
 }
 
 // Begin is the result of a release that has done nothing yet.
@@ -99,6 +118,16 @@ func (r *Result) End(err error) error {
 		r.Outcome, r.Message = fault.Of(err).String(), err.Error()
 	}
 	return err
+}
+
+// timed marks and times a phase of the release: defer d.timed("pull")().
+func (d *transition) timed(name string) func() {
+	d.Step(name)
+	span := rollout.Span{Name: name, Started: time.Now()}
+	return func() {
+		span.Ended = time.Now()
+		d.result.Phases = append(d.result.Phases, span)
+	}
 }
 
 // title is how a release is called in sentences: "v2" or "release 7".

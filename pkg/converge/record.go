@@ -44,6 +44,9 @@ func (d *transition) begin(ctx context.Context) error {
 		Fence: d.opts.Lock.Fence(), Started: time.Now().UTC(), Outcome: release.Started, Previous: d.result.Previous,
 		Services: d.services(runs, key), Model: json.RawMessage(model),
 	}
+	if b := d.opts.Back; b != nil {
+		d.record.RollsBack, d.record.Restores, d.record.Reason = b.Undoes, b.Restores, b.Reason
+	}
 	if err := d.ledger.Append(ctx, d.record); err != nil {
 		return err
 	}
@@ -139,41 +142,11 @@ func (d *transition) settle(ctx context.Context) error {
 	d.result.Outcome, d.result.Serving = Verified, d.opts.Version
 	d.Say(event.Notice, "done", "", "%s serves after %s", title(d.opts.Version, d.record.Number),
 		time.Since(d.result.Started).Round(100*time.Millisecond))
+	if d.opts.KeepReleases == 0 {
+		return nil
+	}
 	if err := d.prune(ctx); err != nil {
 		d.Say(event.Warning, "prune", "", "%v", err)
 	}
 	return nil
-}
-
-// prune forgets old releases: their records, their files and their image tags.
-func (d *transition) prune(ctx context.Context) error {
-	d.Step("prune")
-	gone, err := d.ledger.Prune(ctx, d.opts.KeepReleases)
-	if err != nil {
-		return err
-	}
-	for _, n := range gone {
-		if err := d.untag(ctx, n); err != nil {
-			return err
-		}
-	}
-	keep := map[string]bool{}
-	for _, r := range d.ledger.All() {
-		for _, s := range r.Services {
-			for _, sum := range s.Files {
-				keep[sum] = true
-			}
-		}
-	}
-	seen, err := d.Engine.Observe(ctx, d.opts.Stack.Name)
-	if err != nil {
-		return err
-	}
-	var mounted []string
-	for _, units := range seen.Units {
-		for _, u := range units {
-			mounted = append(mounted, u.Mounts...)
-		}
-	}
-	return d.Store(d.opts.Stack.Name).Prune(ctx, keep, mounted)
 }

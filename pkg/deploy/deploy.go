@@ -70,7 +70,7 @@ func (o Options) load(ctx context.Context, stateDir string) (*stack.Stack, error
 		stateDir = o.StateDir
 	}
 	st, err := stack.Load(ctx, stack.LoadOptions{
-		Workspace: o.Workspace, Files: o.ComposeFiles, Project: o.Project, EnvFile: o.EnvFile, EnvFileName: o.EnvFileName,
+		Workspace: o.Workspace, Files: o.ComposeFiles, Project: o.Project, Folder: o.Folder, EnvFile: o.EnvFile, EnvFileName: o.EnvFileName,
 		Environment: o.Environment, Profiles: o.Profiles, StateDir: stateDir,
 	})
 	if err != nil {
@@ -96,6 +96,6 @@ func (o Options) request(t *target.Target, st *stack.Stack) converge.Options {
 		},
 		Version: o.Version, Services: o.Services, Strategy: o.Strategy, DryRun: o.DryRun, RollbackOnFailure: o.RollbackOnFailure,
 		KeepReleases: o.KeepReleases, WaitTimeout: o.WaitTimeout, RemoveOrphans: o.RemoveOrphans,
-		Probe: o.Probe, ProbeBudget: o.ProbeBudget, Run: o.Run, Verify: o.Verify,
+		Probe: o.Probe, ProbeBudget: o.ProbeBudget, Run: o.Run, Began: o.Began, Verify: o.Verify,
 	}
 }

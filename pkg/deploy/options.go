@@ -20,8 +20,11 @@ type Options struct {
 	Workspace    string
 	ComposeFiles []string
 	Project      string
-	EnvFile      []byte
-	EnvFileName  string
+	// Folder is what the workspace is called where its path does not tell; the
+	// last resort for the project's name.
+	Folder      string
+	EnvFile     []byte
+	EnvFileName string
 	// Environment are extra variables for interpolation; nothing of the process's
 	// own environment is ever read.
 	Environment map[string]string
@@ -48,6 +51,8 @@ type Options struct {
 	Probe       probe.Config
 	ProbeBudget int
 	Run         converge.Origin
+	// Began, when set, hears of the release right before its first change.
+	Began func(*converge.Result)
 	// Verify decides whether the release stays; nil accepts what the rollout's
 	// own gates accepted.
 	Verify func(context.Context) error

@@ -42,6 +42,8 @@ type HistoryResult struct {
 	Project  string           `json:"project"`
 	Host     string           `json:"host"`
 	Releases []release.Record `json:"releases"`
+	// Lacks says by number what a rollback to a release would lack.
+	Lacks map[int]string `json:"lacks,omitempty"`
 }
 
 // Status looks at the host without changing anything.
@@ -118,6 +120,9 @@ func History(ctx context.Context, o Options, sink event.Sink) (*HistoryResult, e
 	out := &HistoryResult{Project: o.Project, Host: t.Host.String()}
 	for i := len(all) - 1; i >= 0; i-- {
 		out.Releases = append(out.Releases, all[i])
+	}
+	if out.Lacks, err = restorable(ctx, t, l, all); err != nil {
+		return nil, err
 	}
 	return out, nil
 }

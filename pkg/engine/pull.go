@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -178,6 +181,27 @@ func (e *Engine) Tag(ctx context.Context, image, tag string) error {
 		return fmt.Errorf("tag %s as %s: %w", image, tag, err)
 	}
 	return nil
+}
+
+// Tags lists the names that images of the host have in a repository; the pattern
+// may have stars in the place of path elements.
+func (e *Engine) Tags(ctx context.Context, pattern string) ([]string, error) {
+	images, err := e.api.ImageList(ctx, client.ImageListOptions{Filters: make(client.Filters).Add("reference", pattern)})
+	if err != nil {
+		return nil, fmt.Errorf("list images %s: %w", pattern, err)
+	}
+	var tags []string
+	for _, img := range images.Items {
+		for _, tag := range img.RepoTags {
+			// An image is listed with all its names, also those that do not match.
+			repository, _, _ := strings.Cut(tag, ":")
+			if match, err := path.Match(pattern, repository); err == nil && match {
+				tags = append(tags, tag)
+			}
+		}
+	}
+	slices.Sort(tags)
+	return tags, nil
 }
 
 // Untag takes a name off its image, and the image off the host when that was its

@@ -73,37 +73,54 @@ const slice = 2 * time.Second
 // WebSocket, an event stream or a very slow request), ends these workers unless
 // KeepOldWorkers was given, and returns the count as cut. Where the container does
 // not let the connections be counted, cut is the number of old workers, each of
-// which holds one at least.
-func (g *Nginx) Drained(ctx context.Context, gen Generation, budget time.Duration) (cut int, err error) {
+// which holds one at least. The fingerprint is of the moment the drain ended in.
+func (g *Nginx) Drained(ctx context.Context, gen Generation, budget time.Duration) (cut int, end Fingerprint, err error) {
+	unit, err := g.inspect(ctx)
+	if err != nil {
+		return 0, end, err
+	}
 	deadline := time.Now().Add(budget)
-	old, err := g.older(ctx, gen, 0, nil)
+	old, seen, err := g.older(ctx, gen, 0, nil)
 	for err == nil && len(old) > 0 {
 		left := time.Until(deadline)
 		if left <= 0 {
-			return g.cutOff(ctx, gen, old, budget)
+			if cut, err = g.cutOff(ctx, gen, old, budget); err == nil {
+				end, err = g.Fingerprint(ctx)
+			}
+			return cut, end, err
 		}
-		old, err = g.older(ctx, gen, min(left, slice), old)
+		old, seen, err = g.older(ctx, gen, min(left, slice), old)
 	}
-	return 0, err
+	switch {
+	case err != nil:
+		return 0, end, err
+	case seen.unsettled > 0:
+		end, err = g.Fingerprint(ctx)
+	default:
+		g.known = &seen
+		end, err = g.fingerprint(unit, seen)
+	}
+	return 0, end, err
 }
 
 // older waits for old to go, at most for the given time, and gives the workers
-// from before gen that are there then.
-func (g *Nginx) older(ctx context.Context, gen Generation, wait time.Duration, old []worker) ([]worker, error) {
+// from before gen that are there then, with all that was seen.
+func (g *Nginx) older(ctx context.Context, gen Generation, wait time.Duration, old []worker) ([]worker, sight, error) {
 	steps := int((wait + 49*time.Millisecond) / (50 * time.Millisecond))
 	res, err := g.script(ctx, "wait for nginx's old workers", waitScript, nil,
 		append([]string{strconv.Itoa(steps)}, pids(old)...)...)
 	if err != nil {
-		return nil, err
+		return nil, sight{}, err
 	}
 	now, err := parseSight(res.stdout)
 	if err != nil {
-		return nil, g.fail("", "cannot see nginx's old workers: %w (exit %d) %s", err, res.exit, lastLines(res.stderr, 2))
+		return nil, now, g.fail("", "cannot see nginx's old workers: %w (exit %d) %s", err, res.exit, lastLines(res.stderr, 2))
 	}
 	if now.master != gen.master {
-		return nil, g.fail("run this again", "somebody restarted nginx while its old workers drained, which clears the override")
+		return nil, now, g.fail("run this again", "somebody restarted nginx while its old workers drained, which clears the override")
 	}
-	return slices.DeleteFunc(now.workers, func(w worker) bool { return !gen.before(w) }), nil
+	left := slices.DeleteFunc(slices.Clone(now.workers), func(w worker) bool { return !gen.before(w) })
+	return left, now, nil
 }
 
 // cutOff counts what old workers hold, and ends them.
@@ -141,7 +158,7 @@ func (g *Nginx) end(ctx context.Context, gen Generation, old []worker) ([]worker
 		if !strings.Contains(res.stdout, "shiksha-end 0\n") {
 			return old, nil
 		}
-		if old, err = g.older(ctx, gen, time.Second, old); err != nil || len(old) == 0 {
+		if old, _, err = g.older(ctx, gen, time.Second, old); err != nil || len(old) == 0 {
 			return nil, err
 		}
 	}

@@ -47,11 +47,12 @@ printf 'shiksha-done\n'
 
 // Exit codes of writeScript and reloadScript.
 const (
-	exitCut     = 91
-	exitChanged = 92
-	exitWrite   = 93
-	exitTest    = 94
-	exitSignal  = 95
+	exitCut      = 91
+	exitChanged  = 92
+	exitWrite    = 93
+	exitTest     = 94
+	exitSignal   = 95
+	exitStranger = 96
 )
 
 // Set makes addrs (IP addresses, at least one) the only ones that nginx finds for
@@ -95,10 +96,13 @@ func (g *Nginx) Pinned(ctx context.Context) (map[string][]string, error) {
 }
 
 // edit reads the hosts file, changes it and writes it back; when somebody else
-// (the engine, at a network connect) wrote it in between it starts again.
+// (the engine, at a network connect) wrote it in between it starts again. What is
+// known of the file is enough to begin with, because the write compares, but not
+// to leave it as it is.
 func (g *Nginx) edit(ctx context.Context, service string, test bool, change func(string) (string, error)) error {
 	for attempt := 0; ; attempt++ {
-		seen, err := g.look(ctx)
+		guessed := g.known != nil
+		seen, err := g.recall(ctx)
 		// Marks have to come out of a container whatever runs in it.
 		if err != nil && (test || !errors.Is(err, errNoMaster)) {
 			return err
@@ -106,6 +110,10 @@ func (g *Nginx) edit(ctx context.Context, service string, test bool, change func
 		content, err := change(seen.hosts)
 		if err != nil {
 			return err
+		}
+		if content == seen.hosts && guessed {
+			g.known = nil
+			continue
 		}
 		if content == seen.hosts {
 			return nil
@@ -130,6 +138,7 @@ func (g *Nginx) edit(ctx context.Context, service string, test bool, change func
 // write puts content in place of seen.hosts; again tells that the file was no
 // longer what was seen and nothing was written.
 func (g *Nginx) write(ctx context.Context, seen sight, content string, test bool) (again bool, err error) {
+	g.known = nil
 	bound := "#" + rand.Text() + "#"
 	args := []string{bound}
 	if test {
@@ -142,6 +151,10 @@ func (g *Nginx) write(ctx context.Context, seen sight, content string, test bool
 	}
 	switch {
 	case res.exit == 0 && strings.Contains(res.stdout, "shiksha-done"):
+		seen.hosts = content
+		if seen.master.pid != 0 {
+			g.known = &seen
+		}
 		return false, nil
 	case res.exit == exitChanged:
 		return true, nil

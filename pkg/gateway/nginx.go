@@ -38,6 +38,9 @@ type Nginx struct {
 	reloadTimeout time.Duration
 	execTimeout   time.Duration
 	keepOld       bool
+	// known is what the last call left to know, nil when it is in doubt. An act may
+	// begin with it only where it notices by itself that it is true no more.
+	known *sight
 }
 
 // Option changes how a gateway is treated.
@@ -140,17 +143,30 @@ type Fingerprint struct {
 // has none. Compare one taken after the switch
 // with one taken right before the old units are retired.
 func (g *Nginx) Fingerprint(ctx context.Context) (Fingerprint, error) {
-	unit, err := g.runner.Inspect(ctx, g.unit.ID)
+	unit, err := g.inspect(ctx)
 	if err != nil {
-		return Fingerprint{}, g.fail("", "cannot look at the container: %w", err)
-	}
-	if unit.State != stack.Running || unit.StartedAt.IsZero() {
-		return Fingerprint{}, g.fail("start the gateway, then run this again", "the container is %s, not running", unit.State)
+		return Fingerprint{}, err
 	}
 	seen, err := g.look(ctx)
 	if err != nil {
 		return Fingerprint{}, err
 	}
+	return g.fingerprint(unit, seen)
+}
+
+// inspect looks at the container, which has to run.
+func (g *Nginx) inspect(ctx context.Context) (stack.Unit, error) {
+	unit, err := g.runner.Inspect(ctx, g.unit.ID)
+	if err != nil {
+		return unit, g.fail("", "cannot look at the container: %w", err)
+	}
+	if unit.State != stack.Running || unit.StartedAt.IsZero() {
+		return unit, g.fail("start the gateway, then run this again", "the container is %s, not running", unit.State)
+	}
+	return unit, nil
+}
+
+func (g *Nginx) fingerprint(unit stack.Unit, seen sight) (Fingerprint, error) {
 	var workers []string
 	for _, w := range seen.workers {
 		if !w.leaving {

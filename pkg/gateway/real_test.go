@@ -108,7 +108,7 @@ func TestTrafficMoves(t *testing.T) {
 	require.NoError(t, err)
 	after, err := g.Fingerprint(ctx)
 	require.NoError(t, err)
-	cut, err := g.Drained(ctx, gen, 30*time.Second)
+	cut, _, err := g.Drained(ctx, gen, 30*time.Second)
 	require.NoError(t, err)
 	assert.Zero(t, cut)
 	require.NoError(t, <-slow, "a request of 2 s that began before the switch")
@@ -162,7 +162,7 @@ func TestDrainBudgetCutsEndlessAnswers(t *testing.T) {
 	require.NoError(t, err)
 	later := l.stream()
 
-	cut, err := g.Drained(ctx, gen, time.Second)
+	cut, _, err := g.Drained(ctx, gen, time.Second)
 	require.NoError(t, err)
 	assert.Equal(t, 2, cut)
 	for _, ended := range []<-chan struct{}{first, second} {
@@ -182,7 +182,7 @@ func TestDrainBudgetCutsEndlessAnswers(t *testing.T) {
 		said = append(said, e.Text)
 	}
 	assert.Contains(t, said, "2 client connections cut at the end of the drain budget of 1s")
-	cut, err = g.Drained(ctx, gen, time.Second)
+	cut, _, err = g.Drained(ctx, gen, time.Second)
 	require.NoError(t, err)
 	assert.Zero(t, cut, "nobody is left")
 }
@@ -196,7 +196,7 @@ func TestOldWorkersAreKept(t *testing.T) {
 	ended := l.stream()
 	gen, err := g.Reload(t.Context())
 	require.NoError(t, err)
-	cut, err := g.Drained(t.Context(), gen, 300*time.Millisecond)
+	cut, _, err := g.Drained(t.Context(), gen, 300*time.Millisecond)
 	require.NoError(t, err)
 	assert.Equal(t, 1, cut)
 	select {
@@ -241,6 +241,35 @@ func TestFingerprintSeesStrangers(t *testing.T) {
 	docker(t, "stop", "-t", "1", l.unit.ID)
 	_, err = g.Fingerprint(ctx)
 	assert.Error(t, err, "a stopped gateway has no fingerprint")
+}
+
+// TestWhatIsKnownGrowsOld: the handle begins with what it saw last, and a restart or
+// a write by somebody else in between has to be noticed all the same.
+func TestWhatIsKnownGrowsOld(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	addrs := l.units("old-1")
+	g := l.start()
+	ctx := t.Context()
+	require.NoError(t, g.Set(ctx, "api", addrs))
+	docker(t, "restart", "-t", "1", l.unit.ID)
+	l.answers(l.url)
+	require.NotContains(t, l.hosts(), "shiksha", "the engine writes /etc/hosts anew")
+	_, err := g.Reload(ctx)
+	require.ErrorContains(t, err, "restarted", "a reload would load a configuration without the override")
+	require.NoError(t, g.Set(ctx, "api", addrs))
+	assert.Contains(t, l.hosts(), addrs[0]+" api # shiksha:api", "set again although it was set before")
+
+	docker(t, "exec", l.unit.ID, "sh", "-c", "echo 192.0.2.9 stranger >> /etc/hosts")
+	require.NoError(t, g.Set(ctx, "web", []string{"10.9.9.1"}))
+	assert.Contains(t, l.hosts(), "192.0.2.9 stranger", "what somebody else wrote stays")
+	gen, err := g.Reload(ctx)
+	require.NoError(t, err)
+	_, end, err := g.Drained(ctx, gen, 10*time.Second)
+	require.NoError(t, err)
+	now, err := g.Fingerprint(ctx)
+	require.NoError(t, err)
+	assert.Equal(t, end, now, "nobody did anything since the drain")
 }
 
 func TestServicesShareTheGateway(t *testing.T) {
@@ -319,7 +348,7 @@ func TestMasterIsAnotherProcess(t *testing.T) {
 			ended := l.stream()
 			gen, err := g.Reload(t.Context())
 			require.NoError(t, err)
-			cut, err := g.Drained(t.Context(), gen, 200*time.Millisecond)
+			cut, _, err := g.Drained(t.Context(), gen, 200*time.Millisecond)
 			require.NoError(t, err)
 			assert.Equal(t, 1, cut)
 			if name != "flags" { // without the capability KILL the worker stays, and that is said
@@ -379,6 +408,6 @@ func TestCancelled(t *testing.T) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 500*time.Millisecond, fmt.Errorf("the run was cancelled"))
 	defer cancel()
-	_, err = g.Drained(ctx, gen, time.Minute)
+	_, _, err = g.Drained(ctx, gen, time.Minute)
 	assert.ErrorContains(t, err, "the run was cancelled")
 }

@@ -10,13 +10,21 @@ import (
 	"github.com/shiksha/actions/pkg/event"
 )
 
-// reloadScript tests the configuration ($2...) and tells the master ($1) to load it.
+// reloadScript looks, tests the configuration ($2...), tells the master ($1) to load
+// it, and looks again when most reloads are over: each exec costs more than that.
 const reloadScript = `
 m=$1
 shift
+look() {` + lookScript + `}
+look
+c=
+{ IFS= read -r c <"/proc/$m/cmdline"; } 2>/dev/null
+case $c in 'nginx: master process'*) ;; *) exit 96 ;; esac
 "$@" -t >&2 || exit 94
 kill -HUP "$m" || exit 95
 printf 'shiksha-done\n'
+sleep 0.05 2>/dev/null
+look
 `
 
 // Generation is one set of workers that loaded the configuration together, and
@@ -40,15 +48,12 @@ func (n Generation) before(w worker) bool {
 // or gone. When nginx refuses, the old workers serve on and the error carries the
 // [emerg] lines that could be had.
 func (g *Nginx) Reload(ctx context.Context) (Generation, error) {
-	was, err := g.look(ctx)
-	if err != nil {
-		return Generation{}, err
+	was, res, err := g.signal(ctx)
+	if err == nil && res.exit == exitStranger {
+		// What was known of the processes is true no more.
+		g.known = nil
+		was, res, err = g.signal(ctx)
 	}
-	if len(was.workers) == 0 {
-		return Generation{}, g.fail("look at the gateway's log", "nginx has no worker process")
-	}
-	res, err := g.script(ctx, "reload nginx", reloadScript, nil,
-		append([]string{strconv.Itoa(was.master.pid)}, was.invocation...)...)
 	if err != nil {
 		return Generation{}, err
 	}
@@ -57,17 +62,48 @@ func (g *Nginx) Reload(ctx context.Context) (Generation, error) {
 		return Generation{}, g.testFailed(res.stderr)
 	case res.exit == exitSignal:
 		return Generation{}, g.refuse(notSignalledHint, "%s: %s", notSignalled, lastLines(res.stderr, 1))
-	case res.exit != 0 || !strings.Contains(res.stdout, "shiksha-done"):
+	}
+	before, after, whole := strings.Cut(res.stdout, "shiksha-done\n")
+	if res.exit != 0 || !whole {
 		return Generation{}, g.fail("", "cannot reload nginx (exit %d): %s", res.exit, lastLines(res.stderr, 3))
 	}
-	return g.confirm(ctx, was)
+	seen, err := parseSight(before)
+	if err != nil {
+		return Generation{}, g.fail("", "cannot read /etc/hosts and the processes: %w", err)
+	}
+	if overrideSum(seen.hosts) != overrideSum(was.hosts) {
+		return Generation{}, g.fail("run this again", "somebody restarted nginx before it was reloaded, which clears the override")
+	}
+	if seen.unsettled > 0 {
+		seen = was
+	}
+	return g.confirm(ctx, seen, after)
 }
 
-// confirm waits until the reload shows in the processes.
-func (g *Nginx) confirm(ctx context.Context, was sight) (Generation, error) {
+// signal tells nginx to load its configuration. It gives what was known before and
+// what the script gave.
+func (g *Nginx) signal(ctx context.Context) (was sight, res result, err error) {
+	if was, err = g.recall(ctx); err != nil {
+		return was, res, err
+	}
+	g.known = nil
+	if len(was.workers) == 0 {
+		return was, res, g.fail("look at the gateway's log", "nginx has no worker process")
+	}
+	res, err = g.script(ctx, "reload nginx", reloadScript, nil,
+		append([]string{strconv.Itoa(was.master.pid)}, was.invocation...)...)
+	return was, res, err
+}
+
+// confirm waits until the reload shows in the processes; first is the look that the
+// script took right after its signal.
+func (g *Nginx) confirm(ctx context.Context, was sight, first string) (Generation, error) {
 	deadline := time.Now().Add(g.reloadTimeout)
+	now, err := parseSight(first)
+	if err != nil || now.unsettled > 0 {
+		now, err = g.look(ctx)
+	}
 	for delay := 50 * time.Millisecond; ; delay = min(delay*3/2, 250*time.Millisecond) {
-		now, err := g.look(ctx)
 		if err != nil {
 			return Generation{}, err
 		}
@@ -85,6 +121,7 @@ func (g *Nginx) confirm(ctx context.Context, was sight) (Generation, error) {
 		if err := pause(ctx, delay); err != nil {
 			return Generation{}, g.fail("", "stopped while waiting for nginx's new workers: %w", err)
 		}
+		now, err = g.look(ctx)
 	}
 }
 

@@ -30,6 +30,20 @@ func order(s *stack.Stack) []string {
 	return out
 }
 
+// Ahead lists all services that come before a service: those it depends on, those
+// it balances, and what these need in turn. In a loop a service may be ahead of
+// itself.
+func Ahead(s *stack.Stack, name string) []string {
+	var out []string
+	for rest := predecessors(s, name); len(rest) > 0; rest = rest[1:] {
+		if !slices.Contains(out, rest[0]) {
+			out = append(out, rest[0])
+			rest = append(rest, predecessors(s, rest[0])...)
+		}
+	}
+	return out
+}
+
 // predecessors lists, in the stack's order, what comes before a service. A
 // backend that depends on its own gateway keeps its depends_on: the loop is
 // broken by whichever is met first in the stack's order.

@@ -3,7 +3,11 @@
 // plan a person reads is the plan that is carried out. A plan prints itself.
 package plan
 
-import "github.com/shiksha/actions/pkg/stack"
+import (
+	"slices"
+
+	"github.com/shiksha/actions/pkg/stack"
+)
 
 // Action is what a release does to one service.
 type Action string
@@ -111,6 +115,25 @@ func (p *Plan) Step(service string) *Step {
 		}
 	}
 	return nil
+}
+
+// Reverse makes it the plan of a way back: what a release did last is undone
+// first. Services that come back are made before anything that may need them,
+// those that go are taken away when nothing needs them any more.
+func (p *Plan) Reverse() {
+	var made, changed, gone []Step
+	for _, s := range p.Steps {
+		switch s.Action {
+		case Create:
+			made = append(made, s)
+		case Remove, Keep:
+			gone = append(gone, s)
+		default:
+			changed = append(changed, s)
+		}
+	}
+	slices.Reverse(changed)
+	p.Steps = slices.Concat(made, changed, gone)
 }
 
 // Past is what the ledger knows of a service of the release that ran before; it

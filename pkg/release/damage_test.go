@@ -72,11 +72,11 @@ var damages = map[string]struct {
 	"key's case flipped": {func(t *testing.T, s string) { edit(t, s, "releases/3.json", swap(`"actor"`, `"Actor"`)) },
 		damaged{"release 3: not as it was written", []int{1, 2, 4}, 4, false}},
 	"field added": {func(t *testing.T, s string) {
-		edit(t, s, "releases/3.json", swap(`"schema": 1`, `"schema": 1, "x": 1`))
+		edit(t, s, "releases/3.json", swap(`"schema": 2`, `"schema": 2, "x": 1`))
 	},
 		damaged{"release 3: not as it was written", []int{1, 2, 4}, 4, false}},
-	"newer schema": {func(t *testing.T, s string) { edit(t, s, "releases/4.json", swap(`"schema": 1`, `"schema": 2`)) },
-		damaged{"release 4: written by a newer version of shiksha (schema 2, this one knows 1)", []int{1, 2, 3}, 3, true}},
+	"newer schema": {func(t *testing.T, s string) { edit(t, s, "releases/4.json", swap(`"schema": 2`, `"schema": 3`)) },
+		damaged{"release 4: written by a newer version of shiksha (schema 3, this one knows 2)", []int{1, 2, 3}, 3, true}},
 	"replaced with fresh sums": {func(t *testing.T, s string) {
 		forge(t, s, 3, func(r *Record) { r.Services = nil })
 	},
@@ -173,7 +173,7 @@ func TestNewerChainFileIsNotOverwritten(t *testing.T) {
 	state := t.TempDir()
 	l := open(t, state)
 	releases(t, l, Verified)
-	edit(t, state, "chain.json", swap(`"schema": 1`, `"schema": 2`))
+	edit(t, state, "chain.json", swap(`"schema": 2`, `"schema": 3`))
 	l = open(t, state)
 	assert.Equal(t, []int{1}, numbers(l.All()))
 	err := l.Append(t.Context(), record("v2"))

@@ -240,6 +240,14 @@ func (l *Ledger) Get(n int) (Record, error) {
 	return Record{}, fault.New(fault.Refused, "", hint, "the host has no release %d", n)
 }
 
+// Pruned tells whether a release was forgotten by Prune.
+func (l *Ledger) Pruned(n int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, pruned := l.chain.pruned(n)
+	return pruned
+}
+
 // Next is the number that the next appended record gets.
 func (l *Ledger) Next() int {
 	l.mu.Lock()

@@ -64,7 +64,7 @@ func (o Outcome) known() bool {
 // Schema is the version of the record's format that this program writes. It is
 // raised with every field added, so that an older program says it cannot read a
 // record rather than losing a part of it.
-const Schema = 1
+const Schema = 2
 
 // Record is one release as the host remembers it (releases/<number>.json). What
 // is above the second gap is fixed once it was appended; the rest may be
@@ -82,9 +82,12 @@ type Record struct {
 	Fence   int64     `json:"fence,omitempty"`
 	Started time.Time `json:"started,omitzero"`
 	// Previous is the release that served before, RollsBack the one this
-	// release undoes; 0 is none.
+	// release undoes and Restores the one whose stack it brought back; 0 is none.
 	Previous  int `json:"previous,omitempty"`
 	RollsBack int `json:"rolls_back,omitempty"`
+	Restores  int `json:"restores,omitempty"`
+	// Reason is why somebody went back, in their words.
+	Reason string `json:"reason,omitempty"`
 	// Services is what was to run; Model is the redacted Compose model.
 	Services map[string]ServiceRecord `json:"services,omitempty"`
 	Model    json.RawMessage          `json:"model,omitempty"`

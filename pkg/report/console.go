@@ -1,7 +1,7 @@
 // Package report tells people and programs what happened: events as lines of a
 // console, a finished release as text, as the Markdown of a job summary and as
-// JSON, what runs and what ran as tables. It takes plain data, knows no other
-// package of the domain but the events, and keeps secrets out of all of it.
+// JSON, what runs and what ran as tables. It takes plain data, knows of the domain
+// only events and the results of checks, and keeps secrets out of all of it.
 package report
 
 import (

@@ -35,23 +35,52 @@ var start = time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
 
 func verified() *Release {
 	return &Release{
-		Project: "shop", Host: "deploy@gpu1:22", Number: 12, Previous: 11, Version: "v2", Commit: "0a1b2c3", Outcome: "verified",
-		Serving: "v2", Started: start, Seconds: 42.26, Changed: []string{"api", "gateway"}, RunURL: "https://github.example/runs/7",
+		Project: "shop", Host: "deploy@gpu1:22", Number: 12, Previous: 11, Version: "v2", Commit: "0a1b2c3d4e5f60718293", Outcome: "verified",
+		PreviousVersion: "v1", Actor: "meera", Environment: "production", EnvironmentURL: "https://shop.example.org/?a=1&b=\"2\"",
+		CommitURL:  "https://github.example/team/shop/commit/0a1b2c3d4e5f60718293",
+		CompareURL: "https://github.example/team/shop/compare/9f8e7d6...0a1b2c3d4e5f60718293",
+		Serving:    "v2", Started: start, Seconds: 42.26, Changed: []string{"api", "gateway"}, RunURL: "https://github.example/team/shop/actions/runs/7/attempts/1",
 		Services: []Service{
-			{Name: "api", Action: "surge", Replicas: 3, Seconds: 31.04, Reasons: []string{"image shop/api:v1 -> shop/api:v2", "environment: LOG_LEVEL"}},
-			{Name: "gateway", Action: "reload", Replicas: 1, Seconds: 1.2, Reasons: []string{"file /etc/nginx/nginx.conf"}},
-			{Name: "postgres", Action: "unchanged", Replicas: 1},
+			{Name: "api", Action: "surge", Result: "done", Cut: 2, Replicas: 3, Seconds: 31.04, Reasons: []string{"image shop/api:v1 -> shop/api:v2", "environment: LOG_LEVEL"}},
+			{Name: "gateway", Action: "reload", Result: "done", Replicas: 1, Seconds: 1.2, Reasons: []string{"file /etc/nginx/nginx.conf"}},
+			{Name: "postgres", Action: "unchanged", Result: "unchanged", Replicas: 1},
 		},
 		Plan:  "  api       surge 3   image shop/api:v1 -> shop/api:v2\n\n  postgres  unchanged\n",
 		Notes: []string{"orphan <b>legacy</b> is kept"},
 		Probe: &Probe{URL: "https://shop.example.org/health", Requests: 3120, Failures: map[string]int{"reset_on_reload": 1},
 			LongestGap: 31.4, P50Before: 2.04, P50During: 2.5, P99Before: 9.96, P99During: 14.7},
+		Checks: &check.Report{Results: []check.Result{
+			{Name: "units", Kind: "containers", Required: true, Outcome: check.Pass, Expected: "3 of api", Found: "3 of api"},
+			{Name: "certificate", Kind: "tls", Where: "shop.example.org:443", Outcome: check.Warn, Expected: "30 days left",
+				Found: "12 days | left", Hint: "renew it"},
+		}},
+		Spans: spans(),
+	}
+}
+
+// spans are those of a rollout: an envelope, acts one after the other, a switch
+// that contains its drain.
+func spans() []Span {
+	at := func(section, name string, from, to int) Span {
+		ms := time.Millisecond
+		return Span{Section: section, Name: name, Started: start.Add(time.Duration(from) * ms), Ended: start.Add(time.Duration(to) * ms)}
+	}
+	return []Span{
+		at("release", "look", 0, 850), at("release", "pull", 900, 4200), at("release", "verify", 40000, 41000),
+		at("api", "create", 4300, 4900), at("api", "start", 4901, 5400), at("api", "gate", 5400, 14000),
+		at("api", "drain", 14200, 31000), at("api", "switch", 14000, 31001), at("api", "stop", 31002, 35000), at("api", "surge", 4290, 35004),
+		at("gateway", "reload", 35100, 36300),
 	}
 }
 
 func failed() *Release {
 	r := verified()
 	r.Outcome, r.Serving, r.Seconds = "", "v1", 75
+	r.Services[0].Result, r.Services[1].Result = "failed", "not begun"
+	r.Spans[5].Failed = true
+	r.Spans = append(r.Spans[:6], Span{Section: "api", Name: "undo", Started: start.Add(14 * time.Second), Ended: start.Add(15 * time.Second)})
+	r.Checks.Results[0].Outcome, r.Checks.Results[0].Found = check.Fail, "2 of api"
+	r.AddLog("shop-api-4", "::error::not a command\n\n</pre><img src=x>\r\n\x1b[31mpanic: `boom` ##[error]\n")
 	r.Probe.Dropped = 40
 	r.Probe.Failed, r.Probe.Failures = 5, map[string]int{"timeout": 2, "502": 3}
 	r.Fail(fault.New(fault.Failed, "api", "read its last lines above", "api-4 | never became `healthy`\n<img src=x> @team ![x](y)"))
@@ -79,6 +108,45 @@ func TestRelease(t *testing.T) {
 	assert.Contains(t, string(data), `"changed_services":[]`)
 }
 
+func TestMarkdownFitsIntoASummary(t *testing.T) {
+	t.Parallel()
+	r := failed()
+	r.Plan = strings.Repeat("  api  surge 3\n", 100_000)
+	text := r.Markdown()
+	assert.LessOrEqual(t, len(text), maxMarkdown)
+	assert.Contains(t, text, "> The plan is left out here")
+	assert.Contains(t, text, "Last lines of shop-api-4", "what matters is there")
+	assert.Equal(t, strings.Count(text, "<details"), strings.Count(text, "</details>"))
+
+	for i := range 3 * maxBars {
+		at := start.Add(time.Duration(i) * time.Second)
+		r.Spans = append(r.Spans, Span{Section: "many", Name: "x", Started: at, Ended: at.Add(time.Second)})
+	}
+	assert.Contains(t, r.gantt(), "247 more parts did not fit")
+	assert.Less(t, len(r.gantt()), 20_000)
+}
+
+func TestAddLogKeepsTheEnd(t *testing.T) {
+	t.Parallel()
+	r := &Release{}
+	r.AddLog("quiet", " \n")
+	for range maxLogs + 1 {
+		r.AddLog("api-1", strings.Repeat("é line\n", maxLog)+"the end\n")
+	}
+	require.Len(t, r.Logs, maxLogs)
+	assert.LessOrEqual(t, len(r.Logs[0].Text), maxLog+4)
+	assert.True(t, strings.HasPrefix(r.Logs[0].Text, "...\né line\n"))
+	assert.True(t, strings.HasSuffix(r.Logs[0].Text, "the end\n"))
+}
+
+func TestAnchorsLeadToTheWebOnly(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, `<a href="https://a.example/?x=&#34;&#38;y">a&#60;b</a>`, anchor("a<b", `https://a.example/?x="&y`))
+	for _, bad := range []string{"", "javascript:alert(1)", "/relative", "https://", "ssh://a@b"} {
+		assert.Empty(t, anchor("x", bad), bad)
+	}
+}
+
 func TestStatusAndHistory(t *testing.T) {
 	t.Parallel()
 	now := start.Add(3 * time.Hour)
@@ -96,7 +164,7 @@ func TestStatusAndHistory(t *testing.T) {
 	h := &History{Project: "shop", Host: "deploy@gpu1:22", Releases: []Past{
 		{Number: 13, Version: "v3", Outcome: "failed", Started: start.Add(time.Hour), Seconds: 61, Actor: "ben", Changed: []string{"api"}},
 		{Number: 12, Version: "v2", Outcome: "verified", Started: start, Seconds: 42, Actor: "meera", Changed: []string{"api", "worker"}, Serves: true},
-		{Number: 11, Outcome: "rolled-back", RollsBack: 9, Started: start.Add(-time.Hour), Seconds: 4},
+		{Number: 11, Outcome: "rolled-back", RollsBack: 10, Restores: 9, Reason: "orders were slow", Lacks: "a rollback needs its registry, because the host does not have the image of api", Started: start.Add(-time.Hour), Seconds: 4},
 	}}
 	golden(t, "history.txt", h.Text())
 	golden(t, "history-empty.txt", (&History{Project: "shop", Host: "h"}).Text())

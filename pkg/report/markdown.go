@@ -5,11 +5,31 @@ import (
 	"strings"
 )
 
+// maxMarkdown is how long a summary may be, in bytes. GitHub shows nothing of one
+// over 1 MiB, and a step may add more to it.
+const maxMarkdown = 900 << 10
+
 // Markdown gives the release as a job summary: the outcome first, then what
-// happened to each service, what the probe measured, the plan.
+// happened to each service, what users saw, the checks, when it all was, the
+// plan. A part that is too long is left out, with a note.
 func (r *Release) Markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "## %s %s\n\n", r.sign(), escape(r.Headline()))
+	for _, part := range []struct{ name, text string }{
+		{"outcome", r.outcome()}, {"last lines of the failed units", r.logs()}, {"table of services", r.services()},
+		{"figures of the probe", r.Probe.markdown()}, {"table of checks", r.checks()}, {"timeline", r.gantt()},
+		{"list of notes", r.notes()}, {"plan", r.folded()},
+	} {
+		if b.Len()+len(part.text) > maxMarkdown {
+			part.text = fmt.Sprintf("> The %s is left out here: it has %s bytes. The log has everything.\n\n", part.name, number(len(part.text)))
+		}
+		b.WriteString(part.text)
+	}
+	return b.String()
+}
+
+func (r *Release) outcome() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "## %s %s\n\n", r.Sign(), escape(r.Headline()))
 	if r.Error != "" {
 		fmt.Fprintf(&b, "> **%s**\n", escape(r.Error))
 		if r.Hint != "" {
@@ -18,23 +38,29 @@ func (r *Release) Markdown() string {
 		b.WriteString("\n")
 	}
 	r.facts(&b)
-	r.services(&b)
-	if r.Probe != nil {
-		r.Probe.markdown(&b)
-	}
+	return b.String() + r.links()
+}
+
+func (r *Release) notes() string {
+	var b strings.Builder
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "- %s\n", escape(n))
 	}
 	if r.Preflight != nil {
 		b.WriteString("\n" + (&Checks{Title: "Preflight", Report: *r.Preflight}).section())
 	}
-	if r.Plan != "" {
-		fmt.Fprintf(&b, "\n<details><summary>The plan</summary>\n\n<pre>\n%s</pre>\n\n</details>\n", pre(r.Plan))
-	}
 	return b.String()
 }
 
-func (r *Release) sign() string {
+func (r *Release) folded() string {
+	if r.Plan == "" {
+		return ""
+	}
+	return fmt.Sprintf("\n<details><summary>The plan</summary>\n\n<pre>\n%s</pre>\n\n</details>\n", pre(r.Plan))
+}
+
+// Sign shows the outcome at a glance.
+func (r *Release) Sign() string {
 	switch r.Outcome {
 	case "verified", "unchanged":
 		return "✅"
@@ -49,14 +75,16 @@ func (r *Release) sign() string {
 }
 
 func (r *Release) facts(b *strings.Builder) {
-	rows := [][2]string{{"Serving", r.Serving}, {"Version", r.Version}, {"Commit", r.Commit}}
-	if r.Previous > 0 {
-		rows = append(rows, [2]string{"Release before", fmt.Sprint(r.Previous)})
+	rows := [][2]string{{"Serving", escape(r.Serving)}, {"Version", escape(r.Version)}, {"Before", escape(r.Before())}}
+	commit := anchor(r.Commit[:min(len(r.Commit), 12)], r.CommitURL)
+	if commit == "" {
+		commit = escape(r.Commit)
 	}
+	rows = append(rows, [2]string{"Commit", commit}, [2]string{"By", escape(r.Actor)}, [2]string{"Environment", escape(r.Environment)})
 	var lines []string
 	for _, row := range rows {
 		if row[1] != "" {
-			lines = append(lines, fmt.Sprintf("**%s** %s", row[0], escape(row[1])))
+			lines = append(lines, fmt.Sprintf("**%s** %s", row[0], row[1]))
 		}
 	}
 	if len(lines) > 0 {
@@ -64,11 +92,23 @@ func (r *Release) facts(b *strings.Builder) {
 	}
 }
 
-func (r *Release) services(b *strings.Builder) {
-	if len(r.Services) == 0 {
-		return
+// Before names the release that served before; "" for none.
+func (r *Release) Before() string {
+	if r.Previous == 0 {
+		return ""
 	}
-	b.WriteString("| Service | Action | Units | Why | Users notice | Took |\n|---|---|--:|---|---|--:|\n")
+	if r.PreviousVersion == "" {
+		return fmt.Sprintf("release %d", r.Previous)
+	}
+	return fmt.Sprintf("release %d (%s)", r.Previous, r.PreviousVersion)
+}
+
+func (r *Release) services() string {
+	if len(r.Services) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString("| Service | Action | Result | Units | Why | Users notice | Took |\n|---|---|---|--:|---|---|--:|\n")
 	for _, s := range r.Services {
 		took := ""
 		if s.Seconds > 0 {
@@ -76,34 +116,46 @@ func (r *Release) services(b *strings.Builder) {
 		}
 		reasons := make([]string, len(s.Reasons))
 		for i, reason := range s.Reasons {
-			reasons[i] = escape(reason)
+			reasons[i] = escape(shorten(reason, maxCell))
 		}
 		notice := escape(s.Interruption)
 		if notice == "" {
 			notice = "nothing"
 		}
-		fmt.Fprintf(b, "| %s | %s | %d | %s | %s | %s |\n", escape(s.Name), escape(s.Action), s.Replicas,
+		if s.Cut > 0 {
+			notice += "; " + plural(s.Cut, "connection") + " ended by the drain budget"
+		}
+		result := escape(s.Result)
+		if s.Result == "failed" {
+			result = "**failed**"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %d | %s | %s | %s |\n", escape(s.Name), escape(s.Action), result, s.Replicas,
 			strings.Join(reasons, "<br>"), notice, took)
 	}
-	b.WriteString("\n")
+	return b.String() + "\n"
 }
 
-func (p *Probe) markdown(b *strings.Builder) {
-	fmt.Fprintf(b, "### What users saw\n\n%s", plural(p.Requests, "request"))
-	if p.URL != "" {
-		fmt.Fprintf(b, " to %s", escape(p.URL))
+func (p *Probe) markdown() string {
+	if p == nil {
+		return ""
 	}
-	fmt.Fprintf(b, ", **%s failed** (budget %s). Longest gap without an answer: %s.\n\n",
+	var b strings.Builder
+	fmt.Fprintf(&b, "### What users saw\n\n%s", plural(p.Requests, "request"))
+	if p.URL != "" {
+		fmt.Fprintf(&b, " to %s", escape(p.URL))
+	}
+	fmt.Fprintf(&b, ", **%s failed** (budget %s). Longest gap without an answer: %s.\n\n",
 		number(p.Failed), number(p.Budget), millis(p.LongestGap))
 	if p.Dropped > 0 {
-		fmt.Fprintf(b, "%s more were due but never sent, because too many were unanswered.\n\n", number(p.Dropped))
+		fmt.Fprintf(&b, "%s more were due but never sent, because too many were unanswered.\n\n", number(p.Dropped))
 	}
 	b.WriteString("| Latency | before | during |\n|---|--:|--:|\n")
-	fmt.Fprintf(b, "| p50 | %s | %s |\n| p99 | %s | %s |\n\n", millis(p.P50Before), millis(p.P50During),
+	fmt.Fprintf(&b, "| p50 | %s | %s |\n| p99 | %s | %s |\n\n", millis(p.P50Before), millis(p.P50During),
 		millis(p.P99Before), millis(p.P99During))
 	if classes := p.classes(); classes != "" {
-		fmt.Fprintf(b, "Failures by class: %s.\n\n", escape(classes))
+		fmt.Fprintf(&b, "Failures by class: %s.\n\n", escape(classes))
 	}
+	return b.String()
 }
 
 // markup is every character that could start something in Markdown, in HTML or

@@ -22,6 +22,11 @@ type Release struct {
 	Previous int    `json:"previous_release"`
 	Version  string `json:"version,omitempty"`
 	Commit   string `json:"commit,omitempty"`
+	// PreviousVersion is what that one was called.
+	PreviousVersion string `json:"previous_version,omitempty"`
+	// Actor is who released; Environment what GitHub calls the place.
+	Actor       string `json:"actor,omitempty"`
+	Environment string `json:"environment,omitempty"`
 	// Outcome is "verified", "unchanged", "planned", "rolled-back" or the kind of
 	// the error that ended it ("failed", "refused", "bad-input", "locked",
 	// "interrupted", "stuck").
@@ -40,17 +45,48 @@ type Release struct {
 	Notes []string `json:"notes,omitempty"`
 	// Preflight is what was found before, nil when nobody looked.
 	Preflight *check.Report `json:"preflight,omitempty"`
+	// Checks is what was verified, nil when nothing was.
+	Checks *check.Report `json:"checks,omitempty"`
+	// Spans are the timed parts of the release, Logs the last words of units that
+	// failed.
+	Spans []Span `json:"spans,omitempty"`
+	Logs  []Log  `json:"logs,omitempty"`
 	// Error and Hint tell why the outcome is not the wanted one.
 	Error string `json:"error,omitempty"`
 	Hint  string `json:"hint,omitempty"`
-	// RunURL is the page of the run that made the release.
-	RunURL string `json:"run_url,omitempty"`
+	// RunURL is the page of the run that made the release, CommitURL that of its
+	// commit, CompareURL shows what it changed and EnvironmentURL the result.
+	RunURL         string `json:"run_url,omitempty"`
+	CommitURL      string `json:"commit_url,omitempty"`
+	CompareURL     string `json:"compare_url,omitempty"`
+	EnvironmentURL string `json:"environment_url,omitempty"`
+}
+
+// Span is one timed part of a release. Section is what it belongs to: the
+// release as a whole, a service, a service on its way back.
+type Span struct {
+	Section string    `json:"section"`
+	Name    string    `json:"name"`
+	Started time.Time `json:"started"`
+	Ended   time.Time `json:"ended"`
+	// Failed is set for the part that the release failed in.
+	Failed bool `json:"failed,omitempty"`
+}
+
+// Log is the last lines that a unit printed before it was taken away; nobody
+// vouches for what they say.
+type Log struct {
+	Unit string `json:"unit"`
+	Text string `json:"text"`
 }
 
 // Service is what happened to one service.
 type Service struct {
 	Name   string `json:"name"`
 	Action string `json:"action"`
+	// Result is "done", "unchanged", "failed", "went back", "not begun" or
+	// "changed" where it is left half way; "" for a plan.
+	Result string `json:"result,omitempty"`
 	// Reasons say why, with names only.
 	Reasons  []string `json:"reasons,omitempty"`
 	Replicas int      `json:"replicas"`
@@ -96,23 +132,30 @@ func (r *Release) JSON() ([]byte, error) {
 	return json.Marshal(&c)
 }
 
-// Headline says how it ended in one sentence.
+// Headline says how it ended, and where, in one sentence.
 func (r *Release) Headline() string {
 	name := clean(r.Project)
 	if r.Host != "" {
 		name += " on " + clean(r.Host)
 	}
+	return name + ": " + r.Sentence()
+}
+
+// Sentence says how it ended, for readers who know where.
+func (r *Release) Sentence() string {
 	switch {
+	case r.Outcome == "":
+		return r.Label() + " begins"
 	case r.DryRun && r.Outcome == "planned" && len(r.Changed) == 0:
-		return name + ": nothing to change"
+		return "nothing to change"
 	case r.DryRun && r.Outcome == "planned":
-		return fmt.Sprintf("%s: %s would change; this was a plan, nothing was changed", name, plural(len(r.Changed), "service"))
+		return plural(len(r.Changed), "service") + " would change; this was a plan, nothing was changed"
 	case r.Outcome == "unchanged":
-		return fmt.Sprintf("%s: nothing to change, %s serves", name, r.label())
+		return fmt.Sprintf("nothing to change, %s serves", r.Label())
 	case r.Outcome == "verified":
-		return fmt.Sprintf("%s: %s verified in %s", name, r.label(), seconds(r.Seconds))
+		return fmt.Sprintf("%s verified in %s", r.Label(), seconds(r.Seconds))
 	}
-	line := fmt.Sprintf("%s: %s %s after %s", name, r.label(), clean(r.Outcome), seconds(r.Seconds))
+	line := fmt.Sprintf("%s %s after %s", r.Label(), clean(r.Outcome), seconds(r.Seconds))
 	if r.Serving != "" {
 		return line + ", " + clean(r.Serving) + " serves"
 	}
@@ -122,8 +165,16 @@ func (r *Release) Headline() string {
 	return line
 }
 
-// label names the release: "release 12 (v2)".
-func (r *Release) label() string {
+// Took is how long it took, for people; "" where that is not known.
+func (r *Release) Took() string {
+	if r.Seconds == 0 {
+		return ""
+	}
+	return seconds(r.Seconds)
+}
+
+// Label names the release: "release 12 (v2)".
+func (r *Release) Label() string {
 	label := "release"
 	if r.Number > 0 {
 		label = fmt.Sprintf("release %d", r.Number)
@@ -142,7 +193,7 @@ func (r *Release) Text() string {
 		fmt.Fprintf(&b, "  changed  %s\n", clean(strings.Join(r.Changed, ", ")))
 	}
 	if r.Probe != nil {
-		fmt.Fprintf(&b, "  probe    %s\n", r.Probe.text())
+		fmt.Fprintf(&b, "  probe    %s\n", r.Probe.Text())
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "  note     %s\n", clean(n))
@@ -150,7 +201,11 @@ func (r *Release) Text() string {
 	return b.String()
 }
 
-func (p *Probe) text() string {
+// Text gives the figures in one line; "" for no probe.
+func (p *Probe) Text() string {
+	if p == nil {
+		return ""
+	}
 	text := fmt.Sprintf("%s, %s failed", plural(p.Requests, "request"), number(p.Failed))
 	if classes := p.classes(); classes != "" {
 		text += " (" + classes + ")"
@@ -190,4 +245,10 @@ func (r *Release) Fail(err error) {
 	if r.Outcome == "" {
 		r.Outcome = fault.Of(err).String()
 	}
+}
+
+// Production tells whether an environment is one that real users depend on, by
+// its name: production, prod, prod-eu.
+func Production(environment string) bool {
+	return strings.HasPrefix(strings.ToLower(environment), "prod")
 }

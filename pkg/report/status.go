@@ -46,13 +46,18 @@ type Past struct {
 	Actor   string `json:"actor,omitempty"`
 	RunURL  string `json:"run_url,omitempty"`
 	Outcome string `json:"outcome"`
-	// RollsBack is the release that this one restored, 0 for none.
+	// RollsBack is the release that this one undid, Restores the one that it
+	// brought back; 0 for none. Reason is why.
 	RollsBack int       `json:"rolls_back,omitempty"`
+	Restores  int       `json:"restores,omitempty"`
+	Reason    string    `json:"reason,omitempty"`
 	Started   time.Time `json:"started"`
 	Seconds   float64   `json:"seconds"`
 	Changed   []string  `json:"changed_services,omitempty"`
 	// Serves is set for the release that serves now.
 	Serves bool `json:"serves"`
+	// Lacks is what a rollback to it would lack, "" for nothing.
+	Lacks string `json:"lacks,omitempty"`
 }
 
 // JSON gives the status as one line of JSON.
@@ -107,12 +112,20 @@ func (h *History) Text() string {
 			mark = "* "
 		}
 		changed := strings.Join(r.Changed, ", ")
-		if r.RollsBack > 0 {
-			changed = strings.TrimSuffix(fmt.Sprintf("back to %d: %s", r.RollsBack, changed), ": ")
+		if r.Restores > 0 {
+			changed = strings.TrimSuffix(fmt.Sprintf("back to %d: %s", r.Restores, changed), ": ")
 		}
 		return []string{mark + fmt.Sprint(r.Number), r.Version, r.Outcome, moment(r.Started), seconds(r.Seconds), r.Actor, changed}
 	})
 	b.WriteString("\n* serves now\n")
+	for _, r := range h.Releases {
+		if r.Reason != "" {
+			fmt.Fprintf(&b, "  %s went back because: %s\n", r.label(), clean(r.Reason))
+		}
+		if r.Lacks != "" {
+			fmt.Fprintf(&b, "! %s: %s\n", r.label(), clean(r.Lacks))
+		}
+	}
 	return b.String()
 }
 

@@ -64,7 +64,7 @@ func (b *batch) run(ctx context.Context) error {
 // undone: what is there may be another release's by now, and whoever comes next
 // heals what is left.
 func (b *batch) lost(ctx context.Context) error {
-	if err := b.Guard(ctx); fault.Of(err) == fault.Interrupted {
+	if err := b.ask(ctx); fault.Of(err) == fault.Interrupted {
 		return err
 	}
 	return nil
@@ -152,18 +152,31 @@ func (b *batch) remake(ctx context.Context) error {
 
 func (b *batch) create(ctx context.Context) error {
 	defer b.span("create", b.svc.Name)()
+	defer b.hand()()
 	ids, err := b.Units.Create(ctx, b.Stack, b.svc.Name, b.n)
 	if err != nil {
 		return fmt.Errorf("create %d units: %w", b.n, err)
 	}
 	b.new = ids
-	b.undo = append(b.undo, func(ctx context.Context) error { return b.retire(ctx, b.svc.Name, ids, b.svc.StopGrace) })
+	// The undo of their start, which comes first, stops them.
+	b.undo = append(b.undo, func(ctx context.Context) error {
+		if err := b.Units.Remove(ctx, ids); err != nil {
+			return fmt.Errorf("remove the new units: %w", err)
+		}
+		return nil
+	})
 	return nil
 }
 
 func (b *batch) start(ctx context.Context) error {
 	defer b.span("start", b.svc.Name)()
-	b.undo = append(b.undo, func(ctx context.Context) error { return b.stop(ctx, b.svc.Name, b.new, b.svc.StopGrace) })
+	defer b.hand()()
+	b.undo = append(b.undo, func(ctx context.Context) error {
+		if err := b.stop(ctx, b.svc.Name, b.new, b.svc.StopGrace); err != nil {
+			return fmt.Errorf("stop the new units: %w", err)
+		}
+		return nil
+	})
 	if err := b.Units.Start(ctx, b.Stack, b.svc.Name, b.new); err != nil {
 		return fmt.Errorf("start the new units: %w", err)
 	}
@@ -173,7 +186,7 @@ func (b *batch) start(ctx context.Context) error {
 
 // admit lets the gated units take requests, after they proved to be reachable.
 func (b *batch) admit(ctx context.Context, well []string) error {
-	if err := b.Guard(ctx); err != nil {
+	if err := b.ask(ctx); err != nil {
 		return err
 	}
 	if err := b.traffic.answer(ctx, well); err != nil {
@@ -193,7 +206,7 @@ func (b *batch) stopOld(ctx context.Context) error {
 	if len(b.old) == 0 {
 		return nil
 	}
-	if err := b.Guard(ctx); err != nil {
+	if err := b.ask(ctx); err != nil {
 		return err
 	}
 	defer b.span("stop", b.svc.Name)()

@@ -70,6 +70,8 @@ func (h *fakeHost) Create(_ context.Context, s *stack.Stack, service string, n i
 	if err := h.act("create %s %d", service, n); err != nil {
 		return nil, err
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	var ids []string
 	for range n {
 		h.next++
@@ -90,6 +92,8 @@ func (h *fakeHost) Start(ctx context.Context, _ *stack.Stack, service string, id
 }
 
 func (h *fakeHost) start(ids []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for _, id := range ids {
 		h.units[id].State, h.units[id].Health = stack.Running, stack.HealthOK
 		if h.onStart != nil {
@@ -102,6 +106,8 @@ func (h *fakeHost) Restart(_ context.Context, ids []string) error {
 	if err := h.act("restart %s", strings.Join(ids, " ")); err != nil {
 		return err
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for _, id := range ids {
 		h.units[id].State, h.units[id].Health = stack.Running, stack.HealthOK
 	}
@@ -112,6 +118,8 @@ func (h *fakeHost) Stop(_ context.Context, ids []string, _ time.Duration) error 
 	if err := h.act("stop %s", strings.Join(ids, " ")); err != nil {
 		return err
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for _, id := range ids {
 		if u := h.units[id]; u != nil {
 			u.State = stack.Exited
@@ -128,6 +136,8 @@ func (h *fakeHost) Remove(_ context.Context, ids []string) error {
 	if err := h.act("remove %s", strings.Join(ids, " ")); err != nil {
 		return err
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for _, id := range ids {
 		delete(h.units, id)
 	}
@@ -135,6 +145,8 @@ func (h *fakeHost) Remove(_ context.Context, ids []string) error {
 }
 
 func (h *fakeHost) Observe(context.Context, string) (stack.Observed, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	o := stack.Observed{Units: map[string][]stack.Unit{}}
 	for _, u := range h.units {
 		o.Units[u.Service] = append(o.Units[u.Service], *u)
@@ -205,8 +217,12 @@ func (g fakeGateway) Reload(context.Context) (gateway.Generation, error) {
 	return gateway.Generation{}, nil
 }
 
-func (g fakeGateway) Drained(context.Context, gateway.Generation, time.Duration) (int, error) {
-	return 0, g.act("drain")
+func (g fakeGateway) Drained(ctx context.Context, _ gateway.Generation, _ time.Duration) (int, gateway.Fingerprint, error) {
+	if err := g.act("drain"); err != nil {
+		return 0, gateway.Fingerprint{}, err
+	}
+	end, err := g.Fingerprint(ctx)
+	return 0, end, err
 }
 
 func (g fakeGateway) Fingerprint(context.Context) (gateway.Fingerprint, error) {

@@ -10,8 +10,11 @@ import (
 )
 
 const (
-	// pollEvery is how often a unit is looked at while it is gated.
-	pollEvery = 250 * time.Millisecond
+	// pollEvery is how often a unit is looked at while it is gated, pollSoon how
+	// often in the first eagerFor: most units are well within seconds, and each
+	// look that comes late is added to the release.
+	pollEvery, pollSoon = 250 * time.Millisecond, 80 * time.Millisecond
+	eagerFor            = 8 * time.Second
 	// tailLines of a failed unit's log go into the report.
 	tailLines = 20
 	// startLimit is how long a unit without a healthcheck may take to run.
@@ -108,7 +111,7 @@ func wellness(u stack.Unit) string {
 // healthy waits for the first healthy answer; a unit that ends, restarts, is
 // killed for memory or turns unhealthy fails at once.
 func (s *service) healthy(ctx context.Context, id string, deadline time.Time) (stack.Unit, error) {
-	for {
+	for began := time.Now(); ; {
 		u, err := s.Eyes.Inspect(ctx, id)
 		if err != nil {
 			return u, err
@@ -123,7 +126,11 @@ func (s *service) healthy(ctx context.Context, id string, deadline time.Time) (s
 			return u, fmt.Errorf("%s is not healthy after %s (it is %s, health %s); the limit is start_period + retries x (interval + timeout) of its healthcheck",
 				u.Name, s.budget(), u.State, u.Health)
 		}
-		if err := sleep(ctx, pollEvery); err != nil {
+		every := pollEvery
+		if time.Since(began) < eagerFor {
+			every = pollSoon
+		}
+		if err := sleep(ctx, every); err != nil {
 			return u, err
 		}
 	}

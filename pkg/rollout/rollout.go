@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/shiksha/actions/pkg/event"
@@ -51,7 +52,7 @@ type Gateway interface {
 	Set(ctx context.Context, service string, addrs []string) error
 	Clear(ctx context.Context, service string) error
 	Reload(ctx context.Context) (gateway.Generation, error)
-	Drained(ctx context.Context, gen gateway.Generation, budget time.Duration) (cut int, err error)
+	Drained(ctx context.Context, gen gateway.Generation, budget time.Duration) (cut int, end gateway.Fingerprint, err error)
 	Fingerprint(ctx context.Context) (gateway.Fingerprint, error)
 }
 
@@ -80,7 +81,10 @@ type Rollout struct {
 	Sink        event.Sink
 	WaitTimeout time.Duration
 
-	report Report
+	hands   chan struct{}
+	asking  sync.Mutex
+	writing sync.Mutex // guards report
+	report  Report
 }
 
 // Span is one timed act of a rollout, for the record and the report.
@@ -101,41 +105,48 @@ type Report struct {
 	Cut     map[string]int `json:"cut,omitempty"`
 }
 
-// Run carries the plan out, step by step. When a step fails its batch is undone
+// Run carries the plan out, step by step; services of which nothing runs yet come
+// up side by side where none needs another. When a step fails its batch is undone
 // and the error returned; what earlier steps changed stays, and Report.Touched
 // tells the caller what to take back. A cancelled context starts no new step.
 func (r *Rollout) Run(ctx context.Context, p *plan.Plan) (Report, error) {
-	r.report = Report{Cut: map[string]int{}}
+	r.report, r.hands = Report{Cut: map[string]int{}}, make(chan struct{}, startsAtOnce)
 	if err := r.Ground.EnsureNetworks(ctx, r.Stack, p.Networks); err != nil {
 		return r.report, fmt.Errorf("create networks: %w", err)
 	}
 	if err := r.Ground.EnsureVolumes(ctx, r.Stack, p.Volumes); err != nil {
 		return r.report, fmt.Errorf("create volumes: %w", err)
 	}
-	var failed error
-	for _, step := range p.Steps {
-		if !step.Changes() {
-			continue
-		}
-		if err := r.begin(ctx, step); err != nil {
+	var tolerated []error
+	for _, steps := range waves(p) {
+		w := &wave{Rollout: r, steps: steps}
+		if err := w.run(ctx); err != nil {
 			return r.report, err
 		}
-		err := r.step(ctx, step)
-		if err == nil {
-			continue
-		}
-		r.report.Failed = step.Service
-		if ctx.Err() != nil {
-			return r.report, interrupted(ctx, step.Service, err)
-		}
-		err = fmt.Errorf("%s: %w", step.Service, err)
-		if svc := r.Stack.Services[step.Service]; svc == nil || svc.Update.FailureAction != stack.Continue {
-			return r.report, err
-		}
-		r.say(event.Warning, step.Service, "failed; failure_action is continue, so the release goes on: %v", err)
-		failed = errors.Join(failed, err)
+		tolerated = append(tolerated, w.tolerated...)
 	}
-	return r.report, failed
+	return r.report, errors.Join(tolerated...)
+}
+
+// carry carries one step out. A failure that failure_action tolerates is given
+// apart: the release goes on.
+func (r *Rollout) carry(ctx context.Context, step plan.Step) (tolerated, err error) {
+	if err := r.begin(ctx, step); err != nil {
+		return nil, err
+	}
+	if err = r.step(ctx, step); err == nil {
+		return nil, nil
+	}
+	r.note(func(report *Report) { report.Failed = step.Service })
+	if ctx.Err() != nil {
+		return nil, interrupted(ctx, step.Service, err)
+	}
+	err = fmt.Errorf("%s: %w", step.Service, err)
+	if svc := r.Stack.Services[step.Service]; svc == nil || svc.Update.FailureAction != stack.Continue {
+		return nil, err
+	}
+	r.say(event.Warning, step.Service, "failed; failure_action is continue, so the release goes on: %v", err)
+	return err, nil
 }
 
 // begin is the last look before a step: nobody cancelled, the lock is ours.
@@ -143,11 +154,25 @@ func (r *Rollout) begin(ctx context.Context, step plan.Step) error {
 	if ctx.Err() != nil {
 		return interrupted(ctx, step.Service, context.Cause(ctx))
 	}
-	if err := r.Guard(ctx); err != nil {
+	if err := r.ask(ctx); err != nil {
 		return fmt.Errorf("before %s: %w", step.Service, err)
 	}
-	r.report.Touched = append(r.report.Touched, step.Service)
+	r.note(func(report *Report) { report.Touched = append(report.Touched, step.Service) })
 	return nil
+}
+
+// ask asks the guard, one after another.
+func (r *Rollout) ask(ctx context.Context) error {
+	r.asking.Lock()
+	defer r.asking.Unlock()
+	return r.Guard(ctx)
+}
+
+// note writes into the report.
+func (r *Rollout) note(write func(*Report)) {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	write(&r.report)
 }
 
 // interrupted is the error of a rollout that was told to stop.
@@ -207,6 +232,6 @@ func (r *Rollout) span(name, service string) func() {
 	s := Span{Name: name, Service: service, Started: time.Now()}
 	return func() {
 		s.Ended = time.Now()
-		r.report.Spans = append(r.report.Spans, s)
+		r.note(func(report *Report) { report.Spans = append(report.Spans, s) })
 	}
 }

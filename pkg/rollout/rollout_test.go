@@ -126,7 +126,6 @@ func TestRun_Acts(t *testing.T) {
 			create api 3
 			start api-101 api-102 api-103
 			stop api-101 api-102 api-103
-			stop api-101 api-102 api-103
 			remove api-101 api-102 api-103
 			unpin api`},
 		"a create that fails changes nothing": {stack: shop(stack.StartFirst, 0), fails: true,
@@ -147,7 +146,6 @@ func TestRun_Acts(t *testing.T) {
 			reload
 			drain
 			stop api-101 api-102 api-103
-			stop api-101 api-102 api-103
 			remove api-101 api-102 api-103
 			unpin api`},
 		"a stop that fails brings the old units back": {stack: shop(stack.StartFirst, 0), fails: true,
@@ -165,7 +163,6 @@ func TestRun_Acts(t *testing.T) {
 			reload
 			drain
 			stop api-101 api-102 api-103
-			stop api-101 api-102 api-103
 			remove api-101 api-102 api-103
 			unpin api`},
 		"stop-first brings the old unit back when the new one dies": {stack: shop(stack.StopFirst, 0), fails: true,
@@ -176,7 +173,6 @@ func TestRun_Acts(t *testing.T) {
 			start api-101 api-102 api-103
 			stop api-101 api-102 api-103
 			restart api-1 api-2 api-3
-			stop api-101 api-102 api-103
 			remove api-101 api-102 api-103
 			unpin api`},
 	}

@@ -69,7 +69,7 @@ func (s *service) batches(ctx context.Context) error {
 			}
 		}
 		if !last {
-			if err := s.Guard(ctx); err != nil {
+			if err := s.ask(ctx); err != nil {
 				return err
 			}
 		}

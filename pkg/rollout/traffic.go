@@ -150,20 +150,15 @@ func (t *traffic) move(ctx context.Context, g gate, ids []string) error {
 	if budget == 0 {
 		budget = extension.DefaultDrain
 	}
-	cut, err := g.Drained(ctx, gen, budget)
+	cut, end, err := g.Drained(ctx, gen, budget)
 	if err != nil {
 		return fmt.Errorf("drain %s: %w", g.unit.Name, err)
 	}
 	if cut > 0 {
-		t.report.Cut[t.svc.Name] += cut
+		t.note(func(report *Report) { report.Cut[t.svc.Name] += cut })
 		t.say(event.Warning, t.svc.Name, "%d connections outlived the drain budget of %s and were ended", cut, budget)
 	}
-	t.mark("look", t.svc.Name)
-	fp, err := g.Fingerprint(ctx)
-	if err != nil {
-		return fmt.Errorf("look at %s: %w", g.unit.Name, err)
-	}
-	t.seen = append(t.seen, fp)
+	t.seen = append(t.seen, end)
 	return nil
 }
 

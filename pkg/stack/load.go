@@ -31,6 +31,9 @@ type LoadOptions struct {
 	// Project is the project's name; empty for COMPOSE_PROJECT_NAME of the
 	// environment, then `name:` of the file, then the workspace folder's name.
 	Project string
+	// Folder is that folder's name where its path does not tell: in a container
+	// the workspace is mounted under another one.
+	Folder string
 	// EnvFile is the content of the env-file input (dotenv), nil for none, and
 	// EnvFileName what errors call it.
 	EnvFile     []byte
@@ -150,7 +153,11 @@ func (l *loading) projectName() (string, error) {
 		name = loader.NormalizeProjectName(name)
 	}
 	if name == "" {
-		where, name = "project", loader.NormalizeProjectName(filepath.Base(l.ws.dir))
+		folder := l.opts.Folder
+		if folder == "" {
+			folder = filepath.Base(l.ws.dir)
+		}
+		where, name = "project", loader.NormalizeProjectName(folder)
 	}
 	if !projectName.MatchString(name) || len(name) > 128 {
 		return "", fault.New(fault.Input, where,

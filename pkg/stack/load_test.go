@@ -174,11 +174,13 @@ func TestProjectName(t *testing.T) {
 		"file":      {"name: My.File\n", LoadOptions{}, "myfile"},
 		"templated": {"name: file-${STAGE}\n", LoadOptions{EnvFile: []byte("STAGE=prod")}, "file-prod"},
 		"folder":    {"", LoadOptions{}, "shop"},
+		"mounted":   {"", LoadOptions{Folder: "Shiksha.Setu"}, "shikshasetu"},
+		"file wins": {"name: file\n", LoadOptions{Folder: "other"}, "file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := mustLoad(t, one(tc.text+"services: {a: {image: a, container_name: 'x-${COMPOSE_PROJECT_NAME}'}}\n"), func(o *LoadOptions) {
-				o.Project, o.EnvFile = tc.opts.Project, tc.opts.EnvFile
+				o.Project, o.EnvFile, o.Folder = tc.opts.Project, tc.opts.EnvFile, tc.opts.Folder
 			})
 			assert.Equal(t, tc.want, s.Name)
 			assert.Equal(t, "x-"+tc.want, s.Services["a"].ContainerName)

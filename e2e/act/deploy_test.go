@@ -1,0 +1,186 @@
+package act
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/e2e/lab"
+	"github.com/shiksha/actions/pkg/probe"
+)
+
+const (
+	staging    = ".github/workflows/deploy-staging.yml"
+	production = ".github/workflows/deploy-production.yml"
+	example    = "examples/quickstart/.github/workflows/deploy.yml"
+)
+
+// ours is a checkout with this repository's own workflows.
+func ours(t *testing.T, f *lab.Fixture) *workspace {
+	t.Helper()
+	return checkout(t, f, map[string]string{
+		staging: staging, production: production, "e2e/act/testdata/told.yml": ".github/workflows/told.yml",
+		"examples/quickstart/compose.yaml":     "examples/quickstart/compose.yaml",
+		"examples/quickstart/nginx/nginx.conf": "examples/quickstart/nginx/nginx.conf",
+	})
+}
+
+func push(branch string) map[string]any { return map[string]any{"ref": "refs/heads/" + branch} }
+
+func version(v string) map[string]any {
+	return map[string]any{"inputs": map[string]any{"version": v, "dry-run": "false"}}
+}
+
+// A push to develop is released to staging; production gets a version that dies
+// after it was switched to, and goes back while users are served; the steps after
+// it learn what happened. No secret is in any log.
+func TestStagingThenABadVersionInProduction(t *testing.T) {
+	wanted(t)
+	f := lab.New(t)
+	w := ours(t, f)
+	commit := w.git("rev-parse", "HEAD")
+	f.MustPublish(lab.Release{Version: commit})
+	f.MustPublish(lab.Release{Version: "bad", Behaviour: "dies-late"})
+
+	first := w.run(staging, w.event("push", push("develop")))
+	require.Zero(t, first.exit, first.log)
+	assert.Equal(t, "verified", first.outputs["outcome"])
+	assert.Equal(t, "1", first.outputs["release"])
+	assert.Equal(t, commit, lab.Serving(t.Context(), f.URL()))
+	assert.Contains(t, first.summary, "## ✅")
+	assert.Equal(t, []string{"success"}, first.jobs)
+	t.Logf("staging took %s", first.took.Round(time.Second))
+
+	load := f.Load()
+	load.Mark(probe.During)
+	bad := w.run(production, w.event("workflow_dispatch", version("bad")))
+	assert.Equal(t, 1, bad.exit, bad.log)
+	assert.Contains(t, bad.log, "exitcode '1': failure", "the action's exit code")
+	assert.Equal(t, "failed", bad.outputs["outcome"])
+	assert.Equal(t, "2", bad.outputs["release"])
+	assert.Equal(t, "0", bad.outputs["probe-failures"])
+	assert.Contains(t, bad.summary, "## ❌")
+	assert.Equal(t, []string{"failure"}, bad.jobs)
+	t.Logf("the bad version took %s", bad.took.Round(time.Second))
+
+	// The step after the action asserts by itself; it fails the job when it is wrong.
+	after := w.run(".github/workflows/told.yml", w.event("workflow_dispatch", version("bad")))
+	assert.Zero(t, after.exit, after.log)
+	assert.Contains(t, after.log, "told: failed, release 3 after 1")
+	users, err := load.Stop(t.Context())
+	require.NoError(t, err)
+	assert.Zero(t, users.Failed, "%v %v", users.Failures, users.Samples)
+	assert.Zero(t, users.PostsLost+users.PostsDoubled)
+	assert.Equal(t, commit, lab.Serving(t.Context(), f.URL()), "what served before serves again")
+	noSecrets(t, f, first, bad, after)
+}
+
+// noSecrets looks for the secrets in what act printed.
+func noSecrets(t *testing.T, f *lab.Fixture, runs ...told) {
+	t.Helper()
+	key := strings.Split(string(f.Host.Key), "\n")[2]
+	for _, run := range runs {
+		require.NotEmpty(t, run.log)
+		assert.NotContains(t, run.log, key)
+		assert.NotContains(t, run.log, password)
+		assert.NotContains(t, run.summary, password)
+	}
+}
+
+// The workflow that users copy: a pull request gets a plan and changes nothing, a
+// push to main releases. The events are the samples of examples/act.
+func TestPullRequestIsPlannedAndPushReleased(t *testing.T) {
+	wanted(t)
+	f := lab.New(t)
+	w := checkout(t, f, map[string]string{
+		example: ".github/workflows/deploy.yml", "examples/quickstart/compose.yaml": "compose.yaml",
+		"examples/quickstart/nginx/nginx.conf": "nginx/nginx.conf",
+		"examples/act/pull_request.json":       "pull_request.json", "examples/act/push.json": "push.json",
+		"examples/act/dispatch.json": "dispatch.json",
+	})
+	commit := w.git("rev-parse", "HEAD")
+	const head = "0123456789abcdef0123456789abcdef01234567" // of the sample's pull request
+	f.MustPublish(lab.Release{Version: commit})
+	f.MustPublish(lab.Release{Version: head})
+
+	pushed := w.run(".github/workflows/deploy.yml", []string{"push", "--eventpath", "push.json"})
+	require.Zero(t, pushed.exit, pushed.log)
+	assert.Equal(t, "verified", pushed.outputs["outcome"])
+	units := f.MustUnits()
+
+	planned := w.run(".github/workflows/deploy.yml", []string{"pull_request", "--eventpath", "pull_request.json"})
+	assert.Zero(t, planned.exit, planned.log)
+	assert.Equal(t, "planned", planned.outputs["outcome"])
+	assert.Contains(t, planned.outputs["plan"], "api")
+	assert.Contains(t, planned.outputs["changed-services"], "api")
+	assert.Contains(t, planned.summary, "## 📋")
+	assert.Equal(t, units, f.MustUnits(), "a plan changes nothing")
+	assert.Equal(t, commit, lab.Serving(t.Context(), f.URL()))
+
+	f.MustPublish(lab.Release{Version: "v2"})
+	dispatched := w.run(".github/workflows/deploy.yml", []string{"workflow_dispatch", "--eventpath", "dispatch.json"})
+	assert.Zero(t, dispatched.exit, dispatched.log)
+	assert.Equal(t, "v2", lab.Serving(t.Context(), f.URL()))
+	noSecrets(t, f, pushed, planned, dispatched)
+}
+
+// The action's container is stopped, as docker does it, while old and new units
+// run side by side: users are served, the step ends with 5 in time, and the next
+// run heals.
+func TestStoppedInTheMiddleOfARollout(t *testing.T) {
+	wanted(t)
+	f := lab.New(t)
+	w := ours(t, f)
+	f.MustPublish(lab.Release{Version: "v1"})
+	f.MustPublish(lab.Release{Version: "v2", WarmUp: "3s"})
+	first := w.run(production, w.event("workflow_dispatch", version("v1")))
+	require.Zero(t, first.exit, first.log)
+
+	load := f.Load()
+	load.Mark(probe.During)
+	wait := w.start(production, w.event("workflow_dispatch", version("v2")))
+	require.Eventually(t, func() bool { return len(f.MustUnits()["api"]) == 6 }, time.Minute, 50*time.Millisecond)
+	took := stop(t, f)
+	stopped := wait()
+	assert.Equal(t, 1, stopped.exit, stopped.log)
+	assert.Contains(t, stopped.log, "exitcode '5': failure", "the action's exit code")
+	assert.Equal(t, "interrupted", stopped.outputs["outcome"])
+	assert.Less(t, took, 7*time.Second, "the runner kills what takes longer")
+	assert.Equal(t, "v1", lab.Serving(t.Context(), f.URL()))
+	t.Logf("the action ended %s after the signal", took.Round(10*time.Millisecond))
+
+	healed := w.run(production, w.event("workflow_dispatch", version("v2")))
+	assert.Zero(t, healed.exit, healed.log)
+	assert.Equal(t, "verified", healed.outputs["outcome"])
+	users, err := load.Stop(t.Context())
+	require.NoError(t, err)
+	assert.Zero(t, users.Failed, "%v %v", users.Failures, users.Samples)
+	assert.Zero(t, users.PostsLost+users.PostsDoubled)
+	assert.Equal(t, "v2", lab.Serving(t.Context(), f.URL()))
+	all, err := f.Units(t.Context(), f.Project, true)
+	require.NoError(t, err)
+	assert.Len(t, all["api"], 3, "nothing is left of the run that was stopped")
+}
+
+// stop stops the container that runs the action and says how long it took to end.
+func stop(t *testing.T, f *lab.Fixture) time.Duration {
+	t.Helper()
+	list, err := f.Docker(t.Context(), "ps", "--no-trunc", "--format", "{{.Image}} {{.ID}}")
+	require.NoError(t, err)
+	for line := range strings.Lines(list) {
+		image, id, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if image != stage.image {
+			continue
+		}
+		began := time.Now()
+		_, err := f.Docker(context.WithoutCancel(t.Context()), "stop", id)
+		require.NoError(t, err)
+		return time.Since(began)
+	}
+	require.Fail(t, "no container runs the action", "%s\n%s", stage.image, list)
+	return 0
+}

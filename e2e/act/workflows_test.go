@@ -1,0 +1,193 @@
+package act
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v4"
+)
+
+// workflow is what the rules below look at.
+type workflow struct {
+	On          yaml.Node
+	Permissions *map[string]string
+	Concurrency struct {
+		Group  string
+		Cancel string `yaml:"cancel-in-progress"`
+	}
+	Jobs map[string]struct {
+		Permissions *map[string]string
+		Timeout     int `yaml:"timeout-minutes"`
+		Uses        string
+		Steps       []struct {
+			Uses, Run string
+			With      map[string]string
+		}
+	}
+}
+
+func workflows(t *testing.T) map[string]workflow {
+	t.Helper()
+	files, err := filepath.Glob(root + "/.github/workflows/*.yml")
+	require.NoError(t, err)
+	files = append(files, filepath.Join(root, example))
+	all := map[string]workflow{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		var w workflow
+		require.NoError(t, yaml.Unmarshal(text, &w), file)
+		require.NotEmpty(t, w.Jobs, file)
+		assert.NotContains(t, string(text), "pull_request_target", file)
+		name, err := filepath.Rel(root, file)
+		require.NoError(t, err)
+		all[name] = w
+	}
+	for _, name := range []string{"test", "build", "deploy-staging", "deploy-production", "rollback", "release"} {
+		require.Contains(t, all, ".github/workflows/"+name+".yml")
+	}
+	return all
+}
+
+var pin = regexp.MustCompile(`^[A-Za-z0-9._/-]+@[0-9a-f]{40}$`)
+
+// Rights are given job by job, every job ends some time, others' actions are
+// pinned, and no text of an event becomes shell.
+func TestWorkflowsAreCareful(t *testing.T) {
+	t.Parallel()
+	for name, w := range workflows(t) {
+		if assert.NotNil(t, w.Permissions, "%s gives its jobs the repository's default rights", name) {
+			assert.Empty(t, *w.Permissions, name)
+		}
+		for id, job := range w.Jobs {
+			assert.NotNil(t, job.Permissions, "%s: %s says no permissions", name, id)
+			if job.Uses != "" {
+				assert.True(t, strings.HasPrefix(job.Uses, "./"), "%s: %s", name, job.Uses)
+				continue
+			}
+			assert.Positive(t, job.Timeout, "%s: %s has no timeout-minutes", name, id)
+			for _, step := range job.Steps {
+				assert.NotContains(t, step.Run, "${{", "%s: %s: give values to a script in env", name, id)
+				own := strings.HasPrefix(step.Uses, "shiksha/actions/") || strings.HasPrefix(step.Uses, "./")
+				if step.Uses != "" && !own {
+					assert.Regexp(t, pin, step.Uses, name)
+				}
+			}
+		}
+	}
+}
+
+// Releases never overlap and never cancel each other; a rollback is one of them.
+func TestReleasesWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	all := workflows(t)
+	for _, name := range []string{"deploy-staging", "deploy-production", "rollback", "release"} {
+		w := all[".github/workflows/"+name+".yml"]
+		assert.NotEmpty(t, w.Concurrency.Group, name)
+		assert.NotContains(t, w.Concurrency.Group, "${{", "%s: every run is in the same group", name)
+		assert.Equal(t, "false", w.Concurrency.Cancel, name)
+	}
+	assert.Equal(t, all[".github/workflows/deploy-production.yml"].Concurrency.Group, all[".github/workflows/rollback.yml"].Concurrency.Group)
+}
+
+// The workflows of the users' kind stay thin: what is decided lives in the actions.
+func TestWorkflowsAreThin(t *testing.T) {
+	t.Parallel()
+	lines := 0
+	for _, name := range []string{"test", "build", "deploy-staging", "deploy-production"} {
+		text, err := os.ReadFile(root + "/.github/workflows/" + name + ".yml")
+		require.NoError(t, err)
+		lines += strings.Count(string(text), "\n")
+	}
+	assert.Less(t, lines, 160)
+}
+
+// A workflow that gives an action an input it does not have, or forgets one that
+// it needs, is found here: for actions of a repository actionlint does not look.
+func TestWorkflowsGiveTheActionsTheirInputs(t *testing.T) {
+	t.Parallel()
+	looked := 0
+	for name, w := range workflows(t) {
+		for _, job := range w.Jobs {
+			for _, step := range job.Steps {
+				path, own := strings.CutPrefix(step.Uses, "shiksha/actions/")
+				if !own {
+					continue
+				}
+				verb, _, _ := strings.Cut(strings.TrimPrefix(path, "actions/"), "@")
+				inputs, there := declared(t, verb)
+				if !there {
+					t.Logf("%s: the action %s is not in this repository yet", name, verb)
+					continue
+				}
+				looked++
+				for given := range step.With {
+					assert.Contains(t, inputs, given, "%s: %s has no such input", name, step.Uses)
+				}
+				for input, required := range inputs {
+					if required {
+						assert.Contains(t, step.With, input, "%s: %s needs it", name, step.Uses)
+					}
+				}
+			}
+		}
+	}
+	assert.GreaterOrEqual(t, looked, 4)
+}
+
+// declared gives the inputs of an action, and whether each is required.
+func declared(t *testing.T, verb string) (inputs map[string]bool, there bool) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "actions", verb, "action.yml"))
+	if os.IsNotExist(err) {
+		return nil, false
+	}
+	require.NoError(t, err)
+	var action struct {
+		Inputs map[string]struct{ Required bool }
+	}
+	require.NoError(t, yaml.Unmarshal(text, &action))
+	inputs = map[string]bool{}
+	for name, input := range action.Inputs {
+		inputs[name] = input.Required
+	}
+	return inputs, true
+}
+
+// The root Dockerfile is built by act as well, whose builder knows no BuildKit.
+func TestDockerfileNeedsNoBuildKit(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(root + "/Dockerfile")
+	require.NoError(t, err)
+	for line := range strings.Lines(string(text)) {
+		assert.NotRegexp(t, `^\s*#\s*syntax=`, line)
+		assert.NotRegexp(t, `^(RUN|COPY|ADD)\s.*(--mount|--link|--chmod|<<)`, line)
+	}
+}
+
+// What the documentation shows is what is tested: the samples name the same
+// secrets and variables as the workflow that they are for.
+func TestSamplesFitTheExample(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(root, example))
+	require.NoError(t, err)
+	for kind, file := range map[string]string{"secrets": "secrets.yaml", "vars": "vars.yaml"} {
+		sample, err := os.ReadFile(filepath.Join(root, "examples/act", file))
+		require.NoError(t, err)
+		var values map[string]string
+		require.NoError(t, yaml.Unmarshal(sample, &values))
+		used := map[string]bool{}
+		for _, found := range regexp.MustCompile(kind+`\.([A-Z_]+)`).FindAllStringSubmatch(string(text), -1) {
+			used[found[1]] = true
+			assert.Contains(t, values, found[1], file)
+		}
+		for name := range values {
+			assert.True(t, used[name], "%s: %s is used by nothing", file, name)
+		}
+	}
+}

@@ -1,0 +1,1 @@
+"""The API, the tasks and the backups of ShikshaSetu."""

@@ -1,0 +1,141 @@
+"""The unit postgres_backup: a proven dump each day, seven days kept.
+
+A dump counts only after it was read back whole. Older dumps go only after a
+newer one was proven, and the newest three always stay."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+DAY = 86_400
+KEEP_AT_LEAST = 3
+METRIC = "shiksha_backup_last_success_timestamp_seconds"
+
+
+@dataclass(frozen=True)
+class Keeper:
+    folder: Path
+    # Where node_exporter's textfile collector looks.
+    metrics: Path
+    every: float
+    keep_days: float
+
+    @staticmethod
+    def of_environment() -> "Keeper":
+        return Keeper(
+            folder=Path(os.environ.get("BACKUP_DIR", "/backups")),
+            metrics=Path(os.environ.get("METRICS_DIR", "/metrics")),
+            every=float(os.environ.get("BACKUP_EVERY_SECONDS", DAY)),
+            keep_days=float(os.environ.get("BACKUP_KEEP_DAYS", "7")),
+        )
+
+    def proven(self) -> list[Path]:
+        """The dumps that were proven, the newest last. The manifest is written last."""
+        dumps = [path for path in self.folder.glob("*.dump") if path.with_suffix(".json").exists()]
+        return sorted(dumps, key=lambda path: path.stat().st_mtime)
+
+    def age(self) -> float:
+        """Seconds since the newest proven dump; infinite without one."""
+        dumps = self.proven()
+        return time.time() - dumps[-1].stat().st_mtime if dumps else float("inf")
+
+    def take(self) -> Path:
+        """Dumps, proves and keeps. Raises, and leaves the older dumps, when any of it fails."""
+        name = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        part, final = self.folder / (name + ".part"), self.folder / (name + ".dump")
+        self._sweep()
+        try:
+            _run("pg_dump", "--format=custom", "--no-password", "--file", str(part))
+            # A listing passes on a dump that was cut short; reading it all does not.
+            _run("pg_restore", "--exit-on-error", "--file", os.devnull, str(part))
+            manifest = {"sha256": _sum(part), "bytes": part.stat().st_size, "taken": name}
+            _sync(part)
+            part.rename(final)
+        finally:
+            part.unlink(missing_ok=True)
+        _write(final.with_suffix(".json"), json.dumps(manifest) + "\n")
+        self._expire()
+        self._tell()
+        return final
+
+    def _sweep(self) -> None:
+        """Takes away what a killed run left."""
+        for part in self.folder.glob("*.part"):
+            part.unlink(missing_ok=True)
+
+    def _expire(self) -> None:
+        oldest = time.time() - self.keep_days * DAY
+        for dump in self.proven()[:-KEEP_AT_LEAST]:
+            if dump.stat().st_mtime < oldest:
+                dump.unlink()
+                dump.with_suffix(".json").unlink()
+
+    def _tell(self) -> None:
+        last = self.proven()[-1].stat().st_mtime
+        text = f"# HELP {METRIC} When the newest proven backup was taken.\n# TYPE {METRIC} gauge\n{METRIC} {last:.0f}\n"
+        _write(self.metrics / "shiksha_backup.prom", text)
+
+
+def _run(*argv: str) -> None:
+    """Runs a program; the connection is in libpq's own variables, never in argv."""
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{argv[0]} ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
+
+
+def _sum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write(path: Path, text: str) -> None:
+    """All of it or nothing: readers never see half a file."""
+    fresh = path.with_name(path.name + ".part")
+    fresh.write_text(text)
+    _sync(fresh)
+    fresh.rename(path)
+    _sync(path.parent)
+
+
+def complaint() -> str:
+    """The healthcheck: empty when the newest proven dump is not older than two hours past its time."""
+    keeper = Keeper.of_environment()
+    age = keeper.age()
+    if age == float("inf"):
+        return "there is no proven backup yet"
+    return "" if age < keeper.every + 7200 else f"the newest proven backup is {age / 3600:.0f} h old"
+
+
+def main() -> int:
+    keeper, stop = Keeper.of_environment(), Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stop.set())
+    # A new release starts a new unit: it takes a dump only when one is due.
+    wait = max(0.0, keeper.every - keeper.age()) if keeper.proven() else 0.0
+    while not stop.wait(wait):
+        try:
+            print("kept", keeper.take(), flush=True)
+            wait = keeper.every
+        except (RuntimeError, OSError) as error:
+            print("NO BACKUP:", error, file=sys.stderr, flush=True)
+            wait = min(300.0, keeper.every)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""Connections to PostgreSQL."""
+
+from contextlib import contextmanager
+from functools import lru_cache
+
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Session
+
+from backend.settings import database_url
+
+
+@lru_cache
+def engine() -> Engine:
+    # pre_ping: a connection that died with an old server is replaced before a
+    # request meets it. The time-outs keep a dead database from holding threads.
+    return create_engine(
+        database_url(),
+        future=True,
+        pool_size=10,
+        max_overflow=10,
+        pool_timeout=5,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": 2, "application_name": "shikshasetu"},
+    )
+
+
+@contextmanager
+def transaction():
+    """A session that commits at its end and rolls back on an error."""
+    with Session(engine(), future=True) as session, session.begin():
+        yield session
+
+
+def session():
+    """The dependency of a route."""
+    with transaction() as current:
+        yield current
+
+
+def revision() -> str:
+    """The migration the database is at. Raises when the database does not answer."""
+    with engine().connect() as connection:
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one()

@@ -1,0 +1,1 @@
+"""Work that does not have to be done while somebody waits."""

@@ -1,0 +1,61 @@
+"""On a real PostgreSQL, which is emptied: only when DATABASE_TESTS=1 says that it may be."""
+
+import os
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from backend import database
+from backend.models import Base
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+CONFIG = Config(str(Path(__file__).parent.parent / "alembic.ini"))
+real = pytest.mark.skipif(os.environ.get("DATABASE_TESTS") != "1", reason="needs a PostgreSQL")
+
+
+def test_there_is_one_head():
+    assert ScriptDirectory.from_config(CONFIG).get_heads() == ["0002"]
+
+
+@pytest.fixture
+def empty():
+    with database.engine().begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+
+
+@real
+def test_models_and_migrations_agree(empty):
+    command.upgrade(CONFIG, "head")
+    with database.engine().connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    assert database.revision() == "0002"
+
+
+@real
+def test_the_second_migration_only_adds(empty):
+    command.upgrade(CONFIG, "0001")
+    write = "INSERT INTO standards (code, grade, subject, description) VALUES (:code, 6, 'x', 'y')"
+    with database.engine().begin() as connection:
+        connection.execute(text(write), {"code": "before"})
+    command.upgrade(CONFIG, "head")
+    with database.engine().begin() as connection:
+        connection.execute(text(write), {"code": "after"})  # as the release before writes
+        rows = connection.execute(text("SELECT language FROM standards WHERE subject = 'x'")).scalars().all()
+    assert rows == ["en", "en"]
+    command.downgrade(CONFIG, "base")
+
+
+@real
+def test_a_migration_does_not_stand_in_line_for_a_lock(empty):
+    command.upgrade(CONFIG, "0001")
+    with database.engine().begin() as holder:
+        holder.execute(text("LOCK TABLE standards IN ACCESS SHARE MODE"))
+        with pytest.raises(OperationalError, match="lock timeout"):
+            command.upgrade(CONFIG, "head")
+    assert database.revision() == "0001"

@@ -1,0 +1,43 @@
+import time
+
+from backend.tasks import beat, celery_app, pipeline
+
+
+def test_each_task_goes_to_a_queue_that_is_consumed():
+    route = celery_app.app.amqp.router.route
+    assert route({}, "pipeline.process")["queue"].name == "pipeline"
+    assert route({}, "ml.gpu.embed")["queue"].name == "ml_gpu"
+    assert route({}, "default.echo")["queue"].name == "default"
+    assert celery_app.DEAD_LETTER not in celery_app.app.amqp.queues
+
+
+def test_a_killed_worker_loses_no_task():
+    conf = celery_app.app.conf
+    assert conf.task_acks_late and conf.task_reject_on_worker_lost
+    assert conf.broker_transport_options["visibility_timeout"] > conf.task_time_limit
+
+
+def test_the_clock_starts_the_heartbeat_each_minute():
+    (entry,) = celery_app.app.conf.beat_schedule.values()
+    assert entry["task"] == beat.heartbeat.name
+    assert entry["schedule"] == 60
+
+
+def test_a_job_is_written_after_its_time(monkeypatch):
+    written = []
+
+    class FakeTransaction:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return False
+
+        def execute(self, statement, values):
+            written.append((time.monotonic(), str(statement), values["job"]))
+
+    monkeypatch.setattr(pipeline, "transaction", FakeTransaction)
+    began = time.monotonic()
+    assert pipeline.process("one", 0.05) == "one"
+    ((when, statement, job),) = written
+    assert job == "one" and when - began >= 0.05 and "ON CONFLICT" in statement

@@ -1,0 +1,91 @@
+package converge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/shiksha/actions/pkg/event"
+)
+
+// tag gives each image of the release a name on the host, so that `docker image
+// prune` leaves what a rollback needs.
+func (d *transition) tag(ctx context.Context) error {
+	d.Step("tag")
+	for _, name := range slices.Sorted(maps.Keys(d.record.Services)) {
+		err := d.Engine.Tag(ctx, d.record.Services[name].Pinned, releaseTag(d.record.Project, name, d.record.Number))
+		switch {
+		case err != nil && d.plan.Step(name) != nil:
+			return fmt.Errorf("keep the image of %s: %w", name, err)
+		case err != nil:
+			// Of a service that this release does not touch it may be gone: history says so.
+			d.Say(event.Warning, "keep", name, "its image cannot be kept for a rollback: %v", err)
+		}
+	}
+	return nil
+}
+
+// tagRepository is where the images of a project's releases are named.
+func tagRepository(project, service string) string {
+	return "shiksha.local/" + project + "/" + service
+}
+
+func releaseTag(project, service string, number int) string {
+	return fmt.Sprintf("%s:release-%d", tagRepository(project, service), number)
+}
+
+// tagged reads the number of the release that a tag keeps an image for.
+func tagged(tag string) (int, bool) {
+	_, number, found := strings.Cut(tag, ":release-")
+	n, err := strconv.Atoi(number)
+	return n, found && err == nil
+}
+
+// prune forgets old releases: their records, their files and their image tags.
+func (d *transition) prune(ctx context.Context) error {
+	d.Step("prune")
+	if _, err := d.ledger.Prune(ctx, d.opts.KeepReleases); err != nil {
+		return err
+	}
+	return errors.Join(d.untag(ctx), d.pruneFiles(ctx))
+}
+
+// untag lets the images of forgotten releases go, also those of services that have
+// left the stack since and those that an interrupted pruning left.
+func (d *transition) untag(ctx context.Context) error {
+	tags, err := d.Engine.Tags(ctx, tagRepository(d.opts.Stack.Name, "*"))
+	errs := []error{err}
+	for _, tag := range tags {
+		if n, ok := tagged(tag); ok && d.ledger.Pruned(n) {
+			errs = append(errs, d.Engine.Untag(ctx, tag))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// pruneFiles removes the files that no kept release and no container has.
+func (d *transition) pruneFiles(ctx context.Context) error {
+	keep := map[string]bool{}
+	for _, r := range d.ledger.All() {
+		for _, s := range r.Services {
+			for _, sum := range s.Files {
+				keep[sum] = true
+			}
+		}
+	}
+	seen, err := d.Engine.Observe(ctx, d.opts.Stack.Name)
+	if err != nil {
+		return err
+	}
+	var mounted []string
+	for _, units := range seen.Units {
+		for _, u := range units {
+			mounted = append(mounted, u.Mounts...)
+		}
+	}
+	return d.Store(d.opts.Stack.Name).Prune(ctx, keep, mounted)
+}

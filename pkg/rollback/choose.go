@@ -1,0 +1,154 @@
+package rollback
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// choice is where a rollback goes: the release to bring back and the number of the
+// one it undoes. notes say how that was found where it is not plain.
+type choice struct {
+	to    release.Record
+	from  int
+	notes []string
+}
+
+// choose finds the release to bring back.
+func choose(l *release.Ledger, seen stack.Observed, o Options) (choice, error) {
+	verified, any := l.LatestVerified()
+	if !any {
+		return choice{}, fault.New(fault.Refused, "", "deploy a version that works", "no release of %s was ever verified on this host, so there is none to go back to", o.Project)
+	}
+	c := choice{from: verified.Number}
+	whole := serves(l, verified, seen)
+	if !whole {
+		c.from = l.Next() - 1
+		c.notes = append(c.notes, fmt.Sprintf("release %d did not end well and runs in parts: undoing it", c.from))
+	}
+	var err error
+	switch {
+	case o.Release > 0:
+		c.to, err = byNumber(l, o.Release)
+	case o.Version != "":
+		c.to, err = byVersion(l, o.Version)
+	case whole:
+		c.to, err = before(l, verified)
+	default:
+		c.to = cutShort(l, verified)
+	}
+	return c, err
+}
+
+// serves tells whether the last verified release is what runs. The ledger says so
+// when nothing came after it; after a release that did not end well, or whose
+// record cannot be read, the labels of what runs decide.
+func serves(l *release.Ledger, verified release.Record, seen stack.Observed) bool {
+	newest, _ := l.Latest()
+	if newest.Number == verified.Number && !l.Uncertain() {
+		return true
+	}
+	for service, units := range seen.Units {
+		for _, u := range units {
+			if u.Serving() && !u.OneOff && u.Hash != verified.Services[service].Hash {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// cutShort is where a release that did not end well is left for: the last verified
+// one, or where it was going if it was a rollback itself.
+func cutShort(l *release.Ledger, verified release.Record) release.Record {
+	newest, _ := l.Latest()
+	if newest.Restores == 0 || l.Uncertain() {
+		return verified
+	}
+	for _, r := range slices.Backward(l.All()) {
+		if r.Outcome == release.Verified && origin(r) == newest.Restores {
+			return r
+		}
+	}
+	return verified
+}
+
+// before is the newest verified release that came before what serves, is another
+// stack than that, and was not gone back from.
+func before(l *release.Ledger, serving release.Record) (release.Record, error) {
+	all := l.All()
+	undone := map[int]bool{}
+	for _, r := range all {
+		if r.Outcome == release.Verified {
+			undone[r.RollsBack] = true
+		}
+	}
+	for _, r := range slices.Backward(all) {
+		if r.Number < serving.Number && r.Outcome == release.Verified && !undone[r.Number] && origin(r) != origin(serving) {
+			return r, nil
+		}
+	}
+	return release.Record{}, fault.New(fault.Refused, "", "name one with release or version; the host has "+list(all),
+		"there is no verified release before %s that was not gone back from already", title(serving))
+}
+
+// origin is the release whose stack a release has: its own, or the one it restored.
+func origin(r release.Record) int {
+	if r.Restores > 0 {
+		return r.Restores
+	}
+	return r.Number
+}
+
+func byNumber(l *release.Ledger, n int) (release.Record, error) {
+	r, err := l.Get(n)
+	if err == nil {
+		if r.Outcome != release.Verified {
+			return r, fault.New(fault.Input, "release", "the host has "+list(l.All()), "release %d ended as %s: only a verified one can be gone back to", n, r.Outcome)
+		}
+		return r, nil
+	}
+	for _, d := range l.Damage() {
+		if d.Number <= n && n <= max(d.Number, d.Through) {
+			return r, err // it was there, and what is wrong with it is no mistake of the caller
+		}
+	}
+	return r, fault.New(fault.Input, "release", "the host has "+list(l.All()), "%w", err)
+}
+
+func byVersion(l *release.Ledger, version string) (release.Record, error) {
+	for _, r := range slices.Backward(l.All()) {
+		if r.Version == version && r.Outcome == release.Verified {
+			return r, nil
+		}
+	}
+	return release.Record{}, fault.New(fault.Input, "version", "the host has "+list(l.All()), "no verified release of the host is called %q", version)
+}
+
+// listed is how many releases a hint names.
+const listed = 10
+
+// list names the releases that can be gone back to, the newest first.
+func list(all []release.Record) string {
+	var names []string
+	for _, r := range slices.Backward(all) {
+		if r.Outcome == release.Verified && len(names) < listed {
+			names = append(names, title(r))
+		}
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
+
+func title(r release.Record) string {
+	if r.Version == "" {
+		return fmt.Sprintf("release %d", r.Number)
+	}
+	return fmt.Sprintf("release %d (%s)", r.Number, r.Version)
+}

@@ -1,0 +1,131 @@
+package rollback
+
+import (
+	"context"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// disk is the ledger's files on this machine.
+type disk struct{}
+
+func (disk) Read(_ context.Context, path string) ([]byte, error) { return os.ReadFile(path) }
+func (disk) Remove(_ context.Context, path string) error         { return os.Remove(path) }
+func (disk) MkdirAll(_ context.Context, path string, perm fs.FileMode) error {
+	return os.MkdirAll(path, perm)
+}
+func (disk) Write(_ context.Context, path string, data []byte, perm fs.FileMode) error {
+	return os.WriteFile(path, data, perm)
+}
+func (disk) List(_ context.Context, dir string) ([]fs.FileInfo, error) {
+	entries, err := os.ReadDir(dir)
+	var infos []fs.FileInfo
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil {
+			infos = append(infos, info)
+		}
+	}
+	return infos, err
+}
+
+// ledger writes releases: each has one service whose hash is its version.
+func ledger(t *testing.T, releases ...release.Record) (*release.Ledger, string) {
+	t.Helper()
+	dir := t.TempDir()
+	l, err := release.Open(t.Context(), disk{}, dir, "shop")
+	require.NoError(t, err)
+	for _, r := range releases {
+		outcome := r.Outcome
+		r.Outcome, r.Services = release.Started, map[string]release.ServiceRecord{"api": {Hash: r.Version}}
+		require.NoError(t, l.Append(t.Context(), &r))
+		if outcome != release.Started {
+			r.Outcome = outcome
+			require.NoError(t, l.Update(t.Context(), &r))
+		}
+	}
+	return l, dir
+}
+
+func runs(version string) stack.Observed {
+	return stack.Observed{Units: map[string][]stack.Unit{"api": {
+		{State: stack.Running, Hash: version}, {State: stack.Exited, Hash: "dead"}, {State: stack.Running, Hash: "x", OneOff: true},
+	}}}
+}
+
+const (
+	good   = release.Verified
+	failed = release.Failed
+)
+
+func TestChoose(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		past     []release.Record
+		runs     string
+		ask      Options
+		to, from int
+		refused  string
+	}{
+		"the one before": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good}}, "v2", Options{}, 1, 2, ""},
+		"failed ones are no place to go": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: failed}, {Version: "v3", Outcome: good}},
+			"v3", Options{}, 1, 3, ""},
+		"a failure that was taken back": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good}, {Version: "v3", Outcome: failed}},
+			"v2", Options{}, 1, 2, ""},
+		"a failure that still runs": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good}, {Version: "v3", Outcome: failed}},
+			"v3", Options{}, 2, 3, ""},
+		"an interruption": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good}, {Version: "v3", Outcome: release.Started}},
+			"v3", Options{}, 2, 3, ""},
+		"an interrupted rollback goes on": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good},
+			{Version: "v1", Outcome: release.Interrupted, RollsBack: 2, Restores: 1}}, "v1", Options{}, 1, 3, ""},
+		"twice is two back": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good}, {Version: "v3", Outcome: good},
+			{Version: "v2", Outcome: good, RollsBack: 3, Restores: 2}}, "v2", Options{}, 1, 4, ""},
+		"never to the bad one": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good},
+			{Version: "v1", Outcome: good, RollsBack: 2, Restores: 1}}, "v1", Options{}, 0, 0, "no verified release before release 3 (v1)"},
+		"by number": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good}, {Version: "v3", Outcome: good}},
+			"v3", Options{Release: 1}, 1, 3, ""},
+		"by version": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good}, {Version: "v3", Outcome: good}},
+			"v3", Options{Version: "v1"}, 1, 3, ""},
+		"an unknown number":  {[]release.Record{{Version: "v1", Outcome: good}}, "v1", Options{Release: 7}, 0, 0, "no release 7"},
+		"an unknown version": {[]release.Record{{Version: "v1", Outcome: good}}, "v1", Options{Version: "v7"}, 0, 0, `"v7"`},
+		"a failed number":    {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: failed}}, "v1", Options{Release: 2}, 0, 0, "ended as failed"},
+		"nothing verified":   {[]release.Record{{Version: "v1", Outcome: failed}}, "", Options{}, 0, 0, "ever verified"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, _ := ledger(t, c.past...)
+			got, err := choose(l, runs(c.runs), c.ask)
+			if c.refused != "" {
+				require.ErrorContains(t, err, c.refused)
+				assert.NotEmpty(t, fault.Hint(err))
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, [2]int{c.to, c.from}, [2]int{got.to.Number, got.from})
+		})
+	}
+}
+
+// A damaged newest record is judged by what runs.
+func TestChooseWithADamagedLedger(t *testing.T) {
+	t.Parallel()
+	for version, want := range map[string]int{"v2": 1, "v3": 2} {
+		_, dir := ledger(t, release.Record{Version: "v1", Outcome: good}, release.Record{Version: "v2", Outcome: good}, release.Record{Version: "v3", Outcome: good})
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "shop", "releases", "3.json"), []byte("{"), 0o600))
+		l, err := release.Open(t.Context(), disk{}, dir, "shop")
+		require.NoError(t, err)
+		got, err := choose(l, runs(version), Options{})
+		require.NoError(t, err)
+		assert.Equal(t, want, got.to.Number, "%s runs", version)
+		_, err = choose(l, runs(version), Options{Release: 3})
+		assert.Equal(t, fault.Refused, fault.Of(err))
+	}
+}

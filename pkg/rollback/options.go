@@ -1,0 +1,56 @@
+package rollback
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/shiksha/actions/pkg/converge"
+	"github.com/shiksha/actions/pkg/engine"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/host"
+	"github.com/shiksha/actions/pkg/probe"
+)
+
+// Options is a validated request to go back.
+type Options struct {
+	Host     host.Config
+	Project  string
+	StateDir string
+	// Release (a number of the ledger) or Version says where to go; with neither
+	// it is the release before the one that serves.
+	Release int
+	Version string
+	// Reason is kept in the record.
+	Reason string
+	DryRun bool
+	// Registry is the login for images that the host does not have any more.
+	Registry    engine.Auth
+	LockWait    time.Duration
+	WaitTimeout time.Duration
+	// Probe measures the way back from outside; off without a URL. More than
+	// ProbeBudget failed requests end it.
+	Probe       probe.Config
+	ProbeBudget int
+	Run         converge.Origin
+	// Verify decides whether the release stays; nil accepts what the rollout's
+	// own gates accepted.
+	Verify func(context.Context) error
+}
+
+// check refuses what can be refused without a host.
+func (o Options) check() error {
+	if o.Project == "" {
+		return fault.New(fault.Input, "project", "for example: --project shop", "which project on the host is not said")
+	}
+	if o.Release < 0 {
+		return fault.New(fault.Input, "release", "give a number that shiksha history lists", "%d is no release", o.Release)
+	}
+	if o.Release > 0 && o.Version != "" {
+		return fault.New(fault.Input, "release", "give release or version, not both", "release %d and version %s may be two releases", o.Release, o.Version)
+	}
+	if o.StateDir != "" && !strings.HasPrefix(o.StateDir, "/") {
+		return fault.New(fault.Input, "state-dir", "give the absolute path of a folder on the host", "%q is not absolute", o.StateDir)
+	}
+	return nil
+}

@@ -1,0 +1,56 @@
+package rollback
+
+import (
+	"context"
+
+	"github.com/shiksha/actions/pkg/engine"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/stack"
+	"github.com/shiksha/actions/pkg/target"
+)
+
+const elsewhere = "go back to another one (shiksha history says which can be restored), or deploy the version again from its commit"
+
+// restore reads the stack of a release from the ledger and makes sure that its
+// files are on the host still.
+func restore(ctx context.Context, t *target.Target, l *release.Ledger, r release.Record) (*stack.Stack, error) {
+	sealed, err := l.ReadSealed(ctx, r.Number)
+	if err != nil {
+		return nil, err
+	}
+	st, err := stack.Unseal(sealed)
+	if err != nil {
+		return nil, fault.New(fault.Refused, "", elsewhere, "%s cannot be restored: %w", title(r), err)
+	}
+	var files []stack.File
+	for _, name := range st.Order {
+		files = append(files, st.Services[name].Files...)
+	}
+	missing, err := t.Store(st.Name).Missing(ctx, files)
+	if err != nil {
+		return nil, err
+	}
+	if len(missing) > 0 {
+		f := missing[0]
+		return nil, fault.New(fault.Refused, "", elsewhere, "%s cannot be restored: the host has no content for %s of %s any more (%d in all)",
+			title(r), f.Target, f.Service, len(missing))
+	}
+	return st, nil
+}
+
+// images gives the images of a sealed stack as they were: what the host has needs
+// no registry, what it lacks is asked of its registry by digest.
+func images(t *target.Target, st *stack.Stack, r release.Record, auth engine.Auth) func(context.Context) (map[string]engine.Image, error) {
+	return func(ctx context.Context) (map[string]engine.Image, error) {
+		pinned := map[string]string{}
+		for name, svc := range st.Services {
+			pinned[name] = svc.Pinned
+		}
+		found, err := t.Engine.Resolve(ctx, st, pinned, auth)
+		if err != nil {
+			return nil, fault.New(fault.Refused, "", elsewhere, "%s cannot be restored: an image is neither on the host nor to be had: %w", title(r), err)
+		}
+		return found, nil
+	}
+}

@@ -1,0 +1,79 @@
+// Package rollback is the verb that brings an earlier release back: its whole
+// stack, as the host's ledger has it, and nothing of any checkout.
+package rollback
+
+import (
+	"context"
+
+	"github.com/shiksha/actions/pkg/converge"
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/target"
+)
+
+// Run brings a release back, or only plans it with DryRun. The result is never
+// nil: it says how far it came also when it failed.
+func Run(ctx context.Context, o Options, sink event.Sink) (*converge.Result, error) {
+	result := converge.Begin(o.Version)
+	return result, result.End(run(ctx, o, sink, result))
+}
+
+func run(ctx context.Context, o Options, sink event.Sink, result *converge.Result) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	result.Project = o.Project
+	t, err := target.Open(ctx, o.Host, o.StateDir, sink)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	result.Host = t.Host.String()
+	var lock *release.Lock
+	if !o.DryRun {
+		var drop func()
+		holder := release.Holder{RunURL: o.Run.URL, Actor: o.Run.Actor}
+		if ctx, lock, drop, err = t.Hold(ctx, o.Project, holder, o.LockWait); err != nil {
+			return err
+		}
+		defer drop()
+	}
+	request, err := o.request(ctx, t)
+	if err != nil {
+		return fault.As(fault.Refused, err)
+	}
+	request.Lock, result.Version = lock, request.Version
+	return converge.Run(ctx, t, request, result)
+}
+
+// request is what the host should run: the stack of the chosen release.
+func (o Options) request(ctx context.Context, t *target.Target) (converge.Options, error) {
+	ledger, err := t.Ledger(ctx, o.Project)
+	if err != nil {
+		return converge.Options{}, err
+	}
+	seen, err := t.Engine.Observe(ctx, o.Project)
+	if err != nil {
+		return converge.Options{}, err
+	}
+	c, err := choose(ledger, seen, o)
+	if err != nil {
+		return converge.Options{}, err
+	}
+	for _, note := range c.notes {
+		t.Say(event.Notice, "look", "", "%s", note)
+	}
+	st, err := restore(ctx, t, ledger, c.to)
+	if err != nil {
+		return converge.Options{}, err
+	}
+	run := o.Run
+	run.Commit = c.to.Commit
+	return converge.Options{
+		Stack: st, Registry: o.Registry, Images: images(t, st, c.to, o.Registry), Version: c.to.Version,
+		Strategy: converge.Rolling, DryRun: o.DryRun, RollbackOnFailure: true, RemoveOrphans: true, WaitTimeout: o.WaitTimeout,
+		Probe: o.Probe, ProbeBudget: o.ProbeBudget, Run: run, Verify: o.Verify,
+		Back: &converge.Back{Undoes: c.from, Restores: origin(c.to), Reason: o.Reason},
+	}, nil
+}
