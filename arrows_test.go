@@ -45,7 +45,7 @@ var sameLayer = map[string][]string{
 	"pkg/engine":    {"pkg/stack"},
 	"pkg/github":    {"pkg/report"},
 	"pkg/notify":    {"pkg/report"},
-	"pkg/preflight": {"pkg/gateway"},
+	"pkg/preflight": {"pkg/gateway", "pkg/plan"},
 }
 
 // onlyDoors may speak to the runner.

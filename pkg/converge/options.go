@@ -34,8 +34,10 @@ type Options struct {
 	Lock    *release.Lock
 	Version string
 	// Services restricts the release to some services (empty: all).
-	Services          []string
-	Strategy          string
+	Services []string
+	Strategy string
+	// Lenient makes notes of what a look over the host would refuse.
+	Lenient           bool
 	DryRun            bool
 	RollbackOnFailure bool
 	// KeepReleases is how many releases stay restorable on the host; with 0

@@ -94,7 +94,7 @@ func (o Options) request(t *target.Target, st *stack.Stack) converge.Options {
 		Images: func(ctx context.Context) (map[string]engine.Image, error) {
 			return t.Engine.Resolve(ctx, st, o.Images, o.Registry)
 		},
-		Version: o.Version, Services: o.Services, Strategy: o.Strategy, DryRun: o.DryRun, RollbackOnFailure: o.RollbackOnFailure,
+		Version: o.Version, Services: o.Services, Strategy: o.Strategy, Lenient: o.Preflight == Warn || o.Preflight == Off, DryRun: o.DryRun, RollbackOnFailure: o.RollbackOnFailure,
 		KeepReleases: o.KeepReleases, WaitTimeout: o.WaitTimeout, RemoveOrphans: o.RemoveOrphans,
 		Probe: o.Probe, ProbeBudget: o.ProbeBudget, Run: o.Run, Began: o.Began, Verify: o.Verify,
 	}

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/distribution/reference"
 
 	"github.com/shiksha/actions/pkg/stack"
@@ -43,7 +42,7 @@ func classify(st *stack.Stack) map[string]class {
 			database: slices.Contains(databases, image), redis: slices.Contains(redises, image),
 			gateway: slices.Contains(gateways, image), nginx: strings.HasPrefix(image, "nginx") && !strings.Contains(image, "exporter") || image == "openresty",
 			prometheus: image == "prometheus", alertmanager: image == "alertmanager", grafana: strings.HasPrefix(image, "grafana"),
-			gpu: usesGPU(c), celery: strings.Contains(command, "celery"),
+			gpu: st.UsesGPU(name), celery: strings.Contains(command, "celery"),
 		}
 		beat := strings.Contains(command, "celery") && strings.Contains(command, " beat")
 		k.worker = !k.database && !k.gateway && !beat && (workWord.MatchString(name) || workWord.MatchString(command))
@@ -70,19 +69,6 @@ func imageName(image string) string {
 		return ""
 	}
 	return path.Base(reference.Path(named))
-}
-
-// usesGPU tells whether a service reserves a device for computing.
-func usesGPU(c types.ServiceConfig) bool {
-	if len(c.Gpus) > 0 || c.Runtime == "nvidia" {
-		return true
-	}
-	if c.Deploy == nil || c.Deploy.Resources.Reservations == nil {
-		return false
-	}
-	return slices.ContainsFunc(c.Deploy.Resources.Reservations.Devices, func(d types.DeviceRequest) bool {
-		return slices.Contains(d.Capabilities, "gpu") || d.Driver == "nvidia"
-	})
 }
 
 // with lists the services of a class in the stack's order.

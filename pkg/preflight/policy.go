@@ -94,19 +94,10 @@ func (f *findings) restart(svc *stack.Service) {
 }
 
 func (f *findings) memory(svc *stack.Service) {
-	c := f.st.Project.Services[svc.Name]
-	if memoryLimit(c) == 0 {
+	if f.st.MemoryLimit(svc.Name) == 0 {
 		f.warn("P02.memory", at(svc.Name, "deploy.resources.limits"), "add `deploy: {resources: {limits: {memory: 512M}}}`",
 			"it has no memory limit: one leak takes the whole host down")
 	}
-}
-
-// memoryLimit is what one unit may use, in bytes; 0 for no limit.
-func memoryLimit(c types.ServiceConfig) int64 {
-	if c.Deploy != nil && c.Deploy.Resources.Limits != nil && c.Deploy.Resources.Limits.MemoryBytes > 0 {
-		return int64(c.Deploy.Resources.Limits.MemoryBytes)
-	}
-	return int64(c.MemLimit)
 }
 
 func (f *findings) logs(svc *stack.Service) {
