@@ -39,13 +39,14 @@ var layers = [][]string{
 
 // sameLayer lists the imports within a layer that are meant; verbs have none.
 var sameLayer = map[string][]string{
-	"actions/door": {},
-	"pkg/rollout":  {"pkg/gateway", "pkg/plan"},
-	"pkg/swarm":    {"pkg/plan"},
-	"pkg/content":  {"pkg/release"},
-	"pkg/engine":   {"pkg/stack"},
-	"pkg/github":   {"pkg/report"},
-	"pkg/notify":   {"pkg/report"},
+	"actions/door":  {},
+	"pkg/rollout":   {"pkg/gateway", "pkg/plan"},
+	"pkg/swarm":     {"pkg/plan"},
+	"pkg/content":   {"pkg/release"},
+	"pkg/engine":    {"pkg/stack"},
+	"pkg/github":    {"pkg/report"},
+	"pkg/notify":    {"pkg/report"},
+	"pkg/preflight": {"pkg/gateway", "pkg/plan"},
 }
 
 // onlyDoors may speak to the runner.

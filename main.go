@@ -19,16 +19,17 @@ import (
 
 // commands are the verbs for people; the actions call them by their names.
 type commands struct {
-	Build    build.Command         `cmd:"" help:"Build the images of the stack, push them, and say their digests."`
-	Deploy   deploy.Command        `cmd:"" help:"Release the stack: plan, roll, check, and back when it fails."`
-	Plan     deploy.PlanCommand    `cmd:"" help:"Say what a deploy would change and why; change nothing."`
-	Verify   verify.Command        `cmd:"" help:"Look whether what runs is what was released and works; change nothing."`
-	Rollback rollback.Command      `cmd:"" help:"Bring an earlier release back as a whole, from what the host keeps."`
-	Backup   backup.TakeCommand    `cmd:"" help:"Dump the databases and read the dumps back."`
-	Backups  backup.ListCommand    `cmd:"" help:"List the dumps of the databases."`
-	Status   deploy.StatusCommand  `cmd:"" help:"Say what runs on a host."`
-	History  deploy.HistoryCommand `cmd:"" help:"List what was released on a host."`
-	Version  version               `cmd:"" help:"Say which build this is."`
+	Build     build.Command           `cmd:"" help:"Build the images of the stack, push them, and say their digests."`
+	Deploy    deploy.Command          `cmd:"" help:"Release the stack: plan, roll, check, and back when it fails."`
+	Plan      deploy.PlanCommand      `cmd:"" help:"Say what a deploy would change and why; change nothing."`
+	Preflight deploy.PreflightCommand `cmd:"" help:"Look for what would go wrong, without a host."`
+	Verify    verify.Command          `cmd:"" help:"Look whether what runs is what was released and works; change nothing."`
+	Rollback  rollback.Command        `cmd:"" help:"Bring an earlier release back as a whole, from what the host keeps."`
+	Backup    backup.TakeCommand      `cmd:"" help:"Dump the databases and read the dumps back."`
+	Backups   backup.ListCommand      `cmd:"" help:"List the dumps of the databases."`
+	Status    deploy.StatusCommand    `cmd:"" help:"Say what runs on a host."`
+	History   deploy.HistoryCommand   `cmd:"" help:"List what was released on a host."`
+	Version   version                 `cmd:"" help:"Say which build this is."`
 }
 
 const about = `Takes a Docker Compose stack to a verified release on your own host over SSH, without losing a request, and back
@@ -38,6 +39,7 @@ A first release:
 
     ssh-keyscan gpu1.example.org >> ~/.ssh/known_hosts    # then compare the fingerprint with the host's own
     cd my-stack                                           # the folder of compose.yaml
+    shiksha preflight
     shiksha plan    --host deploy@gpu1.example.org
     shiksha deploy  --host deploy@gpu1.example.org --version v1
     shiksha status  --host deploy@gpu1.example.org --project my-stack

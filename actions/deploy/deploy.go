@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/shiksha/actions/actions/door"
+	"github.com/shiksha/actions/actions/inputs"
 	"github.com/shiksha/actions/actions/outcome"
 	"github.com/shiksha/actions/pkg/converge"
 	verb "github.com/shiksha/actions/pkg/deploy"
@@ -52,9 +53,18 @@ type PlanCommand struct {
 // Help is what `shiksha plan --help` teaches.
 func (*PlanCommand) Help() string {
 	return `Says for each service what a deploy with the same inputs would do and why, what users would notice, and what
-forbids it. Reads from the host, changes nothing. The same as deploy --dry-run.
+forbids it. Reads from the host, changes nothing. The same as deploy --dry-run. Without a host it plans for an empty one,
+which needs no secret: the pull request of a fork gets a plan too.
 
-    shiksha plan --host deploy@gpu1.example.org --env-file prod.env --version v2`
+    shiksha plan --host deploy@gpu1.example.org --env-file prod.env --version v2
+    shiksha plan --version v2`
+}
+
+// Check tells what is wrong with the inputs beyond their types; a plan needs no
+// host.
+func (c *PlanCommand) Check(s inputs.Source) []error {
+	c.DryRun = true
+	return c.Inputs.Check(s)
 }
 
 // Run plans.

@@ -19,21 +19,27 @@ import (
 	"github.com/shiksha/actions/pkg/probe"
 )
 
-// Inputs is everything a deploy can be told. The Compose file says the rest.
-type Inputs struct {
-	inputs.Connection
-
+// Source is where a stack comes from.
+type Source struct {
 	ComposeFile inputs.List    `name:"compose-file" group:"stack" placeholder:"FILE,..." help:"Compose files in the workspace, later ones win. Default: compose.yaml, or whatever Compose itself looks for."`
 	Project     string         `name:"project" group:"stack" help:"Name of the Compose project. Default: the name in the Compose file, else the folder's."`
 	EnvFile     inputs.EnvFile `name:"env-file" group:"stack" placeholder:"FILE" help:"Variables for the Compose file: lines of NAME=value (a secret of the workflow, say), or the path of such a file in the workspace. What contains a = or a line end is content, the rest is a path."`
 	Version     string         `name:"version" group:"stack" help:"What this release is called. The Compose file sees it as the variable VERSION."`
 	Images      inputs.Content `name:"images" group:"stack" placeholder:"SERVICE=REF,..." help:"Images that win over the Compose file's, as service=reference, one a line or separated by commas, or as the JSON object that the build's output images is."`
-	Registry    string         `name:"registry" group:"stack" help:"Registry that the next two inputs log in to, like ghcr.io. The credentials are used for this pull and are not stored on the host."`
-	Username    string         `name:"registry-username" group:"stack" help:"User name at the registry."`
-	Password    inputs.Secret  `name:"registry-password" group:"stack" placeholder:"@FILE" help:"Password or token at the registry."`
+}
+
+// Inputs is everything a deploy can be told. The Compose file says the rest.
+type Inputs struct {
+	inputs.Connection
+
+	Source
+	Registry string        `name:"registry" group:"stack" help:"Registry that the next two inputs log in to, like ghcr.io. The credentials are used for this pull and are not stored on the host."`
+	Username string        `name:"registry-username" group:"stack" help:"User name at the registry."`
+	Password inputs.Secret `name:"registry-password" group:"stack" placeholder:"@FILE" help:"Password or token at the registry."`
 
 	Services      inputs.List   `name:"services" group:"rollout" placeholder:"SERVICE,..." help:"Release only these services. Default: all."`
 	Strategy      string        `name:"strategy" group:"rollout" default:"rolling" enum:"rolling,replace" help:"rolling follows each service's update_config and loses no request; replace stops everything that changes at once (for staging)."`
+	Preflight     string        `name:"preflight" group:"rollout" default:"on" enum:"on,strict,warn,off" help:"What is looked at before a host is needed: on refuses what cannot work and tells what should not be, strict refuses both, warn refuses nothing, off does not look."`
 	DryRun        bool          `name:"dry-run" group:"rollout" default:"false" help:"Look, plan and say what would change; change nothing."`
 	Rollback      bool          `name:"rollback-on-failure" group:"rollout" default:"true" negatable:"" help:"When a release fails, put everything it changed back. Without it, only the failed batch goes back."`
 	KeepReleases  int           `name:"keep-releases" group:"rollout" default:"5" min:"1" help:"How many releases stay restorable on the host."`
@@ -58,7 +64,10 @@ type Inputs struct {
 
 // Check tells what is wrong with the inputs beyond their types.
 func (in *Inputs) Check(s inputs.Source) []error {
-	problems := in.Connection.Check(s)
+	var problems []error
+	if in.Host != "" || !in.DryRun {
+		problems = in.Connection.Check(s)
+	}
 	if _, err := in.images(); err != nil {
 		problems = append(problems, err)
 	}
@@ -72,7 +81,7 @@ func (in *Inputs) Check(s inputs.Source) []error {
 
 // images reads the images input: service=reference, by line or comma, or the JSON
 // object that a build gives.
-func (in *Inputs) images() (map[string]string, error) {
+func (in *Source) images() (map[string]string, error) {
 	images := map[string]string{}
 	if strings.HasPrefix(string(in.Images), "{") {
 		return imagesOf(string(in.Images))
@@ -119,31 +128,20 @@ func imagesOf(text string) (map[string]string, error) {
 
 // options gives the verb what it needs.
 func (in *Inputs) options(s *door.Session) (verb.Options, error) {
-	env, err := in.EnvFile.Bytes(s.Workspace)
-	if err != nil {
-		return verb.Options{}, fault.New(fault.Input, "env-file",
-			"give the path of a file in the workspace, or lines of NAME=value", "%w", err)
-	}
-	s.Protect(inputs.SecretValues(string(env))...)
-	images, err := in.images()
+	o, err := in.Source.options(s)
 	if err != nil {
 		return verb.Options{}, err
 	}
-	o := verb.Options{
-		Host: in.Config(s.Person), Workspace: s.Workspace, ComposeFiles: in.ComposeFile, Project: in.Project,
-		EnvFile: env, EnvFileName: in.EnvFile.Name(), Version: in.Version, Images: images,
-		Registry: engine.Auth{Registry: in.Registry, Username: in.Username, Password: string(in.Password)},
-		Services: in.Services, Strategy: in.Strategy, DryRun: in.DryRun, RollbackOnFailure: in.Rollback,
-		KeepReleases: in.KeepReleases, StateDir: in.StateDir, LockWait: in.LockWait, WaitTimeout: in.WaitTimeout,
-		RemoveOrphans: in.RemoveOrphans, ProbeBudget: in.ProbeBudget,
-	}
+	o.Host = in.Config(s.Person)
+	o.Registry = engine.Auth{Registry: in.Registry, Username: in.Username, Password: string(in.Password)}
+	o.Services, o.Strategy, o.Preflight = in.Services, in.Strategy, in.Preflight
+	o.DryRun, o.RollbackOnFailure, o.RemoveOrphans = in.DryRun, in.Rollback, in.RemoveOrphans
+	o.KeepReleases, o.StateDir, o.LockWait, o.WaitTimeout = in.KeepReleases, in.StateDir, in.LockWait, in.WaitTimeout
+	o.ProbeBudget = in.ProbeBudget
 	if o.Verify, err = in.verifier(s); err != nil {
 		return verb.Options{}, err
 	}
 	origin(s, &o)
-	if in.Version != "" {
-		o.Environment = map[string]string{"VERSION": in.Version}
-	}
 	if in.ProbeURL != "" {
 		o.Probe = probe.Config{URL: in.ProbeURL, Rate: in.ProbeRate}
 	}

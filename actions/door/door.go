@@ -130,7 +130,7 @@ func (d *Door) newSession(raw *action.Action, secrets []string) *Session {
 	s.Protect(secrets...)
 	s.stdout = s.redactor.Writer(d.Stdout)
 	s.Action = action.New(d.Getenv, s.stdout)
-	options := report.Options{Start: time.Now(), Verbose: raw.Debug(), Color: d.Terminal && d.Getenv("NO_COLOR") == ""}
+	options := report.Options{Start: time.Now(), Verbose: raw.Debug(), Color: s.Color()}
 	if raw.Active() {
 		// Commands are read from standard output only, so everything goes there.
 		s.log = s.stdout
@@ -164,6 +164,9 @@ func (s *Session) Print(text string) {
 	_ = s.console.Close()
 	_, _ = io.WriteString(s.stdout, text)
 }
+
+// Color tells whether what is printed may have colours.
+func (s *Session) Color() bool { return s.door.Terminal && s.door.Getenv("NO_COLOR") == "" }
 
 // Note writes text for people: to standard error, or the runner's log.
 func (s *Session) Note(text string) {

@@ -55,6 +55,7 @@ func Tell(result *converge.Result, a About, err error) *report.Release {
 	}
 	r.Probe, r.Checks = measured(result.Probe, a), result.Checks
 	r.Services = services(result, a.DryRun)
+	r.Preflight = result.Preflight
 	r.Fail(err)
 	return r
 }

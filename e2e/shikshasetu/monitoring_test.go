@@ -187,7 +187,7 @@ func exported(t *testing.T, running bool) map[string]bool {
 // ghosts are the metrics that an expression names and nobody exports.
 func ghosts(t *testing.T, expr string, known map[string]bool) []string {
 	t.Helper()
-	tree, err := parser.ParseExpr(expr)
+	tree, err := parser.NewParser(parser.Options{}).ParseExpr(expr)
 	require.NoError(t, err, expr)
 	var found []string
 	parser.Inspect(tree, func(node parser.Node, _ []parser.Node) error {

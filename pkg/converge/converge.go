@@ -79,6 +79,9 @@ func (d *transition) prepare(ctx context.Context) error {
 	if err := d.classify(ctx); err != nil {
 		return err
 	}
+	if err := d.preflight(ctx); err != nil {
+		return err
+	}
 	d.result.Plan, d.result.Changed = d.plan, d.plan.Changed()
 	if f := d.facts; f.verified != nil {
 		d.result.Previous, d.result.Serving = f.verified.Number, f.verified.Version

@@ -2,6 +2,7 @@ package converge
 
 import (
 	"context"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/preflight"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
 	"github.com/shiksha/actions/pkg/target"
@@ -28,6 +30,9 @@ type facts struct {
 	// uncertain is set when the newest record cannot be read: what the last run
 	// left is then looked at as if it was interrupted.
 	uncertain bool
+	// host is what it says of itself, away how long services were away before.
+	host preflight.HostFacts
+	away map[string]time.Duration
 }
 
 // gather looks at everything at once; none of it changes anything.
@@ -48,6 +53,11 @@ func (d *transition) gather(ctx context.Context) (*facts, error) {
 		f.images, err = d.opts.Images(ctx)
 		return err
 	})
+	eg.Go(func() error {
+		f.host = d.survey(ctx)
+		return nil
+	})
+	f.away = away(l.All(), st)
 	eg.Go(func() error { return f.look(ctx, d.Store(st.Name)) })
 	err := eg.Wait()
 	if err != nil {
@@ -119,6 +129,7 @@ func (f *facts) input(o Options, key []byte) plan.Input {
 		Environment: f.stack.EnvironmentHashes(key), Live: f.live,
 		DivergedNetworks: networks, DivergedVolumes: volumes,
 		Only: o.Services, Replace: o.Strategy == Replace, RemoveOrphans: o.RemoveOrphans,
+		FreeMemory: f.host.FreeMemory, Away: f.away, Settled: f.newest != nil && f.newest.Outcome == release.Verified,
 	}
 	in.Interrupted = f.uncertain || f.newest != nil && (f.newest.Outcome == release.Started || f.newest.Outcome == release.Interrupted)
 	if f.verified != nil {

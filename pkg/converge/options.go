@@ -34,8 +34,10 @@ type Options struct {
 	Lock    *release.Lock
 	Version string
 	// Services restricts the release to some services (empty: all).
-	Services          []string
-	Strategy          string
+	Services []string
+	Strategy string
+	// Lenient makes notes of what a look over the host would refuse.
+	Lenient           bool
 	DryRun            bool
 	RollbackOnFailure bool
 	// KeepReleases is how many releases stay restorable on the host; with 0
@@ -99,10 +101,12 @@ type Result struct {
 	PreviousVersion string `json:"previous_version,omitempty"`
 	PreviousCommit  string `json:"previous_commit,omitempty"`
 	// Serving is the version that serves users now.
-	Serving string          `json:"serving,omitempty"`
-	Changed []string        `json:"changed_services"`
-	Plan    *plan.Plan      `json:"plan,omitempty"`
-	Rollout *rollout.Report `json:"rollout,omitempty"`
+	Serving string   `json:"serving,omitempty"`
+	Changed []string `json:"changed_services"`
+	// Preflight is what was found before the release, nil when nobody looked.
+	Preflight *check.Report   `json:"preflight,omitempty"`
+	Plan      *plan.Plan      `json:"plan,omitempty"`
+	Rollout   *rollout.Report `json:"rollout,omitempty"`
 	// Phases are the timed parts of the release around the rollout, and what the
 	// way back did.
 	Phases []rollout.Span `json:"phases,omitempty"`

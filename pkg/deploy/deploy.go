@@ -32,6 +32,16 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 	if err != nil {
 		return err
 	}
+	if o.Preflight != Off {
+		result.Preflight = o.static(ctx, st)
+		tell(sink, result.Preflight)
+		if err := o.decide(result.Preflight); err != nil && !o.DryRun {
+			return err
+		}
+	}
+	if o.DryRun && o.Host.Address == "" {
+		return o.offline(st, sink, result)
+	}
 	t, err := target.Open(ctx, o.Host, o.StateDir, sink)
 	if err != nil {
 		return err
@@ -98,7 +108,7 @@ func (o Options) request(t *target.Target, st *stack.Stack) converge.Options {
 		Images: func(ctx context.Context) (map[string]engine.Image, error) {
 			return t.Engine.Resolve(ctx, st, o.Images, o.Registry)
 		},
-		Version: o.Version, Services: o.Services, Strategy: o.Strategy, DryRun: o.DryRun, RollbackOnFailure: o.RollbackOnFailure,
+		Version: o.Version, Services: o.Services, Strategy: o.Strategy, Lenient: o.Preflight == Warn || o.Preflight == Off, DryRun: o.DryRun, RollbackOnFailure: o.RollbackOnFailure,
 		KeepReleases: o.KeepReleases, WaitTimeout: o.WaitTimeout, RemoveOrphans: o.RemoveOrphans,
 		Probe: o.Probe, ProbeBudget: o.ProbeBudget, Run: o.Run, Began: o.Began,
 	}

@@ -34,8 +34,10 @@ type Options struct {
 	Images   map[string]string
 	Registry engine.Auth
 	// Services restricts the release to some services (empty: all).
-	Services          []string
-	Strategy          string
+	Services []string
+	Strategy string
+	// Preflight says what its findings do: On (also for ""), Strict, Warn or Off.
+	Preflight         string
 	DryRun            bool
 	RollbackOnFailure bool
 	// KeepReleases is how many releases stay restorable on the host.

@@ -36,12 +36,15 @@ type Service struct {
 	// on a database that is dumped.
 	Migrate *Migrate
 	Backups *Backups
+	// Exempt are the preflight findings that this service is let off, each with
+	// its reason: the name of the finding ("P02.health") to why.
+	Exempt map[string]string `json:",omitempty"`
 }
 
 // DefaultDrain is the drain budget of a service that names none.
 const DefaultDrain = 30 * time.Second
 
-var serviceKeys = []string{"gateway", "port", "drain", "reload", "migrate", "backups"}
+var serviceKeys = []string{"gateway", "port", "drain", "reload", "migrate", "backups", "exempt"}
 
 // Error is a mistake in x-shiksha, at a path below it. Hint says what to write.
 type Error struct{ Path, Text, Hint string }
@@ -80,6 +83,8 @@ func ParseService(value any) (Service, *Error) {
 			ext.Backups, wrong = parseBackups(v)
 		case "reload":
 			ext.Reload, wrong = parseReload(v)
+		case "exempt":
+			ext.Exempt, wrong = parseExempt(v)
 		default:
 			wrong = unknown("x-shiksha", key, serviceKeys)
 		}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -20,6 +21,7 @@ func Make(in Input) *Plan {
 		}
 	}
 	p.Steps = append(p.Steps, orphans(in)...)
+	p.Notes = append(p.Notes, drift(in)...)
 	refuseDiverged(in, p)
 	refusePorts(in, p)
 	return p
@@ -64,7 +66,11 @@ func decide(in Input, svc *stack.Service, so *Plan) Step {
 		s.Files = live
 	}
 	s.Batch = batch(in, svc, s)
-	s.Interruption = interruption(svc, s)
+	fit(in, &s)
+	s.Interruption = interruption(in, svc, s)
+	if s.Interruption != "" {
+		s.InterruptionSeconds = in.Away[svc.Name].Seconds()
+	}
 	return s
 }
 
@@ -144,7 +150,7 @@ func ids(units []stack.Unit) []string {
 
 // class says how a service whose units are replaced is rolled.
 func class(in Input, svc *stack.Service) Action {
-	if in.Replace || svc.Update.Order != stack.StartFirst || surgeBlocker(svc) != "" {
+	if in.Replace || svc.Update.Order != stack.StartFirst || surgeBlocker(in, svc) != "" {
 		if svc.Ext.Idle != nil && !in.Replace {
 			return Drain
 		}
@@ -155,8 +161,10 @@ func class(in Input, svc *stack.Service) Action {
 
 // surgeBlocker says what keeps two generations of a service from running side
 // by side, or "".
-func surgeBlocker(svc *stack.Service) string {
+func surgeBlocker(in Input, svc *stack.Service) string {
 	switch {
+	case in.Desired.UsesGPU(svc.Name):
+		return "reserves a GPU, which has no room for two"
 	case svc.ContainerName != "":
 		return "container_name " + svc.ContainerName
 	case len(svc.HostPorts) > 0:
@@ -176,7 +184,35 @@ func batch(in Input, svc *stack.Service, s Step) int {
 	return n
 }
 
-func interruption(svc *stack.Service, s Step) string {
+// fit makes a surge small enough for the memory that the host has free: fewer units
+// at a time, or, where not even one fits, old ones stop first.
+func fit(in Input, s *Step) {
+	limit := in.Desired.MemoryLimit(s.Service)
+	if s.Action != Surge || limit == 0 {
+		return
+	}
+	if n := int(in.FreeMemory / limit); in.FreeMemory > 0 && n < s.Batch {
+		free := fmt.Sprintf("%s free on the host, a unit may use %s", size(in.FreeMemory), size(limit))
+		if n == 0 {
+			s.Action = StopFirst
+			s.Reasons = append(s.Reasons, "start-first is not possible: "+free)
+			return
+		}
+		s.Reasons = append(s.Reasons, fmt.Sprintf("%d at a time instead of %d: %s", n, s.Batch, free))
+		s.Batch = n
+	}
+	s.Memory = int64(s.Batch) * limit
+}
+
+// size prints bytes for people.
+func size(n int64) string {
+	if n < 1<<30 {
+		return fmt.Sprintf("%d MiB", n>>20)
+	}
+	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
+}
+
+func interruption(in Input, svc *stack.Service, s Step) string {
 	if !s.Action.StopsFirst() {
 		return ""
 	}
@@ -184,11 +220,14 @@ func interruption(svc *stack.Service, s Step) string {
 	if s.Action == Drain {
 		why = fmt.Sprintf("takes no new work, finishes what it has within %s, then stops before it starts", svc.Ext.Idle.Budget)
 	}
-	if b := surgeBlocker(svc); b != "" {
+	if b := surgeBlocker(in, svc); b != "" {
 		why = b
 	}
 	if s.Batch < s.Replicas {
 		return fmt.Sprintf("%d of %d units at a time: %s", s.Batch, s.Replicas, why)
+	}
+	if away := in.Away[svc.Name]; away > 0 {
+		return fmt.Sprintf("about %s: %s", away.Round(max(time.Second, away/20).Round(time.Second)), why)
 	}
 	return "until the new units are well: " + why
 }
@@ -217,6 +256,24 @@ func orphans(in Input) []Step {
 		steps = append(steps, s)
 	}
 	return steps
+}
+
+// drift names the services that somebody changed on the host since the last release:
+// this one changes them back, so what was done by hand is lost.
+func drift(in Input) []string {
+	var out []string
+	for _, name := range in.Desired.Order {
+		past, known := in.Past[name]
+		if !in.Settled || !known || past.Hash == "" || len(in.Desired.Services[name].Shares) > 0 {
+			continue
+		}
+		for _, u := range in.Observed.Units[name] {
+			if !u.OneOff && u.Hash != past.Hash {
+				out = append(out, fmt.Sprintf("drift: %s was changed on the host since the last release; this release makes it what the Compose file says", u.Name))
+			}
+		}
+	}
+	return out
 }
 
 // used lists the keys of networks or volumes that the selected services use and

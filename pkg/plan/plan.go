@@ -5,6 +5,7 @@ package plan
 
 import (
 	"slices"
+	"time"
 
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -61,8 +62,13 @@ type Step struct {
 	Gateway string `json:"gateway,omitempty"`
 	// Files are the mount targets whose content changed and is handed over live.
 	Files []string `json:"files,omitempty"`
-	// Interruption says what users notice, "" for nothing.
-	Interruption string `json:"interruption,omitempty"`
+	// Interruption says what users notice, "" for nothing; InterruptionSeconds is how
+	// long, from the last time that it was replaced, 0 where that is not known.
+	Interruption        string  `json:"interruption,omitempty"`
+	InterruptionSeconds float64 `json:"interruption_seconds,omitempty"`
+	// Memory is what a surge needs beside what runs, in bytes, by the units' limits;
+	// 0 where they have none.
+	Memory int64 `json:"memory_bytes,omitempty"`
 }
 
 // Changes tells whether the step does anything to running containers.
@@ -177,6 +183,14 @@ type Input struct {
 	Only []string
 	// Replace stops everything that changes at once instead of rolling.
 	Replace bool
+	// FreeMemory is what the host has available, in bytes; 0 where that is not known.
+	FreeMemory int64
+	// Away is how long a service was away when its units were last replaced; those
+	// that never were are not in it.
+	Away map[string]time.Duration
+	// Settled is set when the newest release in the ledger is a verified one: what
+	// runs then differs from it only if somebody changed it by hand.
+	Settled bool
 	// RemoveOrphans takes away services that left the stack.
 	RemoveOrphans bool
 }

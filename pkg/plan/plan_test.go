@@ -51,6 +51,7 @@ func quickstart() *stack.Stack {
 			}),
 		},
 		Project: &types.Project{
+			Services: types.Services{},
 			Networks: types.Networks{"edge": {Name: "shop_edge"}},
 			Volumes:  types.Volumes{"data": {Name: "shop_data"}},
 		},
@@ -81,6 +82,13 @@ func observed(version string) stack.Observed {
 		Networks: map[string]stack.Resource{"edge": {Key: "edge", Name: "shop_edge"}},
 		Volumes:  map[string]stack.Resource{"data": {Key: "data", Name: "shop_data"}},
 	}
+}
+
+// limited gives every unit of the API a limit of memory.
+func limited(in *plan.Input, bytes int64) {
+	var c types.ServiceConfig
+	c.MemLimit = types.UnitBytes(bytes)
+	in.Desired.Project.Services["api"] = c
 }
 
 func TestMake_Golden(t *testing.T) {
@@ -176,6 +184,27 @@ func TestMake_Golden(t *testing.T) {
 			in.Desired.Services["worker"].DependsOn[0].Restart = true
 			in.Observed.Units["db"][0].Created = time.Unix(2000, 0)
 			in.Observed.Units["worker"][0].Created = time.Unix(1000, 0)
+		},
+		"memory-for-two": func(in *plan.Input) {
+			limited(in, 4<<30)
+			in.FreeMemory = 9 << 30
+		},
+		"memory-for-none": func(in *plan.Input) {
+			limited(in, 4<<30)
+			in.FreeMemory = 3 << 30
+			in.Away = map[string]time.Duration{"api": 8400 * time.Millisecond}
+		},
+		"memory-for-all": func(in *plan.Input) { limited(in, 512<<20) },
+		"gpu": func(in *plan.Input) {
+			in.Desired.Services["worker"].Update.Order = stack.StartFirst
+			var c types.ServiceConfig
+			c.Gpus = []types.DeviceRequest{{Count: -1}}
+			in.Desired.Project.Services["worker"] = c
+			in.Away = map[string]time.Duration{"worker": 152 * time.Second}
+		},
+		"drift": func(in *plan.Input) {
+			in.Settled = true
+			in.Past = map[string]plan.Past{"api": {Hash: "api-v2"}, "worker": {Hash: "worker-v1"}}
 		},
 		"container-name": func(in *plan.Input) {
 			in.Desired.Services["worker"].ContainerName = "the-worker"

@@ -68,6 +68,9 @@ func (s Step) title() string {
 
 func (s Step) lines() []string {
 	lines := append([]string(nil), s.Reasons...)
+	if s.Memory > 0 {
+		lines = append(lines, "needs up to "+size(s.Memory)+" more while both run")
+	}
 	switch {
 	case s.Interruption != "":
 		lines = append(lines, "interruption: "+s.Interruption)

@@ -22,7 +22,7 @@ func reasons(in Input, svc *stack.Service, g groups) []string {
 	case len(g.good) > 0 && len(g.good) != svc.Replicas:
 		out = append(out, fmt.Sprintf("%s wanted, %d run", plural(svc.Replicas, "unit"), len(g.good)))
 	}
-	if b := surgeBlocker(svc); b != "" && svc.Update.Order == stack.StartFirst && len(g.old) > 0 {
+	if b := surgeBlocker(in, svc); b != "" && svc.Update.Order == stack.StartFirst && len(g.old) > 0 {
 		out = append(out, "start-first is not possible: "+b)
 	}
 	for _, target := range in.Live[svc.Name] {

@@ -91,6 +91,7 @@ func TestRelease(t *testing.T) {
 	t.Parallel()
 	planned := verified()
 	planned.Outcome, planned.DryRun, planned.Probe, planned.Number = "planned", true, nil, 0
+	planned.Preflight = &check.Report{Results: []check.Result{{Name: "P02.health api", Outcome: check.Warn, Found: "no check", Hint: "add one"}}}
 	nothing := &Release{Project: "shop", Host: "h", Number: 12, Version: "v2", Outcome: "unchanged", Serving: "v2"}
 	first := &Release{Project: "shop", Number: 1, Outcome: "failed", Seconds: 3}
 	for name, r := range map[string]*Release{
@@ -238,4 +239,21 @@ func TestNumbers(t *testing.T) {
 	for n, want := range map[int]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567", -1000: "-1,000"} {
 		assert.Equal(t, want, number(n))
 	}
+}
+
+func TestChecks(t *testing.T) {
+	t.Parallel()
+	c := &Checks{Title: "preflight of shop", Report: check.Report{Schema: check.Schema, Results: []check.Result{
+		{Name: "P01.interpolation", Kind: "images", Required: true, Outcome: check.Pass, Found: "every variable is set"},
+		{Name: "P02.health api", Kind: "policy", Outcome: check.Warn, Found: "it has no | health check", Hint: "add `healthcheck:`", File: "compose.yaml", Line: 3},
+		{Name: "P05.hosts nginx", Kind: "nginx", Required: true, Outcome: check.Fail, Found: "no service is called api-1", Hint: "write api", File: "nginx.conf", Line: 14},
+		{Name: "P06.certificate nginx", Kind: "certificates", Outcome: check.Skip, Found: "not in the workspace", File: "nginx.conf"},
+	}}}
+	golden(t, "checks.txt", c.Text())
+	golden(t, "checks.md", c.Markdown())
+	c.All, c.Color = true, true
+	golden(t, "checks-all.txt", c.Text())
+	data, err := (&Checks{}).JSON()
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"schema":0,"results":[]}`, string(data))
 }

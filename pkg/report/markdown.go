@@ -46,6 +46,9 @@ func (r *Release) notes() string {
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "- %s\n", escape(n))
 	}
+	if r.Preflight != nil {
+		b.WriteString("\n" + (&Checks{Title: "Preflight", Report: *r.Preflight}).section())
+	}
 	return b.String()
 }
 

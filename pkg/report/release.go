@@ -43,6 +43,8 @@ type Release struct {
 	Plan  string   `json:"plan,omitempty"`
 	Probe *Probe   `json:"probe,omitempty"`
 	Notes []string `json:"notes,omitempty"`
+	// Preflight is what was found before, nil when nobody looked.
+	Preflight *check.Report `json:"preflight,omitempty"`
 	// Checks is what was verified, nil when nothing was.
 	Checks *check.Report `json:"checks,omitempty"`
 	// Spans are the timed parts of the release, Logs the last words of units that

@@ -351,6 +351,10 @@ func (l *loading) stack(p *types.Project) (*Stack, error) {
 	}
 	s.Project = p
 	s.Warnings = l.warns
+	s.places = &places{scan: l.scan}
+	for _, f := range l.files {
+		s.places.files = append(s.places.files, l.ws.rel(f))
+	}
 	return s, nil
 }
 

@@ -324,7 +324,11 @@ func (s *scanner) walk(file string, node *yaml.Node, path string, env types.Mapp
 		}
 	case yaml.SequenceNode:
 		for i, n := range node.Content {
-			s.walk(file, n, join(path, strconv.Itoa(i)), env)
+			next := join(path, strconv.Itoa(i))
+			if _, known := s.lines[file][next]; !known {
+				s.lines[file][next] = n.Line
+			}
+			s.walk(file, n, next, env)
 		}
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(node.Content); i += 2 {
@@ -385,16 +389,4 @@ func (s *scanner) place(path, fallback string) string {
 		return s.place(path[:up], fallback)
 	}
 	return fallback
-}
-
-// placeIn is place within one file.
-func (s *scanner) placeIn(file, path string) string {
-	name := s.ws.rel(file)
-	for path != "" {
-		if line := s.lines[name][path]; line > 0 {
-			return name + ":" + strconv.Itoa(line)
-		}
-		path = path[:max(strings.LastIndex(path, "."), 0)]
-	}
-	return name
 }

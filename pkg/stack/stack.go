@@ -5,6 +5,8 @@
 package stack
 
 import (
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
@@ -173,8 +175,44 @@ type Stack struct {
 	Checks *extension.Checks
 	// Warnings are things worth telling that stop nothing.
 	Warnings []string
+
+	// places knows where keys stand; nil for a stack that was not read from files.
+	places *places
 }
 
 // DefaultGrace is how long a unit may take to stop where the Compose file says
 // nothing (Compose's stop_grace_period).
 const DefaultGrace = 10 * time.Second
+
+// places remembers where the keys of a stack's files stand, for who finds fault
+// with one of them later.
+type places struct {
+	scan  *scanner
+	files []string
+}
+
+// Place says where a key of the Compose file stands ("services.api.image"), as
+// the file (relative to the workspace) and the line. A key that is not written
+// stands where the nearest one above it does. A stack that was not read from files
+// gives "" and 0.
+func (s *Stack) Place(key string) (file string, line int) {
+	if s.places == nil {
+		return "", 0
+	}
+	text := s.places.scan.place(key, s.places.files[0])
+	name, number, ok := strings.Cut(text, ":")
+	if !ok {
+		return text, 0
+	}
+	line, _ = strconv.Atoi(number)
+	return name, line
+}
+
+// ComposeFiles are the files that the stack was read from, relative to the
+// workspace, included ones too; none for a stack that was not read from files.
+func (s *Stack) ComposeFiles() []string {
+	if s.places == nil {
+		return nil
+	}
+	return s.places.scan.order
+}

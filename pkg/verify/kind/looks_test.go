@@ -163,7 +163,7 @@ func comparisons(t *testing.T) []string {
 }
 
 // here is this machine as the host of a test.
-type here struct{ closed bool }
+type here struct{}
 
 func (h here) DialTCP(ctx context.Context, addr string) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, "tcp", addr)

@@ -85,19 +85,6 @@ func newCondition(name string, operand *yaml.Node) (c condition, err error) {
 	return c, err
 }
 
-// given tells whether anything is asked.
-func (m Match) given() bool { return len(m.conditions) > 0 }
-
-// asks tells whether an operator is used.
-func (m Match) asks(operator string) bool {
-	for _, c := range m.conditions {
-		if c.operator == operator {
-			return true
-		}
-	}
-	return false
-}
-
 // check compares a value; exists tells whether there is one at all. What is asked
 // of a value that is not there does not hold.
 func (m Match) check(s *Sight, what, value string, exists bool) {

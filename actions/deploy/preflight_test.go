@@ -1,0 +1,86 @@
+package deploy
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/actions/door"
+	"github.com/shiksha/actions/pkg/check"
+)
+
+type looking struct {
+	Deploy    Command          `cmd:""`
+	Preflight PreflightCommand `cmd:""`
+}
+
+func openDatabase(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "compose.yaml"),
+		[]byte("services:\n  db:\n    image: postgres:15\n    ports:\n      - 5432:5432\n"), 0o600))
+	return dir
+}
+
+func TestPreflight(t *testing.T) {
+	t.Parallel()
+	dir := openDatabase(t)
+	o := enterLooking(t, dir, "preflight", "--project=shop")
+	assert.Equal(t, 2, o.code)
+	assert.Contains(t, o.stdout, "compose.yaml:5: port 5432 of a database is open")
+	assert.Contains(t, o.stdout, "mend: write \"127.0.0.1:5432:5432\"")
+	assert.NotContains(t, o.stdout, "pass     ")
+	assert.Contains(t, o.stderr, "shiksha: this stack would be refused")
+
+	o = enterLooking(t, dir, "preflight", "--project=shop", "--json")
+	assert.Equal(t, 2, o.code)
+	var told check.Report
+	require.NoError(t, json.Unmarshal([]byte(o.stdout), &told))
+	assert.Equal(t, 1, told.Count(check.Fail))
+
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte("services:\n  db:\n    image: postgres:15\n"), 0o600))
+	assert.Zero(t, enterLooking(t, dir, "preflight").code, "warnings stop nothing")
+	assert.Equal(t, 2, enterLooking(t, dir, "preflight", "--strict").code)
+	assert.Equal(t, 3, enterLooking(t, t.TempDir(), "preflight").code)
+}
+
+func TestDeployLooksBeforeItConnects(t *testing.T) {
+	t.Parallel()
+	dir := openDatabase(t)
+	o := enterLooking(t, dir, "deploy", "--host=nobody@127.0.0.1:1", "--host-fingerprint=SHA256:x")
+	assert.Equal(t, 2, o.code)
+	assert.Contains(t, o.stderr, "P02.database-ports db compose.yaml:5: port 5432")
+	assert.Contains(t, o.stderr, "preflight: warn")
+	for _, mode := range []string{"warn", "off"} {
+		o = enterLooking(t, dir, "deploy", "--host=nobody@127.0.0.1:1", "--host-fingerprint=SHA256:x", "--preflight="+mode)
+		assert.NotContains(t, o.stderr, "shiksha: P02", "it goes on to the host")
+		assert.Equal(t, mode == "warn", strings.Contains(o.stderr, "warning: P02.database-ports"), o.stderr)
+	}
+}
+
+func enterLooking(t *testing.T, dir string, args ...string) ended {
+	t.Helper()
+	var out, errs strings.Builder
+	d := &door.Door{Args: args, Getenv: func(string) string { return "" }, Stdout: &out, Stderr: &errs, Dir: dir,
+		Exit: func(int) { t.Error("exits") }}
+	code := d.Main(&looking{})
+	return ended{code, out.String(), errs.String()}
+}
+
+func TestAPlanNeedsNoHost(t *testing.T) {
+	t.Parallel()
+	dir := openDatabase(t)
+	o := enterLooking(t, dir, "deploy", "--dry-run", "--project=shop")
+	assert.Zero(t, o.code, o.stderr)
+	assert.Contains(t, o.stdout, "plan for shop on an empty host")
+	assert.Contains(t, o.stdout, "create 1")
+	assert.Contains(t, o.stderr, "P02.database-ports", "a plan tells what would refuse the release")
+	o = enterLooking(t, dir, "deploy", "--project=shop")
+	assert.Equal(t, 3, o.code)
+	assert.Contains(t, o.stderr, "host: is required")
+}

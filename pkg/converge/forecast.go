@@ -1,0 +1,109 @@
+package converge
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/shiksha/actions/pkg/check"
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/preflight"
+	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// survey asks the host about itself: what it has free, its clock, who listens. A
+// host that does not tell is no reason to stop.
+func (d *transition) survey(ctx context.Context) preflight.HostFacts {
+	asked := time.Now()
+	out, err := d.Host.Run(ctx, []string{"sh", "-c", preflight.Probe}, nil)
+	if err != nil {
+		d.Say(event.Debug, "preflight", "", "the host does not say what it has: %v", err)
+	}
+	return preflight.ReadProbe(string(out.Stdout), asked)
+}
+
+// look over the host, under the lock: what the plan will meet there.
+func (d *transition) preflight(ctx context.Context) error {
+	h := d.facts.host
+	info, err := d.Engine.Info(ctx)
+	if err != nil {
+		return err
+	}
+	h.Version, h.Damaged = info.Version, d.facts.uncertain || len(d.ledger.Damage()) > 0
+	if h.Missing, err = d.gone(ctx); err != nil {
+		return err
+	}
+	found := preflight.Host(d.opts.Stack, d.plan, d.facts.observed, h)
+	if d.result.Preflight == nil {
+		d.result.Preflight = &check.Report{Schema: check.Schema}
+	}
+	d.result.Preflight.Results = append(d.result.Preflight.Results, found...)
+	for _, r := range found {
+		switch {
+		case r.Outcome == check.Warn, r.Outcome == check.Fail && d.opts.Lenient:
+			d.plan.Notes = append(d.plan.Notes, r.Name+": "+r.Found+"; mend: "+r.Hint)
+		case r.Outcome == check.Fail:
+			d.plan.Refusals = append(d.plan.Refusals, r.Name+": "+r.Found+"; mend: "+r.Hint)
+		}
+	}
+	return nil
+}
+
+// gone names the services whose image of the last verified release the host has no
+// more.
+func (d *transition) gone(ctx context.Context) ([]string, error) {
+	if d.facts.verified == nil {
+		return nil, nil
+	}
+	var missing []string
+	present := map[string]bool{}
+	for name, s := range d.facts.verified.Services {
+		there, asked := present[s.Pinned]
+		if !asked && s.Pinned != "" {
+			var err error
+			if there, err = d.Engine.ImagePresent(ctx, s.Pinned); err != nil {
+				return nil, err
+			}
+			present[s.Pinned] = there
+		}
+		if !there && s.Pinned != "" {
+			missing = append(missing, name)
+		}
+	}
+	slices.Sort(missing)
+	return missing, nil
+}
+
+// away is how long each service was away when it was last replaced, by the record
+// of that release: from the stop of its old unit until the new one was well.
+// Services of several units are not in it, since some always ran.
+func away(records []release.Record, st *stack.Stack) map[string]time.Duration {
+	out := map[string]time.Duration{}
+	for _, r := range slices.Backward(records) {
+		for name, svc := range st.Services {
+			past := r.Services[name]
+			if _, known := out[name]; known || r.Outcome != release.Verified || past.Action != string(plan.StopFirst) || past.Replicas != 1 {
+				continue
+			}
+			var sum time.Duration
+			for _, s := range r.Steps {
+				if s.Service != name {
+					continue
+				}
+				switch took := s.Ended.Sub(s.Started); s.Name {
+				case "stop", "start":
+					sum += took
+				case "gate":
+					// The gate goes on watching a unit that answers already.
+					sum += max(0, took-svc.Update.Monitor)
+				}
+			}
+			if sum > 0 {
+				out[name] = sum
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,27 @@
+package converge
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+func TestAway(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+	step := func(name string, seconds int) release.Step {
+		return release.Step{Name: name, Service: "llm", Started: at, Ended: at.Add(time.Duration(seconds) * time.Second)}
+	}
+	one := map[string]release.ServiceRecord{"llm": {Action: "stop-first", Replicas: 1}}
+	records := []release.Record{
+		{Outcome: release.Verified, Services: one, Steps: []release.Step{step("stop", 10), step("start", 1), step("gate", 95), step("create", 9)}},
+		{Outcome: release.Failed, Services: one, Steps: []release.Step{step("stop", 500)}},
+		{Outcome: release.Verified, Services: map[string]release.ServiceRecord{"llm": {Action: "unchanged", Replicas: 1}}},
+	}
+	st := &stack.Stack{Services: map[string]*stack.Service{"llm": {Update: stack.Update{Monitor: 5 * time.Second}}, "new": {}}}
+	assert.Equal(t, map[string]time.Duration{"llm": 101 * time.Second}, away(records, st))
+}

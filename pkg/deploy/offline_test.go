@@ -1,0 +1,104 @@
+package deploy
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/pkg/check"
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+var write = flag.Bool("write", false, "write the golden files instead of comparing them")
+
+// Each folder is a stack shaped like those that people run; .env-file is its
+// env-file input and .files names more than one Compose file.
+func TestPlansOfRealStacks(t *testing.T) {
+	t.Parallel()
+	dirs, err := filepath.Glob("testdata/plans/*")
+	require.NoError(t, err)
+	require.Len(t, dirs, 20)
+	for _, dir := range dirs {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			t.Parallel()
+			env, _ := os.ReadFile(filepath.Join(dir, ".env-file"))
+			o := Options{Workspace: dir, Project: "shop", EnvFile: env, DryRun: true}
+			if names, err := os.ReadFile(filepath.Join(dir, ".files")); err == nil {
+				o.ComposeFiles = strings.Split(strings.TrimSpace(string(names)), ",")
+			}
+			result, err := Run(t.Context(), o, event.Discard)
+			require.NoError(t, err)
+			require.NotNil(t, result.Preflight)
+			var b strings.Builder
+			b.WriteString(result.Plan.String())
+			for _, r := range result.Preflight.Results {
+				if r.Outcome == check.Fail {
+					b.WriteString("  preflight: " + r.Name + ": " + r.Found + "\n")
+				}
+			}
+			b.WriteString("the release after it, with everything changed:\n")
+			b.WriteString(nextRelease(t, o).String())
+			golden := filepath.Join(dir, "plan.golden")
+			if *write {
+				require.NoError(t, os.WriteFile(golden, []byte(b.String()), 0o644))
+			}
+			want, err := os.ReadFile(golden)
+			require.NoError(t, err)
+			assert.Equal(t, string(want), b.String())
+		})
+	}
+}
+
+// nextRelease plans for a host that runs every service as it was before.
+func nextRelease(t *testing.T, o Options) *plan.Plan {
+	t.Helper()
+	st, err := o.load(t.Context(), "/var/lib/shiksha")
+	require.NoError(t, err)
+	images, seen := map[string]string{}, stack.Observed{Units: map[string][]stack.Unit{}, Networks: map[string]stack.Resource{}, Volumes: map[string]stack.Resource{}}
+	for name, svc := range st.Services {
+		images[name] = svc.Image
+		for i := range svc.Replicas {
+			seen.Units[name] = append(seen.Units[name], stack.Unit{ID: name + string(rune('1'+i)), Service: name, Number: i + 1,
+				State: stack.Running, Health: stack.HealthOK, Hash: "before", Image: svc.Image})
+		}
+	}
+	require.NoError(t, st.Pin(images))
+	for k := range st.Project.Networks {
+		seen.Networks[k] = stack.Resource{Key: k}
+	}
+	for k := range st.Project.Volumes {
+		seen.Volumes[k] = stack.Resource{Key: k}
+	}
+	return plan.Make(plan.Input{Desired: st, Observed: seen})
+}
+
+// What is not carried out is refused with a sentence that says what, where and what
+// to do instead.
+func TestWhatIsNotSupportedIsSaid(t *testing.T) {
+	t.Parallel()
+	for text, says := range map[string]string{
+		"services: {a: {image: x, provider: {type: aws}}}":                             "provider is not supported",
+		"services: {a: {image: x, models: [m]}}\nmodels: {m: {model: ai/x}}":           "models is not supported",
+		"services: {a: {image: x, use_api_socket: true}}":                              "use_api_socket is not supported",
+		"services: {a: {build: .}}":                                                    "a deploy never builds",
+		"services: {a: {image: x, deploy: {mode: global-job}}}":                        `deploy.mode "global-job" is not supported`,
+		"services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {external: true}}":      "needs Swarm",
+		"services: {a: {image: x}}\ninclude: [\"https://example.org/compose.yaml\"]\n": "is not a file of the workspace",
+	} {
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte(text), 0o600))
+		_, err := Run(t.Context(), Options{Workspace: dir, Project: "shop", DryRun: true}, event.Discard)
+		assert.Equal(t, fault.Input, fault.Of(err), text)
+		assert.ErrorContains(t, err, says)
+		assert.ErrorContains(t, err, "compose.yaml")
+		assert.NotEmpty(t, fault.Hint(err), text)
+	}
+}

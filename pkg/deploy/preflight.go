@@ -1,0 +1,99 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/shiksha/actions/pkg/check"
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/preflight"
+	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// What the findings of a preflight do to a release.
+const (
+	// On refuses what cannot work and tells what should not be.
+	On = "on"
+	// Strict refuses both, Warn neither.
+	Strict = "strict"
+	Warn   = "warn"
+	// Off does not look.
+	Off = "off"
+)
+
+// Preflight looks at everything about the stack of the workspace that can be known
+// without a host.
+func Preflight(ctx context.Context, o Options, sink event.Sink) (*check.Report, string, error) {
+	st, err := o.load(ctx, release.DefaultStateDir)
+	if err != nil {
+		return nil, "", err
+	}
+	report := o.static(ctx, st)
+	return report, st.Name, o.decide(report)
+}
+
+func (o Options) static(ctx context.Context, st *stack.Stack) *check.Report {
+	return preflight.Static(ctx, st, preflight.Options{Workspace: o.Workspace, Images: o.Images})
+}
+
+// decide refuses by what was found, as Preflight says.
+func (o Options) decide(report *check.Report) error {
+	failOn := check.Fail
+	switch o.Preflight {
+	case Warn, Off:
+		return nil
+	case Strict:
+		failOn = check.Warn
+	}
+	if report.Worst(failOn) != check.Fail {
+		return nil
+	}
+	var against []check.Result
+	for _, r := range report.Results {
+		if r.Outcome == check.Fail || failOn == check.Warn && r.Outcome == check.Warn {
+			against = append(against, r)
+		}
+	}
+	first := against[0]
+	more := ""
+	if len(against) > 1 {
+		more = fmt.Sprintf(" (and %d more: see shiksha preflight)", len(against)-1)
+	}
+	hint := first.Hint
+	if o.Preflight != Strict {
+		hint += "; the input preflight: warn releases all the same"
+	}
+	return fault.New(fault.Refused, strings.TrimSpace(first.Name+" "+position(first)), strings.TrimPrefix(hint, "; "), "%s%s", first.Found, more)
+}
+
+func position(r check.Result) string {
+	switch {
+	case r.File == "":
+		return ""
+	case r.Line == 0:
+		return r.File
+	}
+	return fmt.Sprintf("%s:%d", r.File, r.Line)
+}
+
+// tell says what a release finds before it needs a host: failures one by one, the
+// rest as a count, since policy that did not stop the last release is no news.
+func tell(sink event.Sink, report *check.Report) {
+	say := func(level event.Level, text string) {
+		sink.Emit(event.Event{Level: level, Phase: "preflight", Text: text})
+	}
+	for _, r := range report.Results {
+		level := event.Debug
+		if r.Outcome == check.Fail {
+			level = event.Warning
+		}
+		if r.Outcome == check.Fail || r.Outcome == check.Warn {
+			say(level, fmt.Sprintf("%s: %s %s; mend: %s", r.Name, position(r), r.Found, r.Hint))
+		}
+	}
+	say(event.Info, fmt.Sprintf("looked at the stack: %d pass, %d warn, %d fail (shiksha preflight lists them)",
+		report.Count(check.Pass), report.Count(check.Warn), report.Count(check.Fail)))
+}

@@ -1,0 +1,146 @@
+package preflight
+
+import (
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/shiksha/actions/pkg/gateway"
+)
+
+// expiring is how long before its end a certificate is spoken of.
+const expiring = 21 * 24 * time.Hour
+
+// certificates looks at every certificate that an nginx of the stack serves and
+// that comes from the workspace.
+func certificates(f *findings) {
+	for _, name := range sortedKeys(f.sites) {
+		s := f.sites[name]
+		s.walk(func(d *gateway.Directive, above []*gateway.Directive) {
+			if d.Name != "ssl_certificate" || len(d.Args) != 1 || len(above) == 0 {
+				return
+			}
+			server := above[len(above)-1]
+			f.certificate(s, d, has(server.Inner, "ssl_certificate_key"), has(server.Inner, "server_name"))
+		})
+	}
+}
+
+func (f *findings) certificate(s *site, cert, key, names *gateway.Directive) {
+	where := in(s.svc.Name, cert.File, cert.Line)
+	file, ok := s.tree[cert.Args[0]]
+	if !ok {
+		if !f.covers(s.svc.Name, cert.Args[0]) {
+			f.fail("P06.certificate", where, "mount it, as a secret or a volume", "nothing is mounted at %s, and nginx does not start without it", cert.Args[0])
+			return
+		}
+		f.skip("P06.certificate", where, "shiksha verify looks at what is served", "%s is not in the workspace", cert.Args[0])
+		return
+	}
+	chain, err := parseChain(file.content)
+	if err != nil || len(chain) == 0 {
+		f.fail("P06.certificate", in(s.svc.Name, file.source, 0), "put the certificate first, then the intermediate ones, as PEM", "it holds no certificate that can be read")
+		return
+	}
+	before := len(f.results)
+	where = in(s.svc.Name, file.source, 0)
+	f.dates(where, chain[0])
+	f.chain(where, chain)
+	if key != nil && len(key.Args) == 1 {
+		if k, ok := s.tree[key.Args[0]]; ok {
+			f.key(where, file, k)
+		}
+	}
+	if names != nil {
+		f.names(where, chain[0], names.Args)
+	}
+	if len(f.results) == before {
+		f.pass("P06.certificate", "%s: its key, chain and names fit, until %s", file.source, chain[0].NotAfter.Format(time.DateOnly))
+	}
+}
+
+func parseChain(data []byte) ([]*x509.Certificate, error) {
+	var chain []*x509.Certificate
+	for {
+		var block *pem.Block
+		if block, data = pem.Decode(data); block == nil {
+			return chain, nil
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		chain = append(chain, c)
+	}
+}
+
+func (f *findings) dates(p place, c *x509.Certificate) {
+	left := c.NotAfter.Sub(f.opts.Now)
+	switch {
+	case left <= 0:
+		f.fail("P06.expiry", p, "renew it", "it expired on %s", c.NotAfter.Format(time.DateOnly))
+	case f.opts.Now.Before(c.NotBefore):
+		f.fail("P06.expiry", p, "look at the clock, or wait", "it is valid only from %s on", c.NotBefore.Format(time.DateOnly))
+	case left < expiring:
+		f.warn("P06.expiry", p, "renew it", "it expires in %d days, on %s", int(left.Hours()/24), c.NotAfter.Format(time.DateOnly))
+	}
+}
+
+// chain makes sure that each certificate is signed by the next one.
+func (f *findings) chain(p place, chain []*x509.Certificate) {
+	for i := 0; i+1 < len(chain); i++ {
+		if chain[i].CheckSignatureFrom(chain[i+1]) != nil {
+			f.fail("P06.chain", p, "put the certificate first, then each issuer after what it signed",
+				"certificate %d (%s) is not signed by the next one (%s)", i+1, chain[i].Subject.CommonName, chain[i+1].Subject.CommonName)
+			return
+		}
+	}
+	if len(chain) == 1 && !slices.Equal(chain[0].RawIssuer, chain[0].RawSubject) {
+		f.warn("P06.chain", p, "append the intermediate certificate (fullchain.pem)",
+			"the certificate of its issuer (%s) is missing: clients that do not know it refuse the connection", chain[0].Issuer.CommonName)
+	}
+}
+
+func (f *findings) key(p place, cert, key mounted) {
+	if _, err := tls.X509KeyPair(cert.content, key.content); err != nil {
+		reason := "it cannot be read"
+		if parsed, keyErr := anyKey(key.content); keyErr == nil && parsed != nil {
+			reason = "it belongs to another certificate"
+		}
+		f.fail("P06.key", p, "give the key that the certificate was made for", "its key %s does not fit: %s", key.source, reason)
+	}
+}
+
+// anyKey reads a private key in the forms that nginx takes.
+func anyKey(data []byte) (crypto.PrivateKey, error) {
+	block, _ := pem.Decode(data)
+	if block == nil {
+		return nil, x509.ErrUnsupportedAlgorithm
+	}
+	if k, err := x509.ParsePKCS8PrivateKey(block.Bytes); err == nil {
+		return k, nil
+	}
+	if k, err := x509.ParseECPrivateKey(block.Bytes); err == nil {
+		return k, nil
+	}
+	return x509.ParsePKCS1PrivateKey(block.Bytes)
+}
+
+func (f *findings) names(p place, c *x509.Certificate, names []string) {
+	for _, name := range names {
+		if name == "_" || name == "" || name == "localhost" || strings.ContainsAny(name, "~$") || !strings.Contains(name, ".") {
+			continue
+		}
+		asked := strings.Replace(strings.TrimPrefix(name, "."), "*", "any", 1)
+		if err := c.VerifyHostname(asked); err != nil {
+			f.fail("P06.names", p, "have it made for that name too", "it is for %s and not for %s", strings.Join(c.DNSNames, ", "), name)
+		}
+	}
+}

@@ -1,0 +1,335 @@
+package preflight
+
+import (
+	"net"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/shiksha/actions/pkg/gateway"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// site is the nginx configuration of one service as its container sees it.
+type site struct {
+	svc   *stack.Service
+	tree  map[string]mounted
+	roots []*gateway.Directive
+	// upstreams are the names that the configuration gives groups of servers.
+	upstreams map[string]bool
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// nginx reads the configuration of every nginx as it is mounted. What only nginx
+// itself can tell is tested with the image, after the pull.
+func nginx(f *findings) {
+	f.sites = map[string]*site{}
+	for _, svc := range f.with(func(c class) bool { return c.nginx }) {
+		s := &site{svc: svc, tree: f.tree(svc), upstreams: map[string]bool{}}
+		if s.roots = s.assemble(); len(s.roots) == 0 {
+			continue
+		}
+		f.sites[svc.Name] = s
+		s.walk(func(d *gateway.Directive, above []*gateway.Directive) {
+			if d.Name == "upstream" && len(d.Args) > 0 {
+				s.upstreams[d.Args[0]] = true
+			}
+		})
+		before := len(f.results)
+		f.siteHosts(s)
+		f.limits(s)
+		f.headers(s)
+		f.ejecting(s)
+		f.aliases(s)
+		f.selfCheck(s)
+		f.stubStatus(s)
+		if len(f.results) == before {
+			f.pass("P05.nginx", "%s: names resolve, headers and limits are kept", svc.Name)
+		}
+	}
+}
+
+// assemble gives the configuration with its includes in place: nginx.conf, or what
+// the image's own one would include.
+func (s *site) assemble() []*gateway.Directive {
+	if main, ok := s.tree["/etc/nginx/nginx.conf"]; ok {
+		return s.expand(gateway.Read(main.source, string(main.content)), 0)
+	}
+	http := &gateway.Directive{Name: "http", Block: true}
+	for _, pattern := range []string{"/etc/nginx/conf.d/*.conf", "/etc/nginx/templates/*.template"} {
+		for _, file := range match(s.tree, pattern) {
+			http.Inner = append(http.Inner, s.expand(gateway.Read(file.source, string(file.content)), 0)...)
+		}
+	}
+	if len(http.Inner) == 0 {
+		return nil
+	}
+	return []*gateway.Directive{http}
+}
+
+// expand puts included files in the place of their include, as deep as people nest
+// them.
+func (s *site) expand(list []*gateway.Directive, depth int) []*gateway.Directive {
+	var out []*gateway.Directive
+	for _, d := range list {
+		if d.Name != "include" || len(d.Args) != 1 || depth > 8 {
+			d.Inner = s.expand(d.Inner, depth)
+			out = append(out, d)
+			continue
+		}
+		pattern := d.Args[0]
+		if !path.IsAbs(pattern) {
+			pattern = path.Join("/etc/nginx", pattern)
+		}
+		for _, file := range match(s.tree, pattern) {
+			out = append(out, s.expand(gateway.Read(file.source, string(file.content)), depth+1)...)
+		}
+	}
+	return out
+}
+
+// walk visits every directive with the blocks around it, the outermost first.
+func (s *site) walk(visit func(d *gateway.Directive, above []*gateway.Directive)) {
+	var down func([]*gateway.Directive, []*gateway.Directive)
+	down = func(list, above []*gateway.Directive) {
+		for _, d := range list {
+			visit(d, above)
+			down(d.Inner, append(slices.Clone(above), d))
+		}
+	}
+	down(s.roots, nil)
+}
+
+func has(list []*gateway.Directive, name string) *gateway.Directive {
+	for _, d := range list {
+		if d.Name == name {
+			return d
+		}
+	}
+	return nil
+}
+
+var passes = []string{"proxy_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass", "grpc_pass"}
+
+// siteHosts finds names that nginx would not find when it starts, which it takes
+// for an error.
+func (f *findings) siteHosts(s *site) {
+	told := map[string]bool{}
+	s.walk(func(d *gateway.Directive, above []*gateway.Directive) {
+		isServer := d.Name == "server" && !d.Block && len(above) > 0 && above[len(above)-1].Name == "upstream"
+		if len(d.Args) == 0 || !isServer && !slices.Contains(passes, d.Name) {
+			return
+		}
+		host, port := address(d.Args[0])
+		if s.upstreams[host] && !isServer || strings.HasPrefix(d.Args[0], "unix:") || told[host+":"+port] {
+			return
+		}
+		told[host+":"+port] = true
+		where := in(s.svc.Name, d.File, d.Line)
+		if wrong, hint := f.name(s.svc, host); wrong != "" {
+			f.fail("P05.hosts", where, hint, "%s; nginx does not start with a name that it cannot find", wrong)
+			return
+		}
+		if inside := f.published(host, port); inside != 0 && host != "" {
+			f.warn("P05.hosts", where, "write "+host+":"+itoa(int(inside)), "port %s of %s is the host's; on the network it listens on %d", port, host, inside)
+		}
+	})
+}
+
+// address cuts what a directive passes requests to into host and port.
+func address(text string) (host, port string) {
+	if strings.Contains(text, "://") {
+		u, err := url.Parse(text)
+		if err != nil {
+			// A variable in it is read for every request and cannot be known here.
+			return "", ""
+		}
+		return u.Hostname(), u.Port()
+	}
+	if h, p, err := net.SplitHostPort(text); err == nil {
+		return h, p
+	}
+	return text, ""
+}
+
+// limits: rate limiting that answers 503 looks like an outage to everybody.
+func (f *findings) limits(s *site) {
+	var first *gateway.Directive
+	status := false
+	s.walk(func(d *gateway.Directive, _ []*gateway.Directive) {
+		status = status || d.Name == "limit_req_status"
+		if d.Name == "limit_req" && first == nil {
+			first = d
+		}
+	})
+	if first != nil && !status {
+		f.warn("P05.limits", in(s.svc.Name, first.File, first.Line), "add `limit_req_status 429;` (and `limit_conn_status 429;`) beside the zones",
+			"requests over the limit get 503, which clients and monitors take for an outage")
+	}
+}
+
+// headers: one add_header in a block drops all that are inherited.
+func (f *findings) headers(s *site) {
+	s.walk(func(d *gateway.Directive, above []*gateway.Directive) {
+		own := has(d.Inner, "add_header")
+		if !d.Block || own == nil {
+			return
+		}
+		var lost []string
+		for _, outer := range slices.Backward(above) {
+			for _, h := range outer.Inner {
+				if h.Name == "add_header" && len(h.Args) > 0 && !repeats(d.Inner, h.Args[0]) && !slices.Contains(lost, h.Args[0]) {
+					lost = append(lost, h.Args[0])
+				}
+			}
+			if len(lost) > 0 {
+				break
+			}
+		}
+		if len(lost) > 0 {
+			f.warn("P05.headers", in(s.svc.Name, own.File, own.Line), "repeat them in this block, or include one file with all headers in each block",
+				"add_header in %s drops the inherited %s", text(d), strings.Join(lost, ", "))
+		}
+	})
+}
+
+func repeats(list []*gateway.Directive, header string) bool {
+	return slices.ContainsFunc(list, func(d *gateway.Directive) bool {
+		return d.Name == "add_header" && len(d.Args) > 0 && strings.EqualFold(d.Args[0], header)
+	})
+}
+
+func text(d *gateway.Directive) string {
+	return strings.TrimSpace(d.Name + " " + strings.Join(d.Args, " "))
+}
+
+// ejecting: with several units that restart one after the other, max_fails takes
+// all of them out of the group for its whole fail_timeout.
+func (f *findings) ejecting(s *site) {
+	s.walk(func(d *gateway.Directive, above []*gateway.Directive) {
+		if d.Name != "upstream" || !d.Block {
+			return
+		}
+		for _, server := range d.Inner {
+			fails, timeout := "1", "10s"
+			for _, a := range server.Args {
+				if v, ok := strings.CutPrefix(a, "max_fails="); ok {
+					fails = v
+				}
+				if v, ok := strings.CutPrefix(a, "fail_timeout="); ok {
+					timeout = v
+				}
+			}
+			written := slices.ContainsFunc(server.Args, func(a string) bool {
+				return strings.HasPrefix(a, "max_fails=") || strings.HasPrefix(a, "fail_timeout=")
+			})
+			if server.Name == "server" && written && fails != "0" {
+				f.warn("P05.max-fails", in(s.svc.Name, server.File, server.Line), "set max_fails=0: what is not well gets no traffic from a release anyway",
+					"after %s failures a unit gets nothing for %s; when all restart at once, nobody is left (no live upstreams)", fails, timeout)
+				return
+			}
+		}
+	})
+}
+
+// aliases: files are served from folders that the container does not have.
+func (f *findings) aliases(s *site) {
+	s.walk(func(d *gateway.Directive, _ []*gateway.Directive) {
+		if d.Name != "alias" && d.Name != "root" || len(d.Args) != 1 || !path.IsAbs(d.Args[0]) || strings.Contains(d.Args[0], "$") {
+			return
+		}
+		if strings.HasPrefix(d.Args[0], "/usr/share/nginx/") || f.covers(s.svc.Name, d.Args[0]) {
+			return
+		}
+		if _, file := s.tree[d.Args[0]]; !file && len(match(s.tree, path.Join(d.Args[0], "*"))) == 0 {
+			f.warn("P05.alias", in(s.svc.Name, d.File, d.Line), "mount a volume there, or correct the path", "nothing is mounted at %s, so requests for its files get 404", d.Args[0])
+		}
+	})
+}
+
+var localURL = regexp.MustCompile(`(https?)://(?:localhost|127\.0\.0\.1|\[::1\])(?::(\d+))?(/[^\s'"|;]*)?`)
+
+// selfCheck: a health check that is answered with a redirect to the public name
+// depends on the public DNS.
+func (f *findings) selfCheck(s *site) {
+	m := localURL.FindStringSubmatch(f.healthTest(s.svc.Name))
+	if m == nil || m[1] != "http" {
+		return
+	}
+	port, target := m[2], m[3]
+	if port == "" {
+		port = "80"
+	}
+	if target == "" {
+		target = "/"
+	}
+	s.walk(func(d *gateway.Directive, _ []*gateway.Directive) {
+		if d.Name != "server" || !d.Block || !listens(d, port) {
+			return
+		}
+		if r := redirect(d.Inner, target); r != nil {
+			f.warn("P05.health", at(s.svc.Name, "healthcheck.test"), "give this address a location of its own that answers 200: `location = "+target+" { return 200; }`",
+				"the check asks for %s, which %s:%d redirects: its health depends on the public name", m[0], r.File, r.Line)
+		}
+	})
+}
+
+func listens(server *gateway.Directive, port string) bool {
+	for _, d := range server.Inner {
+		if d.Name == "listen" && len(d.Args) > 0 && (d.Args[0] == port || strings.HasSuffix(d.Args[0], ":"+port)) {
+			return true
+		}
+	}
+	return false
+}
+
+// redirect gives the return of 30x to another place that answers a path, or nil. A
+// return of the server itself is run before any location is chosen.
+func redirect(server []*gateway.Directive, target string) *gateway.Directive {
+	if r := has(server, "return"); r != nil && moves(r) {
+		return r
+	}
+	var best *gateway.Directive
+	for _, d := range server {
+		if d.Name != "location" || len(d.Args) == 0 {
+			continue
+		}
+		prefix := d.Args[len(d.Args)-1]
+		if d.Args[0] == "=" && prefix == target {
+			best = d
+			break
+		}
+		if (len(d.Args) == 1 || d.Args[0] == "^~") && strings.HasPrefix(target, prefix) && (best == nil || len(prefix) > len(best.Args[len(best.Args)-1])) {
+			best = d
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	if r := has(best.Inner, "return"); r != nil && moves(r) {
+		return r
+	}
+	return nil
+}
+
+func moves(d *gateway.Directive) bool {
+	return len(d.Args) > 1 && strings.HasPrefix(d.Args[0], "30") && strings.Contains(d.Args[1], "://")
+}
+
+// stubStatus: an exporter asks for figures that the configuration does not give.
+func (f *findings) stubStatus(s *site) {
+	given := false
+	s.walk(func(d *gateway.Directive, _ []*gateway.Directive) { given = given || d.Name == "stub_status" })
+	for _, name := range f.st.Order {
+		c := f.st.Project.Services[name]
+		asks := strings.Join(c.Command, " ") + " " + f.st.Services[name].Environment["SCRAPE_URI"]
+		if !given && strings.Contains(imageName(f.st.Services[name].Image), "nginx") && strings.Contains(asks, "stub_status") {
+			f.warn("P05.stub-status", at(name, "command"), "add a server with `location = /stub_status { stub_status; }` to the configuration of "+s.svc.Name,
+				"it reads stub_status, which %s does not serve", s.svc.Name)
+		}
+	}
+}

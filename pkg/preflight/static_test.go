@@ -1,0 +1,193 @@
+package preflight_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/pkg/check"
+	"github.com/shiksha/actions/pkg/preflight"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+func TestTheQuickstartPasses(t *testing.T) {
+	t.Parallel()
+	dir := "../../examples/quickstart"
+	st, err := stack.Load(t.Context(), stack.LoadOptions{Workspace: dir, Environment: map[string]string{"VERSION": "v1"}, StateDir: "/var/lib/shiksha"})
+	require.NoError(t, err)
+	r := preflight.Static(t.Context(), st, preflight.Options{Workspace: dir})
+	assert.Equal(t, check.Pass, r.Worst(check.Fail), "%+v", r.Results)
+	assert.NotEmpty(t, about(r, "P05.nginx"))
+}
+
+func TestPolicy(t *testing.T) {
+	t.Parallel()
+	bad := look(t, files{"compose.yaml": "services:\n  api:\n    image: example/api\n    healthcheck: {disable: true}\n  job:\n    image: example/job:v1\n  web:\n    image: example/web:v1\n    depends_on: {job: {condition: service_completed_successfully}}\n    logging: {driver: json-file}\n"}, "")
+	reported(t, bad, "P02.health", check.Warn, "compose.yaml:4", "switched off")
+	reported(t, bad, "P02.latest", check.Warn, "compose.yaml:3", "example/api has no version")
+	reported(t, bad, "P02.memory", check.Warn, "compose.yaml:2", "no memory limit")
+	reported(t, bad, "P02.restart", check.Warn, "compose.yaml:7", "stays down")
+	reported(t, bad, "P02.logs", check.Warn, "compose.yaml:10", "without end")
+	for _, r := range about(bad, "P02.health") {
+		assert.NotEqual(t, "job", r.Where, "a job ends; it needs no health check")
+	}
+	good := look(t, files{"compose.yaml": `services:
+  api:
+    image: example/api:v1
+    restart: unless-stopped
+    mem_limit: 1g
+    logging: {driver: local}
+    healthcheck: {test: [CMD, /api, health]}
+`}, "")
+	assert.Zero(t, good.Count(check.Warn)+good.Count(check.Fail), "%+v", good.Results)
+	assert.NotZero(t, good.Count(check.Pass))
+}
+
+func TestAnExemptionIsWrittenAndShown(t *testing.T) {
+	t.Parallel()
+	r := look(t, files{"compose.yaml": "services:\n  db:\n    image: postgres:15\n    ports: [\"5432:5432\"]\n    x-shiksha: {exempt: {P02.database-ports: \"only the office reaches this host\", P02.health: \"none\"}}\n"}, "")
+	found := about(r, "P02.database-ports")
+	require.Len(t, found, 1)
+	assert.Equal(t, check.Skip, found[0].Outcome)
+	assert.Contains(t, found[0].Found, "exempt: only the office reaches this host")
+	assert.Equal(t, check.Pass, r.Worst(check.Fail))
+
+	for text, says := range map[string]string{
+		"{health: why}": "is not the name of a finding", "{P02.health: \"\"}": "needs a reason", "[P02]": "has to be a mapping",
+	} {
+		_, _, err := load(t, files{"compose.yaml": "services:\n  db:\n    image: postgres:15\n    x-shiksha:\n      exempt: " + text + "\n"}, "")
+		assert.ErrorContains(t, err, says)
+		assert.ErrorContains(t, err, "compose.yaml:5")
+	}
+}
+
+func TestSecretsAreSpokenOfByName(t *testing.T) {
+	t.Parallel()
+	f := files{"compose.yaml": `services:
+  api:
+    image: example/api:v1
+    environment:
+      JWT_SECRET_KEY: ${JWT}
+      DB_PASSWORD: ${DB}
+      REDIS_PASSWORD: ${REDIS}
+      API_TOKEN: written-down-here-0123
+      TOKEN_TTL: "60"
+    secrets: [cookie]
+secrets: {cookie: {file: ./cookie.txt}}
+`, "cookie.txt": "changeme\n"}
+	r := look(t, f, "JWT=short-but-hidden-value\nDB=ChangeMe123\nREDIS=\n")
+	reported(t, r, "P03.secrets", check.Warn, "compose.yaml:5", "JWT_SECRET_KEY has 22 characters, fewer than the 32")
+	reported(t, r, "P03.secrets", check.Fail, "compose.yaml:6", "DB_PASSWORD is still a placeholder")
+	reported(t, r, "P03.secrets", check.Fail, "compose.yaml:7", "REDIS_PASSWORD is empty")
+	reported(t, r, "P03.secrets", check.Fail, "cookie.txt", "secret cookie is still a placeholder")
+	reported(t, r, "P03.committed", check.Warn, "compose.yaml:8", "API_TOKEN is written in the Compose file")
+	data, err := json.Marshal(r)
+	require.NoError(t, err)
+	for _, value := range []string{"short-but-hidden", "ChangeMe123", "written-down-here"} {
+		assert.NotContains(t, string(data), value)
+	}
+	f["cookie.txt"] = "8d1f6a2b9c7e4f3a"
+	f["compose.yaml"] = replace(f["compose.yaml"], "written-down-here-0123", "${TOKEN}")
+	sound(t, look(t, f, "JWT=0123456789abcdef0123456789abcdef\nDB=0123456789abcdef\nREDIS=0123456789abcdef\nTOKEN=abcdef0123456789"), "P03.secrets")
+}
+
+// authority issues certificates for the tests.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newAuthority(t *testing.T) authority {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test CA"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: now.AddDate(-1, 0, 0), NotAfter: now.AddDate(5, 0, 0), KeyUsage: x509.KeyUsageCertSign}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	require.NoError(t, err)
+	cert, err := x509.ParseCertificate(der)
+	require.NoError(t, err)
+	return authority{cert, key}
+}
+
+// issue gives a chain and its key as PEM.
+func (a authority) issue(t *testing.T, until time.Time, names ...string) (chain, key string) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names, NotBefore: now.AddDate(0, -1, 0), NotAfter: until}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &k.PublicKey, a.key)
+	require.NoError(t, err)
+	private, err := x509.MarshalPKCS8PrivateKey(k)
+	require.NoError(t, err)
+	block := func(kind string, data []byte) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: data}))
+	}
+	return block("CERTIFICATE", der) + block("CERTIFICATE", a.cert.Raw), block("PRIVATE KEY", private)
+}
+
+func TestCertificates(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	chain, key := ca.issue(t, now.AddDate(0, 3, 0), "shop.example.org", "*.shop.example.org")
+	_, otherKey := ca.issue(t, now.AddDate(0, 3, 0), "other.example.org")
+	soon, soonKey := ca.issue(t, now.AddDate(0, 0, 20), "shop.example.org")
+	over, overKey := ca.issue(t, now.AddDate(0, 0, -1), "shop.example.org")
+	leaf, _, _ := strings.Cut(chain, "-----END CERTIFICATE-----\n")
+	leaf += "-----END CERTIFICATE-----\n"
+	compose := "services:\n  nginx:\n    image: nginx:1.27\n    volumes: [\"./nginx.conf:/etc/nginx/nginx.conf:ro\", \"./tls:/etc/tls:ro\"]\n"
+	conf := "events {}\nhttp {\n server {\n  listen 443 ssl;\n  server_name shop.example.org www.shop.example.org;\n  ssl_certificate /etc/tls/chain.pem;\n  ssl_certificate_key /etc/tls/key.pem;\n }\n}\n"
+	f := func(chain, key string) files {
+		return files{"compose.yaml": compose, "nginx.conf": conf, "tls/chain.pem": chain, "tls/key.pem": key}
+	}
+	good := look(t, f(chain, key), "")
+	require.Len(t, about(good, "P06.certificate"), 1)
+	assert.Equal(t, check.Pass, about(good, "P06.certificate")[0].Outcome)
+
+	reported(t, look(t, f(chain, otherKey), ""), "P06.key", check.Fail, "tls/chain.pem", "belongs to another certificate")
+	reported(t, look(t, f(soon, soonKey), ""), "P06.expiry", check.Warn, "tls/chain.pem", "expires in 20 days")
+	reported(t, look(t, f(over, overKey), ""), "P06.expiry", check.Fail, "tls/chain.pem", "expired on")
+	reported(t, look(t, f(leaf, key), ""), "P06.chain", check.Warn, "tls/chain.pem", "Test CA")
+	reported(t, look(t, f(chain[len(leaf):]+leaf, key), ""), "P06.chain", check.Fail, "tls/chain.pem", "is not signed by the next")
+	reported(t, look(t, f(soon, soonKey), ""), "P06.names", check.Fail, "tls/chain.pem", "not for www.shop.example.org")
+	reported(t, look(t, f("nothing", key), ""), "P06.certificate", check.Fail, "tls/chain.pem", "no certificate")
+	gone := f(chain, key)
+	gone["nginx.conf"] = replace(gone["nginx.conf"], "/etc/tls/chain.pem", "/etc/ssl/chain.pem")
+	reported(t, look(t, gone, ""), "P06.certificate", check.Fail, "nginx.conf:6", "nothing is mounted at /etc/ssl/chain.pem")
+}
+
+func TestWorkflowsStayInTheWorkspace(t *testing.T) {
+	t.Parallel()
+	outside := workspace(t, files{"d.yml": "secret-of-the-runner: [\n"})
+	dir := workspace(t, files{"compose.yaml": twoServices})
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, ".github"), 0o755))
+	require.NoError(t, os.Symlink(outside, filepath.Join(dir, ".github", "workflows")))
+	st, err := stack.Load(t.Context(), stack.LoadOptions{Workspace: dir, Project: "shop", StateDir: "/var/lib/shiksha"})
+	require.NoError(t, err)
+	for _, r := range preflight.Static(t.Context(), st, preflight.Options{Workspace: dir}).Results {
+		assert.NotEqual(t, "workflow", r.Kind)
+	}
+}
+
+func TestWorkflowHygiene(t *testing.T) {
+	t.Parallel()
+	bad := look(t, files{"compose.yaml": twoServices, ".github/workflows/x.yml": "on: pull_request_target\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      - run: echo ${{ github.event.nothing.x\n"}, "")
+	reported(t, bad, "P16.pull-request-target", check.Warn, ".github/workflows/x.yml:1", "a stranger's pull request")
+	reported(t, bad, "P16.permissions", check.Warn, ".github/workflows/x.yml:3", "says no permissions")
+	assert.NotEmpty(t, about(bad, "P16.actionlint"))
+	good := look(t, files{"compose.yaml": twoServices, ".github/workflows/x.yml": "on: push\npermissions: {contents: read}\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      - uses: actions/checkout@v4\n"}, "")
+	require.Len(t, about(good, "P16.workflows"), 1, "%+v", good.Results)
+}

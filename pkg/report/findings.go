@@ -1,0 +1,142 @@
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/shiksha/actions/pkg/check"
+)
+
+// Checks is what checks found, as it is told.
+type Checks struct {
+	// Title says what was checked: "preflight of shop".
+	Title string
+	check.Report
+	// All shows what passed too, one line each; without it passes are only counted.
+	All bool
+	// Color is set for a terminal.
+	Color bool
+}
+
+// Headline counts the outcomes: "2 fail, 3 warn, 20 pass".
+func (c *Checks) Headline() string {
+	var parts []string
+	for _, o := range []check.Outcome{check.Fail, check.Unknown, check.Warn, check.Skip, check.Pass} {
+		if n := c.Count(o); n > 0 {
+			parts = append(parts, fmt.Sprintf("%s %s", number(n), o))
+		}
+	}
+	if len(parts) == 0 {
+		return clean(c.Title) + ": nothing was checked"
+	}
+	return clean(c.Title) + ": " + strings.Join(parts, ", ")
+}
+
+// Text gives the results as a table, the worst first, each with its place and its
+// mend.
+func (c *Checks) Text() string {
+	var b strings.Builder
+	width := 0
+	for _, r := range c.ordered() {
+		width = max(width, len(clean(r.Name)))
+	}
+	for _, r := range c.ordered() {
+		found := clean(r.Found)
+		if where := position(r); where != "" {
+			found = where + ": " + found
+		}
+		sign := fmt.Sprintf("%-7s", r.Outcome)
+		fmt.Fprintf(&b, "  %s  %-*s  %s\n", c.paint(r.Outcome, sign), width, clean(r.Name), found)
+		if r.Expected != "" && r.Outcome != check.Pass {
+			fmt.Fprintf(&b, "  %-7s  %-*s  expected: %s\n", "", width, "", clean(r.Expected))
+		}
+		if r.Hint != "" {
+			fmt.Fprintf(&b, "  %-7s  %-*s  mend: %s\n", "", width, "", clean(r.Hint))
+		}
+	}
+	return b.String() + c.Headline() + "\n"
+}
+
+func (c *Checks) paint(o check.Outcome, text string) string {
+	color := map[check.Outcome]string{check.Fail: red, check.Unknown: red, check.Warn: yellow, check.Skip: dim, check.Pass: green}[o]
+	if !c.Color || color == "" {
+		return text
+	}
+	return "\x1b[" + color + "m" + text + "\x1b[0m"
+}
+
+const green = "32"
+
+// ordered lists the results that are shown, the worst first and else as they came.
+func (c *Checks) ordered() []check.Result {
+	var out []check.Result
+	for _, o := range []check.Outcome{check.Fail, check.Unknown, check.Warn, check.Skip, check.Pass} {
+		for _, r := range c.Results {
+			if r.Outcome == o && (c.All || o != check.Pass) {
+				out = append(out, r)
+			}
+		}
+	}
+	return out
+}
+
+// position is where a mend belongs: "compose.yaml:12".
+func position(r check.Result) string {
+	if r.File == "" {
+		return ""
+	}
+	if r.Line == 0 {
+		return clean(r.File)
+	}
+	return fmt.Sprintf("%s:%d", clean(r.File), r.Line)
+}
+
+// Markdown gives the results for a job summary.
+func (c *Checks) Markdown() string {
+	var b strings.Builder
+	sign := "✅"
+	if c.Count(check.Fail)+c.Count(check.Unknown) > 0 {
+		sign = "⛔"
+	} else if c.Count(check.Warn) > 0 {
+		sign = "⚠️"
+	}
+	fmt.Fprintf(&b, "## %s %s\n\n", sign, escape(c.Headline()))
+	b.WriteString(c.table())
+	return b.String()
+}
+
+// section gives the results as a part of a larger summary, folded away when none of
+// them stops a release.
+func (c *Checks) section() string {
+	open := ""
+	if c.Count(check.Fail)+c.Count(check.Unknown) > 0 {
+		open = " open"
+	}
+	table := c.table()
+	if table == "" {
+		return escape(c.Headline()) + "\n"
+	}
+	return fmt.Sprintf("<details%s><summary>%s</summary>\n\n%s</details>\n", open, escape(c.Headline()), table)
+}
+
+func (c *Checks) table() string {
+	var b strings.Builder
+	if list := c.ordered(); len(list) > 0 {
+		b.WriteString("| | Check | Where | Found | Mend |\n|---|---|---|---|---|\n")
+		for _, r := range list {
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", r.Outcome, escape(r.Name), escape(position(r)), escape(r.Found), escape(r.Hint))
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+// JSON gives the results as one line of JSON, with all that passed.
+func (c *Checks) JSON() ([]byte, error) {
+	r := c.Report
+	if r.Results == nil {
+		r.Results = []check.Result{}
+	}
+	return json.Marshal(&r)
+}
