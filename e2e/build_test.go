@@ -331,7 +331,15 @@ func (s *site) emulated(ref string, command ...string) string {
 	login := base64.StdEncoding.EncodeToString([]byte("ci:right"))
 	auths := fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, s.registry.Address, login)
 	require.NoError(s.t, os.WriteFile(filepath.Join(config, "config.json"), []byte(auths), 0o600))
-	args := []string{"--config", config, "run", "--rm", "--platform", "linux/arm64", ref}
+	// An engine keeps one platform of a digest, and the deploy took the other one: so
+	// this is the digest of the platform's own image.
+	parsed, err := name.ParseReference(ref)
+	require.NoError(s.t, err)
+	image, err := remote.Image(parsed, append(s.remote(), remote.WithPlatform(v1.Platform{OS: "linux", Architecture: "arm64"}))...)
+	require.NoError(s.t, err)
+	own, err := image.Digest()
+	require.NoError(s.t, err)
+	args := []string{"--config", config, "run", "--rm", "--platform", "linux/arm64", parsed.Context().Digest(own.String()).String()}
 	out, err := s.Docker(s.t.Context(), append(args, command...)...)
 	require.NoError(s.t, err)
 	return out

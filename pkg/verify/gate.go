@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/shiksha/actions/pkg/check"
@@ -62,11 +63,25 @@ func (g *Gate) After(ctx context.Context, t *target.Target, r converge.Released)
 	if g.settings.Window == 0 {
 		scene.Window = longestMonitor(r.Stack)
 	}
-	report := perform(ctx, t, scene, g.checks, g.settings)
+	report := perform(ctx, t, scene, g.of(r.Stack), g.settings)
 	if err := ctx.Err(); err != nil {
 		return report, context.Cause(ctx)
 	}
 	return report, Verdict(report, g.settings.FailOn)
+}
+
+// of are the checks of what runs. A release of some services only promises
+// nothing of a service that was never released.
+func (g *Gate) of(runs *stack.Stack) (checks []kind.Check) {
+	if !g.settings.promised(runs) {
+		return g.checks
+	}
+	for _, c := range promise(runs, g.settings.URL) {
+		if !slices.Contains(g.settings.Skip, c.Name) {
+			checks = append(checks, c)
+		}
+	}
+	return checks
 }
 
 // longestMonitor is how long the gates of a stack's services watched new units: a

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/shiksha/actions/pkg/check"
-	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/stack"
 	"github.com/shiksha/actions/pkg/suggest"
@@ -88,17 +87,19 @@ func near(name string, known []string) string {
 }
 
 func (s Settings) read(st *stack.Stack) ([]kind.Check, error) {
-	if len(s.Content) > 0 || s.File != "" {
+	switch {
+	case len(s.Content) > 0 || s.File != "":
 		return kind.ReadFile(s.File, s.Content)
-	}
-	var own *extension.Checks
-	if st != nil {
-		own = st.Checks
-	}
-	if own == nil {
+	case s.promised(st):
 		return promise(st, s.URL), nil
 	}
-	return kind.Read(own.File, own.Node)
+	return kind.Read(st.Checks.File, st.Checks.Node)
+}
+
+// promised tells whether nobody wrote checks for a stack: what its Compose file
+// promises is checked then.
+func (s Settings) promised(st *stack.Stack) bool {
+	return len(s.Content) == 0 && s.File == "" && (st == nil || st.Checks == nil)
 }
 
 // services refuses checks of services that the stack does not have.
