@@ -14,7 +14,8 @@ import (
 // never released.
 func TestGateOfSomeServices(t *testing.T) {
 	t.Parallel()
-	web := types.ServiceConfig{Name: "web", Ports: []types.ServicePortConfig{{Published: "8080", Target: 80}}}
+	web := types.ServiceConfig{Name: "web"}
+	web.Ports = []types.ServicePortConfig{{Published: "8080", Target: 80}}
 	whole := &stack.Stack{
 		Name: "shop", Order: []string{"db", "web"},
 		Services: map[string]*stack.Service{"db": {Name: "db", Replicas: 1}, "web": {Name: "web", Replicas: 1}},
