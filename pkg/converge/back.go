@@ -121,7 +121,11 @@ func (d *transition) before(ctx context.Context) (*stack.Stack, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read release %d: %w", d.facts.verified.Number, err)
 	}
-	return stack.Unseal(sealed)
+	st, err := stack.Unseal(sealed)
+	if err == nil {
+		st.GoBack()
+	}
+	return st, err
 }
 
 // refuse ends a release that failed before anything that serves was changed.

@@ -36,6 +36,7 @@ func restore(ctx context.Context, t *target.Target, l *release.Ledger, r release
 		return nil, fault.New(fault.Refused, "", elsewhere, "%s cannot be restored: the host has no content for %s of %s any more (%d in all)",
 			title(r), f.Target, f.Service, len(missing))
 	}
+	st.GoBack()
 	return st, nil
 }
 

@@ -222,3 +222,14 @@ func (s *Stack) Partial(before *Stack, selected []string) *Stack {
 	}
 	return &out
 }
+
+// GoBack makes every service of a stack that comes back roll as its rollback_config
+// says. What a failure then does stays with update_config: Compose knows no way
+// back of a way back.
+func (s *Stack) GoBack() {
+	for _, svc := range s.Services {
+		action := svc.Update.FailureAction
+		svc.Update = svc.Rollback
+		svc.Update.FailureAction = action
+	}
+}

@@ -300,3 +300,13 @@ func TestEnvironmentHashes(t *testing.T) {
 	assert.Equal(t, h, s.EnvironmentHashes([]byte("key")))
 	assert.Empty(t, h["b"])
 }
+
+func TestGoBackRollsAsRollbackConfigSays(t *testing.T) {
+	t.Parallel()
+	svc := &Service{
+		Update:   Update{Parallelism: 1, Order: StopFirst, Monitor: DefaultMonitor, FailureAction: Continue},
+		Rollback: Update{Parallelism: 3, Order: StartFirst, FailureAction: Pause},
+	}
+	(&Stack{Services: map[string]*Service{"api": svc}}).GoBack()
+	assert.Equal(t, Update{Parallelism: 3, Order: StartFirst, FailureAction: Continue}, svc.Update)
+}

@@ -45,7 +45,7 @@ func ports(st *stack.Stack, name string) (checks []kind.Check) {
 		}
 		none := kind.Duration(0)
 		checks = append(checks, kind.Check{
-			Name: fmt.Sprintf("%s port %d", name, published), Interval: kind.Duration(300 * time.Millisecond), Window: &none,
+			Name: fmt.Sprintf("%s port %d", name, published), Interval: kind.Duration(100 * time.Millisecond), Window: &none,
 			Probe: kind.Probe{TCP: &kind.TCP{Server: kind.Server{From: kind.OnHost}, Address: net.JoinHostPort(ip, p.Published)}},
 		})
 	}
