@@ -66,6 +66,7 @@ func (d *transition) back(ctx context.Context, touched []string) error {
 	if err != nil {
 		return err
 	}
+	before.GoBack()
 	in, err := d.backInput(ctx, before, touched)
 	if err != nil {
 		return err
@@ -121,11 +122,7 @@ func (d *transition) before(ctx context.Context) (*stack.Stack, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read release %d: %w", d.facts.verified.Number, err)
 	}
-	st, err := stack.Unseal(sealed)
-	if err == nil {
-		st.GoBack()
-	}
-	return st, err
+	return stack.Unseal(sealed)
 }
 
 // refuse ends a release that failed before anything that serves was changed.
