@@ -20,8 +20,9 @@ demo: ## the quickstart, rolled six times under load; the report is .demo/report
 # because another package has the processor looks like one that a release lost.
 test: ## every test, the end-to-end ones included
 	@go build -o .lab/bin/ ./e2e/setup && exec .lab/bin/setup sh -c '\
-	packages=$$(go list ./...) && go test -p 2 -timeout 30m $$(echo "$$packages" | grep -v /e2e) && \
-	go test -p 1 -parallel 3 -timeout 60m ./e2e/...'
+	packages=$$(go list ./...) || exit; \
+	go test -p 2 -timeout 30m $$(echo "$$packages" | grep -v /e2e); rest=$$?; \
+	go test -p 1 -parallel 3 -timeout 60m ./e2e/... && exit $$rest'
 
 act: ## the workflows, run with act on a sandbox host, offline (some minutes the first time)
 	@go build -o .lab/bin/ ./e2e/setup && SHIKSHA_ACT=1 exec .lab/bin/setup go test -count=1 -v -timeout 45m ./e2e/act

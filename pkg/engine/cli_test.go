@@ -127,7 +127,7 @@ func TestWarningsOfTheSDKBecomeEvents(t *testing.T) {
 	buf := make([]byte, 1024)
 	n, _ := r.Read(buf)
 	assert.Empty(t, string(buf[:n]), "nothing on standard error")
-	assert.Equal(t, []string{"compose: found 3 orphans"}, warnings(rec))
+	assert.Equal(t, []string{"compose: found 3 orphans"}, warnings(rec, ""))
 	assert.Equal(t, event.Warning, rec.Events()[0].Level)
 }
 

@@ -142,7 +142,7 @@ func TestCreateMakesExactlyNBesideWhateverIsThere(t *testing.T) {
 	require.NoError(t, e.Start(t.Context(), v2, "api", ids))
 	want[4], want[5] = stack.Running, stack.Running
 	assert.Equal(t, want, states(t, e, s.Name, "api"), "only the new ones are started, not %v", leftover)
-	assert.Empty(t, warnings(rec))
+	assert.Empty(t, warnings(rec, s.Name))
 }
 
 // rename gives a stack another project name, as another version of that project.

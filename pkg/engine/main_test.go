@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -205,10 +206,13 @@ func plainCompose(t *testing.T, e *Engine) api.Compose {
 	return sdk
 }
 
-func warnings(rec *event.Recorder) []string {
+// warnings are those that rec heard, but for the SDK's of tests that run at the
+// same time: its log is the whole process's.
+func warnings(rec *event.Recorder, project string) []string {
 	var out []string
 	for _, e := range rec.Events() {
-		if e.Level >= event.Warning {
+		of := regexp.MustCompile(`enginetest-[0-9]+-[0-9]+`).FindString(e.Text)
+		if e.Level >= event.Warning && (of == "" || of == project) {
 			out = append(out, e.Text)
 		}
 	}

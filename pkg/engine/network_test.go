@@ -35,7 +35,7 @@ func TestEnsureMakesOnlyWhatIsMissing(t *testing.T) {
 	require.ErrorContains(t, e.EnsureVolumes(t.Context(), s, []string{"zz"}), "volume zz is not defined")
 	require.NoError(t, e.RemoveNetwork(t.Context(), now.Networks["a"].Name))
 	require.NoError(t, e.RemoveNetwork(t.Context(), now.Networks["a"].Name), "gone already")
-	assert.Empty(t, warnings(rec))
+	assert.Empty(t, warnings(rec, s.Name))
 }
 
 func TestEnsureARenamedOne(t *testing.T) {
@@ -84,9 +84,9 @@ func TestEnsureExternalAndForeignOnes(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { down(t, "another") })
 	ground(t, e, mine)
-	require.Len(t, warnings(rec), 2)
-	assert.Contains(t, warnings(rec)[0], "was not made by compose and is used as it is")
-	assert.Contains(t, warnings(rec)[1], "belongs to project another and is used as it is")
+	require.Len(t, warnings(rec, mine.Name), 2)
+	assert.Contains(t, warnings(rec, mine.Name)[0], "was not made by compose and is used as it is")
+	assert.Contains(t, warnings(rec, mine.Name)[1], "belongs to project another and is used as it is")
 	ids := run(t, e, mine, "api", 1)
 	require.NoError(t, e.Stop(t.Context(), ids, 0))
 	require.NoError(t, e.Remove(t.Context(), ids))

@@ -144,10 +144,10 @@ volumes: {data: {}}
 	_, _, code, err := e.Exec(t.Context(), look[0], []string{"/unit", "cat", "/data/third"}, nil)
 	require.NoError(t, err)
 	assert.NotZero(t, code, "a failed hook ends them")
-	require.Len(t, warnings(rec), 1)
-	assert.Contains(t, warnings(rec)[0], "pre_stop hook 1 of api ended with 3")
+	require.Len(t, warnings(rec, s.Name), 1)
+	assert.Contains(t, warnings(rec, s.Name)[0], "pre_stop hook 1 of api ended with 3")
 	require.NoError(t, e.StopService(t.Context(), s, "api", ids, time.Second), "stopped already")
-	assert.Len(t, warnings(rec), 1)
+	assert.Len(t, warnings(rec, s.Name), 1)
 }
 
 func TestExec(t *testing.T) {

@@ -163,7 +163,10 @@ func (l *link) lostError(what string) error {
 		if l.cause != nil && !errors.Is(l.cause, io.EOF) {
 			cause = l.cause.Error()
 		}
-	default:
+	default: // the wire is seen to be broken a moment before the connection is known to be over
+		if told := l.dead.Load(); told != nil {
+			cause = *told
+		}
 	}
 	return &lostError{text: fmt.Sprintf("connection to %s lost %s: %s", l.name, what, cause)}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -45,7 +46,7 @@ func guarded(ctx context.Context, h *fakeHost, st *stack.Stack, guard func(conte
 		s.Pinned = "image"
 	}
 	seen, _ := h.Observe(ctx, "shop")
-	st.Project = nil
+	st.Project = &types.Project{}
 	p := plan.Make(plan.Input{Desired: st, Observed: seen})
 	r := &rollout.Rollout{
 		Stack: st, Units: h, Eyes: h, Ground: h, Shell: h, Live: h, Sink: event.Discard,
