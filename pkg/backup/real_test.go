@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -57,6 +58,13 @@ func (disk) MkdirAll(_ context.Context, path string, perm fs.FileMode) error {
 }
 func (disk) Write(_ context.Context, path string, data []byte, perm fs.FileMode) error {
 	return os.WriteFile(path, data, perm)
+}
+func (disk) Rename(_ context.Context, from, to string) error { return os.Rename(from, to) }
+func (disk) Open(_ context.Context, path string) (io.ReadCloser, error) {
+	return os.Open(path)
+}
+func (disk) Create(_ context.Context, path string, perm fs.FileMode) (io.WriteCloser, error) {
+	return os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, perm)
 }
 func (disk) List(_ context.Context, dir string) ([]fs.FileInfo, error) {
 	entries, err := os.ReadDir(dir)

@@ -152,7 +152,7 @@ func (d *transition) restore(ctx context.Context) error {
 	if !d.restores() {
 		return nil
 	}
-	d.Step("restore the database")
+	defer d.timed("restore the database")()
 	if err := d.guard(ctx); err != nil {
 		return err
 	}
