@@ -136,7 +136,7 @@ func TestCopyOutFaults(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		spoil func(s *shelf, b backup.Backup)
-		says   string
+		says  string
 	}{
 		"nobody answers": {func(s *shelf, _ backup.Backup) { s.down = errors.New("connection refused") }, "cannot be reached: connection refused"},
 		"its disk is full": {func(s *shelf, _ backup.Backup) {
