@@ -54,10 +54,14 @@ func (*TakeCommand) Help() string {
     services:
       postgres:
         x-shiksha:
-          backups: {keep-days: 7, keep-least: 3}     # database and user are the unit's own
+          backups:                                   # database and user are the unit's own
+            keep-days: 7
+            keep-least: 3
+            copy: sftp://backup@vault.example.org/srv/backups/gpu1
 
 A dump counts as a backup when pg_dump ended well and the whole file was read back; only then old ones may go.
-Where node_exporter reads STATE-DIR/metrics, shiksha_backup_last_success_timestamp_seconds tells of the last one.
+With copy each goes to another host as well, with the key of --backup-ssh-key; what has no copy yet is copied the next time, and a copy
+that fails makes the command end with 1. Where node_exporter reads STATE-DIR/metrics, shiksha_backup_last_success_timestamp_seconds tells of the last one.
 
     shiksha backup  --host deploy@gpu1.example.org --project shop
     shiksha backup  --host deploy@gpu1.example.org --project shop --prove
