@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/e2e/disk"
 	"github.com/shiksha/actions/pkg/backup"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/extension"
@@ -28,14 +29,14 @@ import (
 // commands, as a host that offers SFTP only, and does what spoil says to what is
 // written there.
 type fakeVault struct {
-	disk
+	disk.Files
 	spoil func([]byte) ([]byte, error)
 }
 
 func (fakeVault) Sum(context.Context, string) (string, error) { return "", errors.ErrUnsupported }
 func (fakeVault) Close() error                                { return nil }
 func (v fakeVault) Create(ctx context.Context, path string, perm fs.FileMode) (io.WriteCloser, error) {
-	w, err := v.disk.Create(ctx, path, perm)
+	w, err := v.Files.Create(ctx, path, perm)
 	return spoiler{w, v.spoil}, err
 }
 
@@ -69,7 +70,7 @@ type shelf struct {
 func newShelf(t *testing.T) *shelf {
 	s := &shelf{t: t, away: t.TempDir()}
 	state := t.TempDir()
-	s.Store = &backup.Store{Project: "shop", Dir: filepath.Join(state, "backups"), Metrics: filepath.Join(state, "metrics"), Files: disk{}, Sink: &event.Recorder{},
+	s.Store = &backup.Store{Project: "shop", Dir: filepath.Join(state, "backups"), Metrics: filepath.Join(state, "metrics"), Files: disk.Files{}, Sink: &event.Recorder{},
 		Dial: func(_ context.Context, address string) (backup.Vault, error) {
 			assert.Equal(t, "backup@vault:22", address)
 			return s.vault, s.down

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -17,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/e2e/disk"
 	"github.com/shiksha/actions/pkg/backup"
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
@@ -47,35 +47,6 @@ case $fault in
 esac
 `
 )
-
-// disk is the host's files: the engine is this machine's.
-type disk struct{}
-
-func (disk) Read(_ context.Context, path string) ([]byte, error) { return os.ReadFile(path) }
-func (disk) Remove(_ context.Context, path string) error         { return os.Remove(path) }
-func (disk) MkdirAll(_ context.Context, path string, perm fs.FileMode) error {
-	return os.MkdirAll(path, perm)
-}
-func (disk) Write(_ context.Context, path string, data []byte, perm fs.FileMode) error {
-	return os.WriteFile(path, data, perm)
-}
-func (disk) Rename(_ context.Context, from, to string) error { return os.Rename(from, to) }
-func (disk) Open(_ context.Context, path string) (io.ReadCloser, error) {
-	return os.Open(path)
-}
-func (disk) Create(_ context.Context, path string, perm fs.FileMode) (io.WriteCloser, error) {
-	return os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, perm)
-}
-func (disk) List(_ context.Context, dir string) ([]fs.FileInfo, error) {
-	entries, err := os.ReadDir(dir)
-	var infos []fs.FileInfo
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil {
-			infos = append(infos, info)
-		}
-	}
-	return infos, err
-}
 
 func docker(t *testing.T, args ...string) string {
 	t.Helper()
@@ -115,7 +86,7 @@ func newWorld(t *testing.T) *world {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(state) })
 	w := &world{t: t, engine: e, events: recorder, Store: &backup.Store{
-		Project: name, Dir: filepath.Join(state, "backups"), Metrics: filepath.Join(state, "metrics"), User: "0:0", Files: disk{}, Engine: e, Sink: recorder,
+		Project: name, Dir: filepath.Join(state, "backups"), Metrics: filepath.Join(state, "metrics"), User: "0:0", Files: disk.Files{}, Engine: e, Sink: recorder,
 	}, from: backup.Source{Service: "postgres", Unit: stack.Unit{ID: id, ImageID: docker(t, "inspect", "--format", "{{.Image}}", id)},
 		Options: extension.Backups{Keep: 7 * 24 * time.Hour, Least: 2, Timeout: time.Minute}, Release: 4, Version: "v4"}}
 	require.Eventually(t, func() bool {
