@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -16,6 +17,9 @@ import (
 
 const (
 	maxCommands = 5
+	// sessionPatience is how long a session that sshd refuses is asked for again:
+	// sshd counts one against MaxSessions until a moment after its command ended.
+	sessionPatience = 2 * time.Second
 	// maxOutput bounds what Run keeps of each stream; more is for Start.
 	maxOutput = 32 << 20
 	// maxCommandLine is the longest single argument Linux takes, which the
@@ -103,11 +107,22 @@ type session struct {
 
 // session opens a session channel and starts kind ("exec" or "subsystem") on it.
 func (h *Host) session(ctx context.Context, kind, argument string) (*session, error) {
-	l, channel, requests, err := h.open(ctx, "session", nil)
-	if err != nil {
-		return nil, h.explainSession(err)
+	giveUp := time.Now().Add(sessionPatience)
+	for {
+		l, channel, requests, err := h.open(ctx, "session", nil)
+		if err == nil {
+			return startSession(ctx, l, channel, requests, kind, argument)
+		}
+		var refused *ssh.OpenChannelError
+		if !errors.As(err, &refused) || time.Now().After(giveUp) {
+			return nil, h.explainSession(err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, h.explainSession(err)
+		case <-time.After(sessionPatience / 40):
+		}
 	}
-	return startSession(ctx, l, channel, requests, kind, argument)
 }
 
 // open opens a channel. A connection that turns out to be lost only now is made
