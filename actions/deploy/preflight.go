@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"strings"
 
 	"github.com/shiksha/actions/actions/door"
 	"github.com/shiksha/actions/actions/inputs"
@@ -109,5 +110,8 @@ func (in *Source) options(s *door.Session) (verb.Options, error) {
 	if in.Version != "" {
 		o.Environment = map[string]string{"VERSION": in.Version}
 	}
+	// The checkout is called like the repository on a runner's own machine, but in
+	// the action's container it is always /github/workspace.
+	_, o.Folder, _ = strings.Cut(s.Action.Run().Repository, "/")
 	return o, nil
 }

@@ -27,7 +27,7 @@ type Inputs struct {
 	inputs.Connection
 
 	ComposeFile inputs.List `name:"compose-file" group:"stack" placeholder:"FILE,..." help:"Compose files in the workspace, read for the project's name and for the checks under x-shiksha. Default: compose.yaml where there is one; without it project is enough."`
-	Project     string      `name:"project" group:"stack" help:"Name of the Compose project. Default: the name in the Compose file."`
+	Project     string      `name:"project" group:"stack" help:"Name of the Compose project. Default: the name in the Compose file, else the folder's (in a workflow the repository's)."`
 	StateDir    string      `name:"state-dir" group:"stack" placeholder:"DIR" help:"Folder on the host for releases and the lock. Default: /var/lib/shiksha, or the user's own state folder where that cannot be written."`
 
 	Checks string        `name:"checks" group:"checks" placeholder:"FILE" help:"File of checks in the workspace. Default: the checks of the Compose file, else those that the release was made with, else what its Compose file promises."`
@@ -96,8 +96,11 @@ func (c *Command) options(s *door.Session) (verb.Options, error) {
 	if err != nil {
 		return verb.Options{}, err
 	}
+	// The checkout is called like the repository, but in the action's container it
+	// is always /github/workspace.
+	_, folder, _ := strings.Cut(s.Action.Run().Repository, "/")
 	return verb.Options{
-		Host: c.Config(s.Person), StateDir: c.StateDir, Workspace: s.Workspace, ComposeFiles: c.ComposeFile,
+		Host: c.Config(s.Person), StateDir: c.StateDir, Workspace: s.Workspace, ComposeFiles: c.ComposeFile, Folder: folder,
 		Settings: verb.Settings{
 			Project: c.Project, File: settings.Name, Content: settings.Content, Skip: c.Skip, URL: c.URL, Timeout: c.Time, Window: c.Window,
 			FailOn: check.Outcome(c.FailOn), Protect: s.Protect,
