@@ -68,7 +68,7 @@ func (in *Inputs) Check(s inputs.Source) []error {
 	if in.Host != "" || !in.DryRun {
 		problems = in.Connection.Check(s)
 	}
-	if _, err := in.images(); err != nil {
+	if _, err := in.References(); err != nil {
 		problems = append(problems, err)
 	}
 	problems = append(problems, inputs.CheckURL("probe-url", in.ProbeURL)...)
@@ -79,9 +79,9 @@ func (in *Inputs) Check(s inputs.Source) []error {
 	return append(problems, inputs.CheckProject(in.Project)...)
 }
 
-// images reads the images input: service=reference, by line or comma, or the JSON
-// object that a build gives.
-func (in *Source) images() (map[string]string, error) {
+// References reads the images input: service=reference, by line or comma, or the
+// JSON object that a build gives.
+func (in *Source) References() (map[string]string, error) {
 	images := map[string]string{}
 	if strings.HasPrefix(string(in.Images), "{") {
 		return imagesOf(string(in.Images))

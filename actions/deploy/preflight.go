@@ -50,7 +50,7 @@ EXIT STATUS
 // Check tells what is wrong with the inputs beyond their types.
 func (c *PreflightCommand) Check(inputs.Source) []error {
 	problems := inputs.CheckProject(c.Project)
-	if _, err := c.images(); err != nil {
+	if _, err := c.References(); err != nil {
 		problems = append(problems, err)
 	}
 	return problems
@@ -99,7 +99,7 @@ func (in *Source) options(s *door.Session) (verb.Options, error) {
 			"give the path of a file in the workspace, or lines of NAME=value", "%w", err)
 	}
 	s.Protect(inputs.SecretValues(string(env))...)
-	images, err := in.images()
+	images, err := in.References()
 	if err != nil {
 		return verb.Options{}, err
 	}

@@ -9,6 +9,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -153,8 +154,8 @@ func (c *Command) finish(s *door.Session, told *report.Verification, err error) 
 			s.Output(o.Name, o.value(told, string(data)))
 		}
 	}
-	if c.JUnit != "" && told.Checks != nil {
-		if wrong := c.junit(s, told); wrong != nil && err == nil {
+	if told.Checks != nil {
+		if wrong := writeJUnit(s, c.JUnit, told); wrong != nil && err == nil {
 			err = wrong
 		}
 	}
@@ -168,8 +169,26 @@ func (c *Command) finish(s *door.Session, told *report.Verification, err error) 
 	return err
 }
 
-// junit writes the JUnit file into the workspace.
-func (c *Command) junit(s *door.Session, told *report.Verification) error {
+// Count tells of checks that a release made: how they ended, as outputs and, where
+// one is named, as a JUnit file in the workspace.
+func Count(s *door.Session, told *report.Verification, junit string) error {
+	data, err := told.JSON()
+	if err != nil {
+		return err
+	}
+	for _, o := range Outputs {
+		if slices.Contains([]string{"passed", "failed", "unknown"}, o.Name) {
+			s.Output(o.Name, o.value(told, string(data)))
+		}
+	}
+	return writeJUnit(s, junit, told)
+}
+
+// writeJUnit writes the JUnit file into the workspace; no name, no file.
+func writeJUnit(s *door.Session, junit string, told *report.Verification) error {
+	if junit == "" {
+		return nil
+	}
 	data, err := told.JUnit()
 	if err != nil {
 		return err
@@ -179,7 +198,7 @@ func (c *Command) junit(s *door.Session, told *report.Verification) error {
 		return fault.New(fault.Input, "junit", "", "the workspace cannot be opened: %w", err)
 	}
 	defer root.Close()
-	name := filepath.Clean(strings.TrimPrefix(string(c.JUnit), "./"))
+	name := filepath.Clean(strings.TrimPrefix(junit, "./"))
 	if dir := filepath.Dir(name); dir != "." {
 		_ = root.MkdirAll(dir, 0o755) // writing tells what is wrong
 	}
