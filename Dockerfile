@@ -8,7 +8,7 @@ FROM --platform=${BUILDPLATFORM:-linux} golang:1.26 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
-COPY main.go ./
+COPY *.go ./
 COPY actions ./actions
 COPY pkg ./pkg
 # The release workflow says which version this is; a build from source does not know.
