@@ -24,6 +24,7 @@ const module = "github.com/shiksha/actions"
 // layers; of its own layer only what sameLayer says.
 var layers = [][]string{
 	{"."},
+	{"actions/pipeline"},
 	{"actions/backup", "actions/build", "actions/deploy", "actions/rollback", "actions/verify"},
 	{"actions/outcome"},
 	{"actions/door", "actions/manifest"},
@@ -35,7 +36,7 @@ var layers = [][]string{
 	{"pkg/backup", "pkg/content", "pkg/gateway", "pkg/github", "pkg/notify", "pkg/plan", "pkg/preflight", "pkg/probe", "pkg/release", "pkg/report", "pkg/rollout"},
 	{"pkg/engine", "pkg/host", "pkg/stack"},
 	{"pkg/check", "pkg/extension", "pkg/strict"},
-	{"pkg/event", "pkg/fault", "pkg/suggest"},
+	{"pkg/event", "pkg/fault", "pkg/grace", "pkg/suggest"},
 }
 
 // sameLayer lists the imports within a layer that are meant; verbs have none.
