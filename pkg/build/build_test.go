@@ -224,16 +224,28 @@ func TestHints(t *testing.T) {
 	for text, want := range map[string]string{
 		"exec /bin/sh: exec format error":                               "emulator",
 		"write /x: no space left on device":                             "disk is full",
+		"dd: error writing '/x': No space left on device":               "disk is full",
 		"failed to push r/a:1: unexpected status: 403 Forbidden":        "packages: write",
 		"failed to push r/a:1: 429 Too Many Requests":                   "at the moment",
 		"failed to resolve source metadata for docker.io/library/x: no": "FROM",
 		"something else": "",
 	} {
+		assert.Empty(t, machineHint("403 Forbidden"), "a program of the build says it, and not of our registry")
 		if hint := hintFor(text); want == "" {
 			assert.Empty(t, hint)
 		} else {
 			assert.Contains(t, hint, want, text)
 		}
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+	for header, want := range map[string]time.Duration{
+		"7": 7 * time.Second, "Sun, 01 Mar 2026 09:00:30 GMT": 30 * time.Second, "": 0, "soon": 0, "-1": -time.Second,
+	} {
+		assert.Equal(t, want, wanted(header, now), header)
 	}
 }
 
