@@ -37,6 +37,8 @@ type Check struct {
 
 	// Line is where it stands in its file.
 	Line int `yaml:"-"`
+	// LeftOut says why it is not looked at; "" for a check that is.
+	LeftOut string `yaml:"-"`
 }
 
 // Part is one part of a check.

@@ -42,7 +42,7 @@ type look struct {
 // all are the looks at parts that need no container.
 func all() map[string]look {
 	out := map[string]look{}
-	for _, list := range []map[string]look{httpLooks(), tlsLooks(), tcpLooks(), unitLooks(), execLooks(), storeLooks(), monitorLooks(), hostLooks()} {
+	for _, list := range []map[string]look{httpLooks(), tlsLooks(), tcpLooks(), unitLooks(), execLooks(), storeLooks(), ownBackupLooks(), monitorLooks(), hostLooks()} {
 		for name, l := range list {
 			if _, twice := out[name]; twice {
 				panic("two looks are called " + name)
