@@ -85,7 +85,7 @@ func (b *Backup) Look(s *Sight) {
 func (b *Backup) judge(s *Sight, dumps []dump) bool {
 	keep := cmp.Or(b.Keep, 1)
 	where := cmp.Or(b.Dir, "the host's backups of "+b.Service)
-	s.need("backup.count", len(dumps) >= keep, fmt.Sprintf("%d dumps in %s", keep, where), fmt.Sprint(len(dumps)))
+	s.need("backup.count", len(dumps) >= keep, fmt.Sprintf("%d dumps in %s", keep, where), fmt.Sprintf("%d dumps", len(dumps)))
 	if len(dumps) == 0 {
 		return false
 	}

@@ -79,8 +79,10 @@ func TestLooks(t *testing.T) {
 			f := l.at(t, "")
 			assert.Equal(t, l.outcome, f.Outcome, "%+v", f)
 			assert.Contains(t, f.Where+" "+f.Found, l.found)
+			assert.NotContains(t, fmt.Sprintf("%+v", f), "hunter2-and-more", "a secret is shown nowhere")
 			if l.outcome != check.Pass {
 				assert.NotEmpty(t, f.Expected, "it says what was expected")
+				assert.NotEmpty(t, f.Found, "and what was found")
 			}
 		})
 	}

@@ -49,17 +49,17 @@ func storeLooks() map[string]look {
 		}
 	}
 	p := add("postgres", "db", "postgres: {service: db, queries: [{sql: SELECT version, expect: abc}]}", pg)
-	p("sound", "", check.Pass, "it does")
+	p("sound", "", check.Pass, "answers")
 	p("not ready", "postgres.ready", check.Fail, "rejecting", "pg_isready", "!rejecting connections")
 	p("no answer", "postgres.answer", check.Fail, "FATAL", psql+"SELECT 1", "!FATAL: password")
 	p("standby", "postgres.role", check.Fail, "t", psql+"SELECT pg_is", "t")
-	p("connections", "postgres.connections", check.Fail, "f|95 of 100", psql+"SELECT count", "f|95 of 100")
+	p("connections", "postgres.connections", check.Fail, "in use are 95 of 100", psql+"SELECT count", "f|95 of 100")
 	p("invalid index", "postgres.indexes", check.Fail, "orders_idx", psql+"SELECT coalesce", "orders_idx")
 	out["postgres query fails"] = look{"postgres.query", "postgres: {service: db, queries: [{sql: SELECT version, expect: {contains: table}}]}", one("db", with(pg, psql+"SELECT version", "!no such table")), check.Fail, "no such table"}
 	p("other revision", "match.equals", check.Fail, "old", psql+"SELECT version", "old")
 
 	r := add("redis", "redis", "redis: {service: redis, password: {env: PASSWORD}, canary: false, aof: true, commands: [{run: [GET, beat], expect: 1}]}", rd)
-	r("sound", "", check.Pass, "it does")
+	r("sound", "", check.Pass, "answers")
 	r("open to all", "redis.open", check.Fail, "PONG", "redis-cli --raw -p 6379 PING", "PONG")
 	// redis-cli ends with 0 when the server turns it away.
 	r("NOAUTH", "redis.ping", check.Fail, "NOAUTH", auth+"PING", "NOAUTH Authentication required.")
