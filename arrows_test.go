@@ -33,6 +33,8 @@ var layers = [][]string{
 	{"pkg/target"},
 	{"pkg/verify/kind"},
 	{"pkg/backup", "pkg/content", "pkg/gateway", "pkg/github", "pkg/notify", "pkg/plan", "pkg/preflight", "pkg/probe", "pkg/release", "pkg/report", "pkg/rollout"},
+	{"pkg/preflight/image", "pkg/preflight/monitoring", "pkg/preflight/workflow"},
+	{"pkg/preflight/finding"},
 	{"pkg/engine", "pkg/host", "pkg/stack"},
 	{"pkg/check", "pkg/extension", "pkg/strict"},
 	{"pkg/event", "pkg/fault", "pkg/grace", "pkg/suggest"},
