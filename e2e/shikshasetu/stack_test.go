@@ -111,17 +111,15 @@ func TestStack_EachServiceIsSafe(t *testing.T) {
 	}
 }
 
-func TestStack_ExportersAndJobAreOverlays(t *testing.T) {
+func TestStack_ExportersAreAnOverlay(t *testing.T) {
 	t.Parallel()
-	s, err := load(t, filled(t), "docker-compose.production.yml", "docker-compose.exporters.yml", "docker-compose.migrate.yml")
+	s, err := load(t, filled(t), released...)
 	require.NoError(t, err)
-	assert.Len(t, s.Services, 12+6+1)
-	assert.True(t, s.Services["migrate"].Job)
-	assert.Contains(t, s.Services["api"].DependsOn, stack.Dependency{Service: "migrate", Condition: stack.Completed, Required: true})
+	assert.Len(t, s.Services, 12+6)
 }
 
 // released are the files of a release.
-var released = []string{"docker-compose.production.yml", "docker-compose.exporters.yml", "docker-compose.shiksha.yml"}
+var released = []string{"docker-compose.production.yml", "docker-compose.exporters.yml"}
 
 // What Compose cannot say is read by what a release reads it with.
 func TestStack_MigratesAndBacksUp(t *testing.T) {
@@ -209,7 +207,7 @@ func TestEnvExample(t *testing.T) {
 		before = line
 	}
 	used := map[string]bool{"VERSION": true}
-	for _, file := range []string{"docker-compose.production.yml", "docker-compose.exporters.yml", "docker-compose.migrate.yml"} {
+	for _, file := range released {
 		text, err := os.ReadFile(filepath.Join(example, file))
 		require.NoError(t, err)
 		for _, match := range regexp.MustCompile(`[^$]\$\{([A-Z_]+)|environment: ([A-Z_]+) \}`).FindAllStringSubmatch(string(text), -1) {
