@@ -77,8 +77,9 @@ func set(f *lab.Fixture) {
 // sandbox host.
 type workspace struct {
 	*lab.Fixture
-	t   *testing.T
-	dir string
+	t    *testing.T
+	dir  string
+	runs int
 }
 
 // stack are the settings by which the quickstart's copy differs from the example:
@@ -185,7 +186,20 @@ func (w *workspace) start(workflow string, event []string) (wait func() told) {
 		}
 		ended := read(&log, cmd.ProcessState.ExitCode())
 		ended.took = time.Since(began)
+		w.keep(workflow, ended)
 		return ended
+	}
+}
+
+// keep leaves a run's log and summary in .lab/act, for people.
+func (w *workspace) keep(workflow string, ended told) {
+	w.t.Helper()
+	w.runs++
+	name := fmt.Sprintf("%s-%d-%s", w.t.Name(), w.runs, strings.TrimSuffix(filepath.Base(workflow), ".yml"))
+	dir := filepath.Join(w.Lab.Dir, "act")
+	require.NoError(w.t, os.MkdirAll(dir, 0o755))
+	for suffix, text := range map[string]string{".log": ended.log, ".md": ended.summary} {
+		require.NoError(w.t, os.WriteFile(filepath.Join(dir, name+suffix), []byte(text), 0o644))
 	}
 }
 

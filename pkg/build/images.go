@@ -45,7 +45,7 @@ func (r *run) collect(ctx context.Context, p *progress, answers map[string]*buil
 func (r *run) collectFailed(p *progress) {
 	r.result.Targets = nil
 	for _, t := range r.plan.targets {
-		built := Target{Name: t.name, Warnings: t.warnings}
+		built := Target{Name: t.name, Services: t.services, Warnings: t.warnings}
 		built.Steps, built.Cached, built.Took = p.figures(t.name)
 		r.result.Targets = append(r.result.Targets, built)
 	}

@@ -126,7 +126,7 @@ func (d *transition) release(ctx context.Context) error {
 	if d.opts.Began != nil {
 		d.opts.Began(d.result)
 	}
-	if err := errors.Join(d.Engine.ClearTasks(ctx, d.opts.Stack.Name), d.fetch(ctx)); err != nil {
+	if err := errors.Join(d.Engine.ClearTasks(ctx, d.opts.Stack.Name), d.heal(ctx), d.fetch(ctx)); err != nil {
 		return d.refuse(ctx, err)
 	}
 	d.baseline(ctx)

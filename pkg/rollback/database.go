@@ -34,7 +34,7 @@ func (o Options) restoring(ctx context.Context, t *target.Target, l *release.Led
 	if r.backup, err = store.Find(ctx, o.RestoreDatabase); err != nil {
 		return nil, err
 	}
-	if err := suits(r.backup, migratedSince(l.All(), to.Number)); err != nil {
+	if err := suits(r.backup, schemasOf(l.All(), l.Damage()).after(to.Number)); err != nil {
 		return nil, err
 	}
 	databases, err := target.Databases(st, seen, to)

@@ -6,6 +6,7 @@ package strict
 import (
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -64,6 +65,9 @@ func (p *Problems) Err() error {
 	return fault.New(fault.Input, "", "", "%s", strings.Join(lines, "\n"))
 }
 
+// yamlLine finds the line in what the YAML library says of a mistake.
+var yamlLine = regexp.MustCompile(`\bL(\d+)\b`)
+
 // Parse gives the root of a YAML document.
 func Parse(file string, content []byte) (*yaml.Node, error) {
 	if len(content) > maxSize {
@@ -71,7 +75,10 @@ func Parse(file string, content []byte) (*yaml.Node, error) {
 	}
 	var doc yaml.Node
 	if err := yaml.Unmarshal(content, &doc); err != nil {
-		return nil, fault.New(fault.Input, file, "", "not YAML: %w", err)
+		if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
+			file += ":" + m[1]
+		}
+		return nil, fault.New(fault.Input, file, "look at the line and the one above it: indentation, quotes, brackets", "not YAML: %w", err)
 	}
 	if len(doc.Content) == 0 {
 		return nil, fault.New(fault.Input, file, "", "is empty")
@@ -80,8 +87,11 @@ func Parse(file string, content []byte) (*yaml.Node, error) {
 }
 
 // Decode fills into, a pointer, from a node.
-func (p *Problems) Decode(node *yaml.Node, into any) {
-	p.value(node, reflect.ValueOf(into).Elem(), "")
+func (p *Problems) Decode(node *yaml.Node, into any) { p.DecodeAs("", node, into) }
+
+// DecodeAs is Decode for a node that messages call path.
+func (p *Problems) DecodeAs(path string, node *yaml.Node, into any) {
+	p.value(node, reflect.ValueOf(into).Elem(), path)
 }
 
 func (p *Problems) value(node *yaml.Node, v reflect.Value, path string) {
