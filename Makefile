@@ -36,11 +36,12 @@ e2e-shikshasetu: ## release the production stack of 15 units on real parts: abou
 bench: ## compare with docker compose: time, connections, memory, what users feel
 	@go build -o .lab/bin/ ./e2e/bench && exec .lab/bin/bench
 
-lint: ## gofmt, go vet, staticcheck, actionlint, govulncheck
+lint: ## gofmt, go vet, staticcheck, actionlint, the sizes of everything, govulncheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not formatted (make fmt):" $$unformatted; exit 1; }
 	go vet ./...
 	go run $(STATICCHECK) ./...
 	go run $(ACTIONLINT)
+	go run ./tools/measure
 	@if curl -sfI -m 10 -o /dev/null https://vuln.go.dev/index/db.json; then go run $(GOVULNCHECK) ./...; \
 	else echo "govulncheck: left out, the vulnerability database (vuln.go.dev) cannot be reached"; fi
 

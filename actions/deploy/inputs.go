@@ -22,7 +22,7 @@ import (
 // Source is where a stack comes from.
 type Source struct {
 	ComposeFile inputs.List    `name:"compose-file" group:"stack" placeholder:"FILE,..." help:"Compose files in the workspace, later ones win. Default: compose.yaml, or whatever Compose itself looks for."`
-	Project     string         `name:"project" group:"stack" help:"Name of the Compose project. Default: the name in the Compose file, else the folder's."`
+	Project     string         `name:"project" group:"stack" help:"Name of the Compose project. Default: the name in the Compose file, else the folder's (in a workflow the repository's)."`
 	EnvFile     inputs.EnvFile `name:"env-file" group:"stack" placeholder:"FILE" help:"Variables for the Compose file: lines of NAME=value (a secret of the workflow, say), or the path of such a file in the workspace. What contains a = or a line end is content, the rest is a path."`
 	Version     string         `name:"version" group:"stack" help:"What this release is called. The Compose file sees it as the variable VERSION."`
 	Images      inputs.Content `name:"images" group:"stack" placeholder:"SERVICE=REF,..." help:"Images that win over the Compose file's, as service=reference, one a line or separated by commas, or as the JSON object that the build's output images is."`
@@ -69,7 +69,7 @@ func (in *Inputs) Check(s inputs.Source) []error {
 	if in.Host != "" || !in.DryRun {
 		problems = in.Connection.Check(s)
 	}
-	if _, err := in.images(); err != nil {
+	if _, err := in.References(); err != nil {
 		problems = append(problems, err)
 	}
 	problems = append(problems, inputs.CheckURL("probe-url", in.ProbeURL)...)
@@ -80,9 +80,9 @@ func (in *Inputs) Check(s inputs.Source) []error {
 	return append(problems, inputs.CheckProject(in.Project)...)
 }
 
-// images reads the images input: service=reference, by line or comma, or the JSON
-// object that a build gives.
-func (in *Source) images() (map[string]string, error) {
+// References reads the images input: service=reference, by line or comma, or the
+// JSON object that a build gives.
+func (in *Source) References() (map[string]string, error) {
 	images := map[string]string{}
 	if strings.HasPrefix(string(in.Images), "{") {
 		return imagesOf(string(in.Images))
@@ -154,7 +154,4 @@ func (in *Inputs) options(s *door.Session) (verb.Options, error) {
 func origin(s *door.Session, o *verb.Options) {
 	run := s.Action.Run()
 	o.Run.Commit, o.Run.Actor, o.Run.URL, o.Run.Repository = run.Commit, run.Actor, run.URL, run.Repository
-	// The checkout is called like the repository on a runner's own machine, but in
-	// the action's container it is always /github/workspace.
-	_, o.Folder, _ = strings.Cut(run.Repository, "/")
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/shiksha/actions/pkg/converge"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/report"
 	"github.com/shiksha/actions/pkg/rollout"
@@ -175,7 +176,7 @@ func TestNobodyWaitsForAListener(t *testing.T) {
 		return story.Finish(&converge.Result{Release: 1, Outcome: "interrupted"}, fault.New(fault.Interrupted, "", "", "interrupted"))
 	})
 	assert.Equal(t, 5, code)
-	assert.Less(t, time.Since(began), 2*haste)
+	assert.Less(t, time.Since(began), 2*grace.Words)
 	assert.Len(t, listening.heard, 2, "but it is told")
 }
 

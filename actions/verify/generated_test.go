@@ -43,7 +43,7 @@ func TestNames(t *testing.T) {
 	}
 	assert.ElementsMatch(t, []string{
 		"host", "ssh-key", "ssh-key-passphrase", "known-hosts", "host-fingerprint", "jump-host", "compose-file",
-		"project", "state-dir", "checks", "skip", "timeout", "stability-window", "url", "junit", "fail-on",
+		"project", "state-dir", "checks", "only", "skip", "timeout", "stability-window", "url", "junit", "fail-on",
 	}, names)
 	for _, o := range Outputs {
 		outs = append(outs, o.Name)

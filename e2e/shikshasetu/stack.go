@@ -14,7 +14,7 @@ import (
 )
 
 // Files are the Compose files of a release in the lab, the later ones on top.
-const Files = "docker-compose.production.yml,docker-compose.exporters.yml,docker-compose.migrate.yml,docker-compose.lab.yml"
+const Files = "docker-compose.production.yml,docker-compose.exporters.yml,docker-compose.lab.yml"
 
 // Model is the language model's name in the lab: it says what answers to it.
 const Model = "stand-in-for-vllm"

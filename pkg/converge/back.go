@@ -68,6 +68,10 @@ func (d *transition) back(ctx context.Context, touched []string) error {
 		return err
 	}
 	before.GoBack()
+	for _, svc := range before.Services {
+		// One that cannot go back keeps no other from it.
+		svc.Update.FailureAction = stack.Continue
+	}
 	in, err := d.backInput(ctx, before, touched)
 	if err != nil {
 		return err
@@ -93,7 +97,7 @@ func (d *transition) beforeTitle() string {
 }
 
 func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched []string) (plan.Input, error) {
-	in := plan.Input{Desired: before, Only: touched, RemoveOrphans: true, Live: map[string][]string{}}
+	in := plan.Input{Desired: before, Back: true, Only: touched, RemoveOrphans: true, Live: map[string][]string{}}
 	seen, err := d.Engine.Observe(ctx, d.opts.Stack.Name)
 	if err != nil {
 		return in, err

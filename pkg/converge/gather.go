@@ -181,7 +181,7 @@ func (f *facts) input(o Options, key []byte) plan.Input {
 	networks, volumes := engine.Diverged(f.stack, f.observed)
 	in := plan.Input{
 		Desired: f.stack, Observed: f.observed, Serving: f.pins.Serving, Stale: f.pins.Stale,
-		Environment: f.stack.EnvironmentHashes(key), Live: f.live,
+		Environment: f.stack.EnvironmentHashes(key), Live: f.live, Back: o.Back != nil,
 		DivergedNetworks: networks, DivergedVolumes: volumes,
 		Only: o.Services, Replace: o.Strategy == Replace, RemoveOrphans: o.RemoveOrphans,
 		FreeMemory: f.host.FreeMemory, Away: f.away, Settled: f.newest != nil && f.newest.Outcome == release.Verified,

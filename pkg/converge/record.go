@@ -8,13 +8,13 @@ import (
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
-// lastWords bounds what an ending release still writes on the host: a cancelled
-// one has seconds.
+// lastWords bounds what an ending release still writes on the host.
 const lastWords = 4 * time.Second
 
 // begin writes the record of the release before anything is changed, so that an
@@ -123,7 +123,7 @@ func (d *transition) end(ctx context.Context, cause error) {
 	case fault.Stuck:
 		outcome = release.Stuck
 	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+	last, cancel := grace.Last(ctx, lastWords)
 	defer cancel()
 	if err := d.write(last, outcome, cause.Error()); err != nil {
 		d.Say(event.Warning, "record", "", "the outcome could not be recorded on the host: %v", err)

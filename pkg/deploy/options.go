@@ -33,7 +33,10 @@ type Options struct {
 	Profiles    []string
 	Version     string
 	// Images gives images by service that win over the Compose file's.
-	Images   map[string]string
+	Images map[string]string
+	// Unpushed are services whose images no registry has yet: a plan takes them as
+	// new ones. Only a dry run can have some.
+	Unpushed []string
 	Registry engine.Auth
 	// Services restricts the release to some services (empty: all).
 	Services []string

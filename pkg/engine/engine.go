@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/grace"
 )
 
 const (
@@ -115,8 +116,7 @@ func short(id string) string { return id[:min(len(id), 12)] }
 
 // cleanup is a context for undoing something after ctx may have been cancelled.
 func (e *Engine) cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(context.WithoutCancel(ctx), e.patience,
-		fmt.Errorf("cleaning up took longer than %s", e.patience))
+	return grace.Last(ctx, e.patience)
 }
 
 // uncut is a context for a call whose outcome has to be known: it outlives ctx by

@@ -49,6 +49,7 @@ var serviceKeys = []string{"gateway", "port", "drain", "reload", "migrate", "bac
 // Error is a mistake in x-shiksha, at a path below it. Hint says what to write.
 type Error struct{ Path, Text, Hint string }
 
+// Error is the sentence for people.
 func (e *Error) Error() string { return e.Text }
 
 func bad(path, hint, format string, args ...any) *Error {

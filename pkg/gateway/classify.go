@@ -51,6 +51,7 @@ type Use struct {
 	Text string
 }
 
+// String is the place and its text, for people.
 func (u Use) String() string { return fmt.Sprintf("%s:%d `%s`", u.File, u.Line, u.Text) }
 
 // Finding is what Classify found. Text is one sentence for people, Hint the mend

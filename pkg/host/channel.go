@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -74,4 +75,112 @@ func (h *Host) DialTCP(ctx context.Context, addr string) (net.Conn, error) {
 	}
 	go ssh.DiscardRequests(requests)
 	return newConn(l, channel, &net.TCPAddr{IP: net.ParseIP(name), Port: int(port)}), nil
+}
+
+// sessionPatience is how long a session that sshd refuses is asked for again: sshd
+// counts one against MaxSessions until a moment after its command ended.
+const sessionPatience = 2 * time.Second
+
+// session is one command or subsystem on the host.
+type session struct {
+	link    *link
+	channel ssh.Channel
+	// over is closed when the server has closed the channel; then exit is what
+	// the command ended with, or -1 when that was never told.
+	over chan struct{}
+	exit int
+}
+
+// session opens a session channel and starts kind ("exec" or "subsystem") on it.
+func (h *Host) session(ctx context.Context, kind, argument string) (*session, error) {
+	giveUp := time.Now().Add(sessionPatience)
+	for {
+		l, channel, requests, err := h.open(ctx, "session", nil)
+		if err == nil {
+			return startSession(ctx, l, channel, requests, kind, argument)
+		}
+		var refused *ssh.OpenChannelError
+		if !errors.As(err, &refused) || time.Now().After(giveUp) {
+			return nil, h.explainSession(err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, h.explainSession(err)
+		case <-time.After(sessionPatience / 40):
+		}
+	}
+}
+
+// open opens a channel. A connection that turns out to be lost only now is made
+// again: an unopened channel did nothing on the host.
+func (h *Host) open(ctx context.Context, kind string, payload []byte) (*link, ssh.Channel, <-chan *ssh.Request, error) {
+	for try := 1; ; try++ {
+		l, err := h.use(ctx)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		channel, requests, err := l.open(ctx, kind, payload)
+		if err == nil {
+			return l, channel, requests, nil
+		}
+		if !IsConnectionLost(err) || try == 2 {
+			return nil, nil, nil, err
+		}
+	}
+}
+
+func (h *Host) explainSession(err error) error {
+	var refused *ssh.OpenChannelError
+	if !errors.As(err, &refused) {
+		return err
+	}
+	return fault.New(fault.Refused, h.String(), "raise MaxSessions in its sshd_config (10 is the default and enough; 1 or 0 is not)",
+		"sshd opens no further session: %w", err)
+}
+
+func startSession(ctx context.Context, l *link, channel ssh.Channel, requests <-chan *ssh.Request, kind, argument string) (*session, error) {
+	s := &session{link: l, channel: channel, over: make(chan struct{}), exit: -1}
+	go s.listen(requests)
+	payload := ssh.Marshal(struct{ Text string }{argument})
+	accepted, err := await(ctx, l, "while starting a command", func() (bool, error) {
+		return channel.SendRequest(kind, true, payload)
+	}, nil)
+	if err != nil || !accepted {
+		go channel.Close()
+	}
+	if err == nil && !accepted {
+		err = fault.New(fault.Refused, l.name, "see sshd_config there (ForceCommand, Subsystem) and the options in authorized_keys",
+			"sshd refuses the request %q", kind)
+	}
+	return s, err
+}
+
+func (s *session) listen(requests <-chan *ssh.Request) {
+	defer close(s.over)
+	for request := range requests {
+		switch request.Type {
+		case "exit-status":
+			var status struct{ Code uint32 }
+			if ssh.Unmarshal(request.Payload, &status) == nil {
+				s.exit = int(status.Code)
+			}
+		case "exit-signal":
+			var status struct {
+				Name string
+				Rest []byte `ssh:"rest"`
+			}
+			if ssh.Unmarshal(request.Payload, &status) == nil {
+				s.exit = 128 + signalNumbers[status.Name]
+			}
+		}
+		if request.WantReply {
+			_ = request.Reply(false, nil)
+		}
+	}
+}
+
+// signalNumbers are those of Linux for the names that SSH knows.
+var signalNumbers = map[string]int{
+	"HUP": 1, "INT": 2, "QUIT": 3, "ILL": 4, "ABRT": 6, "FPE": 8, "KILL": 9, "USR1": 10, "SEGV": 11, "USR2": 12,
+	"PIPE": 13, "ALRM": 14, "TERM": 15,
 }

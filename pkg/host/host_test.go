@@ -319,3 +319,14 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		assert.True(t, errors.Is(use(), ErrClosed))
 	}
 }
+
+// sshd counts a session for a moment after its command has ended.
+func TestASessionThatIsOneTooManyWaitsForAnotherToEnd(t *testing.T) {
+	t.Parallel()
+	server := startSSHD(t, "MaxSessions 1")
+	h := dial(t, quick(server.config()))
+	busy, err := h.Start(t.Context(), []string{"sleep", "0.4"})
+	require.NoError(t, err)
+	require.NoError(t, echo(t, h))
+	require.NoError(t, busy.Wait())
+}

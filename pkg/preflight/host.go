@@ -2,12 +2,14 @@ package preflight
 
 import (
 	"bufio"
+	"context"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/preflight/finding"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -71,37 +73,37 @@ const (
 
 // Host looks at what a host says of itself against the plan. It reads nothing more.
 func Host(st *stack.Stack, p *plan.Plan, seen stack.Observed, h HostFacts) []check.Result {
-	f := &findings{st: st}
+	f := &findings{Findings: finding.Of(context.Background(), st, Options{})}
 	f.clock(h)
 	f.engine(h)
 	f.hostPortsFree(p, seen, h)
 	f.gpus(p, h)
 	if h.Damaged {
-		f.warn("P13.ledger", place{}, "look at it with: shiksha history", "a record of the ledger is damaged; what it said is not known")
+		f.Warn("P13.ledger", finding.Place{}, "look at it with: shiksha history", "a record of the ledger is damaged; what it said is not known")
 	}
 	if len(h.Missing) > 0 {
-		f.warn("P14.rollback", place{}, "pull them by digest while their registry has them", "images of the release before are gone from the host: %s; going back would have to pull them",
+		f.Warn("P14.rollback", finding.Place{}, "pull them by digest while their registry has them", "images of the release before are gone from the host: %s; going back would have to pull them",
 			strings.Join(h.Missing, ", "))
 	}
-	if len(f.results) == 0 {
-		f.pass("P10.host", "engine %s, clock, ports and the way back are as they should be", h.Version)
+	if len(f.Results) == 0 {
+		f.Pass("P10.host", "engine %s, clock, ports and the way back are as they should be", h.Version)
 	}
-	return f.report().Results
+	return f.Report().Results
 }
 
 func (f *findings) clock(h HostFacts) {
 	if h.Clock.IsZero() {
-		f.skip("P10.clock", place{}, "", "the host does not tell its time")
+		f.Skip("P10.clock", finding.Place{}, "", "the host does not tell its time")
 		return
 	}
 	if skew := h.Clock.Sub(h.Asked).Abs(); skew > maxSkew {
-		f.warn("P10.clock", place{}, "let the host keep its time: timedatectl set-ntp true", "its clock is off by %s: certificates and tokens depend on it", skew.Round(time.Second))
+		f.Warn("P10.clock", finding.Place{}, "let the host keep its time: timedatectl set-ntp true", "its clock is off by %s: certificates and tokens depend on it", skew.Round(time.Second))
 	}
 }
 
 func (f *findings) engine(h HostFacts) {
 	if h.Version != "" && olderEngine(h.Version) {
-		f.fail("P10.engine", place{}, "install Docker Engine "+minEngine+" or newer", "the engine is %s", h.Version)
+		f.Fail("P10.engine", finding.Place{}, "install Docker Engine "+minEngine+" or newer", "the engine is %s", h.Version)
 	}
 }
 
@@ -117,7 +119,7 @@ func olderEngine(version string) bool {
 // units of the stack run one of them may be it.
 func (f *findings) hostPortsFree(p *plan.Plan, seen stack.Observed, h HostFacts) {
 	for _, step := range p.Steps {
-		svc := f.st.Services[step.Service]
+		svc := f.Stack.Services[step.Service]
 		if step.Action != plan.Create || svc == nil {
 			continue
 		}
@@ -126,11 +128,11 @@ func (f *findings) hostPortsFree(p *plan.Plan, seen stack.Observed, h HostFacts)
 			if !isTCP || !h.Listening[number] {
 				continue
 			}
-			tell := f.warn
+			tell := f.Warn
 			if len(seen.Units) == 0 {
-				tell = f.fail
+				tell = f.Fail
 			}
-			tell("P10.ports", at(svc.Name, "ports"), "see who: ss -ltnp 'sport = :"+number+"'", "port %s of the host is taken by somebody", number)
+			tell("P10.ports", finding.At(svc.Name, "ports"), "see who: ss -ltnp 'sport = :"+number+"'", "port %s of the host is taken by somebody", number)
 		}
 	}
 }
@@ -138,8 +140,8 @@ func (f *findings) hostPortsFree(p *plan.Plan, seen stack.Observed, h HostFacts)
 // gpus: a unit that reserves one starts only where there is one.
 func (f *findings) gpus(p *plan.Plan, h HostFacts) {
 	for _, step := range p.Steps {
-		if f.st.Services[step.Service] != nil && step.Replaces() && f.st.UsesGPU(step.Service) && h.GPUs == 0 {
-			f.warn("P15.gpu", at(step.Service, "deploy.resources.reservations"), "install the driver and the container toolkit; nvidia-smi has to answer",
+		if f.Stack.Services[step.Service] != nil && step.Replaces() && f.Stack.UsesGPU(step.Service) && h.GPUs == 0 {
+			f.Warn("P15.gpu", finding.At(step.Service, "deploy.resources.reservations"), "install the driver and the container toolkit; nvidia-smi has to answer",
 				"it reserves a GPU, and nvidia-smi on the host shows none")
 		}
 	}

@@ -46,6 +46,7 @@ func (d *Duration) UnmarshalNode(n *yaml.Node) (err error) {
 	return err
 }
 
+// String is the shortest way a checks file would say it.
 func (d Duration) String() string {
 	t := time.Duration(d)
 	if t >= 48*time.Hour && t%(24*time.Hour) == 0 {
@@ -123,6 +124,7 @@ func (s Statuses) has(code int) bool {
 	return false
 }
 
+// String lists them for people.
 func (s Statuses) String() string { return strings.Join(s, " or ") }
 
 // JSONSchema describes it.
