@@ -28,6 +28,10 @@ type since struct {
 	at      time.Time
 	what    string
 	backups []string
+	// before is the revision that a migration of which the end is not known found, and
+	// found the schema.
+	before string
+	found  int
 }
 
 // schemas says which schema each release was left with, by the number of the release
@@ -52,16 +56,30 @@ func schemasOf(all []release.Record, damage []release.Damage) schemas {
 			s.restored(r, all)
 		}
 		for _, m := range r.Migrations {
-			if m.Before == "" || m.Before != m.After {
-				s.now = r.Number
-				s.done = append(s.done, since{m.Service, r.Number, m.Started, fmt.Sprintf("release %d migrated the database of %s (revision %s to %s)",
-					r.Number, m.Service, known(m.Before), known(m.After)), r.Backups})
-			}
+			s.migrated(r, m)
 		}
 		s.left[r.Number] = s.now
 	}
 	s.lost(damage, math.MaxInt)
 	return s
+}
+
+// migrated notes a migration. One whose end is not known changed nothing when the next
+// found the database where it had been.
+func (s *schemas) migrated(r release.Record, m release.Migration) {
+	if last := len(s.done) - 1; last >= 0 && s.done[last].service == m.Service && s.done[last].before != "" && s.done[last].before == m.Before {
+		s.now, s.done = s.done[last].found, s.done[:last]
+		s.found[r.Number] = s.now
+	}
+	if m.Before != "" && m.Before == m.After {
+		return
+	}
+	d := since{service: m.Service, number: r.Number, at: m.Started, backups: r.Backups, found: s.now,
+		what: fmt.Sprintf("release %d migrated the database of %s (revision %s to %s)", r.Number, m.Service, known(m.Before), known(m.After))}
+	if m.After == "" {
+		d.before = m.Before
+	}
+	s.now, s.done = r.Number, append(s.done, d)
 }
 
 // restored notes that a release brought the database back.
@@ -71,7 +89,7 @@ func (s *schemas) restored(r release.Record, all []release.Record) {
 	if r.Outcome == release.Verified && from >= 0 {
 		s.now = s.found[all[from].Number]
 	}
-	s.done = append(s.done, since{"", r.Number, r.Started, fmt.Sprintf("release %d brought the database back to backup %s", r.Number, r.RestoresDatabase), nil})
+	s.done = append(s.done, since{number: r.Number, at: r.Started, what: fmt.Sprintf("release %d brought the database back to backup %s", r.Number, r.RestoresDatabase)})
 }
 
 // lost notes the damaged records below a number that were not yet noted.
@@ -80,7 +98,7 @@ func (s *schemas) lost(damage []release.Damage, below int) {
 		noted := slices.ContainsFunc(s.done, func(done since) bool { return done.number == d.Number })
 		if d.Number > 0 && d.Number < below && !noted {
 			s.now = d.Number
-			s.done = append(s.done, since{"", d.Number, time.Time{}, fmt.Sprintf("the record of release %d cannot be read, so what it did to the database is not known", d.Number), nil})
+			s.done = append(s.done, since{number: d.Number, what: fmt.Sprintf("the record of release %d cannot be read, so what it did to the database is not known", d.Number)})
 		}
 	}
 }

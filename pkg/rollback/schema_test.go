@@ -35,11 +35,15 @@ func TestWhatWasDoneToTheSchema(t *testing.T) {
 		to     int
 		want   []string
 	}{
-		"migrated":                    {[]release.Record{v1, v2}, nil, 1, []string{"release 2 migrated the database of app (revision 1 to 2)"}},
-		"nothing since":               {[]release.Record{v1, v2}, nil, 2, nil},
-		"the same revision":           {[]release.Record{v1, {Number: 2, Migrations: migration("1", "1")}}, nil, 1, nil},
-		"nobody says the revision":    {[]release.Record{v1, {Number: 2, Migrations: migration("", "")}}, nil, 1, []string{"release 2 migrated the database of app (revision unknown to unknown)"}},
-		"a failed one may have":       {[]release.Record{v1, {Number: 2, Outcome: failed, Migrations: migration("1", "")}}, nil, 1, []string{"release 2 migrated the database of app (revision 1 to unknown)"}},
+		"migrated":                 {[]release.Record{v1, v2}, nil, 1, []string{"release 2 migrated the database of app (revision 1 to 2)"}},
+		"nothing since":            {[]release.Record{v1, v2}, nil, 2, nil},
+		"the same revision":        {[]release.Record{v1, {Number: 2, Migrations: migration("1", "1")}}, nil, 1, nil},
+		"nobody says the revision": {[]release.Record{v1, {Number: 2, Migrations: migration("", "")}}, nil, 1, []string{"release 2 migrated the database of app (revision unknown to unknown)"}},
+		"a failed one may have":    {[]release.Record{v1, {Number: 2, Outcome: failed, Migrations: migration("1", "")}}, nil, 1, []string{"release 2 migrated the database of app (revision 1 to unknown)"}},
+		"a killed one did nothing": {[]release.Record{v1, {Number: 2, Outcome: release.Interrupted, Migrations: migration("1", "")}, {Number: 3, Outcome: good, Migrations: migration("1", "2")}},
+			nil, 1, []string{"release 3 migrated the database of app (revision 1 to 2)"}},
+		"a killed one did something": {[]release.Record{v1, {Number: 2, Outcome: release.Interrupted, Migrations: migration("1", "")}, {Number: 3, Outcome: good, Migrations: migration("2", "2")}},
+			nil, 1, []string{"release 2 migrated the database of app (revision 1 to unknown)"}},
 		"brought back":                {[]release.Record{v1, v2, back}, nil, 1, nil},
 		"and forth again":             {[]release.Record{v1, v2, back}, nil, 2, []string{"release 3 brought the database back to backup b2"}},
 		"a way back that failed":      {[]release.Record{v1, v2, with(back, func(r *release.Record) { r.Outcome = failed })}, nil, 2, nil},
