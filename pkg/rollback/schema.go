@@ -115,7 +115,7 @@ func (s schemas) after(n int) []since {
 // readable makes sure that the code of an earlier release can work with today's
 // schema, or that the caller said what to do about it.
 func (o Options) readable(ctx context.Context, t *target.Target, l *release.Ledger, to release.Record, st *stack.Stack) error {
-	done := schemasOf(l.All(), l.Damage()).after(to.Number)
+	done := follow(l, st).after(to.Number)
 	if !migrates(st) {
 		// What names no service is told by stacks that migrate only.
 		done = slices.DeleteFunc(done, func(d since) bool { return d.service == "" })
@@ -203,11 +203,48 @@ func known(revision string) string {
 	return revision
 }
 
-// suits refuses a backup that was taken after the schema had changed already.
-func suits(b backup.Backup, done []since) error {
-	if len(done) > 0 && !done[0].at.IsZero() && !b.Taken.Before(done[0].at) {
-		return fault.New(fault.Refused, "restore-database", waysOut(done[0]), "backup %s was taken after %s (%s)",
-			b.ID, done[0].what, done[0].at.UTC().Format(time.DateTime))
+// follow is schemasOf a ledger. Of a stack that migrates nothing a damaged record is
+// no reason to doubt the schema.
+func follow(l *release.Ledger, st *stack.Stack) schemas {
+	if !migrates(st) {
+		return schemasOf(l.All(), nil)
 	}
-	return nil
+	return schemasOf(l.All(), l.Damage())
+}
+
+// of is the schema that a backup was taken of: by the release that took it before
+// it migrated, or by the one that served. False where that is not known.
+func (s schemas) of(b backup.Backup, all []release.Record) (int, bool) {
+	for _, r := range all {
+		if slices.Contains(r.Backups, b.ID) {
+			return s.found[r.Number], true
+		}
+	}
+	schema, ok := s.left[b.Release]
+	for _, d := range s.done {
+		if d.number > b.Release && d.at.Before(b.Taken) {
+			return 0, false
+		}
+	}
+	return schema, ok
+}
+
+// suits refuses a backup whose schema is not the one that a release was left with.
+func suits(b backup.Backup, s schemas, all []release.Record, to release.Record) error {
+	schema, ok := s.of(b, all)
+	if ok && schema == s.left[to.Number] {
+		return nil
+	}
+	done := s.after(to.Number)
+	if !ok && (len(done) == 0 || b.Taken.Before(done[0].at)) {
+		return nil // too old for the ledger, and nothing speaks against it
+	}
+	hint := "name another backup: shiksha backups lists them"
+	for _, r := range all {
+		if ok && r.Outcome == release.Verified && s.left[r.Number] == schema {
+			hint = fmt.Sprintf("go back to the release that it is of as well: --release %d --restore-database %s", r.Number, b.ID)
+		}
+	}
+	return fault.New(fault.Refused, "restore-database", hint, "backup %s of %s has another schema than %s was left with",
+		b.ID, b.Taken.UTC().Format(time.DateTime), title(to))
 }
