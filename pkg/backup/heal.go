@@ -95,6 +95,9 @@ func (s *Store) Heal(ctx context.Context, from Source) (State, error) {
 
 // tool runs a script in a container of the database's image, beside its unit.
 func (s *Store) tool(ctx context.Context, from Source, access map[string]string, name, script string, args ...string) (engine.Ended, error) {
+	if err := s.Files.MkdirAll(ctx, s.Dir, 0o700); err != nil {
+		return engine.Ended{}, fmt.Errorf("make the folder for backups: %w", err)
+	}
 	variable, session := SessionName(name)
 	env := map[string]string{variable: session}
 	for k, v := range access {
