@@ -88,6 +88,7 @@ const (
 // A migration runs once, from the new release, after a backup; a rollback across it
 // is refused with both ways out, and each of them works.
 func TestBackup_MigrationAndTheWaysBack(t *testing.T) {
+	t.Parallel()
 	f := data(t)
 	migrate(t, f, "v1", first, 0)
 	assert.Equal(t, "1", ask(t, f, "shop", "SELECT count(*) FROM revisions"), "it ran once, on the first release too")
@@ -120,6 +121,7 @@ func TestBackup_MigrationAndTheWaysBack(t *testing.T) {
 // A migration that fails, waits for a lock or is killed with its deployer changes no
 // unit, and the message says where the database is.
 func TestBackup_MigrationFaults(t *testing.T) {
+	t.Parallel()
 	f := data(t)
 	migrate(t, f, "v1", first, 0)
 	units := f.MustUnits()

@@ -189,13 +189,19 @@ func TestRollback_WithADamagedLedger(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(record, []byte(strings.Replace(string(text), `"d3"`, `"d9"`, 1)), 0o600))
 
+	// A release that fails goes back to what ran, which is no verified record's.
+	bad := strings.Replace(miniStack, "deploy:", "healthcheck: { test: [CMD, \"false\"], interval: 1s, retries: 1 }\n    deploy:", 1)
+	trapWrite(t, f, "compose.yaml", bad)
+	assert.Contains(t, f.Deploy("d4", 1).Stderr, "release 3, which ran and whose record is damaged, serves again")
+	assert.Contains(t, trapDocker(t, f, "inspect", "--format", "{{.Config.Env}}", f.MustUnits()["app"][0]), "VERSION=d3")
+
 	assert.Contains(t, rollback(t, f, 2, "--release", "3").Stderr, "the record of release 3 cannot be used")
 	back := rollback(t, f, 0)
 	assert.Contains(t, back.Stderr, "the ledger is damaged: release 3")
 	assert.Contains(t, back.Stderr, "back to release 2 (d2)", "d3 runs, and no record that can be read is of it")
 	told := history(t, f)
-	assert.Equal(t, 4, told[0].Release)
-	assert.Equal(t, 3, told[0].RollsBack)
+	assert.Equal(t, 5, told[0].Release)
+	assert.Equal(t, 4, told[0].RollsBack)
 	assert.Equal(t, "d2", told[0].Version)
 
 	// What runs is release 2 again: a damaged failure after it changes nothing about that.
