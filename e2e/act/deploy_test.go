@@ -38,8 +38,8 @@ func version(v string) map[string]any {
 }
 
 // A push to develop is released to staging; production gets a version that dies
-// after it was switched to, and goes back while users are served; the steps after
-// it learn what happened. No secret is in any log.
+// soon after it became healthy, and goes back while users are served; the steps
+// after it learn what happened. No secret is in any log.
 func TestStagingThenABadVersionInProduction(t *testing.T) {
 	wanted(t)
 	f := lab.New(t)
