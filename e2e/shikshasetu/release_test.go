@@ -47,6 +47,7 @@ func TestTheStack(t *testing.T) {
 		{"roll", (*site).rolls},
 		{"bad", (*site).badRelease},
 		{"restore", (*site).restores},
+		{"documents", (*site).documented},
 		{"alerts", (*site).alerts},
 		{"back", (*site).goesBack},
 	} {
@@ -192,12 +193,11 @@ func (s *site) rolls() {
 	time.Sleep(10 * time.Second) // a baseline to compare with
 	load.Mark(probe.During)
 	// A renewed certificate's reload in the middle must not disturb it.
-	renewal := time.AfterFunc(20*time.Second, func() {
-		_, _ = s.Docker(t.Context(), "exec", before["nginx"][0], "nginx", "-s", "reload")
-	})
-	defer renewal.Stop()
+	renewed := make(chan error, 1)
+	time.AfterFunc(20*time.Second, func() { renewed <- s.renew() })
 	r := s.release(version, 0, "--checks", "verify.yml", "--url", s.url(""))
 	load.Mark(probe.After)
+	require.NoError(t, <-renewed)
 	time.Sleep(5 * time.Second)
 	s.lossless(load.Stop())
 	if testing.Verbose() {
