@@ -3,8 +3,10 @@ package shikshasetu
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -83,6 +85,16 @@ func (s *site) edge() {
 	defer plain.Body.Close()
 	assert.Equal(t, http.StatusMovedPermanently, plain.StatusCode)
 	assert.Equal(t, "https://localhost/x?y=1", plain.Header.Get("Location"))
+
+	challenge := "/.well-known/acme-challenge/token"
+	require.NoError(t, os.MkdirAll(filepath.Join(s.Dir, "acme", filepath.Dir(challenge)), 0o755))
+	s.write("acme"+challenge, "the answer")
+	answered, err := s.get(fmt.Sprintf("http://localhost:%d%s", s.Port, challenge))
+	require.NoError(t, err)
+	defer answered.Body.Close()
+	answer, err := io.ReadAll(answered.Body)
+	require.NoError(t, err)
+	assert.Equal(t, "the answer", string(answer), "what certbot puts there is shown")
 
 	s.in("nginx", "sh", "-c", "test ! -w /var/www/uploads && test -d /var/www/uploads")
 	for path, status := range map[string]int{
