@@ -86,6 +86,9 @@ type site struct {
 	suffix string
 }
 
+// acme is where certbot would put its challenges: a folder of the host.
+func acme() string { return filepath.Join(certificates, "acme") }
+
 // open gives a test its stack, of which nothing runs yet unless it is left standing.
 func open(t *testing.T, files string) *site {
 	t.Helper()
@@ -106,7 +109,7 @@ func open(t *testing.T, files string) *site {
 		require.NoError(t, err)
 		s.write("docker-compose."+name, string(overlay))
 	}
-	require.NoError(t, os.MkdirAll(filepath.Join(s.Dir, "acme"), 0o755))
+	require.NoError(t, os.MkdirAll(acme(), 0o755))
 	s.write(lab.EnvFile, s.variables())
 	s.write("verify.yml", s.checks())
 	return s
@@ -124,7 +127,7 @@ func (s *site) variables() string {
 	return strings.Join([]string{
 		"REGISTRY=" + s.Registry, "VLLM_MODEL_NAME=" + Model, "MONITORING_HOST=monitoring.localhost",
 		fmt.Sprintf("HTTP_PORT=%d", s.Port), fmt.Sprintf("HTTPS_PORT=%d", s.https),
-		"TLS_DIR=" + certificates, "ACME_DIR=" + filepath.Join(s.Dir, "acme"),
+		"TLS_DIR=" + certificates, "ACME_DIR=" + acme(),
 		"POSTGRES_USER=shikshasetu", "POSTGRES_DB=shikshasetu", "POSTGRES_PASSWORD=pg-of-the-lab", "REDIS_PASSWORD=redis-of-the-lab",
 		"JWT_SECRET_KEY=" + strings.Repeat("a", 40), "JWT_REFRESH_SECRET_KEY=" + strings.Repeat("b", 40),
 		"GRAFANA_ADMIN_PASSWORD=grafana-of-the-lab", "SLACK_WEBHOOK_URL=" + s.slack.url, "PAGERDUTY_ROUTING_KEY=none", "",

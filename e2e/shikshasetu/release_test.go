@@ -88,8 +88,8 @@ func (s *site) edge() {
 	assert.Equal(t, "https://localhost/x?y=1", plain.Header.Get("Location"))
 
 	challenge := "/.well-known/acme-challenge/token"
-	require.NoError(t, os.MkdirAll(filepath.Join(s.Dir, "acme", filepath.Dir(challenge)), 0o755))
-	s.write("acme"+challenge, "the answer")
+	require.NoError(t, os.MkdirAll(filepath.Join(acme(), filepath.Dir(challenge)), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(acme(), challenge), []byte("the answer"), 0o644))
 	answered, err := s.get(fmt.Sprintf("http://localhost:%d%s", s.Port, challenge))
 	require.NoError(t, err)
 	defer answered.Body.Close()
