@@ -217,7 +217,7 @@ func (d *transition) left(ctx context.Context) (*plan.Step, error) {
 	if err := rehash(d.opts.Stack, seen); err != nil {
 		return nil, err
 	}
-	for _, s := range plan.Make(plan.Input{Desired: d.opts.Stack, Observed: seen, Only: d.opts.Services}).Steps {
+	for _, s := range plan.Make(plan.Input{Desired: d.opts.Stack, Observed: seen, Only: d.opts.Services, Back: d.opts.Back != nil}).Steps {
 		if s.Changes() && !d.tolerated(s) {
 			return &s, nil
 		}
