@@ -86,7 +86,7 @@ func (s *Store) Swap(ctx context.Context, svc *stack.Service) (func(context.Cont
 		}
 		next := snapshot{}
 		for _, e := range f.Entries {
-			data, err := s.files.Read(ctx, path.Join(s.kept(f), e.Path))
+			data, err := s.files.Read(ctx, path.Join(s.Kept(f), e.Path))
 			if err != nil {
 				return nil, fmt.Errorf("read the kept content of %s: %w", f.Target, err)
 			}

@@ -91,7 +91,7 @@ func (d *transition) prepare(ctx context.Context) error {
 	if len(d.plan.Refusals) > 0 && !d.opts.DryRun {
 		return fault.New(fault.Refused, "", "mend the stack as said, then release again", "%s", d.plan.Refusals[0])
 	}
-	return d.room(ctx)
+	return nil
 }
 
 func (d *transition) heading() string {
@@ -126,7 +126,10 @@ func (d *transition) release(ctx context.Context) error {
 	if d.opts.Began != nil {
 		d.opts.Began(d.result)
 	}
-	if err := errors.Join(d.Engine.ClearTasks(ctx, d.opts.Stack.Name), d.fetch(ctx)); err != nil {
+	if err := errors.Join(d.Engine.ClearTasks(ctx, d.opts.Stack.Name), d.heal(ctx), d.fetch(ctx)); err != nil {
+		return d.refuse(ctx, err)
+	}
+	if err := d.try(ctx); err != nil {
 		return d.refuse(ctx, err)
 	}
 	d.baseline(ctx)
