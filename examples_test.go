@@ -8,10 +8,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/alecthomas/kong"
 	"github.com/rhysd/actionlint"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v4"
+
+	"github.com/shiksha/actions/actions/inputs"
 )
 
 // documents are what users copy from.
@@ -113,4 +116,45 @@ func lint(t *testing.T, file, content string) {
 		}
 		t.Errorf("%s: %s in line %d of\n%s", file, wrong.Message, wrong.Line, content)
 	}
+}
+
+var (
+	ourCommand = regexp.MustCompile(`(?m)^ *(?:\$ )?shiksha ((?:[a-z]|--).*)$`)
+	continued  = regexp.MustCompile(`\\\n\s*`)
+	quoted     = regexp.MustCompile(`"[^"]*"|'[^']*'`)
+	remark     = regexp.MustCompile(`\s+#.*$`)
+)
+
+// Commands that documents and help texts show have the flags that the program has.
+func TestCommandsThatAreShownParse(t *testing.T) {
+	t.Parallel()
+	texts := map[string]string{"shiksha --help": about}
+	for _, file := range documents(t) {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		texts[file] = string(text)
+	}
+	parser := func() *inputs.Parser {
+		p, err := inputs.NewParser(&commands{}, inputs.Source{ReadFile: os.ReadFile}, io.Discard, io.Discard, func(int) {}, kong.Name("shiksha"))
+		require.NoError(t, err)
+		return p
+	}
+	for _, node := range parser().Model().Children {
+		texts["shiksha "+node.Name+" --help"] = node.Detail
+	}
+	seen := 0
+	for where, text := range texts {
+		for _, found := range ourCommand.FindAllStringSubmatch(continued.ReplaceAllString(text, " "), -1) {
+			args := strings.Fields(quoted.ReplaceAllString(remark.ReplaceAllString(found[1], ""), "words"))
+			if args[0] == "--help" || strings.Contains(found[1], "...") {
+				continue
+			}
+			seen++
+			// What the command needs besides, and files that are not here, is another matter.
+			if _, err := parser().Parse(args); err != nil {
+				assert.NotRegexp(t, `unknown flag|unexpected argument|expected one of|is none of`, err.Error(), "%s: shiksha %s", where, found[1])
+			}
+		}
+	}
+	assert.Greater(t, seen, 30)
 }

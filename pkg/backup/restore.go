@@ -76,6 +76,12 @@ func (s *Store) Restore(ctx context.Context, b Backup, into Source) (*Restored, 
 	if _, err := s.Heal(ctx, into); err != nil {
 		return nil, err
 	}
+	if b.Away {
+		if err := s.fetch(ctx, b, into.Options.Copy); err != nil {
+			return nil, fault.New(fault.Refused, "restore-database", "take another: shiksha backups lists them",
+				"the copy of backup %s cannot be fetched, database %s is as it was: %w", b.ID, database, err)
+		}
+	}
 	stamp := time.Now().UTC().Format("20060102t150405")
 	r := &Restored{store: s, backup: b.ID, from: into, access: access, Database: database,
 		Fresh: beside(database, "_restored_"+stamp), Aside: beside(database, "_replaced_"+stamp)}

@@ -50,10 +50,10 @@ func (d *transition) paused() bool {
 }
 
 func (d *transition) servesNow() string {
-	if d.facts.verified == nil {
+	if d.facts.verified == nil && d.facts.standing == nil {
 		return "this was the first release, so nothing serves"
 	}
-	return title(d.facts.verified.Version, d.facts.verified.Number) + " serves again"
+	return d.beforeTitle() + " serves again"
 }
 
 // back rolls the touched services to the release before, last one first. They
@@ -87,6 +87,9 @@ func (d *transition) back(ctx context.Context, touched []string) error {
 }
 
 func (d *transition) beforeTitle() string {
+	if s := d.facts.standing; s != nil {
+		return fmt.Sprintf("release %d, which ran and whose record is damaged,", s.number)
+	}
 	if d.facts.verified == nil {
 		return "nothing: it was the first release"
 	}
@@ -117,9 +120,13 @@ func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched
 	return in, nil
 }
 
-// before is the stack of the last verified release, from the ledger; an empty
-// one when there was none.
+// before is the stack of the last verified release, from the ledger, or the one
+// that is known to run where the newest record is damaged; an empty one when there
+// was none.
 func (d *transition) before(ctx context.Context) (*stack.Stack, error) {
+	if s := d.facts.standing; s != nil {
+		return stack.Unseal(s.sealed)
+	}
 	if d.facts.verified == nil {
 		return &stack.Stack{Name: d.opts.Stack.Name, Services: map[string]*stack.Service{}, Project: &types.Project{Name: d.opts.Stack.Name}}, nil
 	}
@@ -156,7 +163,7 @@ func (d *transition) restore(ctx context.Context) error {
 	if !d.restores() {
 		return nil
 	}
-	d.Step("restore the database")
+	defer d.timed("restore the database")()
 	if err := d.guard(ctx); err != nil {
 		return err
 	}

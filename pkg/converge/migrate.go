@@ -31,15 +31,8 @@ const (
 // migrating lists the services whose migration this release runs, in the order of
 // the plan. A rollback runs none: old code does not know the newer schema.
 func (d *transition) migrating() (names []string) {
-	if d.opts.Back != nil {
-		return nil
-	}
-	for _, step := range d.plan.Steps {
-		svc := d.opts.Stack.Services[step.Service]
-		replaced := step.Replaces() && (step.Action == plan.Create || len(step.Old) > 0)
-		if svc != nil && svc.Ext.Migrate != nil && (replaced || d.facts.swapped()) {
-			names = append(names, step.Service)
-		}
+	for _, m := range d.plan.Migrations {
+		names = append(names, m.Service)
 	}
 	return names
 }
@@ -121,7 +114,7 @@ func (d *transition) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.backUp(ctx, names, made); err != nil {
+	if err := d.backUp(ctx, made); err != nil {
 		return err
 	}
 	for _, name := range names {
@@ -170,8 +163,8 @@ func (d *transition) needed(names []string, service string) bool {
 }
 
 // backUp takes a proven backup of every database that was there before.
-func (d *transition) backUp(ctx context.Context, names, made []string) error {
-	d.Step("back up")
+func (d *transition) backUp(ctx context.Context, made []string) error {
+	defer d.timed("back up")()
 	seen, err := d.Engine.Observe(ctx, d.opts.Stack.Name)
 	if err != nil {
 		return err
@@ -197,6 +190,10 @@ func (d *transition) backUp(ctx context.Context, names, made []string) error {
 			return err
 		}
 		d.record.Backups = append(d.record.Backups, b.ID)
+		if err := store.CopyOut(ctx, db); err != nil && ctx.Err() == nil {
+			// The backup on the host does for the migration; the release does not wait for another host.
+			d.Say(event.Warning, "backup", db.Service, "%v; %s", err, fault.Hint(err))
+		}
 	}
 	return d.ledger.Update(ctx, d.record)
 }
@@ -204,7 +201,7 @@ func (d *transition) backUp(ctx context.Context, names, made []string) error {
 // migrateOne runs one service's migration. That it begins is in the record before it
 // does: whoever comes after a kill knows that the schema may have changed.
 func (d *transition) migrateOne(ctx context.Context, name string) error {
-	d.Step("migrate")
+	defer d.timed("migrate")()
 	m := d.opts.Stack.Services[name].Ext.Migrate
 	was := release.Migration{Service: name, Command: m.Command, Before: d.revision(ctx, name), Exit: -1, Started: time.Now().UTC()}
 	d.record.Migrations = append(d.record.Migrations, was)
