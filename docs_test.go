@@ -2,8 +2,11 @@ package main
 
 import (
 	"go/ast"
+	"go/parser"
 	"go/token"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -37,4 +40,62 @@ func TestTroubleshootingQuotesTheProgram(t *testing.T) {
 	for _, q := range quoted {
 		assert.Contains(t, said.String(), q[1], "docs/troubleshooting.md: nothing says this any more")
 	}
+}
+
+// ARCHITECTURE.md is what is true: what it names is there, and every package of
+// the product has its place in it.
+func TestArchitectureNamesWhatIsThere(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("ARCHITECTURE.md")
+	require.NoError(t, err)
+	page := string(text)
+	makefile, err := os.ReadFile("Makefile")
+	require.NoError(t, err)
+
+	for _, place := range regexp.MustCompile(`\b(?:pkg|actions|e2e|tools|docs|examples)/[a-z0-9/.-]*[a-z0-9]`).FindAllString(page, -1) {
+		_, err := os.Stat(place)
+		assert.NoError(t, err, "ARCHITECTURE.md names %s", place)
+	}
+	for _, target := range regexp.MustCompile("`make ([a-z0-9-]+)").FindAllStringSubmatch(page, -1) {
+		assert.Contains(t, string(makefile), "\n"+target[1]+": ##", "ARCHITECTURE.md names make %s", target[1])
+	}
+	names := declared(t)
+	for _, quoted := range regexp.MustCompile("`([A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*)`").FindAllStringSubmatch(page, -1) {
+		assert.Contains(t, names, quoted[1], "ARCHITECTURE.md names %s", quoted[1])
+	}
+	for _, pkg := range packages(t) {
+		if name := local(pkg.ImportPath); name != "." && !outside(name) && strings.HasPrefix(name, "pkg/") {
+			assert.True(t, strings.Contains(page, name), "ARCHITECTURE.md does not name %s", name)
+		}
+	}
+}
+
+// declared are the names of all functions, methods and types, tests included.
+func declared(t *testing.T) map[string]bool {
+	t.Helper()
+	out := map[string]bool{}
+	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.Contains(path, "testdata") {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		for _, decl := range file.Decls {
+			switch d := decl.(type) {
+			case *ast.FuncDecl:
+				out[d.Name.Name] = true
+			case *ast.GenDecl:
+				for _, spec := range d.Specs {
+					if s, ok := spec.(*ast.TypeSpec); ok {
+						out[s.Name.Name] = true
+					}
+				}
+			}
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	return out
 }

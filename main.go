@@ -19,6 +19,7 @@ import (
 
 // commands are the verbs for people; the actions call them by their names.
 type commands struct {
+	Pipeline  pipeline                `cmd:"" help:"Build, deploy, verify, and back when it fails: the whole way in one step."`
 	Build     build.Command           `cmd:"" help:"Build the images of the stack, push them, and say their digests."`
 	Deploy    deploy.Command          `cmd:"" help:"Release the stack: plan, roll, check, and back when it fails."`
 	Plan      deploy.PlanCommand      `cmd:"" help:"Say what a deploy would change and why; change nothing."`

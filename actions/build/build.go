@@ -18,6 +18,8 @@ type Command struct {
 	JSON bool `name:"json" person:"" help:"Print the report as JSON on standard output."`
 
 	Verb Verb `kong:"-"`
+	// Quiet prints no result: the build is a part of something else, which does.
+	Quiet bool `kong:"-"`
 }
 
 // Help is what `shiksha build --help` teaches.
@@ -73,7 +75,7 @@ func (c *Command) Run(s *door.Session) error {
 	switch {
 	case c.JSON:
 		s.Print(string(data) + "\n")
-	case err == nil:
+	case err == nil && !c.Quiet:
 		s.Print(told.Text())
 	}
 	return err

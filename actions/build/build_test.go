@@ -60,6 +60,7 @@ func TestOptions(t *testing.T) {
 	code, stdout, _ := enter(t, do, env, "/elsewhere")
 	require.Zero(t, code, stdout)
 	assert.Equal(t, dir, got.Workspace)
+	assert.Equal(t, "Shop", got.Folder, "the container's folder is called workspace")
 	assert.True(t, got.Push)
 	assert.Equal(t, []string{"linux/amd64", "linux/arm64"}, got.Platforms)
 	assert.Equal(t, map[string]string{"A": "1,2", "B": "x=y"}, got.BuildArgs)

@@ -22,11 +22,24 @@ import (
 // Inputs is everything a build can be told. The Compose file says the rest.
 type Inputs struct {
 	ComposeFile inputs.List    `name:"compose-file" group:"stack" placeholder:"FILE,..." help:"Compose files in the workspace, later ones win. Default: compose.yaml, or whatever Compose itself looks for."`
-	BakeFile    string         `name:"bake-file" group:"stack" placeholder:"FILE" help:"A bake file (HCL or JSON) that gives the targets instead of the Compose file. A target of the name of a service is that service's image."`
-	Project     string         `name:"project" group:"stack" help:"Name of the Compose project, which the Compose file sees as COMPOSE_PROJECT_NAME."`
+	Project     string         `name:"project" group:"stack" help:"Name of the Compose project, which the Compose file sees as COMPOSE_PROJECT_NAME. Default: as for a deploy."`
 	EnvFile     inputs.EnvFile `name:"env-file" group:"stack" placeholder:"FILE" help:"Variables for the Compose file: lines of NAME=value, or the path of such a file in the workspace. Only those that decide about images have to be there."`
 	Version     string         `name:"version" group:"stack" help:"What this release is called. The Compose file sees it as the variable VERSION."`
-	Targets     inputs.List    `name:"targets" group:"stack" placeholder:"SERVICE,..." help:"Services to build (or targets of the bake file). Default: all that have build:."`
+
+	Recipe
+
+	Push     bool          `name:"push" group:"registry" default:"false" help:"Push the images, as the Compose file names them and under the tags below."`
+	Load     bool          `name:"load" group:"registry" default:"false" help:"Hand the images to this machine's Docker Engine. It takes one platform."`
+	Registry string        `name:"registry" group:"registry" help:"Registry that the next two inputs log in to, like ghcr.io. It has to be the one that the Compose file names."`
+	Username string        `name:"registry-username" group:"registry" help:"User name at the registry."`
+	Password inputs.Secret `name:"registry-password" group:"registry" placeholder:"@FILE" example:"${{ secrets.GITHUB_TOKEN }}" help:"Password or token at the registry."`
+	Outputs  inputs.Lines  `name:"outputs" group:"registry" placeholder:"SPEC" help:"Exporters in BuildKit's form, one a line, like type=local,dest=out. What they write stays in the workspace; with several targets each has a folder of its name."`
+}
+
+// Recipe is how images are made. A pipeline is told the same.
+type Recipe struct {
+	BakeFile string      `name:"bake-file" group:"stack" placeholder:"FILE" help:"A bake file (HCL or JSON) that gives the targets instead of the Compose file. A target of the name of a service is that service's image."`
+	Targets  inputs.List `name:"targets" group:"stack" placeholder:"SERVICE,..." help:"Services to build (or targets of the bake file). Default: all that have build:."`
 
 	Platforms  inputs.List    `name:"platforms" group:"image" placeholder:"PLATFORM,..." help:"Platforms to build for, like linux/amd64,linux/arm64. Default: what the Compose file says, else the builder's own."`
 	BuildArgs  inputs.Content `name:"build-args" group:"image" placeholder:"NAME=VALUE,..." help:"Build arguments, as lines of NAME=value or as one JSON object. They win over the Compose file's. Everybody who has the image can read them: no secrets."`
@@ -34,14 +47,7 @@ type Inputs struct {
 	Labels     inputs.Content `name:"labels" group:"image" placeholder:"NAME=VALUE,..." help:"More labels, as lines of name=value or as one JSON object. Source, revision, version and creation time are set by themselves."`
 	Provenance string         `name:"provenance" group:"image" help:"How an image was made, signed for by the builder: true, false, min or max (max has the build arguments too). Default: min for what is pushed."`
 	SBOM       string         `name:"sbom" group:"image" help:"List of the packages in the image: true, false or generator=IMAGE. Default: false."`
-
-	Push     bool          `name:"push" group:"registry" default:"false" help:"Push the images, as the Compose file names them and under the tags below."`
-	Load     bool          `name:"load" group:"registry" default:"false" help:"Hand the images to this machine's Docker Engine. It takes one platform."`
-	Tags     inputs.List   `name:"tags" group:"registry" placeholder:"TAG,..." help:"Tags besides the Compose file's own. Default, from git: the branch, pr-N of a pull request, 1.2.3, 1.2, 1 and latest of a version (each only while no newer one has it), and sha-abc1234."`
-	Registry string        `name:"registry" group:"registry" help:"Registry that the next two inputs log in to, like ghcr.io. It has to be the one that the Compose file names."`
-	Username string        `name:"registry-username" group:"registry" help:"User name at the registry."`
-	Password inputs.Secret `name:"registry-password" group:"registry" placeholder:"@FILE" example:"${{ secrets.GITHUB_TOKEN }}" help:"Password or token at the registry."`
-	Outputs  inputs.Lines  `name:"outputs" group:"registry" placeholder:"SPEC" help:"Exporters in BuildKit's form, one a line, like type=local,dest=out. What they write stays in the workspace; with several targets each has a folder of its name."`
+	Tags       inputs.List    `name:"tags" group:"registry" placeholder:"TAG,..." help:"Tags besides the Compose file's own. Default, from git: the branch, pr-N of a pull request, 1.2.3, 1.2, 1 and latest of a version (each only while no newer one has it), and sha-abc1234."`
 
 	Cache     string       `name:"cache" group:"builder" help:"Where steps are kept between builds: registry (beside the image, as its tag buildcache-TARGET), gha (the workflow's cache) or none. Default: registry when pushing, else none."`
 	CacheFrom inputs.Lines `name:"cache-from" group:"builder" placeholder:"SPEC" help:"More caches to read, in BuildKit's form, one a line."`
@@ -53,7 +59,20 @@ type Inputs struct {
 }
 
 // Check tells what is wrong with the inputs beyond their types.
-func (in *Inputs) Check(inputs.Source) []error {
+func (in *Inputs) Check(s inputs.Source) []error {
+	problems := in.Recipe.Check(s)
+	if (in.Username == "") != (in.Password == "") {
+		missing := "registry-password"
+		if in.Username == "" {
+			missing = "registry-username"
+		}
+		problems = append(problems, fault.New(fault.Input, missing, "give both, or neither for a registry without a login", "is required when the other half of the login is given"))
+	}
+	return problems
+}
+
+// Check tells what is wrong with the recipe beyond the types.
+func (in *Recipe) Check(inputs.Source) []error {
 	var problems []error
 	add := func(err error) {
 		if err != nil {
@@ -70,13 +89,6 @@ func (in *Inputs) Check(inputs.Source) []error {
 	case "", verb.CacheRegistry, verb.CacheGitHub, verb.CacheNone:
 	default:
 		add(fault.New(fault.Input, "cache", "use registry, gha or none; other caches go to cache-from and cache-to", "%q is none of registry, gha, none", in.Cache))
-	}
-	if (in.Username == "") != (in.Password == "") {
-		missing := "registry-password"
-		if in.Username == "" {
-			missing = "registry-username"
-		}
-		add(fault.New(fault.Input, missing, "give both, or neither for a registry without a login", "is required when the other half of the login is given"))
 	}
 	return problems
 }
@@ -179,6 +191,7 @@ func (in *Inputs) options(s *door.Session) (verb.Options, error) {
 	}
 	run := s.Action.Run()
 	o.Git = verb.Git{Commit: run.Commit, Ref: run.FullRef}
+	_, o.Folder, _ = strings.Cut(run.Repository, "/")
 	if run.Repository != "" && run.Server != "" {
 		o.Git.Source = run.Server + "/" + run.Repository
 	}

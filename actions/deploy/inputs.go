@@ -22,7 +22,7 @@ import (
 // Source is where a stack comes from.
 type Source struct {
 	ComposeFile inputs.List    `name:"compose-file" group:"stack" placeholder:"FILE,..." help:"Compose files in the workspace, later ones win. Default: compose.yaml, or whatever Compose itself looks for."`
-	Project     string         `name:"project" group:"stack" help:"Name of the Compose project. Default: the name in the Compose file, else the folder's."`
+	Project     string         `name:"project" group:"stack" help:"Name of the Compose project. Default: the name in the Compose file, else the folder's (in a workflow the repository's)."`
 	EnvFile     inputs.EnvFile `name:"env-file" group:"stack" placeholder:"FILE" help:"Variables for the Compose file: lines of NAME=value (a secret of the workflow, say), or the path of such a file in the workspace. What contains a = or a line end is content, the rest is a path."`
 	Version     string         `name:"version" group:"stack" help:"What this release is called. The Compose file sees it as the variable VERSION."`
 	Images      inputs.Content `name:"images" group:"stack" placeholder:"SERVICE=REF,..." help:"Images that win over the Compose file's, as service=reference, one a line or separated by commas, or as the JSON object that the build's output images is."`
@@ -31,6 +31,7 @@ type Source struct {
 // Inputs is everything a deploy can be told. The Compose file says the rest.
 type Inputs struct {
 	inputs.Connection
+	inputs.Vault
 
 	Source
 	Registry string        `name:"registry" group:"stack" help:"Registry that the next two inputs log in to, like ghcr.io. The credentials are used for this pull and are not stored on the host."`
@@ -40,6 +41,7 @@ type Inputs struct {
 	Services      inputs.List   `name:"services" group:"rollout" placeholder:"SERVICE,..." help:"Release only these services. Default: all."`
 	Strategy      string        `name:"strategy" group:"rollout" default:"rolling" enum:"rolling,replace" help:"rolling follows each service's update_config and loses no request; replace stops everything that changes at once (for staging)."`
 	Preflight     string        `name:"preflight" group:"rollout" default:"on" enum:"on,strict,warn,off" help:"What is looked at before a host is needed: on refuses what cannot work and tells what should not be, strict refuses both, warn refuses nothing, off does not look."`
+	Adopt         bool          `name:"adopt" group:"rollout" default:"false" help:"Release although something on the host was changed by hand since the last release. The plan shows what; it becomes what the Compose file says."`
 	DryRun        bool          `name:"dry-run" group:"rollout" default:"false" help:"Look, plan and say what would change; change nothing."`
 	Rollback      bool          `name:"rollback-on-failure" group:"rollout" default:"true" negatable:"" help:"When a release fails, put everything it changed back. Without it, only the failed batch goes back."`
 	KeepReleases  int           `name:"keep-releases" group:"rollout" default:"5" min:"1" help:"How many releases stay restorable on the host."`
@@ -68,7 +70,7 @@ func (in *Inputs) Check(s inputs.Source) []error {
 	if in.Host != "" || !in.DryRun {
 		problems = in.Connection.Check(s)
 	}
-	if _, err := in.images(); err != nil {
+	if _, err := in.References(); err != nil {
 		problems = append(problems, err)
 	}
 	problems = append(problems, inputs.CheckURL("probe-url", in.ProbeURL)...)
@@ -79,9 +81,9 @@ func (in *Inputs) Check(s inputs.Source) []error {
 	return append(problems, inputs.CheckProject(in.Project)...)
 }
 
-// images reads the images input: service=reference, by line or comma, or the JSON
-// object that a build gives.
-func (in *Source) images() (map[string]string, error) {
+// References reads the images input: service=reference, by line or comma, or the
+// JSON object that a build gives.
+func (in *Source) References() (map[string]string, error) {
 	images := map[string]string{}
 	if strings.HasPrefix(string(in.Images), "{") {
 		return imagesOf(string(in.Images))
@@ -133,8 +135,10 @@ func (in *Inputs) options(s *door.Session) (verb.Options, error) {
 		return verb.Options{}, err
 	}
 	o.Host = in.Config(s.Person)
+	o.Vault = in.VaultConfig(o.Host)
 	o.Registry = engine.Auth{Registry: in.Registry, Username: in.Username, Password: string(in.Password)}
 	o.Services, o.Strategy, o.Preflight = in.Services, in.Strategy, in.Preflight
+	o.Adopt = in.Adopt
 	o.DryRun, o.RollbackOnFailure, o.RemoveOrphans = in.DryRun, in.Rollback, in.RemoveOrphans
 	o.KeepReleases, o.StateDir, o.LockWait, o.WaitTimeout = in.KeepReleases, in.StateDir, in.LockWait, in.WaitTimeout
 	o.ProbeBudget = in.ProbeBudget
@@ -152,7 +156,4 @@ func (in *Inputs) options(s *door.Session) (verb.Options, error) {
 func origin(s *door.Session, o *verb.Options) {
 	run := s.Action.Run()
 	o.Run.Commit, o.Run.Actor, o.Run.URL, o.Run.Repository = run.Commit, run.Actor, run.URL, run.Repository
-	// The checkout is called like the repository on a runner's own machine, but in
-	// the action's container it is always /github/workspace.
-	_, o.Folder, _ = strings.Cut(run.Repository, "/")
 }

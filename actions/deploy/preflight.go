@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"strings"
 
 	"github.com/shiksha/actions/actions/door"
 	"github.com/shiksha/actions/actions/inputs"
@@ -49,7 +50,7 @@ EXIT STATUS
 // Check tells what is wrong with the inputs beyond their types.
 func (c *PreflightCommand) Check(inputs.Source) []error {
 	problems := inputs.CheckProject(c.Project)
-	if _, err := c.images(); err != nil {
+	if _, err := c.References(); err != nil {
 		problems = append(problems, err)
 	}
 	return problems
@@ -98,7 +99,7 @@ func (in *Source) options(s *door.Session) (verb.Options, error) {
 			"give the path of a file in the workspace, or lines of NAME=value", "%w", err)
 	}
 	s.Protect(inputs.SecretValues(string(env))...)
-	images, err := in.images()
+	images, err := in.References()
 	if err != nil {
 		return verb.Options{}, err
 	}
@@ -109,5 +110,8 @@ func (in *Source) options(s *door.Session) (verb.Options, error) {
 	if in.Version != "" {
 		o.Environment = map[string]string{"VERSION": in.Version}
 	}
+	// The checkout is called like the repository on a runner's own machine, but in
+	// the action's container it is always /github/workspace.
+	_, o.Folder, _ = strings.Cut(s.Action.Run().Repository, "/")
 	return o, nil
 }

@@ -6,6 +6,7 @@
 package door
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"os"
@@ -20,6 +21,7 @@ import (
 	"github.com/shiksha/actions/pkg/action"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/report"
 )
 
@@ -45,6 +47,9 @@ type Door struct {
 	Dir string
 	// Exit ends the process at once, for --help and for a second signal.
 	Exit func(code int)
+
+	// whole is when a cancelled run is over; 0 for grace.Whole.
+	whole time.Duration
 }
 
 // Process is the door of this process.
@@ -101,7 +106,7 @@ func (d *Door) Main(cli any, options ...kong.Option) int {
 	if err != nil {
 		return s.fail(err)
 	}
-	ctx, stop := d.listen()
+	ctx, stop := d.listen(s.overdue)
 	defer stop()
 	s.Context = ctx
 	return s.fail(s.run(parsed))
@@ -236,17 +241,34 @@ func joinLines(text, more string) string {
 	return text + "\n" + more
 }
 
+// overdue ends a run that has not ended by itself in the time that a cancelled one
+// has: better told than killed. People who wait are not hurried.
+func (s *Session) overdue() {
+	if !s.Action.Active() {
+		return
+	}
+	s.Output("outcome", fault.Interrupted.String())
+	s.door.Exit(s.fail(fault.New(fault.Interrupted, "", "run the same again: it finds what was left and heals it first",
+		"the run was cancelled and did not end in time")))
+}
+
 // listen gives a context that the first signal ends. The second one ends the
-// process: whoever sends it does not want to wait, and every instant is safe.
-func (d *Door) listen() (context.Context, func()) {
+// process: whoever sends it does not want to wait, and every instant is safe. A run
+// that has not ended when its grace is over is overdue.
+func (d *Door) listen(overdue func()) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
+	ctx = grace.Watch(ctx)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	done := make(chan struct{})
 	go func() {
+		var whole <-chan time.Time
 		for n := 0; ; n++ {
 			select {
 			case <-done:
+				return
+			case <-whole:
+				overdue()
 				return
 			case <-signals:
 				if n > 0 {
@@ -254,6 +276,7 @@ func (d *Door) listen() (context.Context, func()) {
 					return
 				}
 				cancel()
+				whole = time.After(cmp.Or(d.whole, grace.Whole))
 			}
 		}
 	}()

@@ -151,3 +151,28 @@ func TestSignals(t *testing.T) {
 	assert.Equal(t, 5, code, "a verb that says nothing else was interrupted")
 	assert.Contains(t, errs.String(), "shiksha: stopped")
 }
+
+// A run on a runner that has not ended when the time of a cancelled one is over
+// ends as interrupted, told as such, before the runner kills it without a word.
+func TestOverdue(t *testing.T) {
+	dir := t.TempDir()
+	env := map[string]string{"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": filepath.Join(dir, "out")}
+	hangs, exits := make(chan struct{}), make(chan int, 1)
+	var out strings.Builder
+	d := &Door{
+		Args: []string{"work"}, Getenv: func(k string) string { return env[k] }, Stdout: &out, Stderr: io.Discard, whole: 300 * time.Millisecond,
+		Exit: func(code int) { exits <- code; close(hangs) },
+	}
+	began := time.Now()
+	d.Main(&command{Work: work{do: func(*Session) error {
+		require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGINT))
+		<-hangs
+		return nil
+	}}})
+	assert.Equal(t, 5, <-exits)
+	assert.GreaterOrEqual(t, time.Since(began), d.whole)
+	outputs, err := os.ReadFile(filepath.Join(dir, "out"))
+	require.NoError(t, err)
+	assert.Contains(t, string(outputs), "\ninterrupted\n")
+	assert.Contains(t, out.String(), "did not end in time")
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/shiksha/actions/actions/inputs"
 	"github.com/shiksha/actions/pkg/converge"
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/report"
 )
 
@@ -21,12 +22,8 @@ type Told interface {
 	Finished(context.Context, *report.Release) error
 }
 
-const (
-	// patience bounds what is told at the end; a cancelled run has haste, since
-	// the runner ends the process 7.5 seconds after it asked for it.
-	patience = 15 * time.Second
-	haste    = 1500 * time.Millisecond
-)
+// patience bounds what is told at the end; a cancelled run has grace.Words.
+const patience = 15 * time.Second
 
 // Story follows a release from its first change to its end, tells those who
 // listen, and keeps what a unit that failed said last. Nobody who listens holds
@@ -51,10 +48,10 @@ type listener struct {
 }
 
 // Follow begins the story of a release for those that the inputs name. A plan is
-// nobody's news.
+// the news of its pull request only.
 func Follow(s *door.Session, a About, in *inputs.Telling) *Story {
 	if a.DryRun {
-		return follow(s, a)
+		return follow(s, a, reviewers(s, in)...)
 	}
 	return follow(s, a, listeners(s, in)...)
 }
@@ -115,11 +112,8 @@ func (t *Story) Finish(result *converge.Result, err error) error {
 // tell tells everybody of the end, all at once and within the time there is.
 func (t *Story) tell(r *report.Release) {
 	defer t.hush()
-	limit := patience
-	if t.session.Context.Err() != nil {
-		limit = haste
-	}
-	defer time.AfterFunc(limit, t.hush).Stop()
+	defer time.AfterFunc(patience, t.hush).Stop()
+	defer context.AfterFunc(t.session.Context, func() { time.AfterFunc(grace.Words, t.hush) })()
 	var all sync.WaitGroup
 	for _, l := range t.told {
 		all.Go(func() {

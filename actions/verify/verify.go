@@ -9,6 +9,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,7 +28,7 @@ type Inputs struct {
 	inputs.Connection
 
 	ComposeFile inputs.List `name:"compose-file" group:"stack" placeholder:"FILE,..." help:"Compose files in the workspace, read for the project's name and for the checks under x-shiksha. Default: compose.yaml where there is one; without it project is enough."`
-	Project     string      `name:"project" group:"stack" help:"Name of the Compose project. Default: the name in the Compose file."`
+	Project     string      `name:"project" group:"stack" help:"Name of the Compose project. Default: the name in the Compose file, else the folder's (in a workflow the repository's)."`
 	StateDir    string      `name:"state-dir" group:"stack" placeholder:"DIR" help:"Folder on the host for releases and the lock. Default: /var/lib/shiksha, or the user's own state folder where that cannot be written."`
 
 	Checks string        `name:"checks" group:"checks" placeholder:"FILE" help:"File of checks in the workspace. Default: the checks of the Compose file, else those that the release was made with, else what its Compose file promises."`
@@ -97,8 +98,11 @@ func (c *Command) options(s *door.Session) (verb.Options, error) {
 	if err != nil {
 		return verb.Options{}, err
 	}
+	// The checkout is called like the repository, but in the action's container it
+	// is always /github/workspace.
+	_, folder, _ := strings.Cut(s.Action.Run().Repository, "/")
 	return verb.Options{
-		Host: c.Config(s.Person), StateDir: c.StateDir, Workspace: s.Workspace, ComposeFiles: c.ComposeFile,
+		Host: c.Config(s.Person), StateDir: c.StateDir, Workspace: s.Workspace, ComposeFiles: c.ComposeFile, Folder: folder,
 		Settings: verb.Settings{
 			Project: c.Project, File: settings.Name, Content: settings.Content, Only: c.Only, Skip: c.Skip, URL: c.URL, Timeout: c.Time, Window: c.Window,
 			FailOn: check.Outcome(c.FailOn), Protect: s.Protect,
@@ -151,8 +155,8 @@ func (c *Command) finish(s *door.Session, told *report.Verification, err error) 
 			s.Output(o.Name, o.value(told, string(data)))
 		}
 	}
-	if c.JUnit != "" && told.Checks != nil {
-		if wrong := c.junit(s, told); wrong != nil && err == nil {
+	if told.Checks != nil {
+		if wrong := writeJUnit(s, c.JUnit, told); wrong != nil && err == nil {
 			err = wrong
 		}
 	}
@@ -166,8 +170,26 @@ func (c *Command) finish(s *door.Session, told *report.Verification, err error) 
 	return err
 }
 
-// junit writes the JUnit file into the workspace.
-func (c *Command) junit(s *door.Session, told *report.Verification) error {
+// Count tells of checks that a release made: how they ended, as outputs and, where
+// one is named, as a JUnit file in the workspace.
+func Count(s *door.Session, told *report.Verification, junit string) error {
+	data, err := told.JSON()
+	if err != nil {
+		return err
+	}
+	for _, o := range Outputs {
+		if slices.Contains([]string{"passed", "failed", "unknown"}, o.Name) {
+			s.Output(o.Name, o.value(told, string(data)))
+		}
+	}
+	return writeJUnit(s, junit, told)
+}
+
+// writeJUnit writes the JUnit file into the workspace; no name, no file.
+func writeJUnit(s *door.Session, junit string, told *report.Verification) error {
+	if junit == "" {
+		return nil
+	}
 	data, err := told.JUnit()
 	if err != nil {
 		return err
@@ -177,7 +199,7 @@ func (c *Command) junit(s *door.Session, told *report.Verification) error {
 		return fault.New(fault.Input, "junit", "", "the workspace cannot be opened: %w", err)
 	}
 	defer root.Close()
-	name := filepath.Clean(strings.TrimPrefix(string(c.JUnit), "./"))
+	name := filepath.Clean(strings.TrimPrefix(junit, "./"))
 	if dir := filepath.Dir(name); dir != "." {
 		_ = root.MkdirAll(dir, 0o755) // writing tells what is wrong
 	}

@@ -35,9 +35,21 @@ type Result struct {
 	Notes []string
 }
 
+// Services are all services that run one of the images, sorted.
+func (r *Result) Services() []string {
+	var all []string
+	for _, t := range r.Targets {
+		all = append(all, t.Services...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 // Target is one image.
 type Target struct {
 	Name string
+	// Services run it: its own, and those that only name its image.
+	Services []string
 	// Digest is the digest of the index (or of the manifest, for an image of one
 	// platform without attestations); empty where nothing was exported.
 	Digest string
@@ -116,6 +128,9 @@ func (r *run) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	if r.plan, err = load(ctx, r); err != nil {
+		return err
+	}
+	if err := r.plan.withoutPolicies(r.o.Workspace); err != nil {
 		return err
 	}
 	for _, t := range r.plan.targets {

@@ -30,6 +30,9 @@ type Options struct {
 	ComposeFiles []string
 	BakeFile     string
 	Project      string
+	// Folder is what the workspace is called where its path does not tell; the
+	// project is named after it when nothing else names it.
+	Folder string
 	// EnvFile is dotenv content, EnvFileName what errors call it; Environment wins.
 	EnvFile     []byte
 	EnvFileName string

@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -19,6 +20,9 @@ import (
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/stack"
 )
+
+// ErrNothing is the error of a stack whose images are all somebody else's.
+var ErrNothing = errors.New("no service has `build:`, so there is nothing to build")
 
 // plan is what is built.
 type plan struct{ targets []*target }
@@ -104,7 +108,7 @@ func load(ctx context.Context, r *run) (*plan, error) {
 
 func (r *run) compose(ctx context.Context) (*stack.Builds, error) {
 	return stack.LoadBuilds(ctx, stack.LoadOptions{
-		Workspace: r.o.Workspace, Files: r.o.ComposeFiles, Project: r.o.Project,
+		Workspace: r.o.Workspace, Files: r.o.ComposeFiles, Project: r.o.Project, Folder: r.o.Folder,
 		EnvFile: r.o.EnvFile, EnvFileName: r.o.EnvFileName, Environment: r.o.Environment,
 	})
 }
@@ -121,7 +125,7 @@ func selected(wanted []string, b *stack.Builds) ([]string, error) {
 	slices.Sort(all)
 	if len(wanted) == 0 {
 		if len(all) == 0 {
-			return nil, fault.New(fault.Input, b.Place("services"), "give a service `build: ./folder`, or name a bake-file", "no service has `build:`, so there is nothing to build")
+			return nil, fault.New(fault.Input, b.Place("services"), "give a service `build: ./folder`, or name a bake-file", "%w", ErrNothing)
 		}
 		return all, nil
 	}

@@ -8,13 +8,13 @@ import (
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
-// lastWords bounds what an ending release still writes on the host: a cancelled
-// one has seconds.
+// lastWords bounds what an ending release still writes on the host.
 const lastWords = 4 * time.Second
 
 // begin writes the record of the release before anything is changed, so that an
@@ -62,8 +62,21 @@ func (d *transition) closeInterrupted(ctx context.Context) error {
 		return nil
 	}
 	n.Outcome, n.Ended = release.Interrupted, time.Now().UTC()
-	n.Message = "its deployer ended without recording an outcome"
+	n.Message = "its deployer ended without recording an outcome" + unended(n)
 	return d.ledger.Update(ctx, n)
+}
+
+// unended says what a release that was cut short had begun to do to a database.
+func unended(n *release.Record) string {
+	if n.RestoresDatabase != "" {
+		return "; it was bringing the database back to backup " + n.RestoresDatabase
+	}
+	for _, m := range n.Migrations {
+		if m.Ended.IsZero() {
+			return fmt.Sprintf("; the migration of %s had begun, the database was at revision %s", m.Service, known(m.Before))
+		}
+	}
+	return ""
 }
 
 // runs is the stack that runs when the release is done: all of the wanted one, or
@@ -110,7 +123,7 @@ func (d *transition) end(ctx context.Context, cause error) {
 	case fault.Stuck:
 		outcome = release.Stuck
 	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+	last, cancel := grace.Last(ctx, lastWords)
 	defer cancel()
 	if err := d.write(last, outcome, cause.Error()); err != nil {
 		d.Say(event.Warning, "record", "", "the outcome could not be recorded on the host: %v", err)

@@ -3,7 +3,9 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
+	"maps"
 
 	"github.com/shiksha/actions/pkg/converge"
 	"github.com/shiksha/actions/pkg/engine"
@@ -47,6 +49,7 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 		return err
 	}
 	defer t.Close()
+	t.Vault = o.Vault
 	result.Host = t.Host.String()
 	if t.StateDir != release.DefaultStateDir {
 		if st, err = o.load(ctx, t.StateDir); err != nil {
@@ -106,10 +109,31 @@ func (o Options) request(t *target.Target, st *stack.Stack) converge.Options {
 	return converge.Options{
 		Stack: st, Registry: o.Registry,
 		Images: func(ctx context.Context) (map[string]engine.Image, error) {
-			return t.Engine.Resolve(ctx, st, o.Images, o.Registry)
+			return o.resolve(ctx, t.Engine, st)
 		},
-		Version: o.Version, Services: o.Services, Strategy: o.Strategy, Lenient: o.Preflight == Warn || o.Preflight == Off, DryRun: o.DryRun, RollbackOnFailure: o.RollbackOnFailure,
+		Version: o.Version, Services: o.Services, Strategy: o.Strategy, Lenient: o.Preflight == Warn || o.Preflight == Off, Untried: o.Preflight == Off, Adopt: o.Adopt,
+		DryRun: o.DryRun, RollbackOnFailure: o.RollbackOnFailure,
 		KeepReleases: o.KeepReleases, WaitTimeout: o.WaitTimeout, RemoveOrphans: o.RemoveOrphans,
 		Probe: o.Probe, ProbeBudget: o.ProbeBudget, Run: o.Run, Began: o.Began,
 	}
+}
+
+// resolve asks the registries for the images, but for those that they cannot have
+// yet: these are named by their tag.
+func (o Options) resolve(ctx context.Context, e *engine.Engine, st *stack.Stack) (map[string]engine.Image, error) {
+	known := *st
+	known.Services = maps.Clone(st.Services)
+	for _, name := range o.Unpushed {
+		delete(known.Services, name)
+	}
+	images, err := e.Resolve(ctx, &known, o.Images, o.Registry)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range o.Unpushed {
+		if svc := st.Services[name]; svc != nil {
+			images[name] = engine.Image{Pinned: cmp.Or(svc.Image, st.Name+"-"+name)}
+		}
+	}
+	return images, nil
 }

@@ -16,7 +16,9 @@ import (
 // Options is a validated request for a release. Files and paths are relative to
 // Workspace; EnvFile is the content of a dotenv file.
 type Options struct {
-	Host         host.Config
+	Host host.Config
+	// Vault is how to log in where copies of backups go, but for the address.
+	Vault        host.Config
 	Workspace    string
 	ComposeFiles []string
 	Project      string
@@ -31,13 +33,18 @@ type Options struct {
 	Profiles    []string
 	Version     string
 	// Images gives images by service that win over the Compose file's.
-	Images   map[string]string
+	Images map[string]string
+	// Unpushed are services whose images no registry has yet: a plan takes them as
+	// new ones. Only a dry run can have some.
+	Unpushed []string
 	Registry engine.Auth
 	// Services restricts the release to some services (empty: all).
 	Services []string
 	Strategy string
 	// Preflight says what its findings do: On (also for ""), Strict, Warn or Off.
-	Preflight         string
+	Preflight string
+	// Adopt allows a release to undo what was changed on the host by hand.
+	Adopt             bool
 	DryRun            bool
 	RollbackOnFailure bool
 	// KeepReleases is how many releases stay restorable on the host.

@@ -7,6 +7,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/grace"
 )
 
 const (
@@ -115,8 +117,7 @@ func short(id string) string { return id[:min(len(id), 12)] }
 
 // cleanup is a context for undoing something after ctx may have been cancelled.
 func (e *Engine) cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(context.WithoutCancel(ctx), e.patience,
-		fmt.Errorf("cleaning up took longer than %s", e.patience))
+	return grace.Last(ctx, e.patience)
 }
 
 // uncut is a context for a call whose outcome has to be known: it outlives ctx by
@@ -163,6 +164,8 @@ type Info struct {
 	Version, APIVersion, OS, Arch, Variant, RootDir string
 	Memory                                          int64
 	CPUs                                            int
+	// GPU is set when containers can be given GPUs: by the runtime nvidia, or by CDI.
+	GPU bool
 }
 
 // Info asks the engine about itself and its host.
@@ -184,8 +187,14 @@ func (e *Engine) Info(ctx context.Context) (Info, error) {
 	return Info{
 		Version: version.Version, APIVersion: version.APIVersion, OS: version.Os, Arch: version.Arch,
 		Variant: variant(version.Arch, info.Info), RootDir: info.Info.DockerRootDir,
-		Memory: info.Info.MemTotal, CPUs: info.Info.NCPU,
+		Memory: info.Info.MemTotal, CPUs: info.Info.NCPU, GPU: gpu(info.Info),
 	}, nil
+}
+
+// gpu tells whether the engine knows a way to give a container a GPU.
+func gpu(info system.Info) bool {
+	_, runtime := info.Runtimes["nvidia"]
+	return runtime || slices.ContainsFunc(info.DiscoveredDevices, func(d system.DeviceInfo) bool { return strings.HasPrefix(d.ID, "nvidia.com/gpu") })
 }
 
 // variant reads the variant of a 32-bit ARM machine from the kernel's name of it

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/shiksha/actions/pkg/gateway"
+	"github.com/shiksha/actions/pkg/preflight/finding"
 )
 
 // expiring is how long before its end a certificate is spoken of.
@@ -18,7 +19,7 @@ const expiring = 21 * 24 * time.Hour
 // certificates looks at every certificate that an nginx of the stack serves and
 // that comes from the workspace.
 func certificates(f *findings) {
-	for _, name := range sortedKeys(f.sites) {
+	for _, name := range finding.SortedKeys(f.sites) {
 		s := f.sites[name]
 		s.walk(func(d *gateway.Directive, above []*gateway.Directive) {
 			if d.Name != "ssl_certificate" || len(d.Args) != 1 || len(above) == 0 {
@@ -31,23 +32,23 @@ func certificates(f *findings) {
 }
 
 func (f *findings) certificate(s *site, cert, key, names *gateway.Directive) {
-	where := in(s.svc.Name, cert.File, cert.Line)
+	where := finding.In(s.svc.Name, cert.File, cert.Line)
 	file, ok := s.tree[cert.Args[0]]
 	if !ok {
-		if !f.covers(s.svc.Name, cert.Args[0]) {
-			f.fail("P06.certificate", where, "mount it, as a secret or a volume", "nothing is mounted at %s, and nginx does not start without it", cert.Args[0])
+		if !f.Covers(s.svc.Name, cert.Args[0]) {
+			f.Fail("P06.certificate", where, "mount it, as a secret or a volume", "nothing is mounted at %s, and nginx does not start without it", cert.Args[0])
 			return
 		}
-		f.skip("P06.certificate", where, "shiksha verify looks at what is served", "%s is not in the workspace", cert.Args[0])
+		f.Skip("P06.certificate", where, "shiksha verify looks at what is served", "%s is not in the workspace", cert.Args[0])
 		return
 	}
-	chain, err := parseChain(file.content)
+	chain, err := parseChain(file.Content)
 	if err != nil || len(chain) == 0 {
-		f.fail("P06.certificate", in(s.svc.Name, file.source, 0), "put the certificate first, then the intermediate ones, as PEM", "it holds no certificate that can be read")
+		f.Fail("P06.certificate", finding.In(s.svc.Name, file.Source, 0), "put the certificate first, then the intermediate ones, as PEM", "it holds no certificate that can be read")
 		return
 	}
-	before := len(f.results)
-	where = in(s.svc.Name, file.source, 0)
+	before := len(f.Results)
+	where = finding.In(s.svc.Name, file.Source, 0)
 	f.dates(where, chain[0])
 	f.chain(where, chain)
 	if key != nil && len(key.Args) == 1 {
@@ -58,8 +59,8 @@ func (f *findings) certificate(s *site, cert, key, names *gateway.Directive) {
 	if names != nil {
 		f.names(where, chain[0], names.Args)
 	}
-	if len(f.results) == before {
-		f.pass("P06.certificate", "%s: its key, chain and names fit, until %s", file.source, chain[0].NotAfter.Format(time.DateOnly))
+	if len(f.Results) == before {
+		f.Pass("P06.certificate", "%s: its key, chain and names fit, until %s", file.Source, chain[0].NotAfter.Format(time.DateOnly))
 	}
 }
 
@@ -81,40 +82,40 @@ func parseChain(data []byte) ([]*x509.Certificate, error) {
 	}
 }
 
-func (f *findings) dates(p place, c *x509.Certificate) {
-	left := c.NotAfter.Sub(f.opts.Now)
+func (f *findings) dates(p finding.Place, c *x509.Certificate) {
+	left := c.NotAfter.Sub(f.Options.Now)
 	switch {
 	case left <= 0:
-		f.fail("P06.expiry", p, "renew it", "it expired on %s", c.NotAfter.Format(time.DateOnly))
-	case f.opts.Now.Before(c.NotBefore):
-		f.fail("P06.expiry", p, "look at the clock, or wait", "it is valid only from %s on", c.NotBefore.Format(time.DateOnly))
+		f.Fail("P06.expiry", p, "renew it", "it expired on %s", c.NotAfter.Format(time.DateOnly))
+	case f.Options.Now.Before(c.NotBefore):
+		f.Fail("P06.expiry", p, "look at the clock, or wait", "it is valid only from %s on", c.NotBefore.Format(time.DateOnly))
 	case left < expiring:
-		f.warn("P06.expiry", p, "renew it", "it expires in %d days, on %s", int(left.Hours()/24), c.NotAfter.Format(time.DateOnly))
+		f.Warn("P06.expiry", p, "renew it", "it expires in %d days, on %s", int(left.Hours()/24), c.NotAfter.Format(time.DateOnly))
 	}
 }
 
 // chain makes sure that each certificate is signed by the next one.
-func (f *findings) chain(p place, chain []*x509.Certificate) {
+func (f *findings) chain(p finding.Place, chain []*x509.Certificate) {
 	for i := 0; i+1 < len(chain); i++ {
 		if chain[i].CheckSignatureFrom(chain[i+1]) != nil {
-			f.fail("P06.chain", p, "put the certificate first, then each issuer after what it signed",
+			f.Fail("P06.chain", p, "put the certificate first, then each issuer after what it signed",
 				"certificate %d (%s) is not signed by the next one (%s)", i+1, chain[i].Subject.CommonName, chain[i+1].Subject.CommonName)
 			return
 		}
 	}
 	if len(chain) == 1 && !slices.Equal(chain[0].RawIssuer, chain[0].RawSubject) {
-		f.warn("P06.chain", p, "append the intermediate certificate (fullchain.pem)",
+		f.Warn("P06.chain", p, "append the intermediate certificate (fullchain.pem)",
 			"the certificate of its issuer (%s) is missing: clients that do not know it refuse the connection", chain[0].Issuer.CommonName)
 	}
 }
 
-func (f *findings) key(p place, cert, key mounted) {
-	if _, err := tls.X509KeyPair(cert.content, key.content); err != nil {
+func (f *findings) key(p finding.Place, cert, key finding.Mounted) {
+	if _, err := tls.X509KeyPair(cert.Content, key.Content); err != nil {
 		reason := "it cannot be read"
-		if parsed, keyErr := anyKey(key.content); keyErr == nil && parsed != nil {
+		if parsed, keyErr := anyKey(key.Content); keyErr == nil && parsed != nil {
 			reason = "it belongs to another certificate"
 		}
-		f.fail("P06.key", p, "give the key that the certificate was made for", "its key %s does not fit: %s", key.source, reason)
+		f.Fail("P06.key", p, "give the key that the certificate was made for", "its key %s does not fit: %s", key.Source, reason)
 	}
 }
 
@@ -133,14 +134,14 @@ func anyKey(data []byte) (crypto.PrivateKey, error) {
 	return x509.ParsePKCS1PrivateKey(block.Bytes)
 }
 
-func (f *findings) names(p place, c *x509.Certificate, names []string) {
+func (f *findings) names(p finding.Place, c *x509.Certificate, names []string) {
 	for _, name := range names {
 		if name == "_" || name == "" || name == "localhost" || strings.ContainsAny(name, "~$") || !strings.Contains(name, ".") {
 			continue
 		}
 		asked := strings.Replace(strings.TrimPrefix(name, "."), "*", "any", 1)
 		if err := c.VerifyHostname(asked); err != nil {
-			f.fail("P06.names", p, "have it made for that name too", "it is for %s and not for %s", strings.Join(c.DNSNames, ", "), name)
+			f.Fail("P06.names", p, "have it made for that name too", "it is for %s and not for %s", strings.Join(c.DNSNames, ", "), name)
 		}
 	}
 }

@@ -2,12 +2,14 @@ package preflight
 
 import (
 	"bufio"
+	"context"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/preflight/finding"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -15,7 +17,7 @@ import (
 // reads, and what a host does not have it leaves out.
 const Probe = `echo "now $(date +%s)"; grep '^MemAvailable:' /proc/meminfo; ` +
 	`cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk '$4 == "0A" {print "listen " $2}'; ` +
-	`nvidia-smi --query-gpu=memory.total,memory.free --format=csv,noheader,nounits 2>/dev/null | sed 's/^/gpu /'`
+	askGPU
 
 // HostFacts is what a host says of itself. Memory is in bytes and 0 where it is not
 // known; so is the clock's zero time.
@@ -24,10 +26,20 @@ type HostFacts struct {
 	FreeMemory   int64
 	// Listening are the TCP ports that somebody listens on at any address.
 	Listening map[string]bool
-	// GPUs is how many there are.
-	GPUs int
-	// Version is the engine's.
-	Version string
+	// GPUs is how many there are, VRAM and FreeVRAM what they have and have free;
+	// Holders are the processes that hold some.
+	GPUs           int
+	VRAM, FreeVRAM int64
+	Holders        []Holder
+	// Version is the engine's; GPURuntime is set when it can give GPUs to containers.
+	Version    string
+	GPURuntime bool
+	// Disk is the folder that images are pulled to, nil where it is not known or
+	// nothing is pulled; Backups is that of the dumps, nil where none is taken.
+	Disk, Backups *Space
+	// Unready are the databases that a migration needs and that do not answer, with
+	// what was said.
+	Unready map[string]string
 	// Damaged is set when the ledger is; Missing are images of the last verified
 	// release that the host has no more, by service.
 	Damaged bool
@@ -56,10 +68,20 @@ func ReadProbe(text string, asked time.Time) HostFacts {
 				f.Listening[strconv.FormatUint(n, 10)] = true
 			}
 		case "gpu":
-			f.GPUs++
+			f.addGPU(words[1:])
+		case "vram":
+			f.addHolder(words[1:])
 		}
 	}
 	return f
+}
+
+// Space is what a file system has free. Needs is what will be written to it, in
+// bytes; 0 where that is not known.
+type Space struct {
+	Dir          string
+	Free, Inodes uint64
+	Needs        int64
 }
 
 // The most that the clocks of the host and of this machine may differ, and the
@@ -71,37 +93,41 @@ const (
 
 // Host looks at what a host says of itself against the plan. It reads nothing more.
 func Host(st *stack.Stack, p *plan.Plan, seen stack.Observed, h HostFacts) []check.Result {
-	f := &findings{st: st}
+	f := &findings{Findings: finding.Of(context.Background(), st, Options{})}
 	f.clock(h)
 	f.engine(h)
 	f.hostPortsFree(p, seen, h)
-	f.gpus(p, h)
+	f.gpus(p, seen, h)
+	f.spaces(h)
+	for _, name := range finding.SortedKeys(h.Unready) {
+		f.Fail("P11.database", finding.At(name, ""), "see what it says: docker logs of its unit; a migration needs it", "the database does not answer: %s", h.Unready[name])
+	}
 	if h.Damaged {
-		f.warn("P13.ledger", place{}, "look at it with: shiksha history", "a record of the ledger is damaged; what it said is not known")
+		f.Warn("P13.ledger", finding.Place{}, "look at it with: shiksha history", "a record of the ledger is damaged; what it said is not known")
 	}
 	if len(h.Missing) > 0 {
-		f.warn("P14.rollback", place{}, "pull them by digest while their registry has them", "images of the release before are gone from the host: %s; going back would have to pull them",
+		f.Warn("P14.rollback", finding.Place{}, "pull them by digest while their registry has them", "images of the release before are gone from the host: %s; going back would have to pull them",
 			strings.Join(h.Missing, ", "))
 	}
-	if len(f.results) == 0 {
-		f.pass("P10.host", "engine %s, clock, ports and the way back are as they should be", h.Version)
+	if len(f.Results) == 0 {
+		f.Pass("P10.host", "engine %s, clock, ports and the way back are as they should be", h.Version)
 	}
-	return f.report().Results
+	return f.Report().Results
 }
 
 func (f *findings) clock(h HostFacts) {
 	if h.Clock.IsZero() {
-		f.skip("P10.clock", place{}, "", "the host does not tell its time")
+		f.Skip("P10.clock", finding.Place{}, "", "the host does not tell its time")
 		return
 	}
 	if skew := h.Clock.Sub(h.Asked).Abs(); skew > maxSkew {
-		f.warn("P10.clock", place{}, "let the host keep its time: timedatectl set-ntp true", "its clock is off by %s: certificates and tokens depend on it", skew.Round(time.Second))
+		f.Warn("P10.clock", finding.Place{}, "let the host keep its time: timedatectl set-ntp true", "its clock is off by %s: certificates and tokens depend on it", skew.Round(time.Second))
 	}
 }
 
 func (f *findings) engine(h HostFacts) {
 	if h.Version != "" && olderEngine(h.Version) {
-		f.fail("P10.engine", place{}, "install Docker Engine "+minEngine+" or newer", "the engine is %s", h.Version)
+		f.Fail("P10.engine", finding.Place{}, "install Docker Engine "+minEngine+" or newer", "the engine is %s", h.Version)
 	}
 }
 
@@ -117,7 +143,7 @@ func olderEngine(version string) bool {
 // units of the stack run one of them may be it.
 func (f *findings) hostPortsFree(p *plan.Plan, seen stack.Observed, h HostFacts) {
 	for _, step := range p.Steps {
-		svc := f.st.Services[step.Service]
+		svc := f.Stack.Services[step.Service]
 		if step.Action != plan.Create || svc == nil {
 			continue
 		}
@@ -126,21 +152,40 @@ func (f *findings) hostPortsFree(p *plan.Plan, seen stack.Observed, h HostFacts)
 			if !isTCP || !h.Listening[number] {
 				continue
 			}
-			tell := f.warn
+			tell := f.Warn
 			if len(seen.Units) == 0 {
-				tell = f.fail
+				tell = f.Fail
 			}
-			tell("P10.ports", at(svc.Name, "ports"), "see who: ss -ltnp 'sport = :"+number+"'", "port %s of the host is taken by somebody", number)
+			tell("P10.ports", finding.At(svc.Name, "ports"), "see who: ss -ltnp 'sport = :"+number+"'", "port %s of the host is taken by somebody", number)
 		}
 	}
 }
 
-// gpus: a unit that reserves one starts only where there is one.
-func (f *findings) gpus(p *plan.Plan, h HostFacts) {
-	for _, step := range p.Steps {
-		if f.st.Services[step.Service] != nil && step.Replaces() && f.st.UsesGPU(step.Service) && h.GPUs == 0 {
-			f.warn("P15.gpu", at(step.Service, "deploy.resources.reservations"), "install the driver and the container toolkit; nvidia-smi has to answer",
-				"it reserves a GPU, and nvidia-smi on the host shows none")
+// The least that has to be free, in bytes and inodes, wherever something is written.
+const (
+	leastDisk   = 1 << 30
+	leastInodes = 10_000
+	// unpacked is how many times larger layers are on the disk than on their way.
+	unpacked = 3
+)
+
+// spaces: a full disk is learned half way otherwise.
+func (f *findings) spaces(h HostFacts) {
+	if d := h.Disk; d != nil {
+		need := max(leastDisk, uint64(d.Needs)*unpacked)
+		const mend = "free some on the host, for example with: docker image prune (images of kept releases are tagged and stay)"
+		if d.Free < need {
+			f.Fail("P10.disk", finding.Place{}, mend, "only %d MiB are free in %s on the host, and images have to be pulled: they need %d MiB", d.Free>>20, d.Dir, need>>20)
+		}
+		if d.Inodes < leastInodes {
+			f.Fail("P10.inodes", finding.Place{}, mend, "only %d inodes are free in %s on the host, and images have to be pulled", d.Inodes, d.Dir)
+		}
+	}
+	if b := h.Backups; b != nil {
+		// The dump and the server that it is proven in.
+		if need := uint64(b.Needs) * unpacked; b.Free < max(need, leastDisk/4) {
+			f.Fail("P12.space", finding.Place{}, "free some on the host, or keep fewer backups (x-shiksha.backups.keep)",
+				"only %d MiB are free in %s on the host; the last dump was %d MiB, and it is proven beside it", b.Free>>20, b.Dir, b.Needs>>20)
 		}
 	}
 }

@@ -1,8 +1,6 @@
 package preflight
 
 import (
-	"net"
-	"net/url"
 	"path"
 	"regexp"
 	"slices"
@@ -10,26 +8,25 @@ import (
 	"strings"
 
 	"github.com/shiksha/actions/pkg/gateway"
+	"github.com/shiksha/actions/pkg/preflight/finding"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
 // site is the nginx configuration of one service as its container sees it.
 type site struct {
 	svc   *stack.Service
-	tree  map[string]mounted
+	tree  map[string]finding.Mounted
 	roots []*gateway.Directive
 	// upstreams are the names that the configuration gives groups of servers.
 	upstreams map[string]bool
 }
 
-func itoa(n int) string { return strconv.Itoa(n) }
-
 // nginx reads the configuration of every nginx as it is mounted. What only nginx
 // itself can tell is tested with the image, after the pull.
 func nginx(f *findings) {
 	f.sites = map[string]*site{}
-	for _, svc := range f.with(func(c class) bool { return c.nginx }) {
-		s := &site{svc: svc, tree: f.tree(svc), upstreams: map[string]bool{}}
+	for _, svc := range f.With(func(c finding.Class) bool { return c.Nginx }) {
+		s := &site{svc: svc, tree: f.Tree(svc), upstreams: map[string]bool{}}
 		if s.roots = s.assemble(); len(s.roots) == 0 {
 			continue
 		}
@@ -39,7 +36,7 @@ func nginx(f *findings) {
 				s.upstreams[d.Args[0]] = true
 			}
 		})
-		before := len(f.results)
+		before := len(f.Results)
 		f.siteHosts(s)
 		f.limits(s)
 		f.headers(s)
@@ -47,8 +44,8 @@ func nginx(f *findings) {
 		f.aliases(s)
 		f.selfCheck(s)
 		f.stubStatus(s)
-		if len(f.results) == before {
-			f.pass("P05.nginx", "%s: names resolve, headers and limits are kept", svc.Name)
+		if len(f.Results) == before {
+			f.Pass("P05.nginx", "%s: names resolve, headers and limits are kept", svc.Name)
 		}
 	}
 }
@@ -57,12 +54,12 @@ func nginx(f *findings) {
 // the image's own one would include.
 func (s *site) assemble() []*gateway.Directive {
 	if main, ok := s.tree["/etc/nginx/nginx.conf"]; ok {
-		return s.expand(gateway.Read(main.source, string(main.content)), 0)
+		return s.expand(gateway.Read(main.Source, string(main.Content)), 0)
 	}
 	http := &gateway.Directive{Name: "http", Block: true}
 	for _, pattern := range []string{"/etc/nginx/conf.d/*.conf", "/etc/nginx/templates/*.template"} {
-		for _, file := range match(s.tree, pattern) {
-			http.Inner = append(http.Inner, s.expand(gateway.Read(file.source, string(file.content)), 0)...)
+		for _, file := range finding.Match(s.tree, pattern) {
+			http.Inner = append(http.Inner, s.expand(gateway.Read(file.Source, string(file.Content)), 0)...)
 		}
 	}
 	if len(http.Inner) == 0 {
@@ -85,8 +82,8 @@ func (s *site) expand(list []*gateway.Directive, depth int) []*gateway.Directive
 		if !path.IsAbs(pattern) {
 			pattern = path.Join("/etc/nginx", pattern)
 		}
-		for _, file := range match(s.tree, pattern) {
-			out = append(out, s.expand(gateway.Read(file.source, string(file.content)), depth+1)...)
+		for _, file := range finding.Match(s.tree, pattern) {
+			out = append(out, s.expand(gateway.Read(file.Source, string(file.Content)), depth+1)...)
 		}
 	}
 	return out
@@ -124,36 +121,20 @@ func (f *findings) siteHosts(s *site) {
 		if len(d.Args) == 0 || !isServer && !slices.Contains(passes, d.Name) {
 			return
 		}
-		host, port := address(d.Args[0])
+		host, port := finding.Address(d.Args[0])
 		if s.upstreams[host] && !isServer || strings.HasPrefix(d.Args[0], "unix:") || told[host+":"+port] {
 			return
 		}
 		told[host+":"+port] = true
-		where := in(s.svc.Name, d.File, d.Line)
-		if wrong, hint := f.name(s.svc, host); wrong != "" {
-			f.fail("P05.hosts", where, hint, "%s; nginx does not start with a name that it cannot find", wrong)
+		where := finding.In(s.svc.Name, d.File, d.Line)
+		if wrong, hint := f.Unreachable(s.svc, host); wrong != "" {
+			f.Fail("P05.hosts", where, hint, "%s; nginx does not start with a name that it cannot find", wrong)
 			return
 		}
-		if inside := f.published(host, port); inside != 0 && host != "" {
-			f.warn("P05.hosts", where, "write "+host+":"+itoa(int(inside)), "port %s of %s is the host's; on the network it listens on %d", port, host, inside)
+		if inside := f.Inside(host, port); inside != 0 && host != "" {
+			f.Warn("P05.hosts", where, "write "+host+":"+strconv.Itoa(int(inside)), "port %s of %s is the host's; on the network it listens on %d", port, host, inside)
 		}
 	})
-}
-
-// address cuts what a directive passes requests to into host and port.
-func address(text string) (host, port string) {
-	if strings.Contains(text, "://") {
-		u, err := url.Parse(text)
-		if err != nil {
-			// A variable in it is read for every request and cannot be known here.
-			return "", ""
-		}
-		return u.Hostname(), u.Port()
-	}
-	if h, p, err := net.SplitHostPort(text); err == nil {
-		return h, p
-	}
-	return text, ""
 }
 
 // limits: rate limiting that answers 503 looks like an outage to everybody.
@@ -167,7 +148,7 @@ func (f *findings) limits(s *site) {
 		}
 	})
 	if first != nil && !status {
-		f.warn("P05.limits", in(s.svc.Name, first.File, first.Line), "add `limit_req_status 429;` (and `limit_conn_status 429;`) beside the zones",
+		f.Warn("P05.limits", finding.In(s.svc.Name, first.File, first.Line), "add `limit_req_status 429;` (and `limit_conn_status 429;`) beside the zones",
 			"requests over the limit get 503, which clients and monitors take for an outage")
 	}
 }
@@ -191,7 +172,7 @@ func (f *findings) headers(s *site) {
 			}
 		}
 		if len(lost) > 0 {
-			f.warn("P05.headers", in(s.svc.Name, own.File, own.Line), "repeat them in this block, or include one file with all headers in each block",
+			f.Warn("P05.headers", finding.In(s.svc.Name, own.File, own.Line), "repeat them in this block, or include one file with all headers in each block",
 				"add_header in %s drops the inherited %s", text(d), strings.Join(lost, ", "))
 		}
 	})
@@ -228,7 +209,7 @@ func (f *findings) ejecting(s *site) {
 				return strings.HasPrefix(a, "max_fails=") || strings.HasPrefix(a, "fail_timeout=")
 			})
 			if server.Name == "server" && written && fails != "0" {
-				f.warn("P05.max-fails", in(s.svc.Name, server.File, server.Line), "set max_fails=0: what is not well gets no traffic from a release anyway",
+				f.Warn("P05.max-fails", finding.In(s.svc.Name, server.File, server.Line), "set max_fails=0: what is not well gets no traffic from a release anyway",
 					"after %s failures a unit gets nothing for %s; when all restart at once, nobody is left (no live upstreams)", fails, timeout)
 				return
 			}
@@ -242,11 +223,11 @@ func (f *findings) aliases(s *site) {
 		if d.Name != "alias" && d.Name != "root" || len(d.Args) != 1 || !path.IsAbs(d.Args[0]) || strings.Contains(d.Args[0], "$") {
 			return
 		}
-		if strings.HasPrefix(d.Args[0], "/usr/share/nginx/") || f.covers(s.svc.Name, d.Args[0]) {
+		if strings.HasPrefix(d.Args[0], "/usr/share/nginx/") || f.Covers(s.svc.Name, d.Args[0]) {
 			return
 		}
-		if _, file := s.tree[d.Args[0]]; !file && len(match(s.tree, path.Join(d.Args[0], "*"))) == 0 {
-			f.warn("P05.alias", in(s.svc.Name, d.File, d.Line), "mount a volume there, or correct the path", "nothing is mounted at %s, so requests for its files get 404", d.Args[0])
+		if _, file := s.tree[d.Args[0]]; !file && len(finding.Match(s.tree, path.Join(d.Args[0], "*"))) == 0 {
+			f.Warn("P05.alias", finding.In(s.svc.Name, d.File, d.Line), "mount a volume there, or correct the path", "nothing is mounted at %s, so requests for its files get 404", d.Args[0])
 		}
 	})
 }
@@ -256,7 +237,7 @@ var localURL = regexp.MustCompile(`(https?)://(?:localhost|127\.0\.0\.1|\[::1\])
 // selfCheck: a health check that is answered with a redirect to the public name
 // depends on the public DNS.
 func (f *findings) selfCheck(s *site) {
-	m := localURL.FindStringSubmatch(f.healthTest(s.svc.Name))
+	m := localURL.FindStringSubmatch(f.HealthTest(s.svc.Name))
 	if m == nil || m[1] != "http" {
 		return
 	}
@@ -272,7 +253,7 @@ func (f *findings) selfCheck(s *site) {
 			return
 		}
 		if r := redirect(d.Inner, target); r != nil {
-			f.warn("P05.health", at(s.svc.Name, "healthcheck.test"), "give this address a location of its own that answers 200: `location = "+target+" { return 200; }`",
+			f.Warn("P05.health", finding.At(s.svc.Name, "healthcheck.test"), "give this address a location of its own that answers 200: `location = "+target+" { return 200; }`",
 				"the check asks for %s, which %s:%d redirects: its health depends on the public name", m[0], r.File, r.Line)
 		}
 	})
@@ -324,11 +305,11 @@ func moves(d *gateway.Directive) bool {
 func (f *findings) stubStatus(s *site) {
 	given := false
 	s.walk(func(d *gateway.Directive, _ []*gateway.Directive) { given = given || d.Name == "stub_status" })
-	for _, name := range f.st.Order {
-		c := f.st.Project.Services[name]
-		asks := strings.Join(c.Command, " ") + " " + f.st.Services[name].Environment["SCRAPE_URI"]
-		if !given && strings.Contains(imageName(f.st.Services[name].Image), "nginx") && strings.Contains(asks, "stub_status") {
-			f.warn("P05.stub-status", at(name, "command"), "add a server with `location = /stub_status { stub_status; }` to the configuration of "+s.svc.Name,
+	for _, name := range f.Stack.Order {
+		c := f.Stack.Project.Services[name]
+		asks := strings.Join(c.Command, " ") + " " + f.Stack.Services[name].Environment["SCRAPE_URI"]
+		if !given && strings.Contains(finding.ImageName(f.Stack.Services[name].Image), "nginx") && strings.Contains(asks, "stub_status") {
+			f.Warn("P05.stub-status", finding.At(name, "command"), "add a server with `location = /stub_status { stub_status; }` to the configuration of "+s.svc.Name,
 				"it reads stub_status, which %s does not serve", s.svc.Name)
 		}
 	}

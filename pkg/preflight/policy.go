@@ -11,6 +11,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/distribution/reference"
 
+	"github.com/shiksha/actions/pkg/preflight/finding"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -18,34 +19,34 @@ import (
 // known. What did not load never comes here.
 func interpolation(f *findings) {
 	units := 0
-	for _, svc := range f.st.Services {
+	for _, svc := range f.Stack.Services {
 		units += svc.Replicas
 	}
-	f.pass("P01.interpolation", "every variable is set: %d services, %d units", len(f.st.Order), units)
+	f.Pass("P01.interpolation", "every variable is set: %d services, %d units", len(f.Stack.Order), units)
 }
 
 // policy is what a team agrees on once and forgets in the next service.
 func policy(f *findings) {
-	f.each("P02.health", "every service says when it is well", f.health)
-	f.each("P02.health-lies", "no health check is well whatever happens", f.lies)
-	f.each("P02.restart", "every service comes back after a reboot", f.restart)
-	f.each("P02.memory", "every service has a memory limit", f.memory)
-	f.each("P02.logs", "no log grows without end", f.logs)
-	f.each("P02.latest", "every image has a version", f.latest)
-	f.each("P02.ports", "no port is open to everybody but a gateway's 80 and 443", f.ports)
-	f.each("P02.stop-grace", "workers have the time to finish", f.grace)
-	f.each("P02.host-file", "no single file of the host is mounted", f.hostFiles)
-	f.each("P02.eviction", "no broker throws its queue away", f.eviction)
+	f.Each("P02.health", "every service says when it is well", f.health)
+	f.Each("P02.health-lies", "no health check is well whatever happens", f.lies)
+	f.Each("P02.restart", "every service comes back after a reboot", f.restart)
+	f.Each("P02.memory", "every service has a memory limit", f.memory)
+	f.Each("P02.logs", "no log grows without end", f.logs)
+	f.Each("P02.latest", "every image has a version", f.latest)
+	f.Each("P02.ports", "no port is open to everybody but a gateway's 80 and 443", f.ports)
+	f.Each("P02.stop-grace", "workers have the time to finish", f.grace)
+	f.Each("P02.host-file", "no single file of the host is finding.Mounted", f.hostFiles)
+	f.Each("P02.eviction", "no broker throws its queue away", f.eviction)
 }
 
 func (f *findings) health(svc *stack.Service) {
-	c := f.st.Project.Services[svc.Name]
+	c := f.Stack.Project.Services[svc.Name]
 	switch {
 	case svc.Job, svc.Health != nil:
 	case c.HealthCheck != nil && c.HealthCheck.Disable:
-		f.warn("P02.health", at(svc.Name, "healthcheck"), exemptHint("P02.health"), "its health check is switched off, so a release cannot tell whether it works")
+		f.Warn("P02.health", finding.At(svc.Name, "healthcheck"), exemptHint("P02.health"), "its health check is switched off, so a release cannot tell whether it works")
 	default:
-		f.warn("P02.health", at(svc.Name, ""), "add `healthcheck:` to it; "+exemptHint("P02.health"), "it has no health check, so a release takes it for well when it has started")
+		f.Warn("P02.health", finding.At(svc.Name, ""), "add `healthcheck:` to it; "+exemptHint("P02.health"), "it has no health check, so a release takes it for well when it has started")
 	}
 }
 
@@ -62,59 +63,59 @@ var (
 
 // lies finds health checks that answer well to anything.
 func (f *findings) lies(svc *stack.Service) {
-	test := f.healthTest(svc.Name)
-	if f.classes[svc.Name].redis && redisPing.MatchString(test) && !redisProof.MatchString(test) && f.redisPassword(svc.Name) {
-		f.warn("P02.health-lies", at(svc.Name, "healthcheck.test"), "set REDISCLI_AUTH in its environment and add `| grep -q PONG` to the test",
+	test := f.HealthTest(svc.Name)
+	if f.Classes[svc.Name].Redis && redisPing.MatchString(test) && !redisProof.MatchString(test) && f.redisPassword(svc.Name) {
+		f.Warn("P02.health-lies", finding.At(svc.Name, "healthcheck.test"), "set REDISCLI_AUTH in its environment and add `| grep -q PONG` to the test",
 			"redis-cli without the password is told NOAUTH and still ends with 0, so this check always passes")
 	}
 	if looseGrep.MatchString(test) && !wholeWord.MatchString(test) {
-		f.warn("P02.health-lies", at(svc.Name, "healthcheck.test"), "compare the whole word: grep -qw healthy, or better the JSON value",
+		f.Warn("P02.health-lies", finding.At(svc.Name, "healthcheck.test"), "compare the whole word: grep -qw healthy, or better the JSON value",
 			"grep healthy finds it in unhealthy too")
 	}
 	if strings.HasSuffix(test, "|| true") || strings.HasSuffix(test, "|| exit 0") || strings.TrimSpace(test) == "true" {
-		f.warn("P02.health-lies", at(svc.Name, "healthcheck.test"), "let the test end with 1 when the service does not answer", "this check passes whatever happens")
+		f.Warn("P02.health-lies", finding.At(svc.Name, "healthcheck.test"), "let the test end with 1 when the service does not answer", "this check passes whatever happens")
 	}
 }
 
 func (f *findings) redisPassword(service string) bool {
-	c := f.st.Project.Services[service]
-	_, inEnv := f.st.Services[service].Environment["REDIS_PASSWORD"]
+	c := f.Stack.Project.Services[service]
+	_, inEnv := f.Stack.Services[service].Environment["REDIS_PASSWORD"]
 	return strings.Contains(strings.Join(c.Command, " "), "requirepass") || inEnv
 }
 
 func (f *findings) restart(svc *stack.Service) {
-	c := f.st.Project.Services[svc.Name]
+	c := f.Stack.Project.Services[svc.Name]
 	written := c.Restart != "" && c.Restart != types.RestartPolicyNo
 	if c.Deploy != nil && c.Deploy.RestartPolicy != nil {
 		written = c.Deploy.RestartPolicy.Condition != "none"
 	}
 	if !svc.Job && !written {
-		f.warn("P02.restart", at(svc.Name, "restart"), "add `restart: unless-stopped`", "it has no restart policy: after a crash or a reboot of the host it stays down")
+		f.Warn("P02.restart", finding.At(svc.Name, "restart"), "add `restart: unless-stopped`", "it has no restart policy: after a crash or a reboot of the host it stays down")
 	}
 }
 
 func (f *findings) memory(svc *stack.Service) {
-	if f.st.MemoryLimit(svc.Name) == 0 {
-		f.warn("P02.memory", at(svc.Name, "deploy.resources.limits"), "add `deploy: {resources: {limits: {memory: 512M}}}`",
+	if f.Stack.MemoryLimit(svc.Name) == 0 {
+		f.Warn("P02.memory", finding.At(svc.Name, "deploy.resources.limits"), "add `deploy: {resources: {limits: {memory: 512M}}}`",
 			"it has no memory limit: one leak takes the whole host down")
 	}
 }
 
 func (f *findings) logs(svc *stack.Service) {
-	l := f.st.Project.Services[svc.Name].Logging
+	l := f.Stack.Project.Services[svc.Name].Logging
 	switch {
 	case svc.Job:
 	case l == nil:
-		f.warn("P02.logs", at(svc.Name, "logging"), "add `logging: {driver: local}`, or json-file with max-size and max-file",
+		f.Warn("P02.logs", finding.At(svc.Name, "logging"), "add `logging: {driver: local}`, or json-file with max-size and max-file",
 			"its log is not rotated unless the engine's own default says so, and fills the disk")
 	case (l.Driver == "" || l.Driver == "json-file") && l.Options["max-size"] == "":
-		f.warn("P02.logs", at(svc.Name, "logging"), "add `options: {max-size: 10m, max-file: \"3\"}`", "its log grows without end")
+		f.Warn("P02.logs", finding.At(svc.Name, "logging"), "add `options: {max-size: 10m, max-file: \"3\"}`", "its log grows without end")
 	}
 }
 
 func (f *findings) latest(svc *stack.Service) {
 	image := svc.Image
-	if given := f.opts.Images[svc.Name]; given != "" {
+	if given := f.Options.Images[svc.Name]; given != "" {
 		image = given
 	}
 	named, err := reference.ParseNormalizedNamed(image)
@@ -124,27 +125,27 @@ func (f *findings) latest(svc *stack.Service) {
 	_, digested := named.(reference.Digested)
 	tagged, isTagged := named.(reference.Tagged)
 	if !digested && (!isTagged || tagged.Tag() == "latest") {
-		f.warn("P02.latest", at(svc.Name, "image"), "name the version, or give the image by digest in the images input",
+		f.Warn("P02.latest", finding.At(svc.Name, "image"), "name the version, or give the image by digest in the images input",
 			"%s has no version: what it is changes without a commit, and going back by the file goes forward", image)
 	}
 }
 
 // ports finds what is open to everybody. A database never may be.
 func (f *findings) ports(svc *stack.Service) {
-	c := f.classes[svc.Name]
-	for i, p := range f.st.Project.Services[svc.Name].Ports {
+	c := f.Classes[svc.Name]
+	for i, p := range f.Stack.Project.Services[svc.Name].Ports {
 		open := p.HostIP == "" || p.HostIP == "0.0.0.0" || p.HostIP == "::"
 		if !open || p.Published == "" {
 			continue
 		}
-		where := at(svc.Name, "ports."+strconv.Itoa(i))
+		where := finding.At(svc.Name, "ports."+strconv.Itoa(i))
 		mend := fmt.Sprintf("write \"127.0.0.1:%s:%d\", or take it out: services reach each other by name without it", p.Published, p.Target)
 		switch {
-		case c.database:
-			f.fail("P02.database-ports", where, mend, "port %s of a database is open to everybody who reaches the host", p.Published)
-		case c.gateway && (p.Published == "80" || p.Published == "443"):
+		case c.Database:
+			f.Fail("P02.database-ports", where, mend, "port %s of a database is open to everybody who reaches the host", p.Published)
+		case c.Gateway && (p.Published == "80" || p.Published == "443"):
 		default:
-			f.warn("P02.ports", where, mend, "port %s is open to everybody who reaches the host; Docker's ports pass by the host's firewall", p.Published)
+			f.Warn("P02.ports", where, mend, "port %s is open to everybody who reaches the host; Docker's ports pass by the host's firewall", p.Published)
 		}
 	}
 }
@@ -156,10 +157,10 @@ var (
 
 // grace compares what a worker may take to stop with its longest task.
 func (f *findings) grace(svc *stack.Service) {
-	if !f.classes[svc.Name].worker || svc.Job {
+	if !f.Classes[svc.Name].Worker || svc.Job {
 		return
 	}
-	c := f.st.Project.Services[svc.Name]
+	c := f.Stack.Project.Services[svc.Name]
 	longest := 0
 	if m := timeLimit.FindStringSubmatch(strings.Join(c.Command, " ")); m != nil {
 		longest, _ = strconv.Atoi(m[1])
@@ -172,10 +173,10 @@ func (f *findings) grace(svc *stack.Service) {
 	limit := time.Duration(longest) * time.Second
 	switch {
 	case limit > svc.StopGrace:
-		f.warn("P02.stop-grace", at(svc.Name, "stop_grace_period"), "set stop_grace_period to the longest task, or make tasks shorter",
+		f.Warn("P02.stop-grace", finding.At(svc.Name, "stop_grace_period"), "set stop_grace_period to the longest task, or make tasks shorter",
 			"a task may take %s, but a stop kills it after %s", limit, svc.StopGrace)
 	case c.StopGracePeriod == nil:
-		f.warn("P02.stop-grace", at(svc.Name, "stop_grace_period"), "set stop_grace_period to how long its longest task takes",
+		f.Warn("P02.stop-grace", finding.At(svc.Name, "stop_grace_period"), "set stop_grace_period to how long its longest task takes",
 			"a worker without stop_grace_period is killed after %s, in the middle of its task", stack.DefaultGrace)
 	}
 }
@@ -187,9 +188,9 @@ func (f *findings) hostFiles(svc *stack.Service) {
 	for _, file := range svc.Files {
 		ours[file.Target] = true
 	}
-	for i, v := range f.st.Project.Services[svc.Name].Volumes {
+	for i, v := range f.Stack.Project.Services[svc.Name].Volumes {
 		if v.Type == types.VolumeTypeBind && !ours[v.Target] && isFileName(v.Source) {
-			f.warn("P02.host-file", at(svc.Name, "volumes."+strconv.Itoa(i)), "keep it in the repository and mount it by its relative path, or mount its folder",
+			f.Warn("P02.host-file", finding.At(svc.Name, "volumes."+strconv.Itoa(i)), "keep it in the repository and mount it by its relative path, or mount its folder",
 				"%s is one file of the host: when it is replaced there, the container keeps the old one", v.Source)
 		}
 	}
@@ -208,15 +209,15 @@ var evicting = regexp.MustCompile(`maxmemory-policy[= ]+(allkeys-\w+)`)
 
 // eviction finds a Redis that throws away keys and is a task queue as well.
 func (f *findings) eviction(svc *stack.Service) {
-	m := evicting.FindStringSubmatch(strings.Join(f.st.Project.Services[svc.Name].Command, " "))
-	if m == nil || !f.classes[svc.Name].redis {
+	m := evicting.FindStringSubmatch(strings.Join(f.Stack.Project.Services[svc.Name].Command, " "))
+	if m == nil || !f.Classes[svc.Name].Redis {
 		return
 	}
-	for _, other := range f.with(func(c class) bool { return c.worker || c.celery }) {
+	for _, other := range f.With(func(c finding.Class) bool { return c.Worker || c.Celery }) {
 		for name, value := range other.Environment {
-			isBroker := strings.Contains(name, "BROKER") || f.classes[other.Name].celery && strings.HasPrefix(value, "redis")
+			isBroker := strings.Contains(name, "BROKER") || f.Classes[other.Name].Celery && strings.HasPrefix(value, "redis")
 			if isBroker && strings.Contains(value, svc.Name) {
-				f.warn("P02.eviction", at(svc.Name, "command"), "use noeviction or a volatile- policy, or a Redis of its own for the queue",
+				f.Warn("P02.eviction", finding.At(svc.Name, "command"), "use noeviction or a volatile- policy, or a Redis of its own for the queue",
 					"%s may throw away queued tasks of %s when memory is full", m[1], other.Name)
 				return
 			}

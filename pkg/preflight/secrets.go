@@ -6,9 +6,9 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 
+	"github.com/shiksha/actions/pkg/preflight/finding"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -30,8 +30,8 @@ const (
 // secrets looks at values and speaks of names only.
 func secrets(f *findings) {
 	committed := f.committed()
-	f.each("P03.secrets", "every secret is set, long enough and no placeholder", func(svc *stack.Service) {
-		for _, name := range sortedKeys(svc.Environment) {
+	f.Each("P03.secrets", "every secret is set, long enough and no placeholder", func(svc *stack.Service) {
+		for _, name := range finding.SortedKeys(svc.Environment) {
 			if secretNames.MatchString(name) && !noSecret.MatchString(name) {
 				f.secret(svc, name, svc.Environment[name], committed)
 			}
@@ -45,9 +45,9 @@ func secrets(f *findings) {
 }
 
 func (f *findings) secret(svc *stack.Service, name, value string, committed []byte) {
-	f.weigh(at(svc.Name, "environment."+name), name, value)
+	f.weigh(finding.At(svc.Name, "environment."+name), name, value)
 	if len(value) >= 8 && bytes.Contains(committed, []byte(value)) {
-		f.warn("P03.committed", at(svc.Name, "environment."+name), "take it from env-file: ${"+name+":?} in the Compose file, and change the secret: the history keeps it",
+		f.Warn("P03.committed", finding.At(svc.Name, "environment."+name), "take it from env-file: ${"+name+":?} in the Compose file, and change the secret: the history keeps it",
 			"the value of %s is written in the Compose file, for everybody who can read the repository", name)
 	}
 }
@@ -56,54 +56,37 @@ func (f *findings) secretFile(svc *stack.Service, file stack.File, committed []b
 	if len(file.Entries) != 1 {
 		return
 	}
-	content, err := entry(file.Entries[0])
+	content, err := finding.Content(file.Entries[0])
 	if err != nil {
 		return
 	}
 	name := path.Base(file.Target)
-	f.weigh(in(svc.Name, file.Source, 0), "secret "+name, strings.TrimSpace(string(content)))
+	f.weigh(finding.In(svc.Name, file.Source, 0), "secret "+name, strings.TrimSpace(string(content)))
 }
 
 // weigh tells what a secret's value lacks, without the value.
-func (f *findings) weigh(p place, name, value string) {
+func (f *findings) weigh(p finding.Place, name, value string) {
 	const mend = "set it in env-file, for example from: openssl rand -hex 32"
 	switch {
 	case strings.TrimSpace(value) == "":
-		f.fail("P03.secrets", p, mend, "%s is empty", name)
+		f.Fail("P03.secrets", p, mend, "%s is empty", name)
 	case placeholder.MatchString(value):
-		f.fail("P03.secrets", p, mend, "%s is still a placeholder", name)
+		f.Fail("P03.secrets", p, mend, "%s is still a placeholder", name)
 	case signing.MatchString(name) && len(value) < leastSigning:
-		f.warn("P03.secrets", p, mend, "%s has %d characters, fewer than the %d that a signing key needs", name, len(value), leastSigning)
+		f.Warn("P03.secrets", p, mend, "%s has %d characters, fewer than the %d that a signing key needs", name, len(value), leastSigning)
 	case len(value) < leastPassword:
-		f.warn("P03.secrets", p, mend, "%s has %d characters, fewer than %d", name, len(value), leastPassword)
+		f.Warn("P03.secrets", p, mend, "%s has %d characters, fewer than %d", name, len(value), leastPassword)
 	}
 }
 
 // committed is the text of the Compose files.
 func (f *findings) committed() []byte {
 	var all []byte
-	for _, name := range f.st.ComposeFiles() {
-		content, err := os.ReadFile(filepath.Join(f.opts.Workspace, name))
+	for _, name := range f.Stack.ComposeFiles() {
+		content, err := os.ReadFile(filepath.Join(f.Options.Workspace, name))
 		if err == nil {
 			all = append(all, content...)
 		}
 	}
 	return all
-}
-
-// entry is the content of one file that a unit mounts.
-func entry(e stack.Entry) ([]byte, error) {
-	if e.Content != nil {
-		return e.Content, nil
-	}
-	return os.ReadFile(e.Source)
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

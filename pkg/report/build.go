@@ -77,6 +77,9 @@ func (b *Build) Headline() string {
 	if b.Outcome != "built" {
 		return fmt.Sprintf("the build %s after %s", ended(b.Outcome), seconds(b.Seconds))
 	}
+	if len(b.Targets) == 0 {
+		return "nothing to build"
+	}
 	steps, cached := 0, 0
 	for _, t := range b.Targets {
 		steps, cached = steps+t.Steps, cached+t.Cached
@@ -118,8 +121,11 @@ func (b *Build) Text() string {
 	return out.String()
 }
 
-// Markdown gives the build as a job summary.
+// Markdown gives the build as a job summary; empty where there was nothing to build.
 func (b *Build) Markdown() string {
+	if b.Outcome == "built" && len(b.Targets) == 0 {
+		return ""
+	}
 	var out strings.Builder
 	sign := "✅"
 	switch b.Outcome {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/grace"
 )
 
 // undoBudget bounds the way back: it runs on a context of its own, because the
@@ -274,7 +275,7 @@ func (b *batch) leaveServing(ctx context.Context) {
 	if !b.down {
 		return
 	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	last, cancel := grace.Last(ctx, grace.Acts)
 	defer cancel()
 	if b.lost(last) != nil {
 		return

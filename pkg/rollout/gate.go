@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -205,7 +206,7 @@ func (s *service) finished(ctx context.Context, id string) error {
 
 // tail reports the last log lines of a unit that failed, before it is removed.
 func (s *service) tail(ctx context.Context, id string) {
-	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	look, cancel := grace.Last(ctx, 5*time.Second)
 	defer cancel()
 	out, err := s.Eyes.Tail(look, id, tailLines)
 	if err != nil || out == "" {

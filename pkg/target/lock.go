@@ -8,9 +8,13 @@ import (
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/host"
 	"github.com/shiksha/actions/pkg/release"
 )
+
+// giveBack is how long giving the lock back may take.
+const giveBack = 10 * time.Second
 
 // errLockLost is why a context of Hold ended.
 var errLockLost = errors.New("the lock on the host was lost")
@@ -29,7 +33,9 @@ func (t *Target) Hold(ctx context.Context, project string, holder release.Holder
 	return held, lock, func() {
 		cancel(nil)
 		// A lock that is not given back is let go by the host itself.
-		_ = lock.Release(context.WithoutCancel(ctx))
+		last, done := grace.Last(ctx, giveBack)
+		defer done()
+		_ = lock.Release(last)
 	}, nil
 }
 

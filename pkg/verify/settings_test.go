@@ -2,6 +2,7 @@ package verify
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -23,6 +24,30 @@ func TestShikshaSetuIsExpressible(t *testing.T) {
 	checks, err := kind.ReadFile("shikshasetu.verify.yml", content)
 	require.NoError(t, err)
 	assert.Len(t, checks, 13)
+}
+
+// A verification looks for the project that a deploy of the same files released,
+// also where only the checkout's name says what it is called.
+func TestProjectOfTheComposeFile(t *testing.T) {
+	t.Parallel()
+	const nameless = "services: {a: {image: a}}\n"
+	for name, test := range map[string]struct{ text, folder, given, want string }{
+		"named":                    {"name: shop\n" + nameless, "other", "", "shop"},
+		"called like the checkout": {nameless, "Shiksha.Setu", "", "shikshasetu"},
+		"given":                    {nameless, "other", "shop", "shop"},
+		"no Compose file":          {"", "other", "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := Options{Workspace: t.TempDir(), Folder: test.folder, Settings: Settings{Project: test.given}}
+			if test.text != "" {
+				require.NoError(t, os.WriteFile(filepath.Join(o.Workspace, "compose.yaml"), []byte(test.text), 0o600))
+			}
+			_, err := o.compose()
+			require.NoError(t, err)
+			assert.Equal(t, test.want, o.Project)
+		})
+	}
 }
 
 // shop is a released stack of one service that promises a port.

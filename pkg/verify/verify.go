@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/compose-spec/compose-go/v2/loader"
+
 	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/extension"
@@ -31,6 +33,8 @@ type Options struct {
 	// its checks only. Neither has to be there when the project is named.
 	Workspace    string
 	ComposeFiles []string
+	// Folder is what the workspace is called where its path does not tell.
+	Folder string
 }
 
 // Outcomes of a verification, also its `outcome` output.
@@ -91,7 +95,7 @@ func (o *Options) run(ctx context.Context, sink event.Sink, r *Result) error {
 		return err
 	}
 	if o.Project == "" {
-		return fault.New(fault.Input, "project", "for example: project: shop", "which project on the host is not said, and no Compose file with a name was found")
+		return fault.New(fault.Input, "project", "for example: project: shop", "which project on the host is not said, and no Compose file was found")
 	}
 	r.Project = o.Project
 	// What is wrong with the checks is told before a host is needed. Those that a
@@ -177,6 +181,7 @@ func (o *Options) compose() (*extension.Checks, error) {
 		names, named = composeNames, false
 	}
 	var found *extension.Checks
+	read := false
 	for _, name := range names {
 		content, err := root.ReadFile(filepath.Clean(name))
 		if errors.Is(err, fs.ErrNotExist) && !named {
@@ -192,11 +197,23 @@ func (o *Options) compose() (*extension.Checks, error) {
 		if checks != nil {
 			found = checks
 		}
+		read = true
 		if !named {
 			break
 		}
 	}
+	if read && o.Project == "" {
+		o.Project = o.folder()
+	}
 	return found, nil
+}
+
+// folder is the name that Compose gives a project whose files name none.
+func (o *Options) folder() string {
+	if o.Folder != "" {
+		return loader.NormalizeProjectName(o.Folder)
+	}
+	return loader.NormalizeProjectName(filepath.Base(o.Workspace))
 }
 
 // read takes the name and the checks out of one Compose file.

@@ -72,7 +72,8 @@ func (c *Containers) service(s *Sight, name string, units []stack.Unit) int {
 	s.at(name)
 	expected, found := fmt.Sprintf("%d of %s", wanted, name), fmt.Sprintf("%d of %s", len(units), name)
 	point := s.need
-	if len(units) >= s.least(name, wanted) {
+	if len(units) >= s.least(name, wanted) || s.job(name) {
+		// What is left of a job that ended may be taken away, and a way back runs none.
 		point = s.want
 	}
 	point("containers.missing", len(units) >= wanted, expected, found)

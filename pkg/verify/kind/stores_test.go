@@ -36,7 +36,7 @@ func storeLooks() map[string]look {
 	pg := map[string]string{"pg_isready": "accepting", psql + "SELECT 1": "1", psql + "SELECT pg_is": "f", psql + "SELECT count": "t|3 of 100",
 		psql + "SELECT coalesce": "", psql + "SELECT version": "abc"}
 	const auth = "[REDISCLI_AUTH=hunter2-and-more] redis-cli --raw -p 6379 "
-	rd := map[string]string{"redis-cli --raw -p 6379 PING": "NOAUTH Authentication required.", auth + "PING": "PONG",
+	rd := map[string]string{"env -u REDISCLI_AUTH redis-cli --raw -p 6379 PING": "NOAUTH Authentication required.", auth + "PING": "PONG",
 		auth + "INFO persistence": "rdb_last_bgsave_status:ok\naof_enabled:1\naof_last_write_status:ok", auth + "GET beat": "1",
 		auth + "INFO memory": "used_memory:10\nmaxmemory:100\nmaxmemory_policy:noeviction"}
 	celery := map[string]string{"celery -A app inspect ping": `{"w@0123456789ab": {"ok": "pong"}}`,
@@ -60,7 +60,7 @@ func storeLooks() map[string]look {
 
 	r := add("redis", "redis", "redis: {service: redis, password: {env: PASSWORD}, canary: false, aof: true, commands: [{run: [GET, beat], expect: 1}]}", rd)
 	r("sound", "", check.Pass, "answers")
-	r("open to all", "redis.open", check.Fail, "PONG", "redis-cli --raw -p 6379 PING", "PONG")
+	r("open to all", "redis.open", check.Fail, "PONG", "env -u REDISCLI_AUTH redis-cli --raw -p 6379 PING", "PONG")
 	// redis-cli ends with 0 when the server turns it away.
 	r("NOAUTH", "redis.ping", check.Fail, "NOAUTH", auth+"PING", "NOAUTH Authentication required.")
 	r("save failed", "redis.rdb", check.Fail, "err", auth+"INFO persistence", "rdb_last_bgsave_status:err\naof_enabled:1\naof_last_write_status:ok")

@@ -1,11 +1,11 @@
-package preflight
+// Package monitoring looks at the configuration of Prometheus, Alertmanager and
+// Grafana as their containers see it.
+package monitoring
 
 import (
-	"bytes"
 	"errors"
 	"log/slog"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,8 +15,23 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v4"
 
+	"github.com/shiksha/actions/pkg/preflight/finding"
 	"github.com/shiksha/actions/pkg/stack"
 )
+
+// findings are those about monitoring, and the alerts that were read so far.
+type findings struct {
+	*finding.Findings
+	rules []alert
+}
+
+// Look looks at everything in a stack that watches it.
+func Look(all *finding.Findings) {
+	f := &findings{Findings: all}
+	f.prometheus()
+	f.alertmanager()
+	f.dashboards()
+}
 
 // alert is an alerting rule that the configuration loads.
 type alert struct {
@@ -73,47 +88,32 @@ var promql = parser.NewParser(parser.Options{})
 
 // prometheus reads the configuration of every Prometheus with its own library,
 // with the files where they are mounted.
-func prometheus(f *findings) {
-	for _, svc := range f.with(func(c class) bool { return c.prometheus }) {
-		target := configPath(f.st.Project.Services[svc.Name].Command, "--config.file", "/etc/prometheus/prometheus.yml")
-		tree := f.tree(svc)
+func (f *findings) prometheus() {
+	for _, svc := range f.With(func(c finding.Class) bool { return c.Prometheus }) {
+		target := finding.ConfigPath(f.Stack.Project.Services[svc.Name].Command, "--config.file", "/etc/prometheus/prometheus.yml")
+		tree := f.Tree(svc)
 		main, ok := tree[target]
 		if !ok {
-			f.warn("P07.config", at(svc.Name, "volumes"), "mount prometheus.yml at "+target, "no file of the repository is mounted at %s: it runs with its image's own configuration", target)
+			f.Warn("P07.config", finding.At(svc.Name, "volumes"), "mount prometheus.yml at "+target, "no file of the repository is mounted at %s: it runs with its image's own configuration", target)
 			continue
 		}
-		before := len(f.results)
+		before := len(f.Results)
 		var cfg promConfig
-		if err := yaml.Unmarshal(main.content, &cfg); err != nil {
-			f.fail("P07.config", in(svc.Name, main.source, lineIn(err)), "correct it: Prometheus does not start with it", "%s", oneLine(err))
+		if err := yaml.Unmarshal(main.Content, &cfg); err != nil {
+			f.Fail("P07.config", finding.In(svc.Name, main.Source, finding.LineIn(err)), "correct it: Prometheus does not start with it", "%s", oneLine(err))
 			continue
 		}
 		f.targets(svc, main, cfg)
 		f.ruleFiles(svc, main, tree, cfg)
 		f.metrics(svc, cfg)
-		if len(f.results) == before {
-			f.pass("P07.prometheus", "%s: %d scrape jobs, %d alerts, every target is in the stack", svc.Name, len(cfg.ScrapeConfigs), len(f.rules))
+		if len(f.Results) == before {
+			f.Pass("P07.prometheus", "%s: %d scrape jobs, %d alerts, every target is in the stack", svc.Name, len(cfg.ScrapeConfigs), len(f.rules))
 		}
 	}
-}
-
-// configPath is the file that a command names by a flag.
-func configPath(command []string, flag, otherwise string) string {
-	for i, arg := range command {
-		for _, prefix := range []string{flag + "=", strings.TrimPrefix(flag, "-") + "="} {
-			if v, ok := strings.CutPrefix(arg, prefix); ok {
-				return v
-			}
-		}
-		if arg == flag && i+1 < len(command) {
-			return command[i+1]
-		}
-	}
-	return otherwise
 }
 
 // targets finds those that no service of the stack has: their alerts fire forever.
-func (f *findings) targets(svc *stack.Service, main mounted, cfg promConfig) {
+func (f *findings) targets(svc *stack.Service, main finding.Mounted, cfg promConfig) {
 	for _, am := range cfg.Alerting.Alertmanagers {
 		am.JobName = "alertmanagers"
 		cfg.ScrapeConfigs = append(cfg.ScrapeConfigs, am)
@@ -121,13 +121,13 @@ func (f *findings) targets(svc *stack.Service, main mounted, cfg promConfig) {
 	for _, job := range cfg.ScrapeConfigs {
 		list, _ := job.targets()
 		for _, target := range list {
-			host, port := address(target)
-			wrong, hint := f.name(svc, host)
-			if inside := f.published(host, port); wrong == "" && inside != 0 {
-				wrong, hint = port+" is the host's port", "write "+host+":"+itoa(int(inside))
+			host, port := finding.Address(target)
+			wrong, hint := f.Unreachable(svc, host)
+			if inside := f.Inside(host, port); wrong == "" && inside != 0 {
+				wrong, hint = port+" is the host's port", "write "+host+":"+strconv.Itoa(int(inside))
 			}
 			if wrong != "" {
-				f.warn("P07.targets", in(svc.Name, main.source, lineOf(main.content, target)), hint,
+				f.Warn("P07.targets", finding.In(svc.Name, main.Source, finding.LineOf(main.Content, target)), hint,
 					"%s: target %s: %s, so it is down for good", job.JobName, target, wrong)
 			}
 		}
@@ -136,15 +136,15 @@ func (f *findings) targets(svc *stack.Service, main mounted, cfg promConfig) {
 
 // ruleFiles reads the rules where they are mounted. A pattern that finds nothing is
 // no error to Prometheus: it starts with no alerts.
-func (f *findings) ruleFiles(svc *stack.Service, main mounted, tree map[string]mounted, cfg promConfig) {
+func (f *findings) ruleFiles(svc *stack.Service, main finding.Mounted, tree map[string]finding.Mounted, cfg promConfig) {
 	for _, pattern := range cfg.RuleFiles {
 		full := pattern
 		if !path.IsAbs(full) {
-			full = path.Join(path.Dir(main.target), full)
+			full = path.Join(path.Dir(main.Target), full)
 		}
-		files := match(tree, full)
+		files := finding.Match(tree, full)
 		if len(files) == 0 {
-			f.fail("P07.rules", in(svc.Name, main.source, lineOf(main.content, pattern)), "mount the rules there, or name where they are mounted",
+			f.Fail("P07.rules", finding.In(svc.Name, main.Source, finding.LineOf(main.Content, pattern)), "mount the rules there, or name where they are mounted",
 				"nothing is mounted at %s: Prometheus starts without these alerts and says nothing", full)
 		}
 		for _, file := range files {
@@ -153,10 +153,10 @@ func (f *findings) ruleFiles(svc *stack.Service, main mounted, tree map[string]m
 	}
 }
 
-func (f *findings) ruleFile(svc *stack.Service, file mounted) {
-	groups, errs := rulefmt.Parse(file.content, false, model.UTF8Validation, promql, slog.New(slog.DiscardHandler))
+func (f *findings) ruleFile(svc *stack.Service, file finding.Mounted) {
+	groups, errs := rulefmt.Parse(file.Content, false, model.UTF8Validation, promql, slog.New(slog.DiscardHandler))
 	for _, err := range errs {
-		f.fail("P07.rules", in(svc.Name, file.source, lineIn(err)), "correct it: Prometheus does not start with it", "%s", oneLine(err))
+		f.Fail("P07.rules", finding.In(svc.Name, file.Source, finding.LineIn(err)), "correct it: Prometheus does not start with it", "%s", oneLine(err))
 	}
 	if groups == nil {
 		return
@@ -166,7 +166,7 @@ func (f *findings) ruleFile(svc *stack.Service, file mounted) {
 			if r.Alert == "" {
 				continue
 			}
-			f.rules = append(f.rules, alert{name: r.Alert, labels: r.Labels, expr: r.Expr, file: file.source})
+			f.rules = append(f.rules, alert{name: r.Alert, labels: r.Labels, expr: r.Expr, file: file.Source})
 		}
 	}
 }
@@ -186,8 +186,8 @@ func (f *findings) metrics(svc *stack.Service, cfg promConfig) {
 		scraped += " " + job.JobName
 		list, _ := job.targets()
 		for _, target := range list {
-			host, _ := address(target)
-			if s := f.st.Services[host]; s != nil {
+			host, _ := finding.Address(target)
+			if s := f.Stack.Services[host]; s != nil {
 				scraped += " " + host + " " + s.Image
 			}
 		}
@@ -196,7 +196,7 @@ func (f *findings) metrics(svc *stack.Service, cfg promConfig) {
 		for _, metric := range metricNames(rule.expr) {
 			for _, e := range exporters {
 				if strings.HasPrefix(metric, e.prefix) && !strings.Contains(scraped, e.word) {
-					f.warn("P07.metrics", in(svc.Name, rule.file, 0), "add the "+e.word+" exporter to the stack and its scrape job, or take the alert out",
+					f.Warn("P07.metrics", finding.In(svc.Name, rule.file, 0), "add the "+e.word+" exporter to the stack and its scrape job, or take the alert out",
 						"alert %s can never fire: nothing that is scraped exports %s", rule.name, metric)
 				}
 			}
@@ -220,33 +220,12 @@ func metricNames(expr string) []string {
 	return out
 }
 
-var lineNumber = regexp.MustCompile(`line (\d+)|^(\d+):\d+: `)
-
-// lineIn is the line that an error names, 0 for none.
-func lineIn(err error) int {
-	m := lineNumber.FindStringSubmatch(err.Error())
-	if m == nil {
-		return 0
-	}
-	n, _ := strconv.Atoi(m[1] + m[2])
-	return n
-}
-
-// lineOf is the line on which a text stands first, 0 for nowhere.
-func lineOf(content []byte, text string) int {
-	i := bytes.Index(content, []byte(text))
-	if i < 0 || text == "" {
-		return 0
-	}
-	return bytes.Count(content[:i], []byte("\n")) + 1
-}
-
 // oneLine is an error without its line ends and without what the library puts
 // around it.
 func oneLine(err error) string {
 	var inner *rulefmt.Error
 	if errors.As(err, &inner) && inner.RuleName != "" {
-		return inner.RuleName + ": " + strings.Join(strings.Fields(inner.Err.Error()), " ")
+		return inner.RuleName + ": " + finding.OneLine(inner.Err.Error())
 	}
-	return strings.Join(strings.Fields(err.Error()), " ")
+	return finding.OneLine(err.Error())
 }

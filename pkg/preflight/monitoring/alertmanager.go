@@ -1,4 +1,4 @@
-package preflight
+package monitoring
 
 import (
 	"net/url"
@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/common/model"
 	"go.yaml.in/yaml/v4"
 
+	"github.com/shiksha/actions/pkg/preflight/finding"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -35,36 +36,36 @@ type amRoute struct {
 
 // alertmanager reads its configuration, and sends every alert of the stack down its
 // routes.
-func alertmanager(f *findings) {
-	for _, svc := range f.with(func(c class) bool { return c.alertmanager }) {
-		target := configPath(f.st.Project.Services[svc.Name].Command, "--config.file", "/etc/alertmanager/alertmanager.yml")
-		main, ok := f.tree(svc)[target]
+func (f *findings) alertmanager() {
+	for _, svc := range f.With(func(c finding.Class) bool { return c.Alertmanager }) {
+		target := finding.ConfigPath(f.Stack.Project.Services[svc.Name].Command, "--config.file", "/etc/alertmanager/alertmanager.yml")
+		main, ok := f.Tree(svc)[target]
 		if !ok {
-			f.warn("P08.config", at(svc.Name, "volumes"), "mount alertmanager.yml at "+target, "no file of the repository is mounted at %s: nobody is told of an alert", target)
+			f.Warn("P08.config", finding.At(svc.Name, "volumes"), "mount alertmanager.yml at "+target, "no file of the repository is mounted at %s: nobody is told of an alert", target)
 			continue
 		}
-		before := len(f.results)
+		before := len(f.Results)
 		f.unexpanded(svc, main)
 		var cfg amConfig
-		err := yaml.Unmarshal(main.content, &cfg)
+		err := yaml.Unmarshal(main.Content, &cfg)
 		switch {
 		case err != nil:
-			f.fail("P08.config", in(svc.Name, main.source, lineIn(err)), "correct it: Alertmanager does not start with it", "%s", oneLine(err))
+			f.Fail("P08.config", finding.In(svc.Name, main.Source, finding.LineIn(err)), "correct it: Alertmanager does not start with it", "%s", oneLine(err))
 		case cfg.Route == nil || cfg.Route.Receiver == "":
-			f.fail("P08.config", in(svc.Name, main.source, 0), "add `route: {receiver: ...}`", "it has no route, or one without a receiver: Alertmanager does not start with it")
+			f.Fail("P08.config", finding.In(svc.Name, main.Source, 0), "add `route: {receiver: ...}`", "it has no route, or one without a receiver: Alertmanager does not start with it")
 		default:
 			f.receivers(svc, main, cfg)
 			f.routes(svc, main, cfg)
 		}
-		if len(f.results) == before {
-			f.pass("P08.alertmanager", "%s: %d receivers, every route is reached", svc.Name, len(cfg.Receivers))
+		if len(f.Results) == before {
+			f.Pass("P08.alertmanager", "%s: %d receivers, every route is reached", svc.Name, len(cfg.Receivers))
 		}
 	}
 }
 
 // receivers finds routes to receivers that are not there, and addresses that
 // Alertmanager would not take.
-func (f *findings) receivers(svc *stack.Service, main mounted, cfg amConfig) {
+func (f *findings) receivers(svc *stack.Service, main finding.Mounted, cfg amConfig) {
 	var names []string
 	for _, r := range cfg.Receivers {
 		name, _ := r["name"].(string)
@@ -74,11 +75,11 @@ func (f *findings) receivers(svc *stack.Service, main mounted, cfg amConfig) {
 	var down func(r *amRoute)
 	down = func(r *amRoute) {
 		if r.Receiver != "" && !slices.Contains(names, r.Receiver) {
-			f.fail("P08.config", in(svc.Name, main.source, lineOf(main.content, r.Receiver)), "the receivers are: "+strings.Join(names, ", "),
+			f.Fail("P08.config", finding.In(svc.Name, main.Source, finding.LineOf(main.Content, r.Receiver)), "the receivers are: "+strings.Join(names, ", "),
 				"a route names the receiver %s, which is not there: Alertmanager does not start with it", r.Receiver)
 		}
 		if wrong := r.parse(); wrong != nil {
-			f.fail("P08.config", in(svc.Name, main.source, lineOf(main.content, r.Receiver)), "write matchers like severity=\"critical\"", "%s", oneLine(wrong))
+			f.Fail("P08.config", finding.In(svc.Name, main.Source, finding.LineOf(main.Content, r.Receiver)), "write matchers like severity=\"critical\"", "%s", oneLine(wrong))
 		}
 		for _, child := range r.Routes {
 			down(child)
@@ -93,7 +94,7 @@ func (r *amRoute) parse() error {
 		kind labels.MatchType
 		from map[string]string
 	}{{labels.MatchEqual, r.Match}, {labels.MatchRegexp, r.MatchRE}} {
-		for _, name := range sortedKeys(old.from) {
+		for _, name := range finding.SortedKeys(old.from) {
 			m, err := labels.NewMatcher(old.kind, name, old.from[name])
 			if err != nil {
 				return err
@@ -112,14 +113,14 @@ func (r *amRoute) parse() error {
 }
 
 // addresses looks at what is called url or ends in _url, however deep it stands.
-func (f *findings) addresses(svc *stack.Service, main mounted, v any) {
+func (f *findings) addresses(svc *stack.Service, main finding.Mounted, v any) {
 	switch v := v.(type) {
 	case []any:
 		for _, inner := range v {
 			f.addresses(svc, main, inner)
 		}
 	case map[string]any:
-		for _, key := range sortedKeys(v) {
+		for _, key := range finding.SortedKeys(v) {
 			text, isText := v[key].(string)
 			if !isText || key != "url" && !strings.HasSuffix(key, "_url") {
 				f.addresses(svc, main, v[key])
@@ -127,18 +128,18 @@ func (f *findings) addresses(svc *stack.Service, main mounted, v any) {
 			}
 			u, err := url.Parse(text)
 			if bad := err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == ""; bad && !shellVariable.MatchString(text) && !strings.Contains(text, "{{") {
-				f.fail("P08.config", in(svc.Name, main.source, lineOf(main.content, text)), "write the whole address, with https://", "%s is no address: Alertmanager does not start with it", key)
+				f.Fail("P08.config", finding.In(svc.Name, main.Source, finding.LineOf(main.Content, text)), "write the whole address, with https://", "%s is no address: Alertmanager does not start with it", key)
 			}
 		}
 	}
 }
 
 // unexpanded finds variables that nobody fills: Alertmanager reads its file as it is.
-func (f *findings) unexpanded(svc *stack.Service, main mounted) {
-	for i, line := range strings.Split(string(main.content), "\n") {
+func (f *findings) unexpanded(svc *stack.Service, main finding.Mounted) {
+	for i, line := range strings.Split(string(main.Content), "\n") {
 		line, _, _ = strings.Cut(line, "#")
 		if v := shellVariable.FindString(line); v != "" {
-			f.fail("P08.variables", in(svc.Name, main.source, i+1), "keep the secret in a file: api_url_file, routing_key_file, password_file",
+			f.Fail("P08.variables", finding.In(svc.Name, main.Source, i+1), "keep the secret in a file: api_url_file, routing_key_file, password_file",
 				"%s stays as it is: Alertmanager fills no variables in", v)
 		}
 	}
@@ -166,7 +167,7 @@ func (r *amRoute) match(set model.LabelSet) []*amRoute {
 
 // routes finds those that no alert reaches, because a route before them takes all
 // of theirs and does not continue.
-func (f *findings) routes(svc *stack.Service, main mounted, cfg amConfig) {
+func (f *findings) routes(svc *stack.Service, main finding.Mounted, cfg amConfig) {
 	reached := map[*amRoute]bool{}
 	for _, rule := range f.rules {
 		for _, r := range cfg.Route.match(labelSet(rule)) {
@@ -180,7 +181,7 @@ func (f *findings) routes(svc *stack.Service, main mounted, cfg amConfig) {
 			some = down(child) || some
 		}
 		if alone := f.matching(r); !some && alone != "" {
-			f.warn("P08.routes", in(svc.Name, main.source, routeLine(main, r)), "put it before the route that takes its alerts, or give that one `continue: true`",
+			f.Warn("P08.routes", finding.In(svc.Name, main.Source, routeLine(main, r)), "put it before the route that takes its alerts, or give that one `continue: true`",
 				"no alert reaches the route to %s: a route before it takes %s", r.Receiver, alone)
 		}
 		return some
@@ -209,11 +210,11 @@ func labelSet(rule alert) model.LabelSet {
 }
 
 // routeLine is where a route's matcher stands, or its receiver.
-func routeLine(main mounted, r *amRoute) int {
+func routeLine(main finding.Mounted, r *amRoute) int {
 	for _, m := range r.parsed {
-		if line := lineOf(main.content, m.Value); line > 0 {
+		if line := finding.LineOf(main.Content, m.Value); line > 0 {
 			return line
 		}
 	}
-	return lineOf(main.content, "receiver: "+r.Receiver)
+	return finding.LineOf(main.Content, "receiver: "+r.Receiver)
 }

@@ -1,4 +1,6 @@
-package preflight
+// Package workflow looks at the workflows of a repository, with actionlint and with
+// rules about deploying.
+package workflow
 
 import (
 	"io"
@@ -12,16 +14,25 @@ import (
 	"github.com/distribution/reference"
 	"github.com/rhysd/actionlint"
 
+	"github.com/shiksha/actions/pkg/preflight/finding"
 	"github.com/shiksha/actions/pkg/suggest"
 )
 
 const workflowDir = ".github/workflows"
 
-// workflows looks at those of the repository with actionlint and with rules about
-// deploying. They are policy: a release works without them, until it does not.
-func workflows(f *findings) {
+// findings are those about workflows.
+type findings struct {
+	*finding.Findings
+	// semver are the repositories that are pushed to by versions without their v.
+	semver []string
+}
+
+// Look looks at the workflows of the repository. They are policy: a release works
+// without them, until it does not.
+func Look(all *finding.Findings) {
+	f := &findings{Findings: all}
 	// A pull request may make any of these a link that leads out of the checkout.
-	root, err := os.OpenRoot(f.opts.Workspace)
+	root, err := os.OpenRoot(f.Options.Workspace)
 	if err != nil {
 		return
 	}
@@ -30,7 +41,8 @@ func workflows(f *findings) {
 	if err != nil {
 		return // a stack may live in a repository without any
 	}
-	before, n := len(f.results), 0
+	before := len(f.Results)
+	var files []file
 	for _, e := range entries {
 		if ext := path.Ext(e.Name()); !e.Type().IsRegular() || ext != ".yml" && ext != ".yaml" {
 			continue
@@ -39,46 +51,62 @@ func workflows(f *findings) {
 		if err != nil {
 			continue
 		}
-		n++
-		f.workflow(path.Join(workflowDir, e.Name()), content)
+		w, _ := actionlint.Parse(content)
+		files = append(files, file{path.Join(workflowDir, e.Name()), content, w})
+		if w != nil {
+			f.versions(w)
+		}
 	}
-	if n > 0 && len(f.results) == before {
-		f.pass("P16.workflows", "%d workflows: pinned, one at a time, with the least permissions", n)
+	for _, file := range files {
+		f.workflow(file.name, file.content, file.parsed, root.FS())
+	}
+	if len(files) > 0 && len(f.Results) == before {
+		f.Pass("P16.workflows", "%d workflows: pinned, one at a time, with the least permissions", len(files))
 	}
 }
 
-func (f *findings) workflow(name string, content []byte) {
+// file is one workflow; parsed is nil where actionlint cannot.
+type file struct {
+	name    string
+	content []byte
+	parsed  *actionlint.Workflow
+}
+
+func (f *findings) workflow(name string, content []byte, w *actionlint.Workflow, root fs.FS) {
 	f.actionlint(name, content)
-	w, _ := actionlint.Parse(content)
 	if w == nil {
 		return // actionlint said why
 	}
 	for _, event := range w.On {
 		if event.EventName() == "pull_request_target" {
-			f.warn("P16.pull-request-target", in("", name, lineOf(content, "pull_request_target")), "use pull_request; what needs secrets runs after the merge",
+			f.Warn("P16.pull-request-target", finding.In("", name, finding.LineOf(content, "pull_request_target")), "use pull_request; what needs secrets runs after the merge",
 				"pull_request_target gives the code of a stranger's pull request the secrets of this repository")
 		}
 	}
 	pushed := f.pushes(w)
 	f.builtImages(name, pushed)
-	for _, id := range sortedKeys(w.Jobs) {
+	for _, id := range finding.SortedKeys(w.Jobs) {
 		f.job(name, w, w.Jobs[id])
+		f.migrations(name, w.Jobs[id])
+		f.keys(name, w.Jobs[id])
+		f.lookups(name, w.Jobs[id], w.Env, w.Jobs[id].Env)
+		f.dockerfiles(name, root, w.Jobs[id])
 	}
 }
 
 // actionlint's findings are told as they are; it reads no other file and runs no
 // other program.
 func (f *findings) actionlint(name string, content []byte) {
-	linter, err := actionlint.NewLinter(io.Discard, &actionlint.LinterOptions{WorkingDir: f.opts.Workspace})
+	linter, err := actionlint.NewLinter(io.Discard, &actionlint.LinterOptions{WorkingDir: f.Options.Workspace})
 	if err != nil {
 		return
 	}
 	errs, err := linter.Lint(name, content, nil)
 	if err != nil {
-		f.skip("P16.actionlint", in("", name, 0), "", "actionlint cannot read it: %s", oneLine(err))
+		f.Skip("P16.actionlint", finding.In("", name, 0), "", "actionlint cannot read it: %s", finding.OneLine(err.Error()))
 	}
 	for _, e := range errs {
-		f.warn("P16.actionlint", in("", name, e.Line), "correct the workflow; https://rhysd.github.io/actionlint/ tries it", "%s", oneLine(e))
+		f.Warn("P16.actionlint", finding.In("", name, e.Line), "correct the workflow; https://rhysd.github.io/actionlint/ tries it", "%s", finding.OneLine(e.Error()))
 	}
 }
 
@@ -86,11 +114,11 @@ func (f *findings) actionlint(name string, content []byte) {
 func (f *findings) job(name string, w *actionlint.Workflow, job *actionlint.Job) {
 	deploys := deploys(job)
 	if job.Environment == nil && deploys {
-		f.warn("P16.environment", in("", name, job.Pos.Line), "add `environment: production` with reviewers, and keep the key in it",
+		f.Warn("P16.environment", finding.In("", name, job.Pos.Line), "add `environment: production` with reviewers, and keep the key in it",
 			"job %s deploys and has no environment: everybody who may push may release", job.ID.Value)
 	}
 	if w.Concurrency == nil && job.Concurrency == nil && deploys {
-		f.warn("P16.concurrency", in("", name, job.Pos.Line), "add `concurrency: {group: deploy-production, cancel-in-progress: false}`",
+		f.Warn("P16.concurrency", finding.In("", name, job.Pos.Line), "add `concurrency: {group: deploy-production, cancel-in-progress: false}`",
 			"job %s deploys and two of it may run at once", job.ID.Value)
 	}
 	f.permissions(name, w, job)
@@ -136,7 +164,7 @@ func (f *findings) pinned(name string, run *actionlint.ExecAction) {
 	_, ref, _ := strings.Cut(uses, "@")
 	branch := ref == "main" || ref == "master"
 	if !commitSHA.MatchString(uses) && (!trusted || branch) {
-		f.warn("P16.pinned", in("", name, run.Uses.Pos.Line), "write the commit: uses: "+strings.TrimSuffix(uses, "@"+ref)+"@<40 digits> # "+ref,
+		f.Warn("P16.pinned", finding.In("", name, run.Uses.Pos.Line), "write the commit: uses: "+strings.TrimSuffix(uses, "@"+ref)+"@<40 digits> # "+ref,
 			"%s is whatever its owner makes of it tomorrow, with this workflow's secrets", uses)
 	}
 }
@@ -148,10 +176,10 @@ func (f *findings) permissions(name string, w *actionlint.Workflow, job *actionl
 	}
 	switch {
 	case p == nil:
-		f.warn("P16.permissions", in("", name, job.Pos.Line), "add `permissions: {contents: read}` at the top of the workflow",
+		f.Warn("P16.permissions", finding.In("", name, job.Pos.Line), "add `permissions: {contents: read}` at the top of the workflow",
 			"job %s says no permissions, so its token has what the repository's default gives", job.ID.Value)
 	case p.All != nil && p.All.Value == "write-all":
-		f.warn("P16.permissions", in("", name, p.Pos.Line), "name only those it needs: `permissions: {contents: read}`", "job %s may do everything with the repository", job.ID.Value)
+		f.Warn("P16.permissions", finding.In("", name, p.Pos.Line), "name only those it needs: `permissions: {contents: read}`", "job %s may do everything with the repository", job.ID.Value)
 	}
 }
 
@@ -162,7 +190,7 @@ func (f *findings) rollbackJob(name string, job *actionlint.Job) {
 		return
 	}
 	if strings.Contains(strings.ToLower(job.ID.Value), "rollback") || deploys(job) {
-		f.warn("P16.rollback", in("", name, job.If.Pos.Line), "take the job out: deploy goes back by itself; or ask for needs."+job.Needs[0].Value+".result == 'failure'",
+		f.Warn("P16.rollback", finding.In("", name, job.If.Pos.Line), "take the job out: deploy goes back by itself; or ask for needs."+job.Needs[0].Value+".result == 'failure'",
 			"failure() is true when any job before failed, also when nothing was deployed yet: it would roll a good release back")
 	}
 }
@@ -186,9 +214,9 @@ func (f *findings) script(name string, run *actionlint.ExecRun) {
 		return
 	}
 	text := run.Run.Value
-	where := in("", name, run.Run.Pos.Line)
+	where := finding.In("", name, run.Run.Pos.Line)
 	if keyscan.MatchString(text) {
-		f.warn("P16.keyscan", where, "keep the host's key in a variable and give it as known-hosts", "ssh-keyscan trusts whoever answers, in every run")
+		f.Warn("P16.keyscan", where, "keep the host's key in a variable and give it as known-hosts", "ssh-keyscan trusts whoever answers, in every run")
 	}
 	if sshCommand.MatchString(text) {
 		f.remote(where, text)
@@ -200,29 +228,29 @@ func (f *findings) script(name string, run *actionlint.ExecRun) {
 		f.composeArguments(where, m[1], m[2])
 	}
 	if loopSleep.MatchString(strings.TrimSpace(text)) {
-		f.warn("P16.loop", where, "end it with `exit 1` after the loop, or let shiksha verify wait", "the loop ends with sleep, so the step passes when every try has failed")
+		f.Warn("P16.loop", where, "end it with `exit 1` after the loop, or let shiksha verify wait", "the loop ends with sleep, so the step passes when every try has failed")
 	}
 }
 
 // remote looks at what is sent to a shell on the host.
-func (f *findings) remote(where place, text string) {
+func (f *findings) remote(where finding.Place, text string) {
 	if m := remoteBash.FindStringSubmatch(text); m != nil && !strings.Contains(m[2], "set -e") && !strings.Contains(text, "bash -e") {
-		f.warn("P16.remote-errors", where, "begin it with `set -euo pipefail`, or let shiksha deploy do it", "the remote script goes on after an error: a failed step is green")
+		f.Warn("P16.remote-errors", where, "begin it with `set -euo pipefail`, or let shiksha deploy do it", "the remote script goes on after an error: a failed step is green")
 	}
 	if hereSecret.MatchString(text) && !quotedHere.MatchString(text) {
-		f.warn("P16.remote-secrets", where, "give secrets as inputs of shiksha deploy: they go in headers and files of mode 0600", "a secret becomes part of the remote command's text")
+		f.Warn("P16.remote-secrets", where, "give secrets as inputs of shiksha deploy: they go in headers and files of mode 0600", "a secret becomes part of the remote command's text")
 	}
 	for _, m := range localPort.FindAllStringSubmatch(text, -1) {
 		if !slices.ContainsFunc(f.hostPorts(), func(p string) bool { return p == m[1] }) {
-			f.warn("P16.ports", where, "ask through the gateway, or by a check of shiksha verify inside the network", "it asks port %s of the host, which no service publishes", m[1])
+			f.Warn("P16.ports", where, "ask through the gateway, or by a check of shiksha verify inside the network", "it asks port %s of the host, which no service publishes", m[1])
 		}
 	}
 }
 
 func (f *findings) hostPorts() []string {
 	var out []string
-	for _, name := range f.st.Order {
-		for _, p := range f.st.Services[name].HostPorts {
+	for _, name := range f.Stack.Order {
+		for _, p := range f.Stack.Services[name].HostPorts {
 			port, _, _ := strings.Cut(p, "/")
 			out = append(out, port)
 		}
@@ -232,7 +260,7 @@ func (f *findings) hostPorts() []string {
 
 // composeArguments are what stands after a verb of Compose: flags, then services.
 // After run and exec, only the first is a service.
-func (f *findings) composeArguments(where place, verb, arguments string) {
+func (f *findings) composeArguments(where finding.Place, verb, arguments string) {
 	for _, word := range strings.Fields(arguments) {
 		if strings.HasPrefix(word, "-") || strings.ContainsAny(word, "=$'\"/\\{}<>()") {
 			continue
@@ -247,15 +275,15 @@ func (f *findings) composeArguments(where place, verb, arguments string) {
 	}
 }
 
-func (f *findings) serviceName(where place, name string) {
-	if f.st.Services[name] != nil {
+func (f *findings) serviceName(where finding.Place, name string) {
+	if f.Stack.Services[name] != nil {
 		return
 	}
-	hint := "the Compose file has: " + strings.Join(f.st.Order, ", ")
-	if near := suggest.Nearest(strings.ReplaceAll(name, "-", "_"), f.st.Order); near != "" {
+	hint := "the Compose file has: " + strings.Join(f.Stack.Order, ", ")
+	if near := suggest.Nearest(strings.ReplaceAll(name, "-", "_"), f.Stack.Order); near != "" {
 		hint = "did you mean " + near + "? " + hint
 	}
-	f.warn("P16.services", where, hint, "it names the service %s, which the Compose file does not have", name)
+	f.Warn("P16.services", where, hint, "it names the service %s, which the Compose file does not have", name)
 }
 
 var expressions = regexp.MustCompile(`\$\{\{\s*([^}]*?)\s*\}\}`)
@@ -264,7 +292,7 @@ var expressions = regexp.MustCompile(`\$\{\{\s*([^}]*?)\s*\}\}`)
 // are written: what cannot be known stands as "*".
 func (f *findings) pushes(w *actionlint.Workflow) []string {
 	var out []string
-	for _, id := range sortedKeys(w.Jobs) {
+	for _, id := range finding.SortedKeys(w.Jobs) {
 		job := w.Jobs[id]
 		for _, step := range job.Steps {
 			run, ok := step.Exec.(*actionlint.ExecAction)
@@ -324,9 +352,9 @@ func fill(text string, envs []*actionlint.Env) string {
 // builtImages finds services whose image is called like one that a workflow pushes
 // but is another: what is deployed is then not what was built.
 func (f *findings) builtImages(name string, pushed []string) {
-	for _, service := range f.st.Order {
-		image := f.st.Services[service].Image
-		if f.opts.Images[service] != "" {
+	for _, service := range f.Stack.Order {
+		image := f.Stack.Services[service].Image
+		if f.Options.Images[service] != "" {
 			continue // what build gave wins
 		}
 		named, err := reference.ParseNormalizedNamed(image)
@@ -346,7 +374,7 @@ func (f *findings) builtImages(name string, pushed []string) {
 			}
 		}
 		if namesake != "" {
-			f.warn("P01.images", at(service, "image"), "write image: "+namesake+", or hand the outputs of build to the images input",
+			f.Warn("P01.images", finding.At(service, "image"), "write image: "+namesake+", or hand the outputs of build to the images input",
 				"it deploys %s, but %s pushes %s", own, name, namesake)
 		}
 	}

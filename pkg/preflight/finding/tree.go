@@ -1,4 +1,4 @@
-package preflight
+package finding
 
 import (
 	"net"
@@ -11,29 +11,29 @@ import (
 	"github.com/shiksha/actions/pkg/suggest"
 )
 
-// mounted is one file as a unit sees it: its path in the container, and where in
+// Mounted is one file as a unit sees it: its path in the container, and where in
 // the workspace it comes from.
-type mounted struct {
-	target, source string
-	content        []byte
+type Mounted struct {
+	Target, Source string
+	Content        []byte
 }
 
-// tree gives the files of a service as they are mounted, by their path in the
+// Tree gives the files of a service as they are mounted, by their path in the
 // container. A file that cannot be read is left out: loading has read it before.
-func (f *findings) tree(svc *stack.Service) map[string]mounted {
-	out := map[string]mounted{}
+func (f *Findings) Tree(svc *stack.Service) map[string]Mounted {
+	out := map[string]Mounted{}
 	for _, file := range svc.Files {
 		for _, e := range file.Entries {
-			content, err := entry(e)
+			content, err := Content(e)
 			if err != nil {
 				continue
 			}
 			target := path.Join(file.Target, e.Path)
-			out[target] = mounted{target: target, source: path.Join(file.Source, e.Path), content: content}
+			out[target] = Mounted{Target: target, Source: path.Join(file.Source, e.Path), Content: content}
 		}
 	}
-	for _, ref := range f.st.Project.Services[svc.Name].Configs {
-		c := f.st.Project.Configs[ref.Source]
+	for _, ref := range f.Stack.Project.Services[svc.Name].Configs {
+		c := f.Stack.Project.Configs[ref.Source]
 		if c.Content == "" {
 			continue
 		}
@@ -41,17 +41,17 @@ func (f *findings) tree(svc *stack.Service) map[string]mounted {
 		if target == "" {
 			target = "/" + ref.Source
 		}
-		file, _ := f.st.Place("configs." + ref.Source)
-		out[target] = mounted{target: target, source: file, content: []byte(c.Content)}
+		file, _ := f.Stack.Place("configs." + ref.Source)
+		out[target] = Mounted{Target: target, Source: file, Content: []byte(c.Content)}
 	}
 	return out
 }
 
-// match lists the files of a tree that a pattern of the container's paths names,
+// Match lists the files of a tree that a pattern of the container's paths names,
 // sorted.
-func match(tree map[string]mounted, pattern string) []mounted {
-	var out []mounted
-	for _, target := range sortedKeys(tree) {
+func Match(tree map[string]Mounted, pattern string) []Mounted {
+	var out []Mounted
+	for _, target := range SortedKeys(tree) {
 		if ok, err := path.Match(pattern, target); target == pattern || err == nil && ok {
 			out = append(out, tree[target])
 		}
@@ -59,11 +59,11 @@ func match(tree map[string]mounted, pattern string) []mounted {
 	return out
 }
 
-// covers tells whether a path of a container is, or is below, something that the
+// Covers tells whether a path of a container is, or is below, something that the
 // service mounts: a file, a folder or a volume.
-func (f *findings) covers(service, target string) bool {
+func (f *Findings) Covers(service, target string) bool {
 	target = path.Clean(target)
-	for _, v := range f.st.Project.Services[service].Volumes {
+	for _, v := range f.Stack.Project.Services[service].Volumes {
 		if target == v.Target || strings.HasPrefix(target, strings.TrimSuffix(v.Target, "/")+"/") {
 			return true
 		}
@@ -71,23 +71,23 @@ func (f *findings) covers(service, target string) bool {
 	return false
 }
 
-// name looks for a host that a configuration of a service speaks to, and says what
+// Unreachable looks for a host that a configuration of a service speaks to, and says what
 // is wrong with it, or "". A name with dots may be anybody's and is left alone.
-func (f *findings) name(from *stack.Service, host string) (wrong, hint string) {
+func (f *Findings) Unreachable(from *stack.Service, host string) (wrong, hint string) {
 	if host == "" || host == "localhost" || strings.ContainsAny(host, ".$:{") || net.ParseIP(host) != nil || from.NetworkMode != "" {
 		return "", ""
 	}
-	c := f.st.Project.Services[from.Name]
+	c := f.Stack.Project.Services[from.Name]
 	if _, extra := c.ExtraHosts[host]; extra || slices.ContainsFunc(c.ExternalLinks, func(l string) bool { return strings.HasSuffix(l, host) }) {
 		return "", ""
 	}
 	var apart string
 	var known []string
-	for _, name := range f.st.Order {
-		svc := f.st.Services[name]
-		names := append([]string{name, f.st.Project.Services[name].Hostname}, f.st.Aliases(name)...)
+	for _, name := range f.Stack.Order {
+		svc := f.Stack.Services[name]
+		names := append([]string{name, f.Stack.Project.Services[name].Hostname}, f.Stack.Aliases(name)...)
 		known = append(known, name)
-		if !slices.Contains(names, host) && !isUnit(f.st.Name+"-"+name, host, svc.Replicas) {
+		if !slices.Contains(names, host) && !isUnit(f.Stack.Name+"-"+name, host, svc.Replicas) {
 			continue
 		}
 		if name == from.Name || svc.NetworkMode == "" && slices.ContainsFunc(svc.Networks, func(n string) bool { return slices.Contains(from.Networks, n) }) {
@@ -116,17 +116,17 @@ func isUnit(prefix, host string, replicas int) bool {
 	return ok && err == nil && n >= 1 && n <= replicas
 }
 
-// published tells what port inside a service the given one of the host leads to;
+// Inside tells what port inside a service the given one of the host leads to;
 // 0 when it is none of the host's or a port inside as well.
-func (f *findings) published(service, port string) uint32 {
+func (f *Findings) Inside(service, port string) uint32 {
 	var inside uint32
-	for _, p := range f.st.Project.Services[service].Ports {
+	for _, p := range f.Stack.Project.Services[service].Ports {
 		if p.Published == port {
 			inside = p.Target
 		}
 	}
-	for _, p := range f.st.Project.Services[service].Ports {
-		if port == itoa(int(p.Target)) {
+	for _, p := range f.Stack.Project.Services[service].Ports {
+		if port == strconv.Itoa(int(p.Target)) {
 			return 0
 		}
 	}

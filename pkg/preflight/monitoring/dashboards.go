@@ -1,4 +1,4 @@
-package preflight
+package monitoring
 
 import (
 	"encoding/json"
@@ -9,6 +9,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/shiksha/actions/pkg/preflight/finding"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -35,12 +36,12 @@ type panel struct {
 const provisioning = "/etc/grafana/provisioning/"
 
 // dashboards looks at what a Grafana of the stack is given to show.
-func dashboards(f *findings) {
-	for _, svc := range f.with(func(c class) bool { return c.grafana }) {
-		tree := f.tree(svc)
-		before, n := len(f.results), 0
+func (f *findings) dashboards() {
+	for _, svc := range f.With(func(c finding.Class) bool { return c.Grafana }) {
+		tree := f.Tree(svc)
+		before, n := len(f.Results), 0
 		sources := provisioned(tree, "datasources")
-		for _, target := range sortedKeys(tree) {
+		for _, target := range finding.SortedKeys(tree) {
 			file := tree[target]
 			if path.Ext(target) == ".json" && strings.Contains(target, "dashboard") {
 				n++
@@ -50,16 +51,16 @@ func dashboards(f *findings) {
 		if n > 0 {
 			f.provider(svc, tree)
 		}
-		if n > 0 && len(f.results) == before {
-			f.pass("P09.dashboards", "%s: %d dashboards, every expression is PromQL", svc.Name, n)
+		if n > 0 && len(f.Results) == before {
+			f.Pass("P09.dashboards", "%s: %d dashboards, every expression is PromQL", svc.Name, n)
 		}
 	}
 }
 
 // provider makes sure that Grafana is told where the dashboards are: without it
 // they are files that nobody shows.
-func (f *findings) provider(svc *stack.Service, tree map[string]mounted) {
-	for _, file := range append(match(tree, provisioning+"dashboards/*.yml"), match(tree, provisioning+"dashboards/*.yaml")...) {
+func (f *findings) provider(svc *stack.Service, tree map[string]finding.Mounted) {
+	for _, file := range append(finding.Match(tree, provisioning+"dashboards/*.yml"), finding.Match(tree, provisioning+"dashboards/*.yaml")...) {
 		var told struct {
 			Providers []struct {
 				Options struct {
@@ -67,28 +68,28 @@ func (f *findings) provider(svc *stack.Service, tree map[string]mounted) {
 				} `yaml:"options"`
 			} `yaml:"providers"`
 		}
-		if err := yaml.Unmarshal(file.content, &told); err != nil {
-			f.fail("P09.provider", in(svc.Name, file.source, lineIn(err)), "correct it", "not YAML: %s", oneLine(err))
+		if err := yaml.Unmarshal(file.Content, &told); err != nil {
+			f.Fail("P09.provider", finding.In(svc.Name, file.Source, finding.LineIn(err)), "correct it", "not YAML: %s", oneLine(err))
 			return
 		}
 		for _, p := range told.Providers {
-			if p.Options.Path != "" && f.covers(svc.Name, p.Options.Path) {
+			if p.Options.Path != "" && f.Covers(svc.Name, p.Options.Path) {
 				return
 			}
 		}
 	}
-	f.warn("P09.provider", at(svc.Name, "volumes"), "mount a provider file at "+provisioning+"dashboards/ whose options.path is where the dashboards are",
+	f.Warn("P09.provider", finding.At(svc.Name, "volumes"), "mount a provider file at "+provisioning+"dashboards/ whose options.path is where the dashboards are",
 		"it is given dashboards and no provider that names their folder, so it shows none")
 }
 
 // provisioned lists the uids and names of what Grafana is provisioned with.
-func provisioned(tree map[string]mounted, what string) []string {
+func provisioned(tree map[string]finding.Mounted, what string) []string {
 	var out []string
-	for _, target := range sortedKeys(tree) {
+	for _, target := range finding.SortedKeys(tree) {
 		var told struct {
 			Datasources []struct{ UID, Name string } `yaml:"datasources"`
 		}
-		if strings.HasPrefix(target, provisioning+what+"/") && yaml.Unmarshal(tree[target].content, &told) == nil {
+		if strings.HasPrefix(target, provisioning+what+"/") && yaml.Unmarshal(tree[target].Content, &told) == nil {
 			for _, d := range told.Datasources {
 				out = append(out, d.UID, d.Name)
 			}
@@ -97,23 +98,23 @@ func provisioned(tree map[string]mounted, what string) []string {
 	return slices.DeleteFunc(out, func(s string) bool { return s == "" })
 }
 
-func (f *findings) dashboard(svc *stack.Service, file mounted, sources []string) {
+func (f *findings) dashboard(svc *stack.Service, file finding.Mounted, sources []string) {
 	var d dashboard
-	where := in(svc.Name, file.source, 0)
-	if err := json.Unmarshal(file.content, &d); err != nil {
-		f.fail("P09.dashboard", where, "correct it, or export it from Grafana again", "not a dashboard: %v", err)
+	where := finding.In(svc.Name, file.Source, 0)
+	if err := json.Unmarshal(file.Content, &d); err != nil {
+		f.Fail("P09.dashboard", where, "correct it, or export it from Grafana again", "not a dashboard: %v", err)
 		return
 	}
 	if len(d.Panels) == 0 {
 		// The API's answer has the model one level down.
-		f.fail("P09.dashboard", where, "export the model itself: Share, Export, Save to file", "it has no panels")
+		f.Fail("P09.dashboard", where, "export the model itself: Share, Export, Save to file", "it has no panels")
 		return
 	}
 	if d.UID == "" {
-		f.warn("P09.dashboard", where, "give it a uid", "%q has no uid: its address changes with every start", d.Title)
+		f.Warn("P09.dashboard", where, "give it a uid", "%q has no uid: its address changes with every start", d.Title)
 	}
 	if d.SchemaVersion == 0 {
-		f.warn("P09.dashboard", where, "export it from Grafana again", "%q has no schemaVersion", d.Title)
+		f.Warn("P09.dashboard", where, "export it from Grafana again", "%q has no schemaVersion", d.Title)
 	}
 	for _, p := range d.Panels {
 		f.panel(svc, file, p, sources)
@@ -137,7 +138,7 @@ func expression(expr string) error {
 
 var grafanaVariable = regexp.MustCompile(`\$\{?(\w+)(:\w+)?\}?|\[\[(\w+)\]\]`)
 
-func (f *findings) panel(svc *stack.Service, file mounted, p panel, sources []string) {
+func (f *findings) panel(svc *stack.Service, file finding.Mounted, p panel, sources []string) {
 	for _, inner := range p.Panels {
 		f.panel(svc, file, inner, sources)
 	}
@@ -148,14 +149,14 @@ func (f *findings) panel(svc *stack.Service, file mounted, p panel, sources []st
 			continue
 		}
 		if err := expression(t.Expr); err != nil {
-			f.fail("P09.dashboard", in(svc.Name, file.source, lineOf(file.content, jsonText(t.Expr))), "correct the expression",
+			f.Fail("P09.dashboard", finding.In(svc.Name, file.Source, finding.LineOf(file.Content, jsonText(t.Expr))), "correct the expression",
 				"panel %q: %s", p.Title, oneLine(err))
 		}
 	}
 }
 
 // source finds panels that ask a data source that is not provisioned.
-func (f *findings) source(svc *stack.Service, file mounted, p panel, raw json.RawMessage, sources []string) {
+func (f *findings) source(svc *stack.Service, file finding.Mounted, p panel, raw json.RawMessage, sources []string) {
 	var ref struct{ UID string }
 	name := ""
 	if json.Unmarshal(raw, &ref) == nil {
@@ -166,7 +167,7 @@ func (f *findings) source(svc *stack.Service, file mounted, p panel, raw json.Ra
 	if name == "" || len(sources) == 0 || strings.ContainsAny(name, "$-") || name == "grafana" || slices.Contains(sources, name) {
 		return
 	}
-	f.warn("P09.datasource", in(svc.Name, file.source, lineOf(file.content, name)), "use one of: "+strings.Join(sources, ", "),
+	f.Warn("P09.datasource", finding.In(svc.Name, file.Source, finding.LineOf(file.Content, name)), "use one of: "+strings.Join(sources, ", "),
 		"panel %q asks the data source %s, which is not provisioned", p.Title, name)
 }
 
