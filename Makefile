@@ -6,7 +6,7 @@ ACTIONLINT  = github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test act e2e-build e2e-shikshasetu lint bench image release-tree fmt
+.PHONY: help demo test act mutants e2e-build e2e-shikshasetu lint bench image release-tree fmt
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ e2e-build: ## the tests of builds alone, with the one that `make test` leaves ou
 
 e2e-shikshasetu: ## release the production stack of 15 units on real parts: about ten minutes, 6 GB
 	@go build -o .lab/bin/ ./e2e/setup && exec .lab/bin/setup go test -count=1 -timeout 30m -v ./e2e/shikshasetu -run TestTheStack -whole
+
+mutants: ## turn each comparison of the checks off in turn: some test has to fail (some minutes)
+	go run ./tools/mutants
 
 bench: ## compare with docker compose: time, connections, memory, what users feel
 	@go build -o .lab/bin/ ./e2e/bench && exec .lab/bin/bench
