@@ -7,8 +7,9 @@
 FROM --platform=${BUILDPLATFORM:-linux} golang:1.26 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
+COPY third_party ./third_party
 RUN go mod download
-COPY main.go ./
+COPY *.go ./
 COPY actions ./actions
 COPY pkg ./pkg
 # The release workflow says which version this is; a build from source does not know.

@@ -24,7 +24,6 @@ const module = "github.com/shiksha/actions"
 // layers; of its own layer only what sameLayer says.
 var layers = [][]string{
 	{"."},
-	{"actions/pipeline"},
 	{"actions/backup", "actions/build", "actions/deploy", "actions/rollback", "actions/verify"},
 	{"actions/outcome"},
 	{"actions/door", "actions/manifest"},

@@ -38,11 +38,12 @@ func TestRootAction(t *testing.T) {
 	require.Contains(t, names, front[0])
 	root := manifest.Action{
 		Name:        "Shiksha: release a Compose stack",
-		Description: "From a commit to a verified release on your own host in one step: build, deploy without losing a request, verify, and back when it fails.",
+		Description: "Build a Docker Compose stack, release it on your own host without losing a request, verify it, and go back when it fails.",
 		Icon:        "upload-cloud", Color: "blue", Image: "Dockerfile", Args: []string{"${{ inputs.command }}"},
 		First:   []manifest.Input{{Name: "command", Help: "What to do. pipeline builds what the Compose file builds, deploys it, verifies it, and goes back when it fails; the others are one part of that.", Default: front[0], Enum: names}},
 		Outputs: outputsOf(t, names),
 	}
+	assert.Less(t, len(root.Description), 125, "the Marketplace takes no longer ones")
 	manifest.Check(t, *write, map[string]string{"action.yml": root.YAML(manifest.Union(doors))})
 }
 

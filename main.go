@@ -13,14 +13,13 @@ import (
 	"github.com/shiksha/actions/actions/build"
 	"github.com/shiksha/actions/actions/deploy"
 	"github.com/shiksha/actions/actions/door"
-	"github.com/shiksha/actions/actions/pipeline"
 	"github.com/shiksha/actions/actions/rollback"
 	"github.com/shiksha/actions/actions/verify"
 )
 
 // commands are the verbs for people; the actions call them by their names.
 type commands struct {
-	Pipeline  pipeline.Command        `cmd:"" help:"Build, deploy, verify, and back when it fails: the whole way in one step."`
+	Pipeline  pipeline                `cmd:"" help:"Build, deploy, verify, and back when it fails: the whole way in one step."`
 	Build     build.Command           `cmd:"" help:"Build the images of the stack, push them, and say their digests."`
 	Deploy    deploy.Command          `cmd:"" help:"Release the stack: plan, roll, check, and back when it fails."`
 	Plan      deploy.PlanCommand      `cmd:"" help:"Say what a deploy would change and why; change nothing."`

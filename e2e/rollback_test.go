@@ -201,3 +201,51 @@ func TestRollback_WithADamagedLedger(t *testing.T) {
 	// What runs is release 2 again: a damaged failure after it changes nothing about that.
 	assert.Contains(t, rollback(t, f, 0, "--dry-run").Stdout, "back to release 1 (d1)")
 }
+
+// jobStack has a job that works once and never again, as a migration by an older
+// code does: web comes before it and app after it.
+const jobStack = `
+x-unit: &unit
+  image: postgres:15
+  pull_policy: never
+  entrypoint: [sh, -c]
+  environment: { VERSION: "${VERSION}" }
+  stop_grace_period: 0s
+  deploy: { update_config: { monitor: 0s } }
+services:
+  web: { <<: *unit, command: ["exec sleep 100000"] }
+  job:
+    <<: *unit
+    command: ["${JOB}"]
+    volumes: ["state:/state"]
+    depends_on: { web: { condition: service_started } }
+  app: { <<: *unit, command: ["exec sleep 100000"], depends_on: { job: { condition: service_completed_successfully } } }
+volumes: { state: {} }
+`
+
+// A way back runs no job again: neither the one of a release that failed, nor the
+// one that a person asks for. What the older code had to prepare is prepared.
+func TestRollback_RunsNoJobAgain(t *testing.T) {
+	t.Parallel()
+	f := lab.New(t)
+	trapWrite(t, f, "compose.yaml", jobStack)
+	deploy := func(version, job string, want int) lab.Result {
+		trapVariables(t, f, "JOB="+job)
+		return f.Deploy(version, want)
+	}
+	runs := func(service string) string {
+		return trapDocker(t, f, "exec", f.MustUnits()[service][0], "sh", "-c", "echo $VERSION")
+	}
+	deploy("v1", "mkdir /state/once", 0)
+	failed := deploy("v2", "exit 7", 1)
+	assert.Contains(t, failed.Stderr, "ended with exit code 7")
+	assert.Contains(t, failed.Stderr, "v1 serves again")
+	assert.Equal(t, []string{"v1", "v1"}, []string{runs("web"), runs("app")})
+	verified := f.Shiksha("verify", "--stability-window", "1s")
+	assert.Zero(t, verified.Exit, verified.Stdout+verified.Stderr)
+
+	deploy("v3", "true", 0)
+	assert.Equal(t, "v3", runs("web"))
+	rollback(t, f, 0)
+	assert.Equal(t, []string{"v1", "v1"}, []string{runs("web"), runs("app")})
+}

@@ -17,6 +17,7 @@ import (
 // Inputs are those of both commands.
 type Inputs struct {
 	inputs.Connection
+	inputs.Vault
 
 	Project  string `name:"project" group:"stack" required:"" example:"shop" help:"Name of the Compose project on the host."`
 	StateDir string `name:"state-dir" group:"stack" placeholder:"DIR" help:"Folder on the host for releases, backups and the lock. Default: /var/lib/shiksha, or the user's own state folder where that cannot be written."`
@@ -31,7 +32,7 @@ func (in *Inputs) Check(s inputs.Source) []error {
 
 func (in *Inputs) options(s *door.Session) verb.Options {
 	run := s.Action.Run()
-	return verb.Options{Host: in.Config(s.Person), Project: in.Project, StateDir: in.StateDir, RunURL: run.URL, Actor: run.Actor}
+	return verb.Options{Host: in.Config(s.Person), Vault: in.VaultConfig(in.Config(s.Person)), Project: in.Project, StateDir: in.StateDir, RunURL: run.URL, Actor: run.Actor}
 }
 
 // Verb is what a command carries out.
@@ -53,10 +54,14 @@ func (*TakeCommand) Help() string {
     services:
       postgres:
         x-shiksha:
-          backups: {keep-days: 7, keep-least: 3}     # database and user are the unit's own
+          backups:                                   # database and user are the unit's own
+            keep-days: 7
+            keep-least: 3
+            copy: sftp://backup@vault.example.org/srv/backups/gpu1
 
 A dump counts as a backup when pg_dump ended well and the whole file was read back; only then old ones may go.
-Where node_exporter reads STATE-DIR/metrics, shiksha_backup_last_success_timestamp_seconds tells of the last one.
+With copy each goes to another host as well, with the key of --backup-ssh-key; what has no copy yet is copied the next time, and a copy
+that fails makes the command end with 1. Where node_exporter reads STATE-DIR/metrics, shiksha_backup_last_success_timestamp_seconds tells of the last one.
 
     shiksha backup  --host deploy@gpu1.example.org --project shop
     shiksha backup  --host deploy@gpu1.example.org --project shop --prove
@@ -118,7 +123,7 @@ func tell(s *door.Session, result *verb.Result, asJSON bool, failed error) error
 	told := report.Backups{Project: result.Project, Host: result.Host}
 	for _, b := range result.Backups {
 		told.Backups = append(told.Backups, report.Backup{ID: b.ID, Database: b.Database, Taken: b.Taken, Bytes: b.Bytes, Rows: b.Total(),
-			Release: b.Release, Version: b.Version, Proven: b.Proven, Lost: b.Lost})
+			Release: b.Release, Version: b.Version, Proven: b.Proven, Lost: b.Lost, Copied: b.CopiedTo, Away: b.Away})
 	}
 	s.Print(told.Text())
 	return failed

@@ -2,14 +2,10 @@ package build
 
 import (
 	"flag"
-	"io"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
-	"github.com/shiksha/actions/actions/inputs"
 	"github.com/shiksha/actions/actions/manifest"
 	verb "github.com/shiksha/actions/pkg/build"
 )
@@ -22,9 +18,7 @@ func declared(t *testing.T) []manifest.Input {
 	var cli struct {
 		Build Command `cmd:""`
 	}
-	parser, err := inputs.NewParser(&cli, inputs.Source{}, io.Discard, io.Discard, func(int) {})
-	require.NoError(t, err)
-	return manifest.Inputs(parser.Model().Children[0])
+	return manifest.Declared(t, &cli)
 }
 
 func TestGenerated(t *testing.T) {
@@ -38,13 +32,7 @@ func TestGenerated(t *testing.T) {
 		Description: "Build the images of a Docker Compose stack for several platforms with BuildKit, push them, and hand their digests to a deploy.",
 		Icon:        "package", Color: "blue", Image: "../../Dockerfile", Args: []string{"build"}, Outputs: outs,
 	}
-	readme, err := os.ReadFile("README.md")
-	require.NoError(t, err)
-	filled, err := manifest.Fill(string(readme), "inputs", manifest.InputTables(in))
-	require.NoError(t, err)
-	filled, err = manifest.Fill(filled, "outputs", manifest.OutputTable(outs))
-	require.NoError(t, err)
-	manifest.Check(t, *write, map[string]string{"action.yml": door.YAML(in), "README.md": filled})
+	manifest.Generated(t, *write, door, in, nil)
 }
 
 // The names are an interface: workflows use them.

@@ -2,14 +2,10 @@ package deploy
 
 import (
 	"flag"
-	"io"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
-	"github.com/shiksha/actions/actions/inputs"
 	"github.com/shiksha/actions/actions/manifest"
 	"github.com/shiksha/actions/actions/outcome"
 )
@@ -22,9 +18,7 @@ func declared(t *testing.T) []manifest.Input {
 	var cli struct {
 		Deploy Command `cmd:""`
 	}
-	parser, err := inputs.NewParser(&cli, inputs.Source{}, io.Discard, io.Discard, func(int) {})
-	require.NoError(t, err)
-	return manifest.Inputs(parser.Model().Children[0])
+	return manifest.Declared(t, &cli)
 }
 
 func TestGenerated(t *testing.T) {
@@ -38,17 +32,7 @@ func TestGenerated(t *testing.T) {
 		Description: "Release a Docker Compose stack on your own host over SSH without losing a request, and go back by itself when it fails.",
 		Icon:        "upload-cloud", Color: "blue", Image: "../../Dockerfile", Args: []string{"deploy"}, Outputs: outs,
 	}
-	readme, err := os.ReadFile("README.md")
-	require.NoError(t, err)
-	filled, err := manifest.Fill(string(readme), "inputs", manifest.InputTables(in))
-	require.NoError(t, err)
-	filled, err = manifest.Fill(filled, "outputs", manifest.OutputTable(outs))
-	require.NoError(t, err)
-
-	manifest.Check(t, *write, map[string]string{
-		"action.yml": door.YAML(in),
-		"README.md":  filled,
-	})
+	manifest.Generated(t, *write, door, in, nil)
 }
 
 // The names are an interface: workflows use them.
@@ -60,7 +44,7 @@ func TestInputNames(t *testing.T) {
 		assert.NotEmpty(t, in.Group, in.Name)
 	}
 	assert.ElementsMatch(t, []string{
-		"host", "ssh-key", "ssh-key-passphrase", "known-hosts", "host-fingerprint", "jump-host", "compose-file",
+		"host", "ssh-key", "ssh-key-passphrase", "known-hosts", "host-fingerprint", "jump-host", "backup-ssh-key", "compose-file",
 		"project", "env-file", "version", "images", "registry", "registry-username", "registry-password",
 		"services", "strategy", "preflight", "adopt", "dry-run", "rollback-on-failure", "keep-releases", "state-dir", "lock-wait",
 		"wait-timeout", "remove-orphans", "checks", "skip-checks", "check-timeout", "stability-window", "url", "fail-on", "probe-url", "probe-rate", "probe-budget",

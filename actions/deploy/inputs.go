@@ -31,6 +31,7 @@ type Source struct {
 // Inputs is everything a deploy can be told. The Compose file says the rest.
 type Inputs struct {
 	inputs.Connection
+	inputs.Vault
 
 	Source
 	Registry string        `name:"registry" group:"stack" help:"Registry that the next two inputs log in to, like ghcr.io. The credentials are used for this pull and are not stored on the host."`
@@ -134,6 +135,7 @@ func (in *Inputs) options(s *door.Session) (verb.Options, error) {
 		return verb.Options{}, err
 	}
 	o.Host = in.Config(s.Person)
+	o.Vault = in.VaultConfig(o.Host)
 	o.Registry = engine.Auth{Registry: in.Registry, Username: in.Username, Password: string(in.Password)}
 	o.Services, o.Strategy, o.Preflight = in.Services, in.Strategy, in.Preflight
 	o.Adopt = in.Adopt

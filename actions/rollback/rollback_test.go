@@ -3,8 +3,6 @@ package rollback
 import (
 	"context"
 	"flag"
-	"io"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/actions/door"
-	"github.com/shiksha/actions/actions/inputs"
 	"github.com/shiksha/actions/actions/manifest"
 	"github.com/shiksha/actions/actions/outcome"
 	"github.com/shiksha/actions/pkg/converge"
@@ -28,9 +25,6 @@ type commands struct {
 }
 
 func TestGenerated(t *testing.T) {
-	parser, err := inputs.NewParser(&commands{}, inputs.Source{}, io.Discard, io.Discard, func(int) {})
-	require.NoError(t, err)
-	in := manifest.Inputs(parser.Model().Children[0])
 	var outs []manifest.Output
 	for _, o := range outcome.Outputs {
 		outs = append(outs, manifest.Output{Name: o.Name, Help: o.Help})
@@ -40,13 +34,7 @@ func TestGenerated(t *testing.T) {
 		Description: "Bring an earlier release of a Docker Compose stack back as a whole, over SSH, without losing a request and without a checkout.",
 		Icon:        "rotate-ccw", Color: "blue", Image: "../../Dockerfile", Args: []string{"rollback"}, Outputs: outs,
 	}
-	readme, err := os.ReadFile("README.md")
-	require.NoError(t, err)
-	filled, err := manifest.Fill(string(readme), "inputs", manifest.InputTables(in))
-	require.NoError(t, err)
-	filled, err = manifest.Fill(filled, "outputs", manifest.OutputTable(outs))
-	require.NoError(t, err)
-	manifest.Check(t, *write, map[string]string{"action.yml": door.YAML(in), "README.md": filled})
+	manifest.Generated(t, *write, door, manifest.Declared(t, &commands{}), nil)
 }
 
 // enter runs the command as a runner would and gives what the verb was told.

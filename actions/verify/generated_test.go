@@ -2,14 +2,10 @@ package verify
 
 import (
 	"flag"
-	"io"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
-	"github.com/shiksha/actions/actions/inputs"
 	"github.com/shiksha/actions/actions/manifest"
 	"github.com/shiksha/actions/pkg/verify/kind"
 )
@@ -21,9 +17,7 @@ func declared(t *testing.T) []manifest.Input {
 	var cli struct {
 		Verify Command `cmd:""`
 	}
-	parser, err := inputs.NewParser(&cli, inputs.Source{}, io.Discard, io.Discard, func(int) {})
-	require.NoError(t, err)
-	return manifest.Inputs(parser.Model().Children[0])
+	return manifest.Declared(t, &cli)
 }
 
 func TestGenerated(t *testing.T) {
@@ -36,16 +30,7 @@ func TestGenerated(t *testing.T) {
 		Description: "Look whether what runs on your own host is what was released and works, over SSH, without installing anything.",
 		Icon:        "check-circle", Color: "blue", Image: "../../Dockerfile", Args: []string{"verify"}, Outputs: outs,
 	}
-	readme, err := os.ReadFile("README.md")
-	require.NoError(t, err)
-	text := string(readme)
-	for mark, filling := range map[string]string{
-		"kinds": kind.Tables(), "inputs": manifest.InputTables(declared(t)), "outputs": manifest.OutputTable(outs),
-	} {
-		text, err = manifest.Fill(text, mark, filling)
-		require.NoError(t, err)
-	}
-	manifest.Check(t, *write, map[string]string{"action.yml": action.YAML(declared(t)), "README.md": text})
+	manifest.Generated(t, *write, action, declared(t), map[string]string{"kinds": kind.Tables()})
 }
 
 // The names are an interface: workflows use them.
@@ -58,7 +43,7 @@ func TestNames(t *testing.T) {
 	}
 	assert.ElementsMatch(t, []string{
 		"host", "ssh-key", "ssh-key-passphrase", "known-hosts", "host-fingerprint", "jump-host", "compose-file",
-		"project", "state-dir", "checks", "skip", "timeout", "stability-window", "url", "junit", "fail-on",
+		"project", "state-dir", "checks", "only", "skip", "timeout", "stability-window", "url", "junit", "fail-on",
 	}, names)
 	for _, o := range Outputs {
 		outs = append(outs, o.Name)

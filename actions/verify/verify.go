@@ -32,7 +32,8 @@ type Inputs struct {
 	StateDir    string      `name:"state-dir" group:"stack" placeholder:"DIR" help:"Folder on the host for releases and the lock. Default: /var/lib/shiksha, or the user's own state folder where that cannot be written."`
 
 	Checks string        `name:"checks" group:"checks" placeholder:"FILE" help:"File of checks in the workspace. Default: the checks of the Compose file, else those that the release was made with, else what its Compose file promises."`
-	Skip   inputs.List   `name:"skip" group:"checks" placeholder:"NAME,..." help:"Checks to leave out, by name."`
+	Only   inputs.List   `name:"only" group:"checks" placeholder:"NAME,..." help:"Look only at these checks, by name. The others are told as skipped."`
+	Skip   inputs.List   `name:"skip" group:"checks" placeholder:"NAME,..." help:"Checks to leave out, by name. They are told as skipped."`
 	Time   time.Duration `name:"timeout" group:"checks" default:"5m" help:"Longest time for all checks. What is not over by then is unknown."`
 	Window time.Duration `name:"stability-window" group:"checks" default:"10s" help:"How long nothing may restart, lose its health or stop answering. A unit that has run for so long needs no waiting."`
 	URL    string        `name:"url" group:"checks" placeholder:"URL" help:"Address that users come in by. Checks that name only a path ask there, and {{url}} is its value."`
@@ -103,7 +104,7 @@ func (c *Command) options(s *door.Session) (verb.Options, error) {
 	return verb.Options{
 		Host: c.Config(s.Person), StateDir: c.StateDir, Workspace: s.Workspace, ComposeFiles: c.ComposeFile, Folder: folder,
 		Settings: verb.Settings{
-			Project: c.Project, File: settings.Name, Content: settings.Content, Skip: c.Skip, URL: c.URL, Timeout: c.Time, Window: c.Window,
+			Project: c.Project, File: settings.Name, Content: settings.Content, Only: c.Only, Skip: c.Skip, URL: c.URL, Timeout: c.Time, Window: c.Window,
 			FailOn: check.Outcome(c.FailOn), Protect: s.Protect,
 		},
 	}, nil

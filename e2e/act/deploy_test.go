@@ -25,6 +25,7 @@ func ours(t *testing.T, f *lab.Fixture) *workspace {
 	t.Helper()
 	return checkout(t, f, map[string]string{
 		staging: staging, production: production, back: back, "e2e/act/testdata/told.yml": ".github/workflows/told.yml",
+		"e2e/act/testdata/verify.yml":          ".github/workflows/verify.yml",
 		"examples/quickstart/compose.yaml":     "examples/quickstart/compose.yaml",
 		"examples/quickstart/nginx/nginx.conf": "examples/quickstart/nginx/nginx.conf",
 	})

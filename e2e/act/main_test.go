@@ -77,8 +77,9 @@ func set(f *lab.Fixture) {
 // sandbox host.
 type workspace struct {
 	*lab.Fixture
-	t   *testing.T
-	dir string
+	t    *testing.T
+	dir  string
+	runs int
 }
 
 // stack are the settings by which the quickstart's copy differs from the example:
@@ -107,6 +108,11 @@ func checkout(t *testing.T, f *lab.Fixture, files map[string]string) *workspace 
 		indent(fmt.Sprintf("REGISTRY=%s\nPORT=%d\nPOSTGRES_PASSWORD=%s\n", f.Registry, f.Port, password)))
 	w.write(".act/vars.yaml", fmt.Sprintf("DEPLOY_HOST: %q\nKNOWN_HOSTS: %q\nPROBE_URL: %q\nPROJECT: %q\n",
 		f.Host.Address, strings.TrimSpace(string(f.Host.KnownHosts)), f.URL()+"/", f.Project))
+	settings, err := os.ReadFile(filepath.Join(root, "examples", "act", ".actrc"))
+	require.NoError(t, err)
+	const image = "debian:bookworm-slim"
+	require.Contains(t, string(settings), image)
+	w.write(".actrc", strings.Replace(string(settings), image, stage.job, 1))
 	w.git("init", "--quiet", "--initial-branch", "main")
 	w.git("remote", "add", "origin", "https://github.com/team/shop.git")
 	w.git("add", ".")
@@ -164,9 +170,8 @@ type told struct {
 // start starts a workflow.
 func (w *workspace) start(workflow string, event []string) (wait func() told) {
 	w.t.Helper()
-	args := append(event, "--json", "--workflows", workflow, "--pull=false", "--rm", "--bind", "--no-cache-server",
-		"--platform", "ubuntu-latest="+stage.job, "--local-repository", "shiksha/actions@v1="+stage.tree,
-		"--secret-file", ".act/secrets.yaml", "--var-file", ".act/vars.yaml", "--action-cache-path", filepath.Join(w.t.TempDir(), "cache"))
+	args := append(event, "--json", "--workflows", workflow, "--pull=false", "--no-cache-server",
+		"--local-repository", "shiksha/actions@v1="+stage.tree, "--action-cache-path", filepath.Join(w.t.TempDir(), "cache"))
 	ctx, cancel := context.WithTimeout(w.t.Context(), 5*time.Minute)
 	cmd := exec.CommandContext(ctx, stage.act, args...)
 	cmd.Dir = w.dir
@@ -185,7 +190,20 @@ func (w *workspace) start(workflow string, event []string) (wait func() told) {
 		}
 		ended := read(&log, cmd.ProcessState.ExitCode())
 		ended.took = time.Since(began)
+		w.keep(workflow, ended)
 		return ended
+	}
+}
+
+// keep leaves a run's log and summary in .lab/act, for people.
+func (w *workspace) keep(workflow string, ended told) {
+	w.t.Helper()
+	w.runs++
+	name := fmt.Sprintf("%s-%d-%s", w.t.Name(), w.runs, strings.TrimSuffix(filepath.Base(workflow), ".yml"))
+	dir := filepath.Join(w.Lab.Dir, "act")
+	require.NoError(w.t, os.MkdirAll(dir, 0o755))
+	for suffix, text := range map[string]string{".log": ended.log, ".md": ended.summary} {
+		require.NoError(w.t, os.WriteFile(filepath.Join(dir, name+suffix), []byte(text), 0o644))
 	}
 }
 

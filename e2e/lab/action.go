@@ -124,7 +124,12 @@ func (l *Lab) fillGolang(ctx context.Context, sum, root string) error {
 	if err != nil {
 		return err
 	}
-	container, err := l.Docker(ctx, "create", "--volume", l.Root+":/src:ro", "--workdir", "/src", golangBase, "sh", "-c", warmUp)
+	compiled := filepath.Join(l.Dir, "golang-cache")
+	if err := os.MkdirAll(compiled, 0o755); err != nil {
+		return err
+	}
+	container, err := l.Docker(ctx, "create", "--volume", l.Root+":/src:ro", "--volume", compiled+":/compiled",
+		"--workdir", "/src", golangBase, "sh", "-c", warmUp)
 	if err != nil {
 		return err
 	}
@@ -144,8 +149,11 @@ func (l *Lab) fillGolang(ctx context.Context, sum, root string) error {
 }
 
 // warmUp compiles what the root Dockerfile compiles, so that the image keeps what
-// sources do not change: the modules.
-const warmUp = `for arch in amd64 arm64; do CGO_ENABLED=0 GOARCH=$arch go build -trimpath -buildvcs=false -o /dev/null . || exit; done`
+// sources do not change: the modules. What was compiled stays with the lab too, for
+// the next time that the modules change, or when this time ends too early.
+const warmUp = `set -e
+for arch in amd64 arm64; do GOCACHE=/compiled CGO_ENABLED=0 GOARCH=$arch go build -trimpath -buildvcs=false -o /dev/null .; done
+mkdir -p /root/.cache && cp -r /compiled /root/.cache/go-build`
 
 // moduleProxy gives a folder that serves, as a module proxy of files, exactly what
 // this repository's go.mod needs: what a download into an empty cache leaves.

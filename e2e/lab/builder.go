@@ -36,8 +36,9 @@ import (
 
 // Builder is a running BuildKit daemon.
 type Builder struct {
-	// Address is for the input builder.
-	Address string
+	// Address is for the input builder; TCP is another one, for those that cannot
+	// open a socket of this machine.
+	Address, TCP string
 	// Root is where it keeps its state.
 	Root string
 
@@ -61,13 +62,17 @@ func (l *Lab) StartBuilder(ctx context.Context, mirror, registry *Registry) (*Bu
 	if err != nil {
 		return nil, err
 	}
-	b := &Builder{Root: root, Address: "unix://" + filepath.Join(root, "sock"), lab: l}
+	port, err := FreePort()
+	if err != nil {
+		return nil, err
+	}
+	b := &Builder{Root: root, Address: "unix://" + filepath.Join(root, "sock"), TCP: fmt.Sprintf("tcp://127.0.0.1:%d", port), lab: l}
 	l.atClose(func(ctx context.Context) error { return errors.Join(b.Stop(ctx), b.forget(), os.RemoveAll(root)) })
 	config := filepath.Join(root, "buildkitd.toml")
 	if err := os.WriteFile(config, []byte(builderConfig(mirror, registry)), 0o600); err != nil {
 		return nil, err
 	}
-	b.argv = []string{program, "--config", config, "--root", filepath.Join(root, "state"), "--addr", b.Address,
+	b.argv = []string{program, "--config", config, "--root", filepath.Join(root, "state"), "--addr", b.Address, "--addr", b.TCP,
 		"--oci-worker-net", "host", "--containerd-worker=false"}
 	return b, b.Start(ctx)
 }

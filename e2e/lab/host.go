@@ -39,6 +39,9 @@ type HostOptions struct {
 	DockerCLI bool
 	// NoEngine leaves the engine's socket away: a host whose engine is down.
 	NoEngine bool
+	// KeepState leaves the state folder when the host stops, and begins with the one
+	// that an earlier host of the name left.
+	KeepState bool
 }
 
 // Host is a running sandbox host: real OpenSSH, the machine's engine, a state
@@ -61,8 +64,9 @@ type Host struct {
 	// Container is the name of the container that sshd runs in.
 	Container string
 
-	lab *Lab
-	dir string
+	lab       *Lab
+	dir       string
+	keepState bool
 	// before counts the lab's own connections, made to see whether sshd is up.
 	before int
 }
@@ -80,6 +84,7 @@ func (l *Lab) StartHost(ctx context.Context, options HostOptions) (*Host, error)
 	h := &Host{
 		lab: l, Port: port, Container: "shiksha-lab-" + options.Name,
 		dir: filepath.Join(l.Dir, "hosts", options.Name), StateDir: filepath.Join(stateRoot, options.Name),
+		keepState: options.KeepState,
 	}
 	h.Address = fmt.Sprintf("deploy@127.0.0.1:%d", port)
 	h.NoDocker = fmt.Sprintf("nodocker@127.0.0.1:%d", port)
@@ -105,9 +110,13 @@ func (l *Lab) StartHost(ctx context.Context, options HostOptions) (*Host, error)
 	return h, err
 }
 
-// Stop removes the host and its state.
+// Stop removes the host and, unless it is to be kept, its state.
 func (h *Host) Stop(ctx context.Context) error {
-	return errors.Join(h.lab.removeContainers(ctx, h.Container), os.RemoveAll(h.dir), os.RemoveAll(h.StateDir))
+	err := errors.Join(h.lab.removeContainers(ctx, h.Container), os.RemoveAll(h.dir))
+	if h.keepState {
+		return err
+	}
+	return errors.Join(err, os.RemoveAll(h.StateDir))
 }
 
 // Log is what sshd said so far.

@@ -100,6 +100,23 @@ func (l *Lab) apiContext(ctx context.Context) ([]byte, error) {
 	return content.Bytes(), archive.Close()
 }
 
+// QuickstartProgram puts the program of the quickstart's API where its Dockerfile
+// expects it.
+func (l *Lab) QuickstartProgram(ctx context.Context, path string) error {
+	binary := filepath.Join(l.Dir, "bin", "quickstart-api")
+	if err := l.goBuild(ctx, binary, "./examples/quickstart/api"); err != nil {
+		return err
+	}
+	data, err := os.ReadFile(binary)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, data, 0o755)
+}
+
 // goBuild compiles a static binary, once for each lab.
 func (l *Lab) goBuild(ctx context.Context, output, pkg string) error {
 	l.mu.Lock()

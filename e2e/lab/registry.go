@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -51,12 +52,12 @@ func (l *Lab) ensureRegistry(ctx context.Context) error {
 		return nil
 	}
 	const usual = 5000
-	if left := l.leftover(fmt.Sprintf("registry-%d", usual), "docker-registry"); left != nil {
+	port := l.options.RegistryPort
+	if left := l.leftover(fmt.Sprintf("registry-%d", cmp.Or(port, usual)), "docker-registry"); left != nil {
 		if err := left.stop(ctx); err != nil {
 			return err
 		}
 	}
-	port := l.options.RegistryPort
 	if port == 0 && isFree(usual) {
 		port = usual
 	}

@@ -60,16 +60,17 @@ func closeShared() int {
 	return 0
 }
 
-func prepareShared() {
+func prepareShared(options Options, host HostOptions) {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 	defer cancel()
-	if shared.lab, shared.err = Prepare(ctx, Options{Out: os.Stderr}); shared.err != nil {
+	options.Out = os.Stderr
+	if shared.lab, shared.err = Prepare(ctx, options); shared.err != nil {
 		return
 	}
 	if shared.err = shared.lab.sweep(ctx); shared.err != nil {
 		return
 	}
-	shared.host, shared.err = shared.lab.StartHost(ctx, HostOptions{Name: fmt.Sprintf("e2e-%d", os.Getpid())})
+	shared.host, shared.err = shared.lab.StartHost(ctx, host)
 }
 
 // leftBehind matches the names of the projects and hosts of tests, with the number
@@ -123,7 +124,7 @@ const EnvFile = "lab.env"
 // the project's containers are kept below .lab/failures.
 func New(t *testing.T) *Fixture {
 	t.Helper()
-	shared.once.Do(prepareShared)
+	shared.once.Do(func() { prepareShared(Options{}, HostOptions{Name: fmt.Sprintf("e2e-%d", os.Getpid())}) })
 	require.NoError(t, shared.err, "preparing the lab")
 	port, err := FreePort()
 	require.NoError(t, err)
@@ -134,6 +135,30 @@ func New(t *testing.T) *Fixture {
 	require.NoError(t, f.CopyQuickstart(f.Dir, port))
 	t.Cleanup(f.cleanUp)
 	return f
+}
+
+// Standing is New for whoever works on a test that takes long: the project, what its
+// host remembers and the folder of its files outlive the test, and the next call with
+// the name finds them again. All of its ports are fixed. TearDown takes it away.
+func Standing(t *testing.T, name string, port, registry int) *Fixture {
+	t.Helper()
+	shared.once.Do(func() { prepareShared(Options{RegistryPort: registry}, HostOptions{Name: name, KeepState: true}) })
+	require.NoError(t, shared.err, "preparing the lab")
+	f := &Fixture{Lab: shared.lab, Host: shared.host, Port: port, Dir: filepath.Join(shared.lab.Dir, "standing", name), Project: name, t: t}
+	require.NoError(t, os.MkdirAll(f.Dir, 0o755))
+	return f
+}
+
+// TearDown takes away what Standing left.
+func (f *Fixture) TearDown() error {
+	return errors.Join(f.RemoveProject(context.Background(), f.Project), os.RemoveAll(f.Host.StateDir), os.RemoveAll(f.Dir))
+}
+
+// In is the same fixture for a part of its test.
+func (f *Fixture) In(t *testing.T) *Fixture {
+	part := *f
+	part.t = t
+	return &part
 }
 
 func (f *Fixture) cleanUp() {

@@ -22,10 +22,10 @@ type inbox struct {
 
 type message struct{ Channel, Text string }
 
-// listen receives on the address by which containers reach this machine.
-func listen(t *testing.T) *inbox {
+// listen receives on a port (0 is any) of the address by which containers reach this machine.
+func listen(t *testing.T, port int) *inbox {
 	t.Helper()
-	listener, err := net.Listen("tcp", bridge(t)+":0")
+	listener, err := net.Listen("tcp", fmt.Sprintf("%s:%d", bridge(t), port))
 	require.NoError(t, err)
 	box := &inbox{url: fmt.Sprintf("http://%s/slack", listener.Addr())}
 	server := &http.Server{Handler: http.HandlerFunc(box.take), ReadHeaderTimeout: 5 * time.Second}

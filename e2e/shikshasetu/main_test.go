@@ -1,11 +1,13 @@
 package shikshasetu
 
 import (
+	"crypto/x509"
 	"flag"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,26 +17,61 @@ import (
 	"github.com/shiksha/actions/e2e/lab"
 )
 
-// whole runs all of it; without it only what needs no engine is tested.
-var whole = flag.Bool("whole", false, "release the stack: about ten minutes, 6 GB")
+var (
+	// whole runs all of it; without it a short story is told, of fewer services.
+	whole = flag.Bool("whole", false, "release all 15 units and everything around them: about fifteen minutes, 8 GB")
+	// standing is for whoever works on one stage: the stack of an earlier run is used
+	// as it is and left as it is. With -run TestTheStack/STAGE a stage is minutes.
+	standing = flag.Bool("standing", false, "go on with the stack that an earlier run with this flag left standing")
+	// teardown takes the standing stack away.
+	teardown = flag.Bool("teardown", false, "take the standing stack away at the end")
+)
+
+// Ports of a standing stack. They lie below those that the lab hands out.
+const (
+	standingHTTP = 19080 + iota
+	standingHTTPS
+	standingSlack
+	standingRegistry
+)
 
 // certificates are those of the stack's edge. Go reads the authority's from the
 // environment once, so it is there before the first connection.
 var certificates string
 
 func TestMain(m *testing.M) {
-	var err error
-	if certificates, err = os.MkdirTemp("", "setu-tls-"); err == nil {
-		err = Certificate(certificates)
-	}
-	if err == nil {
-		err = os.Setenv("SSL_CERT_FILE", filepath.Join(certificates, "ca.pem"))
-	}
+	flag.Parse()
+	err := trust()
 	if err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	lab.Main(m)
+}
+
+func trust() (err error) {
+	if *standing {
+		certificates, err = filepath.Abs(filepath.Join("..", "..", ".lab", "standing", "shikshasetu-tls"))
+	} else {
+		certificates, err = os.MkdirTemp("", "setu-tls-")
+	}
+	if err != nil {
+		return err
+	}
+	authority := filepath.Join(certificates, "ca.pem")
+	if _, err := os.Stat(authority); err != nil {
+		if err := os.MkdirAll(certificates, 0o755); err != nil {
+			return err
+		}
+		if err := Certificate(certificates); err != nil {
+			return err
+		}
+	}
+	if err := os.Setenv("SSL_CERT_FILE", authority); err != nil {
+		return err
+	}
+	_, err = x509.SystemCertPool()
+	return err
 }
 
 // site is the stack of one test.
@@ -43,37 +80,113 @@ type site struct {
 	t     *testing.T
 	https int
 	slack *inbox
+	// files are the Compose files of its releases.
+	files string
+	// suffix keeps the versions of a standing stack apart from those of earlier runs.
+	suffix string
 }
 
-// start prepares the stack and releases v1.
-func start(t *testing.T) *site {
+// acme is where certbot would put its challenges: a folder of the host.
+func acme() string { return filepath.Join(certificates, "acme") }
+
+// open gives a test its stack, of which nothing runs yet unless it is left standing.
+func open(t *testing.T, files string) *site {
 	t.Helper()
-	if !*whole {
-		t.Skip("releases 15 units: make e2e-shikshasetu")
+	s := &site{t: t, files: files}
+	var err error
+	if *standing {
+		s.Fixture, s.https = lab.Standing(t, "shikshasetu", standingHTTP, standingRegistry), standingHTTPS
+		s.slack, s.suffix = listen(t, standingSlack), time.Now().Format("-150405")
+	} else {
+		s.Fixture, s.slack = lab.New(t), listen(t, 0)
+		s.Dir = t.TempDir()
+		s.https, err = lab.FreePort()
+		require.NoError(t, err)
 	}
-	s := &site{Fixture: lab.New(t), t: t, slack: listen(t)}
-	s.Dir = t.TempDir()
-	require.NoError(t, os.CopyFS(s.Dir, os.DirFS(Example(s.Lab))))
-	overlay, err := os.ReadFile(filepath.Join(s.Root, "e2e", "shikshasetu", "lab.yml"))
-	require.NoError(t, err)
-	s.write("docker-compose.lab.yml", string(overlay))
-	s.https, err = lab.FreePort()
-	require.NoError(t, err)
-	s.write(lab.EnvFile, strings.Join([]string{
+	require.NoError(t, copyOver(s.Dir, Example(s.Lab)))
+	for _, name := range []string{"lab.yml", "short.yml"} {
+		overlay, err := os.ReadFile(filepath.Join(s.Root, "e2e", "shikshasetu", name))
+		require.NoError(t, err)
+		s.write("docker-compose."+name, string(overlay))
+	}
+	require.NoError(t, os.MkdirAll(acme(), 0o755))
+	s.write(lab.EnvFile, s.variables())
+	s.write("verify.yml", s.checks())
+	return s
+}
+
+// copyOver copies the example, over what an earlier run left.
+func copyOver(dir, example string) error {
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	return os.CopyFS(dir, os.DirFS(example))
+}
+
+func (s *site) variables() string {
+	return strings.Join([]string{
 		"REGISTRY=" + s.Registry, "VLLM_MODEL_NAME=" + Model, "MONITORING_HOST=monitoring.localhost",
 		fmt.Sprintf("HTTP_PORT=%d", s.Port), fmt.Sprintf("HTTPS_PORT=%d", s.https),
-		"TLS_DIR=" + certificates, "ACME_DIR=" + t.TempDir(),
+		"TLS_DIR=" + certificates, "ACME_DIR=" + acme(),
 		"POSTGRES_USER=shikshasetu", "POSTGRES_DB=shikshasetu", "POSTGRES_PASSWORD=pg-of-the-lab", "REDIS_PASSWORD=redis-of-the-lab",
 		"JWT_SECRET_KEY=" + strings.Repeat("a", 40), "JWT_REFRESH_SECRET_KEY=" + strings.Repeat("b", 40),
 		"GRAFANA_ADMIN_PASSWORD=grafana-of-the-lab", "SLACK_WEBHOOK_URL=" + s.slack.url, "PAGERDUTY_ROUTING_KEY=none", "",
-	}, "\n"))
+	}, "\n")
+}
+
+// checks are the example's thirteen with the lab's own name. The one part that is
+// left out asks the GPU of the language model.
+func (s *site) checks() string {
+	s.t.Helper()
+	text, err := os.ReadFile(filepath.Join(Example(s.Lab), "verify.yml"))
+	require.NoError(s.t, err)
+	checks := string(text)
+	for old, new := range map[string]string{
+		`"http://shikshasetu.example.org/"`:        fmt.Sprintf(`"http://localhost:%d/"`, s.Port),
+		`"shikshasetu.example.org:443"`:            fmt.Sprintf(`"localhost:%d"`, s.https),
+		"paths: [/, /var/lib/docker]":              "paths: [/]", // the lab's host sees the engine's disk as its own
+		"      - gpu: {service: vllm, count: 1}\n": "",
+	} {
+		require.Contains(s.t, checks, old)
+		checks = strings.Replace(checks, old, new, 1)
+	}
+	return checks
+}
+
+// without leaves checks out by the beginning of their names.
+func without(t *testing.T, checks string, names ...string) string {
+	t.Helper()
+	parts := strings.Split(checks, "\n  - name: ")
+	kept := slices.DeleteFunc(parts, func(part string) bool {
+		return slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(part, name+" ") })
+	})
+	require.Len(t, kept, len(parts)-len(names))
+	return strings.Join(kept, "\n  - name: ")
+}
+
+// first brings up v1, unless a stack is left standing.
+func (s *site) first() {
+	s.t.Helper()
+	if *standing && len(s.MustUnits()["api"]) > 0 {
+		return
+	}
 	began := time.Now()
-	require.NoError(t, s.EnsureImages(t.Context(), Images(s.Root)...))
-	require.NoError(t, StandIns(t.Context(), s.Lab))
-	require.NoError(t, Publish(t.Context(), s.Lab, "v1", First))
-	t.Logf("images: %s", time.Since(began).Round(time.Second))
+	if s.files == Files {
+		require.NoError(s.t, s.EnsureImages(s.t.Context(), Images(s.Root)...))
+		require.NoError(s.t, StandIns(s.t.Context(), s.Lab))
+	} else {
+		require.NoError(s.t, s.EnsureImages(s.t.Context(), Images(s.Root)[:edgeAndData]...))
+	}
+	require.NoError(s.t, Publish(s.t.Context(), s.Lab, "v1", First))
+	s.t.Logf("images: %s", time.Since(began).Round(time.Second))
 	s.release("v1", 0)
-	return s
+}
+
+// at goes on with the site in a part of the test.
+func (s *site) at(t *testing.T) *site {
+	part := *s
+	part.t, part.Fixture = t, s.In(t)
+	return &part
 }
 
 func (s *site) write(name, text string) {
@@ -84,8 +197,19 @@ func (s *site) write(name, text string) {
 // release deploys a published version and says how long it took.
 func (s *site) release(version string, want int, more ...string) lab.Result {
 	s.t.Helper()
-	r := s.Deploy(version, want, append([]string{"--compose-file", Files}, more...)...)
+	r := s.shiksha("deploy", append([]string{"--version", version, "--compose-file", s.files}, more...)...)
 	s.t.Logf("release of %s: exit %d in %s", version, r.Exit, r.Took.Round(time.Second))
+	require.Equal(s.t, want, r.Exit, "deploy of %s\n%s%s", version, r.Stdout, r.Stderr)
+	return r
+}
+
+// shiksha runs a verb that trusts the lab's certificate.
+func (s *site) shiksha(verb string, more ...string) lab.Result {
+	s.t.Helper()
+	cmd, err := s.Command(s.t.Context(), s.Dir, []string{"SSL_CERT_FILE=" + os.Getenv("SSL_CERT_FILE")}, s.Args(verb, more...)...)
+	require.NoError(s.t, err)
+	r, err := lab.Wait(cmd, nil)
+	require.NoError(s.t, err)
 	return r
 }
 
@@ -98,6 +222,15 @@ func (s *site) get(url string) (*http.Response, error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return client.Get(url)
+}
+
+// serving is the version that answers users.
+func (s *site) serving() string {
+	s.t.Helper()
+	answer, err := s.get(s.url("/version"))
+	require.NoError(s.t, err)
+	_ = answer.Body.Close()
+	return answer.Header.Get("X-Release")
 }
 
 // in runs a command in the first running unit of a service.

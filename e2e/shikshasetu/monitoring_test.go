@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/stretchr/testify/assert"
@@ -217,4 +218,28 @@ func TestMetrics_NoRuleOrPanelNamesAGhost(t *testing.T) {
 		assert.Empty(t, ghosts(t, a.Expr, known), "annotation")
 	}
 	assert.Equal(t, []string{"celery_task_suceeded_total"}, ghosts(t, "rate(celery_task_suceeded_total[5m])", known), "a misspelt one is found")
+}
+
+// scraped asserts that the running Prometheus has every metric that a rule or a panel
+// names, those of parts that the lab has no real one of apart.
+func (s *site) scraped() {
+	var told struct{ Data []string }
+	missing := func() (gone []string) {
+		out := s.in("prometheus", "wget", "-qO-", "http://127.0.0.1:9090/api/v1/label/__name__/values")
+		require.NoError(s.t, json.Unmarshal([]byte(out), &told))
+		known := map[string]bool{}
+		for _, name := range told.Data {
+			known[name] = true
+		}
+		for name := range exported(s.t, true) {
+			if !known[name] {
+				gone = append(gone, name)
+			}
+		}
+		return gone
+	}
+	// A counter of tasks is there from the first task on.
+	assert.Eventually(s.t, func() bool { return len(missing()) == 0 }, 90*time.Second, time.Second)
+	assert.Empty(s.t, missing(), "of %d metrics", len(told.Data))
+	s.t.Logf("all %d metrics that rules and panels name are among the %d scraped", len(exported(s.t, true)), len(told.Data))
 }

@@ -14,10 +14,14 @@ import (
 )
 
 // Files are the Compose files of a release in the lab, the later ones on top.
-const Files = "docker-compose.production.yml,docker-compose.exporters.yml,docker-compose.migrate.yml,docker-compose.lab.yml"
+const Files = "docker-compose.production.yml,docker-compose.exporters.yml,docker-compose.lab.yml"
 
 // Model is the language model's name in the lab: it says what answers to it.
 const Model = "stand-in-for-vllm"
+
+// edgeAndData is how many of Images the edge, the application and its data need; they
+// are the first.
+const edgeAndData = 4
 
 // Images are the images that the stack takes from elsewhere, and how they are
 // made where no registry can be reached.

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +14,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/pkg/check"
+	"github.com/shiksha/actions/pkg/preflight"
 	"github.com/shiksha/actions/pkg/stack"
+	"github.com/shiksha/actions/pkg/verify/kind"
 )
 
 const example = "../../examples/shikshasetu"
@@ -50,6 +54,11 @@ func load(t *testing.T, env string, files ...string) (*stack.Stack, error) {
 	t.Helper()
 	workspace, err := filepath.Abs(example)
 	require.NoError(t, err)
+	return loadIn(t, workspace, env, files...)
+}
+
+func loadIn(t *testing.T, workspace, env string, files ...string) (*stack.Stack, error) {
+	t.Helper()
 	return stack.Load(t.Context(), stack.LoadOptions{
 		Workspace: workspace, Files: files, EnvFile: []byte(env), Environment: map[string]string{"VERSION": "v1"}, StateDir: "/var/lib/shiksha",
 	})
@@ -103,13 +112,83 @@ func TestStack_EachServiceIsSafe(t *testing.T) {
 	}
 }
 
-func TestStack_ExportersAndJobAreOverlays(t *testing.T) {
+func TestStack_ExportersAreAnOverlay(t *testing.T) {
 	t.Parallel()
-	s, err := load(t, filled(t), "docker-compose.production.yml", "docker-compose.exporters.yml", "docker-compose.migrate.yml")
+	s, err := load(t, filled(t), released...)
 	require.NoError(t, err)
-	assert.Len(t, s.Services, 12+6+1)
-	assert.True(t, s.Services["migrate"].Job)
-	assert.Contains(t, s.Services["api"].DependsOn, stack.Dependency{Service: "migrate", Condition: stack.Completed, Required: true})
+	assert.Len(t, s.Services, 12+6)
+}
+
+// released are the files of a release.
+var released = []string{"docker-compose.production.yml", "docker-compose.exporters.yml"}
+
+// What Compose cannot say is read by what a release reads it with.
+func TestStack_MigratesAndBacksUp(t *testing.T) {
+	t.Parallel()
+	s, err := load(t, filled(t), released...)
+	require.NoError(t, err)
+	api, postgres := s.Services["api"].Ext, s.Services["postgres"].Ext
+	require.NotNil(t, api.Migrate)
+	assert.Equal(t, []string{"python", "-m", "alembic", "upgrade", "head"}, api.Migrate.Command)
+	assert.Equal(t, []string{"python", "-m", "alembic", "current"}, api.Migrate.Current)
+	assert.Equal(t, 5*time.Second, api.Migrate.LockTimeout)
+	assert.False(t, api.Migrate.Elsewhere, "there is no migration without a backup")
+	require.NotNil(t, postgres.Backups)
+	assert.Equal(t, 7*24*time.Hour, postgres.Backups.Keep)
+	assert.Equal(t, 3, postgres.Backups.Least)
+	for name, service := range s.Services {
+		assert.Equal(t, name == "api", service.Ext.Migrate != nil, name)
+		assert.Equal(t, name == "postgres", service.Ext.Backups != nil, name)
+	}
+}
+
+// The checks are read by what a release reads them with.
+func TestVerify_IsThirteenChecks(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile(filepath.Join(example, "verify.yml"))
+	require.NoError(t, err)
+	checks, err := kind.ReadFile("verify.yml", content)
+	require.NoError(t, err)
+	require.Len(t, checks, 13)
+	for i, c := range checks {
+		assert.Regexp(t, fmt.Sprintf(`^V%02d `, i+1), c.Name)
+	}
+	for service := range units {
+		assert.Contains(t, string(content), service, "each service is in a check")
+	}
+}
+
+// A team that copies the folder is not refused by our own preflight, and not warned
+// either: the workflows are where a repository has them.
+func TestPreflight_FindsNothing(t *testing.T) {
+	t.Parallel()
+	workspace := t.TempDir()
+	require.NoError(t, os.CopyFS(workspace, os.DirFS(example)))
+	require.NoError(t, os.MkdirAll(filepath.Join(workspace, ".github"), 0o755))
+	require.NoError(t, os.Rename(filepath.Join(workspace, "workflows"), filepath.Join(workspace, ".github", "workflows")))
+	s, err := loadIn(t, workspace, filled(t), released...)
+	require.NoError(t, err)
+	report := preflight.Static(t.Context(), s, preflight.Options{Workspace: workspace})
+	passed := 0
+	for _, r := range report.Results {
+		assert.Contains(t, []check.Outcome{check.Pass, check.Skip}, r.Outcome, "%s: %s", r.Name, r.Found)
+		if r.Outcome == check.Pass {
+			passed++
+		}
+	}
+	assert.Greater(t, passed, 12)
+}
+
+// A database that is process 1 takes what a healthcheck leaves for a crashed server
+// of its own, and restarts.
+func TestStack_TheDatabaseIsNotProcessOne(t *testing.T) {
+	t.Parallel()
+	s, err := load(t, filled(t), released...)
+	require.NoError(t, err)
+	c := s.Project.Services["postgres"]
+	require.NotNil(t, c.Init)
+	assert.True(t, *c.Init)
+	assert.Equal(t, "CMD", c.HealthCheck.Test[0], "no shell that is killed beside its command")
 }
 
 // Every variable of the stack is in the example with a line of why, none has a
@@ -129,7 +208,7 @@ func TestEnvExample(t *testing.T) {
 		before = line
 	}
 	used := map[string]bool{"VERSION": true}
-	for _, file := range []string{"docker-compose.production.yml", "docker-compose.exporters.yml", "docker-compose.migrate.yml"} {
+	for _, file := range released {
 		text, err := os.ReadFile(filepath.Join(example, file))
 		require.NoError(t, err)
 		for _, match := range regexp.MustCompile(`[^$]\$\{([A-Z_]+)|environment: ([A-Z_]+) \}`).FindAllStringSubmatch(string(text), -1) {
@@ -145,6 +224,31 @@ func TestEnvExample(t *testing.T) {
 	}
 	_, err = load(t, string(text), "docker-compose.production.yml")
 	assert.Error(t, err, "as it stands it releases nothing")
+}
+
+// A filled copy has strong secrets, none twice, and nothing that says generate.
+func TestFillEnv_SecretsAreStrong(t *testing.T) {
+	t.Parallel()
+	example, err := os.ReadFile(filepath.Join(example, ".env.production.example"))
+	require.NoError(t, err)
+	text, seen := filled(t), map[string]bool{}
+	wanted := regexp.MustCompile(`(?m)^([A-Z_]+)=generate:(\d+)$`).FindAllStringSubmatch(string(example), -1)
+	require.Len(t, wanted, 5)
+	for _, w := range wanted {
+		bytes, err := strconv.Atoi(w[2])
+		require.NoError(t, err)
+		assert.GreaterOrEqual(t, bytes, 24, w[1])
+		found := regexp.MustCompile(`(?m)^` + w[1] + `=(.*)$`).FindStringSubmatch(text)
+		require.NotNil(t, found, w[1])
+		assert.Regexp(t, fmt.Sprintf(`^[0-9a-f]{%d}$`, 2*bytes), found[1], w[1])
+		assert.False(t, seen[found[1]], "%s is another's", w[1])
+		seen[found[1]] = true
+	}
+	assert.NotContains(t, text, "generate:")
+	again := filled(t)
+	for secret := range seen {
+		assert.NotContains(t, again, secret, "each copy has its own")
+	}
 }
 
 // The original had 480 lines of workflows.

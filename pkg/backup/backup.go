@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -28,6 +29,9 @@ type Files interface {
 	List(ctx context.Context, dir string) ([]fs.FileInfo, error)
 	MkdirAll(ctx context.Context, path string, perm fs.FileMode) error
 	Remove(ctx context.Context, path string) error
+	Open(ctx context.Context, path string) (io.ReadCloser, error)
+	Create(ctx context.Context, path string, perm fs.FileMode) (io.WriteCloser, error)
+	Rename(ctx context.Context, from, to string) error
 }
 
 // Engine runs the database's own tools on the host.
@@ -50,6 +54,8 @@ type Store struct {
 	Files  Files
 	Engine Engine
 	Sink   event.Sink
+	// Dial opens the host that copies go to, by its address (user@host:port).
+	Dial func(ctx context.Context, address string) (Vault, error)
 }
 
 // Backup is the manifest of one dump (<id>.json beside <id>.dump).
@@ -71,6 +77,11 @@ type Backup struct {
 	Rows map[string]int64 `json:"rows"`
 	// Proven is when a restore into a throwaway server gave the same counts.
 	Proven time.Time `json:"proven,omitzero"`
+	// Copied is when a copy of it was read back whole, CopiedTo where that is.
+	Copied   time.Time `json:"copied,omitzero"`
+	CopiedTo string    `json:"copied_to,omitempty"`
+	// Away is set for one that only its copy is left of; it is not stored.
+	Away bool `json:"away,omitempty"`
 	// Lost says what is wrong with the dump's file; it is not stored.
 	Lost string `json:"lost,omitempty"`
 }
@@ -150,32 +161,48 @@ func (s *Store) read(ctx context.Context, id string) (Backup, error) {
 	return b, nil
 }
 
-// Find gives one backup. One that is not there or has lost its file is refused with
-// what there is.
-func (s *Store) Find(ctx context.Context, id string) (Backup, error) {
+// Find gives one backup. Where the host has lost it, its copy is looked for; one that
+// is nowhere, or whose file is spoiled, is refused with what there is.
+func (s *Store) Find(ctx context.Context, id string, copies ...*extension.Copy) (Backup, error) {
 	all, err := s.List(ctx)
 	if err != nil {
 		return Backup{}, err
 	}
+	here := slices.IndexFunc(all, func(b Backup) bool { return b.ID == id })
+	if here >= 0 && all[here].Lost == "" {
+		return all[here], nil
+	}
+	var lost error
+	if here >= 0 {
+		lost = fault.New(fault.Refused, "", "take another: shiksha backups lists them", "backup %s cannot be used: %s", id, all[here].Lost)
+	}
+	for _, c := range copies {
+		away, err := s.Away(ctx, c)
+		if err != nil {
+			s.say(event.Warning, "%v", err)
+		}
+		if i := slices.IndexFunc(away, func(b Backup) bool { return b.ID == id && b.Lost == "" }); i >= 0 {
+			return away[i], nil
+		}
+		all = append(all, away...)
+	}
+	if lost != nil {
+		return Backup{}, lost
+	}
 	var names []string
 	for _, b := range all {
-		if b.ID == id && b.Lost == "" {
-			return b, nil
-		}
-		if b.ID == id {
-			return Backup{}, fault.New(fault.Refused, "", "take another: shiksha backups lists them", "backup %s cannot be used: %s", id, b.Lost)
-		}
 		names = append(names, b.ID)
 	}
 	hint := "the host has none; take one with shiksha backup"
 	if len(names) > 0 {
-		hint = "the host has " + strings.Join(names, ", ")
+		slices.Sort(names)
+		hint = "the host has " + strings.Join(slices.Compact(names), ", ")
 	}
 	return Backup{}, fault.New(fault.Input, "restore-database", hint, "the host has no backup %q", id)
 }
 
 func (s *Store) write(ctx context.Context, b Backup) error {
-	b.Lost = ""
+	b.Lost, b.Away = "", false
 	data, err := json.MarshalIndent(b, "", "  ")
 	if err != nil {
 		return err

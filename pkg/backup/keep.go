@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,9 +28,13 @@ func (s *Store) settle(ctx context.Context, b Backup, from Source) {
 	}
 }
 
-// metric writes the textfile that node_exporter takes up.
+// metric writes the textfile that node_exporter takes up, b being the newest backup.
 func (s *Store) metric(ctx context.Context, b Backup) error {
 	if err := s.Files.MkdirAll(ctx, s.Metrics, 0o755); err != nil {
+		return err
+	}
+	all, err := s.List(ctx)
+	if err != nil {
 		return err
 	}
 	labels := fmt.Sprintf(`{project=%q,service=%q,database=%q}`, b.Project, b.Service, b.Database)
@@ -38,6 +43,11 @@ func (s *Store) metric(ctx context.Context, b Backup) error {
 		fmt.Sprintf("shiksha_backup_last_success_timestamp_seconds%s %d\n", labels, b.Taken.Unix()) +
 		"# HELP shiksha_backup_last_size_bytes Size of the last backup.\n# TYPE shiksha_backup_last_size_bytes gauge\n" +
 		fmt.Sprintf("shiksha_backup_last_size_bytes%s %d\n", labels, b.Bytes)
+	if i := slices.IndexFunc(all, func(c Backup) bool { return c.Service == b.Service && !c.Copied.IsZero() }); i >= 0 {
+		text += "# HELP shiksha_backup_last_copy_timestamp_seconds When the last backup that has a copy off the host was taken.\n" +
+			"# TYPE shiksha_backup_last_copy_timestamp_seconds gauge\n" +
+			fmt.Sprintf("shiksha_backup_last_copy_timestamp_seconds%s %d\n", labels, all[i].Taken.Unix())
+	}
 	return s.Files.Write(ctx, path.Join(s.Metrics, "shiksha_backup_"+b.Project+"_"+b.Service+".prom"), []byte(text), 0o644)
 }
 

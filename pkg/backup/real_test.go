@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/e2e/disk"
 	"github.com/shiksha/actions/pkg/backup"
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
@@ -46,28 +47,6 @@ case $fault in
 esac
 `
 )
-
-// disk is the host's files: the engine is this machine's.
-type disk struct{}
-
-func (disk) Read(_ context.Context, path string) ([]byte, error) { return os.ReadFile(path) }
-func (disk) Remove(_ context.Context, path string) error         { return os.Remove(path) }
-func (disk) MkdirAll(_ context.Context, path string, perm fs.FileMode) error {
-	return os.MkdirAll(path, perm)
-}
-func (disk) Write(_ context.Context, path string, data []byte, perm fs.FileMode) error {
-	return os.WriteFile(path, data, perm)
-}
-func (disk) List(_ context.Context, dir string) ([]fs.FileInfo, error) {
-	entries, err := os.ReadDir(dir)
-	var infos []fs.FileInfo
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil {
-			infos = append(infos, info)
-		}
-	}
-	return infos, err
-}
 
 func docker(t *testing.T, args ...string) string {
 	t.Helper()
@@ -107,7 +86,7 @@ func newWorld(t *testing.T) *world {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(state) })
 	w := &world{t: t, engine: e, events: recorder, Store: &backup.Store{
-		Project: name, Dir: filepath.Join(state, "backups"), Metrics: filepath.Join(state, "metrics"), User: "0:0", Files: disk{}, Engine: e, Sink: recorder,
+		Project: name, Dir: filepath.Join(state, "backups"), Metrics: filepath.Join(state, "metrics"), User: "0:0", Files: disk.Files{}, Engine: e, Sink: recorder,
 	}, from: backup.Source{Service: "postgres", Unit: stack.Unit{ID: id, ImageID: docker(t, "inspect", "--format", "{{.Image}}", id)},
 		Options: extension.Backups{Keep: 7 * 24 * time.Hour, Least: 2, Timeout: time.Minute}, Release: 4, Version: "v4"}}
 	require.Eventually(t, func() bool {
@@ -171,6 +150,7 @@ func TestBackup(t *testing.T) {
 
 	t.Run("faults leave no backup and take none away", func(t *testing.T) { faults(t, w, metric) })
 	t.Run("a spoiled file is found", func(t *testing.T) { spoiled(t, w, first) })
+	t.Run("what a killed run left is healed", func(t *testing.T) { healed(t, w) })
 	t.Run("restored beside, swapped, and swapped back", func(t *testing.T) { restored(t, w) })
 	assert.NotContains(t, fmt.Sprint(w.events.Events()), "s3cret-enough")
 }
@@ -250,6 +230,44 @@ func spoiled(t *testing.T, w *world, first backup.Backup) {
 	assert.Contains(t, fault.Hint(err), first.ID)
 }
 
+// session keeps a statement at work under a name until somebody ends it.
+func (w *world) session(name, database, text string) *exec.Cmd {
+	w.t.Helper()
+	cmd := exec.Command("docker", "exec", "-e", "PGPASSWORD=s3cret-enough", "-e", "PGAPPNAME="+name, w.from.Unit.ID,
+		"psql", "-h", "127.0.0.1", "-U", "shop", "-d", database, "-c", text)
+	require.NoError(w.t, cmd.Start())
+	at := "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND application_name = '" + name + "'"
+	require.Eventually(w.t, func() bool { return w.sql("postgres", at) == "1" }, 30*time.Second, 100*time.Millisecond)
+	return cmd
+}
+
+// healed has what a deployer leaves that was killed while it migrated, restored and
+// swapped: statements at work, a database half filled, one that nobody may enter.
+func healed(t *testing.T, w *world) {
+	migration := w.session("shiksha-migrate", "shop", "SELECT pg_sleep(300); DELETE FROM orders")
+	users := w.session("app", "shop", "SELECT pg_sleep(300)")
+	w.sql("postgres", "CREATE DATABASE shop_restored_20260301t090000")
+	w.sql("postgres", "COMMENT ON DATABASE shop_restored_20260301t090000 IS 'shiksha: unfinished restore'")
+	w.sql("postgres", "CREATE DATABASE shop_restored_20260301t080000")
+	w.sql("postgres", "COMMENT ON DATABASE shop_restored_20260301t080000 IS 'shiksha: backup postgres-1'")
+	w.sql("postgres", "CREATE DATABASE shop_replaced_20260301t080000")
+	w.sql("postgres", "ALTER DATABASE shop ALLOW_CONNECTIONS false")
+	state, err := w.Heal(t.Context(), w.from)
+	require.NoError(t, err)
+	assert.Equal(t, backup.State{Database: "shop", Replaced: []string{"shop_replaced_20260301t080000"}}, state)
+	assert.Equal(t, "database shop is the one from before", state.String())
+	assert.Error(t, migration.Wait(), "its session was ended")
+	assert.Equal(t, "20000", w.sql("shop", "SELECT count(*) FROM orders"), "and its next statement never ran")
+	assert.Equal(t, "1", w.sql("shop", "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'app'"), "users' sessions stay")
+	assert.Equal(t, "shop,shop_replaced_20260301t080000,shop_restored_20260301t080000",
+		w.sql("postgres", "SELECT string_agg(datname, ',' ORDER BY datname) FROM pg_database WHERE datname LIKE 'shop%'"), "what has rows of its own stays")
+	require.NoError(t, users.Process.Kill())
+	_ = users.Wait()
+	w.sql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'app'")
+	w.sql("postgres", "DROP DATABASE shop_restored_20260301t080000")
+	w.sql("postgres", "DROP DATABASE shop_replaced_20260301t080000")
+}
+
 func restored(t *testing.T, w *world) {
 	all, err := w.List(t.Context())
 	require.NoError(t, err)
@@ -264,6 +282,9 @@ func restored(t *testing.T, w *world) {
 	require.NoError(t, r.Swap(t.Context()))
 	assert.Equal(t, "20000", w.sql("shop", "SELECT count(*) FROM orders"))
 	assert.Equal(t, "5", w.sql(r.Aside, "SELECT count(*) FROM orders"), "the replaced one is kept")
+	state, err := w.Heal(t.Context(), w.from)
+	require.NoError(t, err)
+	assert.Equal(t, "database shop is that of backup "+all[0].ID+", the replaced one is kept as "+r.Aside, state.String())
 	require.NoError(t, r.Undo(t.Context()))
 	assert.Equal(t, "5", w.sql("shop", "SELECT count(fresh IS NULL) FROM orders"))
 	assert.Equal(t, "20000", w.sql(r.Fresh, "SELECT count(*) FROM orders"))

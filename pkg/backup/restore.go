@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 )
@@ -19,14 +18,16 @@ psql -AtXq -v ON_ERROR_STOP=1 -v fresh="$fresh" -v db="$PGDATABASE" -d postgres 
 SELECT format('CREATE DATABASE %I TEMPLATE template0 OWNER %I ENCODING %L LC_COLLATE %L LC_CTYPE %L',
   :'fresh', pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datctype) FROM pg_database WHERE datname = :'db'
 \gexec
+SELECT format('COMMENT ON DATABASE %I IS %L', :'fresh', '` + unfinished + `')
+\gexec
 SQL
 pg_restore --no-password --exit-on-error --dbname="$fresh" "$2" && exit 0
 dropdb --if-exists "$fresh"; exit 13`
 
-// swapScript gives one database another's name, all at once. It ends every session
-// of both first.
-const swapScript = `set -e; from=$1 to=$2 aside=$3; export PGOPTIONS="-c client_min_messages=warning"
-p() { psql -AtXq -v ON_ERROR_STOP=1 -v from="$from" -v to="$to" -v aside="$aside" -d postgres -f -; }
+// swapScript gives one database another's name and its mark, all at once. It ends
+// every session of both first.
+const swapScript = `set -e; from=$1 to=$2 aside=$3 mark=$4; export PGOPTIONS="-c client_min_messages=warning"
+p() { psql -AtXq -v ON_ERROR_STOP=1 -v from="$from" -v to="$to" -v aside="$aside" -v mark="$mark" -d postgres -f -; }
 p <<'SQL'
 SELECT format('ALTER DATABASE %I ALLOW_CONNECTIONS false', d) FROM unnest(ARRAY[:'from', :'to']) d
 \gexec
@@ -37,6 +38,8 @@ SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname IN (
 BEGIN;
 ALTER DATABASE :"to" RENAME TO :"aside";
 ALTER DATABASE :"from" RENAME TO :"to";
+SELECT format('COMMENT ON DATABASE %I IS %L', :'to', :'mark') WHERE :'mark' <> ''
+\gexec
 ALTER DATABASE :"to" ALLOW_CONNECTIONS true;
 ALTER DATABASE :"aside" ALLOW_CONNECTIONS true;
 COMMIT;
@@ -50,15 +53,13 @@ exit 14; fi; sleep 1; done`
 // Restored is a backup in a database of its own, beside the one in use.
 type Restored struct {
 	store  *Store
+	backup string
 	from   Source
 	access map[string]string
 	// Database is the name in use, Fresh the restored one's until Swap, Aside the
 	// replaced one's after it.
 	Database, Fresh, Aside string
 }
-
-// longestName is PostgreSQL's limit for a name, in bytes.
-const longestName = 63
 
 // Restore fills a fresh database from a backup, in the server that runs; nothing
 // that is in use is touched. The backup has to be of that service's database.
@@ -72,12 +73,18 @@ func (s *Store) Restore(ctx context.Context, b Backup, into Source) (*Restored, 
 		return nil, fault.New(fault.Refused, "restore-database", "take a backup of that database: shiksha backups lists them",
 			"backup %s is of database %s of %s, not of %s of %s", b.ID, b.Database, b.Service, database, into.Service)
 	}
-	stamp := time.Now().UTC().Format("20060102t150405")
-	name := func(what string) string {
-		suffix := "_" + what + "_" + stamp
-		return database[:min(len(database), longestName-len(suffix))] + suffix
+	if _, err := s.Heal(ctx, into); err != nil {
+		return nil, err
 	}
-	r := &Restored{store: s, from: into, access: access, Database: database, Fresh: name("restored"), Aside: name("replaced")}
+	if b.Away {
+		if err := s.fetch(ctx, b, into.Options.Copy); err != nil {
+			return nil, fault.New(fault.Refused, "restore-database", "take another: shiksha backups lists them",
+				"the copy of backup %s cannot be fetched, database %s is as it was: %w", b.ID, database, err)
+		}
+	}
+	stamp := time.Now().UTC().Format("20060102t150405")
+	r := &Restored{store: s, backup: b.ID, from: into, access: access, Database: database,
+		Fresh: beside(database, "_restored_"+stamp), Aside: beside(database, "_replaced_"+stamp)}
 	s.say(event.Info, "restoring backup %s into %s, beside database %s", b.ID, r.Fresh, database)
 	if err := r.run(ctx, "restore", restoreScript, b.SHA256, s.dump(b.ID), r.Fresh); err != nil {
 		return nil, fault.New(fault.Refused, "restore-database", "prove the backup with shiksha backup --prove, or take another",
@@ -89,7 +96,7 @@ func (s *Store) Restore(ctx context.Context, b Backup, into Source) (*Restored, 
 // Swap gives the restored database the name in use and keeps the replaced one
 // beside it. Every session is ended: stop what writes first.
 func (r *Restored) Swap(ctx context.Context) error {
-	if err := r.run(ctx, "swap", swapScript, r.Fresh, r.Database, r.Aside); err != nil {
+	if err := r.run(ctx, "swap", swapScript, r.Fresh, r.Database, r.Aside, restoredFrom+r.backup); err != nil {
 		return fmt.Errorf("the restored database %s could not take the name %s, which is as it was: %w", r.Fresh, r.Database, err)
 	}
 	r.store.say(event.Notice, "database %s is the restored one; the replaced one is kept as %s", r.Database, r.Aside)
@@ -98,7 +105,7 @@ func (r *Restored) Swap(ctx context.Context) error {
 
 // Undo swaps back.
 func (r *Restored) Undo(ctx context.Context) error {
-	if err := r.run(ctx, "swap", swapScript, r.Aside, r.Database, r.Fresh); err != nil {
+	if err := r.run(ctx, "swap", swapScript, r.Aside, r.Database, r.Fresh, ""); err != nil {
 		return fmt.Errorf("database %s is the restored one and could not be swapped back; the replaced one is %s: %w", r.Database, r.Aside, err)
 	}
 	r.store.say(event.Warning, "database %s is the one from before again; the restored one is kept as %s", r.Database, r.Fresh)
@@ -106,10 +113,7 @@ func (r *Restored) Undo(ctx context.Context) error {
 }
 
 func (r *Restored) run(ctx context.Context, name, script string, args ...string) error {
-	ended, err := r.store.Engine.RunImage(ctx, r.store.Project, engine.Task{
-		Name: name, Image: r.from.Unit.ImageID, Network: "container:" + r.from.Unit.ID, User: r.store.User, Binds: []string{r.store.Dir},
-		Env: r.access, Command: append([]string{"bash", "-c", script, name}, args...),
-	})
+	ended, err := r.store.tool(ctx, r.from, r.access, name, script, args...)
 	if err != nil {
 		return err
 	}

@@ -58,10 +58,7 @@ func (s *Store) Take(ctx context.Context, from Source) (Backup, error) {
 	defer s.progress(limited, b.ID)()
 	began := time.Now()
 	part := s.dump(b.ID) + ".part"
-	ended, err := s.Engine.RunImage(limited, s.Project, engine.Task{
-		Name: "backup", Image: from.Unit.ImageID, Network: "container:" + from.Unit.ID, User: s.User, Binds: []string{s.Dir}, Env: access,
-		Command: []string{"bash", "-c", dumpScript, "backup", part, s.dump(b.ID)},
-	})
+	ended, err := s.tool(limited, from, access, "backup", dumpScript, part, s.dump(b.ID))
 	if err == nil {
 		err = failure(ended)
 	}

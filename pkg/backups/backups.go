@@ -4,6 +4,7 @@ package backups
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +19,9 @@ import (
 
 // Options is a validated request.
 type Options struct {
-	Host     host.Config
+	Host host.Config
+	// Vault is how to log in where copies go, but for the address.
+	Vault    host.Config
 	Project  string
 	StateDir string
 	LockWait time.Duration
@@ -73,6 +76,12 @@ func (o Options) take(ctx context.Context, t *target.Target, result *Result) err
 		if o.Prove {
 			b, err = store.Prove(ctx, b, db.Unit.ImageID)
 		}
+		if err == nil {
+			err = store.CopyOut(ctx, db)
+		}
+		if made, readErr := store.Find(ctx, b.ID); readErr == nil {
+			b = made // with its copy
+		}
 		result.Backups = append(result.Backups, b)
 		if err != nil {
 			return err
@@ -81,21 +90,27 @@ func (o Options) take(ctx context.Context, t *target.Target, result *Result) err
 	return nil
 }
 
-// databases are those of the release that serves.
-func (o Options) databases(ctx context.Context, t *target.Target) ([]backup.Source, error) {
+// serving is the stack of the release that serves, with its record.
+func (o Options) serving(ctx context.Context, t *target.Target) (*stack.Stack, release.Record, error) {
 	ledger, err := t.Ledger(ctx, o.Project)
 	if err != nil {
-		return nil, err
+		return nil, release.Record{}, err
 	}
 	serving, any := ledger.LatestVerified()
 	if !any {
-		return nil, fault.New(fault.Refused, "", "release the stack first with shiksha deploy", "nothing of %s was released here yet", o.Project)
+		return nil, serving, fault.New(fault.Refused, "", "release the stack first with shiksha deploy", "nothing of %s was released here yet", o.Project)
 	}
 	sealed, err := ledger.ReadSealed(ctx, serving.Number)
 	if err != nil {
-		return nil, err
+		return nil, serving, err
 	}
 	st, err := stack.Unseal(sealed)
+	return st, serving, err
+}
+
+// databases are those of the release that serves.
+func (o Options) databases(ctx context.Context, t *target.Target) ([]backup.Source, error) {
+	st, serving, err := o.serving(ctx, t)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +139,50 @@ func List(ctx context.Context, o Options, sink event.Sink) (*Result, error) {
 	if err == nil {
 		result.Backups, err = store.List(ctx)
 	}
-	return result, fault.As(fault.Refused, err)
+	if err != nil {
+		return result, fault.As(fault.Refused, err)
+	}
+	st, _, err := o.serving(ctx, t)
+	if err != nil {
+		return result, nil // where copies are says the release that serves: there is none
+	}
+	result.Backups = merge(result.Backups, away(ctx, t, store, st))
+	return result, nil
+}
+
+// away lists the copies off the host. A place that cannot be reached is a warning:
+// what the host has is listed all the same.
+func away(ctx context.Context, t *target.Target, store *backup.Store, st *stack.Stack) (all []backup.Backup) {
+	seen := map[string]bool{}
+	for _, name := range st.Order {
+		o := st.Services[name].Ext.Backups
+		if o == nil || o.Copy == nil || seen[o.Copy.String()] {
+			continue
+		}
+		seen[o.Copy.String()] = true
+		copies, err := store.Away(ctx, o.Copy)
+		if err != nil {
+			t.Say(event.Warning, "backup", name, "the copies are not listed: %v", err)
+		}
+		all = append(all, copies...)
+	}
+	return all
+}
+
+// merge adds to the host's backups those that only a copy is left of, the newest
+// first.
+func merge(here, away []backup.Backup) []backup.Backup {
+	for _, b := range away {
+		i := slices.IndexFunc(here, func(h backup.Backup) bool { return h.ID == b.ID })
+		switch {
+		case i < 0:
+			here = append(here, b)
+		case here[i].Lost != "" && b.Lost == "":
+			here[i] = b
+		}
+	}
+	slices.SortFunc(here, func(a, b backup.Backup) int { return b.Taken.Compare(a.Taken) })
+	return here
 }
 
 func (o Options) open(ctx context.Context, sink event.Sink) (*target.Target, error) {
@@ -134,5 +192,9 @@ func (o Options) open(ctx context.Context, sink event.Sink) (*target.Target, err
 	if o.StateDir != "" && !strings.HasPrefix(o.StateDir, "/") {
 		return nil, fault.New(fault.Input, "state-dir", "give the absolute path of a folder on the host", "%q is not absolute", o.StateDir)
 	}
-	return target.Open(ctx, o.Host, o.StateDir, sink)
+	t, err := target.Open(ctx, o.Host, o.StateDir, sink)
+	if err == nil {
+		t.Vault = o.Vault
+	}
+	return t, err
 }

@@ -130,6 +130,9 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if r.plan, err = load(ctx, r); err != nil {
 		return err
 	}
+	if err := r.plan.withoutPolicies(r.o.Workspace); err != nil {
+		return err
+	}
 	for _, t := range r.plan.targets {
 		for _, secret := range t.secrets {
 			if r.o.Protect != nil {

@@ -73,7 +73,9 @@ func TestRefusedBeforeAnythingIsBuilt(t *testing.T) {
 		"bake.json":   `{"target": {"api": {"context": "api", "tags": ["ghcr.io/team/other:v1"]}}}`,
 		"linked.yaml": "services: {api: {build: {context: ./api, additional_contexts: {base: \"service:web\"}}, image: a}, web: {build: ./web, image: b}}\n",
 		"secret.yaml": "services: {api: {build: {context: ./api, secrets: [s]}, image: a}}\nsecrets: {s: {environment: NOWHERE}}\n",
-		"arch.yaml":   "services: {api: {build: {context: ./api, platforms: [linux/arn64]}, image: a}}\n"})
+		"arch.yaml":   "services: {api: {build: {context: ./api, platforms: [linux/arn64]}, image: a}}\n",
+		"policy.yaml": "services: {api: {build: ./ruled, image: a}}\n", "ruled/Dockerfile": "FROM scratch\n", "ruled/Dockerfile.rego": "package docker\n",
+		"policy.json": `{"target": {"api": {"context": "api", "tags": ["ghcr.io/team/shop/api:v1"], "policy": [{"filename": "x.rego"}]}}}`})
 	for name, c := range map[string]struct {
 		o    Options
 		says []string
@@ -93,6 +95,8 @@ func TestRefusedBeforeAnythingIsBuilt(t *testing.T) {
 		"load of two platforms":  {Options{Load: true, Platforms: []string{"linux/amd64", "linux/arm64"}}, []string{"load: an engine takes one platform"}},
 		"load with provenance":   {Options{Load: true, Provenance: "max"}, []string{"load: an engine cannot take provenance"}},
 		"provenance":             {Options{Provenance: "some"}, []string{`provenance: "some" is none of them`}},
+		"a policy":               {Options{ComposeFiles: []string{"policy.yaml"}}, []string{"ruled/Dockerfile.rego: api has a policy", "policies are not supported here"}},
+		"a policy in a target":   {Options{BakeFile: "policy.json", Targets: []string{"api"}}, []string{"policy.json: api has a policy", "docker buildx build"}},
 		"cache in no workflow":   {Options{Cache: CacheGitHub}, []string{"cache: gha is the cache of a GitHub workflow"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -137,6 +141,15 @@ func TestGitHubCacheIsTheSecondVersion(t *testing.T) {
 	assert.Equal(t, "gha", to.Type)
 	assert.Equal(t, "2 https://results.example/ t0ken api max true", to.Attrs["version"]+" "+to.Attrs["url_v2"]+" "+to.Attrs["token"]+" "+
 		to.Attrs["scope"]+" "+to.Attrs["mode"]+" "+to.Attrs["ignore-error"])
+}
+
+func TestACacheInS3TakesTheRunnersKey(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", "id")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "key")
+	r := &run{o: Options{CacheTo: []string{"type=s3,region=eu-central-1,bucket=caches"}}}
+	entry := r.cacheTo(&target{})[0]
+	assert.Equal(t, "s3", entry.Type)
+	assert.Equal(t, map[string]string{"region": "eu-central-1", "bucket": "caches", "access_key_id": "id", "secret_access_key": "key"}, entry.Attrs)
 }
 
 func TestSecretsAndArguments(t *testing.T) {
@@ -211,16 +224,28 @@ func TestHints(t *testing.T) {
 	for text, want := range map[string]string{
 		"exec /bin/sh: exec format error":                               "emulator",
 		"write /x: no space left on device":                             "disk is full",
+		"dd: error writing '/x': No space left on device":               "disk is full",
 		"failed to push r/a:1: unexpected status: 403 Forbidden":        "packages: write",
 		"failed to push r/a:1: 429 Too Many Requests":                   "at the moment",
 		"failed to resolve source metadata for docker.io/library/x: no": "FROM",
 		"something else": "",
 	} {
+		assert.Empty(t, machineHint("403 Forbidden"), "a program of the build says it, and not of our registry")
 		if hint := hintFor(text); want == "" {
 			assert.Empty(t, hint)
 		} else {
 			assert.Contains(t, hint, want, text)
 		}
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+	for header, want := range map[string]time.Duration{
+		"7": 7 * time.Second, "Sun, 01 Mar 2026 09:00:30 GMT": 30 * time.Second, "": 0, "soon": 0, "-1": -time.Second,
+	} {
+		assert.Equal(t, want, wanted(header, now), header)
 	}
 }
 

@@ -185,7 +185,7 @@ func (c *chosen) leave(ctx context.Context, r *run) {
 	defer cancel()
 	bk, err := c.node.Driver.Client(ctx)
 	if c.started {
-		if err == nil && busy(ctx, bk) {
+		if err == nil && staysBusy(ctx, bk) {
 			r.say(event.Info, "builder", "", "%s stays: another build uses it", c.node.Name)
 		} else if err := c.node.Driver.Rm(ctx, true, false, true); err != nil {
 			r.say(event.Warning, "builder", "", "%s could not be removed: %s", c.node.Name, err)
@@ -197,6 +197,18 @@ func (c *chosen) leave(ctx context.Context, r *run) {
 	if c.engine != nil {
 		_ = c.engine.Close()
 	}
+}
+
+// staysBusy tells whether a builder is building, and still does after a while: what
+// this run cancelled takes a moment to end.
+func staysBusy(ctx context.Context, bk *buildkit.Client) bool {
+	for until := time.Now().Add(3 * time.Second); busy(ctx, bk); {
+		if time.Now().After(until) {
+			return true
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return false
 }
 
 // busy tells whether a builder is building.

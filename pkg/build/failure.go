@@ -41,6 +41,9 @@ func (r *run) explain(ctx context.Context, err error, p *progress) error {
 	}
 	text := plain(err)
 	hint := hintFor(text)
+	if hint == "" && st != nil {
+		hint = machineHint(strings.Join(st.tail(lastLines), "\n"))
+	}
 	if t == nil {
 		return fault.New(fault.Failed, "", hint, "%s", text)
 	}
@@ -77,6 +80,7 @@ var (
 	exitOf  = regexp.MustCompile(`did not complete successfully: (.*)$`)
 	refused = regexp.MustCompile(`(?i)\b(401|403)\b|unauthorized|denied|insufficient_scope|authorization failed`)
 	busyOf  = regexp.MustCompile(`(?i)\b(429|50[0234])\b|toomanyrequests|too many requests|internal server error|bad gateway|service unavailable|connection reset|TLS handshake timeout|i/o timeout`)
+	full    = regexp.MustCompile(`(?i)no space left on device`)
 	missing = regexp.MustCompile(`failed to resolve source metadata for (\S+?):? `)
 )
 
@@ -102,12 +106,10 @@ func reason(text string) string {
 
 // hintFor says what to do about an error.
 func hintFor(text string) string {
+	if hint := machineHint(text); hint != "" {
+		return hint
+	}
 	switch {
-	case strings.Contains(text, "exec format error"):
-		return "the builder cannot run programs of that platform. Add the emulator to its machine: docker/setup-qemu-action in the workflow, " +
-			"`docker run --privileged --rm tonistiigi/binfmt --install all`, or Debian's packages qemu-user-static and binfmt-support"
-	case strings.Contains(text, "no space left on device"):
-		return "the builder's disk is full: remove its old cache (`docker buildx prune`, `buildctl prune`) or give it a larger disk"
 	case missing.MatchString(text) && refused.MatchString(text):
 		return "either the image in FROM does not exist, or it needs a login: see registry, registry-username and registry-password"
 	case missing.MatchString(text):
@@ -120,6 +122,20 @@ func hintFor(text string) string {
 		return "this builder builds for one platform at a time: name another one in builder, or one platform in platforms"
 	case strings.Contains(text, "dockerfile parse error"):
 		return "see https://docs.docker.com/reference/dockerfile/"
+	}
+	return ""
+}
+
+// machineHint says what to do where the builder's machine lacks something. A
+// program of the build may be the one that says so; of other things that one says,
+// like a 403, nobody here knows what it is about.
+func machineHint(text string) string {
+	switch {
+	case strings.Contains(text, "exec format error"):
+		return "the builder cannot run programs of that platform. Add the emulator to its machine: docker/setup-qemu-action in the workflow, " +
+			"`docker run --privileged --rm tonistiigi/binfmt --install all`, or Debian's packages qemu-user-static and binfmt-support"
+	case full.MatchString(text):
+		return "the builder's disk is full: remove its old cache (`docker buildx prune`, `buildctl prune`) or give it a larger disk"
 	}
 	return ""
 }

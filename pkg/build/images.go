@@ -119,15 +119,20 @@ func (r *run) describe(ctx context.Context, t *target, built *Target, before ima
 // registry gives the options for calls to a registry.
 func (r *run) registry(ctx context.Context, ref name.Reference) []remote.Option {
 	options := []remote.Option{remote.WithContext(ctx)}
+	if auth, ok := r.login(ref); ok {
+		options = append(options, remote.WithAuth(auth))
+	}
+	return options
+}
+
+// login is the login for a registry, where it is the one that was given.
+func (r *run) login(ref name.Reference) (authn.Authenticator, bool) {
 	l := r.o.Registry
 	domain := ref.Context().RegistryStr()
 	if domain == name.DefaultRegistry {
 		domain = hub
 	}
-	if l.Username != "" && l.domain() == domain {
-		options = append(options, remote.WithAuth(authn.FromConfig(authn.AuthConfig{Username: l.Username, Password: l.Password})))
-	}
-	return options
+	return authn.FromConfig(authn.AuthConfig{Username: l.Username, Password: l.Password}), l.Username != "" && l.domain() == domain
 }
 
 // look reads an image's platforms and their compressed sizes.
@@ -237,11 +242,10 @@ func (r *run) listTags(ctx context.Context, t *target) []string {
 	return tags
 }
 
-// retryAfter asks the registry how long it wants to be left alone; 0 when it does
-// not say.
+// retryAfter asks the registries how long they want to be left alone; 0 when none
+// says so. A registry that is busy with pushes may answer everything else: where
+// one pushes, the question is the beginning of a push, given up at once.
 func (r *run) retryAfter(ctx context.Context) time.Duration {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	for _, t := range r.plan.targets {
 		if len(t.tags) == 0 {
 			continue
@@ -250,25 +254,62 @@ func (r *run) retryAfter(ctx context.Context) time.Duration {
 		if err != nil {
 			continue
 		}
-		heard := &listener{}
+		heard := newListener(ctx)
 		_, _ = remote.Head(ref, append(r.registry(ctx, ref), remote.WithTransport(heard), remote.WithRetryStatusCodes(),
 			remote.WithRetryBackoff(remote.Backoff{Steps: 1}))...)
-		if s := heard.seconds.Load(); s > 0 {
-			return time.Duration(s) * time.Second
+		if heard.wait.Load() == 0 && r.o.Push {
+			_ = remote.CheckPushPermission(ref, keychain{r, ref}, heard)
+		}
+		if wait := heard.wait.Load(); wait > 0 {
+			return time.Duration(wait)
 		}
 	}
 	return 0
 }
 
-// listener hears Retry-After on its way.
-type listener struct{ seconds atomic.Int64 }
+// keychain gives the login for a registry to who asks in this form.
+type keychain struct {
+	r   *run
+	ref name.Reference
+}
+
+func (k keychain) Resolve(authn.Resource) (authn.Authenticator, error) {
+	if auth, ok := k.r.login(k.ref); ok {
+		return auth, nil
+	}
+	return authn.Anonymous, nil
+}
+
+// listener hears Retry-After on its way, for as long as ctx lasts.
+type listener struct {
+	ctx  context.Context
+	base *http.Transport
+	wait atomic.Int64 // a time.Duration
+}
+
+func newListener(ctx context.Context) *listener {
+	base := http.DefaultTransport.(*http.Transport).Clone()
+	base.ResponseHeaderTimeout, base.DisableKeepAlives = patience, true
+	return &listener{ctx: ctx, base: base}
+}
 
 func (l *listener) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	resp, err := l.base.RoundTrip(req.WithContext(l.ctx))
 	if err == nil {
-		if s, e := strconv.ParseInt(resp.Header.Get("Retry-After"), 10, 64); e == nil {
-			l.seconds.Store(s)
+		if wait := wanted(resp.Header.Get("Retry-After"), time.Now()); wait > 0 {
+			l.wait.Store(int64(wait))
 		}
 	}
 	return resp, err
+}
+
+// wanted reads a Retry-After: seconds, or a moment.
+func wanted(header string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseInt(header, 10, 32); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(header); err == nil {
+		return at.Sub(now)
+	}
+	return 0
 }

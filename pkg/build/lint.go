@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/docker/buildx/build"
@@ -45,6 +47,25 @@ func (r *run) check(ctx context.Context) error {
 			if err := r.findings(t, answer.ExporterResponse["result.json"]); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// withoutPolicies refuses what a policy decides about: this program evaluates none,
+// and a build must not look as if one had allowed it.
+func (p *plan) withoutPolicies(workspace string) error {
+	for _, t := range p.targets {
+		where := t.place
+		if t.dockerfile != "" {
+			policy := t.dockerfile + ".rego"
+			if _, err := os.Stat(filepath.Join(workspace, policy)); err == nil {
+				where = policy
+			}
+		}
+		if where != t.place || len(t.spec.Policy) > 0 {
+			return fault.New(fault.Input, where, "take it away, or build with `docker buildx build`, which evaluates it",
+				"%s has a policy for what it may be built from, and policies are not supported here", t.name)
 		}
 	}
 	return nil

@@ -133,7 +133,7 @@ func (p *progress) tell(st *step) {
 		level, text = event.Debug, text+": ended: "+st.err
 	case st.err != "" && strings.HasPrefix(st.text, "importing cache manifest from"):
 		level, text = event.Info, text+": there is none yet, or it cannot be read"
-	case st.err != "" && strings.HasPrefix(st.text, "exporting cache to"):
+	case st.err != "" && exportsCache.MatchString(st.text):
 		level, text = event.Warning, text+": the cache could not be written: "+st.err
 	case st.err != "":
 		level, text = event.Error, text+": failed"
@@ -147,6 +147,9 @@ func (p *progress) tell(st *step) {
 	}
 	p.r.sink.Emit(event.Event{Time: time.Now(), Level: level, Phase: p.phase, Service: st.target, Text: text, Output: st.output()})
 }
+
+// exportsCache is how BuildKit calls the steps that write a cache.
+var exportsCache = regexp.MustCompile(`^exporting (cache to |to GitHub Actions Cache$)`)
 
 var unnamed = regexp.MustCompile(`^stage-\d+$`)
 

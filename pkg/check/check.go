@@ -47,6 +47,14 @@ type Result struct {
 	Seconds float64 `json:"seconds"`
 }
 
+// Difference says in one line what was expected and found.
+func (r Result) Difference() string {
+	if r.Expected == "" {
+		return r.Found
+	}
+	return "expected " + r.Expected + ", found " + r.Found
+}
+
 // Evidence is one probe: what was asked, what came back (cut, without secrets).
 type Evidence struct {
 	At    time.Time `json:"at,omitzero"`

@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -13,38 +11,19 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/e2e/disk"
 	"github.com/shiksha/actions/pkg/content"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
-// disk is the host's file system as this machine's own.
-type disk struct{}
+// host is the host's file system as this machine's own.
+type host struct{ disk.Files }
 
-func (disk) Read(_ context.Context, p string) ([]byte, error) { return os.ReadFile(p) }
-func (disk) Write(_ context.Context, p string, data []byte, perm fs.FileMode) error {
-	return errors.Join(os.WriteFile(p+".tmp", data, perm), os.Rename(p+".tmp", p))
-}
-func (disk) Overwrite(_ context.Context, p string, data []byte) error {
+func (host) Overwrite(_ context.Context, p string, data []byte) error {
 	return os.WriteFile(p, data, 0)
 }
-func (disk) MkdirAll(_ context.Context, p string, perm fs.FileMode) error {
-	return os.MkdirAll(p, perm)
-}
-func (disk) Rename(_ context.Context, from, to string) error { return os.Rename(from, to) }
-func (disk) RemoveAll(_ context.Context, p string) error     { return os.RemoveAll(p) }
-func (disk) List(_ context.Context, dir string) ([]fs.FileInfo, error) {
-	entries, err := os.ReadDir(dir)
-	var out []fs.FileInfo
-	for _, e := range entries {
-		fi, err := e.Info()
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, fi)
-	}
-	return out, err
-}
-func (disk) Exists(_ context.Context, p string) (bool, error) {
+func (host) RemoveAll(_ context.Context, p string) error { return os.RemoveAll(p) }
+func (host) Exists(_ context.Context, p string) (bool, error) {
 	_, err := os.Lstat(p)
 	return err == nil, nil
 }
@@ -72,7 +51,7 @@ func release(t *testing.T, s *content.Store, svc *stack.Service) {
 func TestLive_IsSwappedInItsInodeAndConfirmed(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
-	s := content.New(disk{}, root)
+	s := content.New(host{}, root)
 	one := liveFile(root, "one")
 	release(t, s, one)
 	changed, err := s.Changed(t.Context(), one)
@@ -103,7 +82,7 @@ func TestLive_IsSwappedInItsInodeAndConfirmed(t *testing.T) {
 	require.NoError(t, undo(t.Context()))
 	text, _ = os.ReadFile(path)
 	assert.Equal(t, "one", string(text))
-	changed, err = content.New(disk{}, root).Changed(t.Context(), one)
+	changed, err = content.New(host{}, root).Changed(t.Context(), one)
 	require.NoError(t, err)
 	assert.Empty(t, changed, "after the way back everything is as it was confirmed, for the next run too")
 }
@@ -111,7 +90,7 @@ func TestLive_IsSwappedInItsInodeAndConfirmed(t *testing.T) {
 func TestLive_EditedByHandIsHandedOverAgain(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
-	s := content.New(disk{}, root)
+	s := content.New(host{}, root)
 	one := liveFile(root, "one")
 	release(t, s, one)
 	_, err := s.Swap(t.Context(), one)
@@ -123,10 +102,25 @@ func TestLive_EditedByHandIsHandedOverAgain(t *testing.T) {
 	assert.NotEmpty(t, changed)
 }
 
-func TestUpload_OnceAndWhole(t *testing.T) {
+// A folder without files is mounted all the same: the engine makes no folder for a
+// bind mount.
+func TestLive_AnEmptyFolderIsMade(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	s := content.New(disk{}, root)
+	svc := &stack.Service{Name: "gw", Files: []stack.File{{
+		Service: "gw", Target: "/var/www/acme", Sum: sum(""), Live: true, Dir: true, HostPath: filepath.Join(root, "live", "gw", "acme"),
+	}}}
+	require.NoError(t, s.Upload(t.Context(), svc.Files))
+	_, err := s.Swap(t.Context(), svc)
+	require.NoError(t, err)
+	assert.DirExists(t, svc.Files[0].HostPath)
+}
+
+func TestUpload_OnceAndWhole(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	s := content.New(host{}, root)
 	dir := stack.File{Service: "web", Target: "/srv", Source: "site", Sum: "d1", Dir: true, HostPath: filepath.Join(root, "files", "d1"),
 		Entries: []stack.Entry{
 			{Path: "a.html", Content: []byte("a"), Mode: 0o644, Sum: sum("a")},
@@ -151,14 +145,14 @@ func TestUpload_RefusesAFileThatChangedMeanwhile(t *testing.T) {
 	require.NoError(t, os.WriteFile(source, []byte("changed"), 0o644))
 	f := stack.File{Service: "api", Source: source, Sum: sum("planned"), HostPath: filepath.Join(root, "files", sum("planned"), "conf"),
 		Entries: []stack.Entry{{Source: source, Mode: 0o644, Sum: sum("planned")}}}
-	err := content.New(disk{}, root).Upload(t.Context(), []stack.File{f})
+	err := content.New(host{}, root).Upload(t.Context(), []stack.File{f})
 	require.ErrorContains(t, err, "changed while it was being released")
 	assert.NoFileExists(t, f.HostPath)
 }
 
 func TestPrune_OfAStackWithoutFiles(t *testing.T) {
 	t.Parallel()
-	assert.NoError(t, content.New(disk{}, t.TempDir()).Prune(t.Context(), nil, nil))
+	assert.NoError(t, content.New(host{}, t.TempDir()).Prune(t.Context(), nil, nil))
 }
 
 func TestPrune_KeepsWhatReleasesAndContainersUse(t *testing.T) {
@@ -167,7 +161,7 @@ func TestPrune_KeepsWhatReleasesAndContainersUse(t *testing.T) {
 	for _, name := range []string{"kept", "mounted", "old"} {
 		require.NoError(t, os.MkdirAll(filepath.Join(root, "files", name), 0o755))
 	}
-	err := content.New(disk{}, root).Prune(t.Context(), map[string]bool{"kept": true}, []string{filepath.Join(root, "files", "mounted", "conf")})
+	err := content.New(host{}, root).Prune(t.Context(), map[string]bool{"kept": true}, []string{filepath.Join(root, "files", "mounted", "conf")})
 	require.NoError(t, err)
 	assert.DirExists(t, filepath.Join(root, "files", "kept"))
 	assert.DirExists(t, filepath.Join(root, "files", "mounted"))

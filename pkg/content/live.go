@@ -80,7 +80,8 @@ func (s *Store) Swap(ctx context.Context, svc *stack.Service) (func(context.Cont
 		if err != nil {
 			return nil, err
 		}
-		if equal(old, f.Entries) {
+		// An empty folder may not be there yet, and is mounted all the same.
+		if equal(old, f.Entries) && len(f.Entries) > 0 {
 			continue
 		}
 		next := snapshot{}

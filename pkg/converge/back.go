@@ -11,6 +11,7 @@ import (
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -49,10 +50,10 @@ func (d *transition) paused() bool {
 }
 
 func (d *transition) servesNow() string {
-	if d.facts.verified == nil {
+	if d.facts.verified == nil && d.facts.standing == nil {
 		return "this was the first release, so nothing serves"
 	}
-	return title(d.facts.verified.Version, d.facts.verified.Number) + " serves again"
+	return d.beforeTitle() + " serves again"
 }
 
 // back rolls the touched services to the release before, last one first. They
@@ -67,6 +68,10 @@ func (d *transition) back(ctx context.Context, touched []string) error {
 		return err
 	}
 	before.GoBack()
+	for _, svc := range before.Services {
+		// One that cannot go back keeps no other from it.
+		svc.Update.FailureAction = stack.Continue
+	}
 	in, err := d.backInput(ctx, before, touched)
 	if err != nil {
 		return err
@@ -82,6 +87,9 @@ func (d *transition) back(ctx context.Context, touched []string) error {
 }
 
 func (d *transition) beforeTitle() string {
+	if s := d.facts.standing; s != nil {
+		return fmt.Sprintf("release %d, which ran and whose record is damaged,", s.number)
+	}
 	if d.facts.verified == nil {
 		return "nothing: it was the first release"
 	}
@@ -89,7 +97,7 @@ func (d *transition) beforeTitle() string {
 }
 
 func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched []string) (plan.Input, error) {
-	in := plan.Input{Desired: before, Only: touched, RemoveOrphans: true, Live: map[string][]string{}}
+	in := plan.Input{Desired: before, Back: true, Only: touched, RemoveOrphans: true, Live: map[string][]string{}}
 	seen, err := d.Engine.Observe(ctx, d.opts.Stack.Name)
 	if err != nil {
 		return in, err
@@ -112,9 +120,13 @@ func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched
 	return in, nil
 }
 
-// before is the stack of the last verified release, from the ledger; an empty
-// one when there was none.
+// before is the stack of the last verified release, from the ledger, or the one
+// that is known to run where the newest record is damaged; an empty one when there
+// was none.
 func (d *transition) before(ctx context.Context) (*stack.Stack, error) {
+	if s := d.facts.standing; s != nil {
+		return stack.Unseal(s.sealed)
+	}
 	if d.facts.verified == nil {
 		return &stack.Stack{Name: d.opts.Stack.Name, Services: map[string]*stack.Service{}, Project: &types.Project{Name: d.opts.Stack.Name}}, nil
 	}
@@ -133,4 +145,54 @@ func (d *transition) refuse(ctx context.Context, cause error) error {
 	}
 	d.end(ctx, cause)
 	return cause
+}
+
+// restores tells whether the release brings a database back.
+func (d *transition) restores() bool { return d.opts.Back != nil && d.opts.Back.Database != nil }
+
+// announce says in the plan what bringing a database back means.
+func (d *transition) announce() {
+	if d.restores() {
+		d.plan.Notes = append(d.plan.Notes, "the database goes back to backup "+d.opts.Back.Backup+
+			": what writes to it stops first, what was written since is kept in a database of its own")
+	}
+}
+
+// restore brings the database back and plans again: what wrote to it is stopped.
+func (d *transition) restore(ctx context.Context) error {
+	if !d.restores() {
+		return nil
+	}
+	defer d.timed("restore the database")()
+	if err := d.guard(ctx); err != nil {
+		return err
+	}
+	stopped, undo, err := d.opts.Back.Database(ctx)
+	d.undoDatabase = undo
+	// From here on going back means to start again what was stopped.
+	d.result.Rollout = joined(d.result.Rollout, rollout.Report{Touched: stopped})
+	if err != nil {
+		return err
+	}
+	if d.facts, err = d.gather(ctx); err != nil {
+		return err
+	}
+	key, err := d.ledger.Key(ctx)
+	if err != nil {
+		return err
+	}
+	// The record that this release began must not count as an interrupted one.
+	in := d.facts.input(d.opts, key)
+	in.Interrupted = false
+	d.rest = plan.Make(in)
+	d.rest.Reverse()
+	return nil
+}
+
+// swapBack gives a release that failed its database back.
+func (d *transition) swapBack(ctx context.Context) error {
+	if d.undoDatabase == nil {
+		return nil
+	}
+	return d.undoDatabase(ctx)
 }

@@ -126,7 +126,7 @@ func (d *transition) release(ctx context.Context) error {
 	if d.opts.Began != nil {
 		d.opts.Began(d.result)
 	}
-	if err := errors.Join(d.Engine.ClearTasks(ctx, d.opts.Stack.Name), d.fetch(ctx)); err != nil {
+	if err := errors.Join(d.Engine.ClearTasks(ctx, d.opts.Stack.Name), d.heal(ctx), d.fetch(ctx)); err != nil {
 		return d.refuse(ctx, err)
 	}
 	if err := d.try(ctx); err != nil {
@@ -217,7 +217,7 @@ func (d *transition) left(ctx context.Context) (*plan.Step, error) {
 	if err := rehash(d.opts.Stack, seen); err != nil {
 		return nil, err
 	}
-	for _, s := range plan.Make(plan.Input{Desired: d.opts.Stack, Observed: seen, Only: d.opts.Services}).Steps {
+	for _, s := range plan.Make(plan.Input{Desired: d.opts.Stack, Observed: seen, Only: d.opts.Services, Back: d.opts.Back != nil}).Steps {
 		if s.Changes() && !d.tolerated(s) {
 			return &s, nil
 		}

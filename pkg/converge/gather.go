@@ -2,6 +2,7 @@ package converge
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -30,6 +31,9 @@ type facts struct {
 	// uncertain is set when the newest record cannot be read: what the last run
 	// left is then looked at as if it was interrupted.
 	uncertain bool
+	// standing is what runs where the newest record cannot be read; nil where that
+	// is not known, or where the record says it.
+	standing *standing
 	// host is what it says of itself, away how long services were away before.
 	host preflight.HostFacts
 	away map[string]time.Duration
@@ -74,7 +78,58 @@ func (d *transition) gather(ctx context.Context) (*facts, error) {
 	if err := st.Pin(pinned); err != nil {
 		return nil, err
 	}
+	f.standing = f.stands(ctx, l)
 	return f, rehash(st, f.observed)
+}
+
+// standing is a release whose record cannot be read and whose sealed stack is, by
+// the labels of all that runs, what runs.
+type standing struct {
+	number int
+	sealed []byte
+}
+
+// stands finds out whether a release after the last verified one is what runs
+// although its record is damaged.
+func (f *facts) stands(ctx context.Context, l *release.Ledger) *standing {
+	for _, d := range slices.Backward(l.Damage()) {
+		for n := max(d.Number, d.Through); n >= d.Number && n > 0; n-- {
+			if f.verified != nil && n < f.verified.Number {
+				return nil
+			}
+			sealed, err := l.ReadSealed(ctx, n)
+			if err == nil && runs(sealed, f.observed) {
+				return &standing{n, sealed}
+			}
+		}
+	}
+	return nil
+}
+
+// runs tells whether a sealed stack is what runs. It has a checksum of its own, and
+// each unit the hash of what it was made of: where they agree in every service
+// nothing is guessed.
+func runs(sealed []byte, seen stack.Observed) bool {
+	st, err := stack.Unseal(sealed)
+	if err != nil || rehash(st, seen) != nil {
+		return false
+	}
+	for name, svc := range st.Services {
+		serving := 0
+		for _, u := range seen.Units[name] {
+			switch {
+			case u.OneOff || !u.Serving():
+			case u.Hash != svc.Hash:
+				return false
+			default:
+				serving++
+			}
+		}
+		if serving != svc.Replicas {
+			return false
+		}
+	}
+	return true
 }
 
 // rehash completes the hashes of services that share another's network or
@@ -126,12 +181,13 @@ func (f *facts) input(o Options, key []byte) plan.Input {
 	networks, volumes := engine.Diverged(f.stack, f.observed)
 	in := plan.Input{
 		Desired: f.stack, Observed: f.observed, Serving: f.pins.Serving, Stale: f.pins.Stale,
-		Environment: f.stack.EnvironmentHashes(key), Live: f.live,
+		Environment: f.stack.EnvironmentHashes(key), Live: f.live, Back: o.Back != nil,
 		DivergedNetworks: networks, DivergedVolumes: volumes,
 		Only: o.Services, Replace: o.Strategy == Replace, RemoveOrphans: o.RemoveOrphans,
 		FreeMemory: f.host.FreeMemory, Adopt: o.Adopt || o.Back != nil, Away: f.away, Settled: f.newest != nil && f.newest.Outcome == release.Verified,
 	}
 	in.Interrupted = f.uncertain || f.newest != nil && (f.newest.Outcome == release.Started || f.newest.Outcome == release.Interrupted)
+	in.SchemaBack = f.swapped()
 	if f.verified != nil {
 		in.Past = past(f.verified)
 	}

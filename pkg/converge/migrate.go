@@ -2,6 +2,7 @@ package converge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -36,6 +37,56 @@ func (d *transition) migrating() (names []string) {
 	return names
 }
 
+// swapped tells whether a run that was cut short may have brought the database back
+// to an older schema. Code that runs already has to migrate it again then.
+func (f *facts) swapped() bool {
+	n := f.newest
+	return n != nil && n.RestoresDatabase != "" && n.Outcome != release.Verified && n.Outcome != release.Failed
+}
+
+// heal ends what a killed run left at work in the databases, and says how they
+// stand: a migration that lost its client goes on in the server by itself.
+func (d *transition) heal(ctx context.Context) error {
+	n := d.facts.newest
+	cut := n != nil && n.Outcome != release.Verified && n.Outcome != release.Failed && (n.RestoresDatabase != "" || len(n.Migrations) > 0)
+	if !cut && !d.facts.uncertain {
+		return nil
+	}
+	states, err := d.settleDatabases(ctx)
+	if err != nil && !cut {
+		// What the last run did is not known, so it may have nothing to do with this.
+		d.Say(event.Warning, "heal", "", "%v", err)
+		return nil
+	}
+	for _, state := range states {
+		if cut && n.RestoresDatabase != "" {
+			d.Say(event.Warning, "heal", "", "release %d was cut short while it brought the database back to backup %s: %s", n.Number, n.RestoresDatabase, state)
+		}
+	}
+	return err
+}
+
+// settleDatabases heals every database that runs and says how each stands.
+func (d *transition) settleDatabases(ctx context.Context) (states []backup.State, err error) {
+	seen, err := d.Engine.Observe(ctx, d.opts.Stack.Name)
+	if err != nil {
+		return nil, err
+	}
+	databases, err := target.Databases(d.opts.Stack, seen, release.Record{})
+	if err != nil || len(databases) == 0 {
+		return nil, nil // nothing is at work in a database that does not run
+	}
+	store, err := d.Backups(ctx, d.opts.Stack.Name)
+	for _, db := range databases {
+		var state backup.State
+		if err == nil {
+			state, err = store.Heal(ctx, db)
+		}
+		states = append(states, state)
+	}
+	return states, err
+}
+
 // unprotected refuses a migration of a database that nobody backs up.
 func (d *transition) unprotected() {
 	for _, svc := range d.opts.Stack.Services {
@@ -63,7 +114,7 @@ func (d *transition) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.backUp(ctx, names, made); err != nil {
+	if err := d.backUp(ctx, made); err != nil {
 		return err
 	}
 	for _, name := range names {
@@ -112,8 +163,8 @@ func (d *transition) needed(names []string, service string) bool {
 }
 
 // backUp takes a proven backup of every database that was there before.
-func (d *transition) backUp(ctx context.Context, names, made []string) error {
-	d.Step("back up")
+func (d *transition) backUp(ctx context.Context, made []string) error {
+	defer d.timed("back up")()
 	seen, err := d.Engine.Observe(ctx, d.opts.Stack.Name)
 	if err != nil {
 		return err
@@ -139,6 +190,10 @@ func (d *transition) backUp(ctx context.Context, names, made []string) error {
 			return err
 		}
 		d.record.Backups = append(d.record.Backups, b.ID)
+		if err := store.CopyOut(ctx, db); err != nil && ctx.Err() == nil {
+			// The backup on the host does for the migration; the release does not wait for another host.
+			d.Say(event.Warning, "backup", db.Service, "%v; %s", err, fault.Hint(err))
+		}
 	}
 	return d.ledger.Update(ctx, d.record)
 }
@@ -146,7 +201,7 @@ func (d *transition) backUp(ctx context.Context, names, made []string) error {
 // migrateOne runs one service's migration. That it begins is in the record before it
 // does: whoever comes after a kill knows that the schema may have changed.
 func (d *transition) migrateOne(ctx context.Context, name string) error {
-	d.Step("migrate")
+	defer d.timed("migrate")()
 	m := d.opts.Stack.Services[name].Ext.Migrate
 	was := release.Migration{Service: name, Command: m.Command, Before: d.revision(ctx, name), Exit: -1, Started: time.Now().UTC()}
 	d.record.Migrations = append(d.record.Migrations, was)
@@ -158,6 +213,11 @@ func (d *transition) migrateOne(ctx context.Context, name string) error {
 	limited, cancel := context.WithTimeoutCause(ctx, m.Timeout, fmt.Errorf("it took longer than %s (x-shiksha.migrate.timeout)", m.Timeout))
 	ended, err := d.task(limited, name, "migrate", m.Command)
 	cancel()
+	if err != nil && ctx.Err() == nil {
+		// Its client is gone; what it was at in the server has to end as well.
+		_, settling := d.settleDatabases(ctx)
+		err = errors.Join(err, settling)
+	}
 	kept.Ended, kept.Exit = time.Now().UTC(), ended.Exit
 	if err != nil {
 		kept.Exit = -1
@@ -208,7 +268,10 @@ func (d *transition) revision(ctx context.Context, name string) string {
 // bounded in how long they wait for locks.
 func (d *transition) task(ctx context.Context, service, name string, argv []string) (engine.Ended, error) {
 	svc := d.opts.Stack.Services[service]
-	return d.Engine.RunService(ctx, d.opts.Stack, service, engine.Task{Name: name, Command: argv, Env: LockTimeout(svc.Environment, svc.Ext.Migrate)})
+	env := LockTimeout(svc.Environment, svc.Ext.Migrate)
+	variable, session := backup.SessionName(name)
+	env[variable] = session
+	return d.Engine.RunService(ctx, d.opts.Stack, service, engine.Task{Name: name, Command: argv, Env: env})
 }
 
 // LockTimeout gives the variable that makes statements of libpq's users give up
@@ -274,54 +337,4 @@ func cut(text string) string {
 func lastLines(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	return strings.Join(lines[max(0, len(lines)-shown):], "\n")
-}
-
-// restores tells whether the release brings a database back.
-func (d *transition) restores() bool { return d.opts.Back != nil && d.opts.Back.Database != nil }
-
-// announce says in the plan what bringing a database back means.
-func (d *transition) announce() {
-	if d.restores() {
-		d.plan.Notes = append(d.plan.Notes, "the database goes back to backup "+d.opts.Back.Backup+
-			": what writes to it stops first, what was written since is kept in a database of its own")
-	}
-}
-
-// restore brings the database back and plans again: what wrote to it is stopped.
-func (d *transition) restore(ctx context.Context) error {
-	if !d.restores() {
-		return nil
-	}
-	d.Step("restore the database")
-	if err := d.guard(ctx); err != nil {
-		return err
-	}
-	stopped, undo, err := d.opts.Back.Database(ctx)
-	d.undoDatabase = undo
-	// From here on going back means to start again what was stopped.
-	d.result.Rollout = joined(d.result.Rollout, rollout.Report{Touched: stopped})
-	if err != nil {
-		return err
-	}
-	if d.facts, err = d.gather(ctx); err != nil {
-		return err
-	}
-	key, err := d.ledger.Key(ctx)
-	if err != nil {
-		return err
-	}
-	// The record that this release began must not count as an interrupted one.
-	in := d.facts.input(d.opts, key)
-	in.Interrupted = false
-	d.rest = plan.Make(in)
-	d.rest.Reverse()
-	return nil
-}
-
-// swapBack gives a release that failed its database back.
-func (d *transition) swapBack(ctx context.Context) error {
-	if d.undoDatabase == nil {
-		return nil
-	}
-	return d.undoDatabase(ctx)
 }

@@ -62,8 +62,21 @@ func (d *transition) closeInterrupted(ctx context.Context) error {
 		return nil
 	}
 	n.Outcome, n.Ended = release.Interrupted, time.Now().UTC()
-	n.Message = "its deployer ended without recording an outcome"
+	n.Message = "its deployer ended without recording an outcome" + unended(n)
 	return d.ledger.Update(ctx, n)
+}
+
+// unended says what a release that was cut short had begun to do to a database.
+func unended(n *release.Record) string {
+	if n.RestoresDatabase != "" {
+		return "; it was bringing the database back to backup " + n.RestoresDatabase
+	}
+	for _, m := range n.Migrations {
+		if m.Ended.IsZero() {
+			return fmt.Sprintf("; the migration of %s had begun, the database was at revision %s", m.Service, known(m.Before))
+		}
+	}
+	return ""
 }
 
 // runs is the stack that runs when the release is done: all of the wanted one, or

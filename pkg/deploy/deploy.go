@@ -49,6 +49,7 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 		return err
 	}
 	defer t.Close()
+	t.Vault = o.Vault
 	result.Host = t.Host.String()
 	if t.StateDir != release.DefaultStateDir {
 		if st, err = o.load(ctx, t.StateDir); err != nil {

@@ -16,7 +16,9 @@ import (
 // Options is a validated request for a release. Files and paths are relative to
 // Workspace; EnvFile is the content of a dotenv file.
 type Options struct {
-	Host         host.Config
+	Host host.Config
+	// Vault is how to log in where copies of backups go, but for the address.
+	Vault        host.Config
 	Workspace    string
 	ComposeFiles []string
 	Project      string

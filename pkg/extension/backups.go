@@ -2,7 +2,10 @@ package extension
 
 import (
 	"fmt"
+	"net/url"
+	"path"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -17,9 +20,23 @@ type Backups struct {
 	// their age.
 	Keep  time.Duration
 	Least int
-	// Timeout bounds one dump with its reading back.
+	// Timeout bounds one dump with its reading back, and again one copy.
 	Timeout time.Duration
+	// Copy, where it is set, is where each dump goes as well.
+	Copy *Copy
 }
+
+// Copy is a folder on another host that dumps are copied to over SFTP. Keep and
+// Least are as in Backups.
+type Copy struct {
+	// Address is user@host:port, Dir an absolute path there.
+	Address, Dir string
+	Keep         time.Duration
+	Least        int
+}
+
+// String is the copy's address as the Compose file has it, but for the port.
+func (c *Copy) String() string { return "sftp://" + c.Address + c.Dir }
 
 // What a service with backups that says nothing more gets.
 const (
@@ -28,7 +45,9 @@ const (
 	DefaultBackupTimeout = time.Hour
 )
 
-var backupsKeys = []string{"database", "user", "keep-days", "keep-least", "timeout"}
+var backupsKeys = []string{"database", "user", "keep-days", "keep-least", "timeout", "copy"}
+
+var copyKeys = []string{"to", "keep-days", "keep-least"}
 
 // parseBackups reads a mapping, which may be empty.
 func parseBackups(v any) (*Backups, *Error) {
@@ -45,13 +64,13 @@ func parseBackups(v any) (*Backups, *Error) {
 		case "user":
 			b.User, wrong = parseText("backups.user", v)
 		case "keep-days":
-			var days int
-			days, wrong = parseCount("backups.keep-days", v, 3650)
-			b.Keep = time.Duration(days) * 24 * time.Hour
+			b.Keep, wrong = parseDays("backups.keep-days", v)
 		case "keep-least":
 			b.Least, wrong = parseCount("backups.keep-least", v, 1000)
 		case "timeout":
 			b.Timeout, wrong = parseTime("backups.timeout", v)
+		case "copy":
+			b.Copy, wrong = parseCopy(v)
 		default:
 			wrong = unknown("x-shiksha.backups", key, backupsKeys)
 		}
@@ -59,7 +78,75 @@ func parseBackups(v any) (*Backups, *Error) {
 			return nil, wrong
 		}
 	}
+	if b.Copy != nil {
+		b.Copy.Keep, b.Copy.Least = orElse(b.Copy.Keep, b.Keep), orElse(b.Copy.Least, b.Least)
+	}
 	return b, nil
+}
+
+func orElse[T comparable](value, fallback T) T {
+	var zero T
+	if value == zero {
+		return fallback
+	}
+	return value
+}
+
+// parseCopy reads where copies go: an address, or a mapping with more.
+func parseCopy(v any) (*Copy, *Error) {
+	c := &Copy{}
+	if text, ok := v.(string); ok {
+		return c, c.parseAddress(text)
+	}
+	tree, ok := v.(map[string]any)
+	if !ok {
+		return nil, c.parseAddress("")
+	}
+	for _, key := range sortedKeys(tree) {
+		var wrong *Error
+		switch v := tree[key]; key {
+		case "to":
+			text, _ := v.(string)
+			wrong = c.parseAddress(text)
+		case "keep-days":
+			c.Keep, wrong = parseDays("backups.copy.keep-days", v)
+		case "keep-least":
+			c.Least, wrong = parseCount("backups.copy.keep-least", v, 1000)
+		default:
+			wrong = unknown("x-shiksha.backups.copy", key, copyKeys)
+		}
+		if wrong != nil {
+			return nil, wrong
+		}
+	}
+	if c.Address == "" {
+		return nil, c.parseAddress("")
+	}
+	return c, nil
+}
+
+// parseAddress reads sftp://user@host[:port]/folder. A password has no place in a
+// Compose file, and the root of a host is no folder for backups.
+func (c *Copy) parseAddress(text string) *Error {
+	const example = "for example sftp://backup@vault.example.org/srv/backups; the key is the input backup-ssh-key"
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "sftp" || u.Hostname() == "" || u.User.Username() == "" || u.RawQuery != "" || u.Fragment != "" {
+		return bad("backups.copy.to", example, "x-shiksha.backups.copy has to be the address of a folder on another host, sftp://user@host/folder")
+	}
+	if _, has := u.User.Password(); has {
+		return bad("backups.copy.to", example, "x-shiksha.backups.copy contains a password, which is never used")
+	}
+	if u.Path == "" || u.Path == "/" || path.Clean(u.Path) != strings.TrimSuffix(u.Path, "/") {
+		return bad("backups.copy.to", example, "x-shiksha.backups.copy names no folder, or not by its plain path: %q", u.Path)
+	}
+	c.Address, c.Dir = u.User.Username()+"@"+u.Host, path.Clean(u.Path)
+	return nil
+}
+
+// parseDays reads a number of days.
+func parseDays(where string, v any) (time.Duration, *Error) {
+	days, wrong := parseCount(where, v, 3650)
+	return time.Duration(days) * 24 * time.Hour, wrong
 }
 
 func parseText(path string, v any) (string, *Error) {

@@ -6,7 +6,8 @@ func migrations(in Input, p *Plan) []Migration {
 	var out []Migration
 	for _, step := range p.Steps {
 		svc := in.Desired.Services[step.Service]
-		if svc != nil && svc.Ext.Migrate != nil && step.Replaces() && (step.Action == Create || len(step.Old) > 0) {
+		replaced := step.Replaces() && (step.Action == Create || len(step.Old) > 0)
+		if svc != nil && svc.Ext.Migrate != nil && (replaced || in.SchemaBack) {
 			out = append(out, Migration{step.Service, svc.Ext.Migrate.Command})
 		}
 	}

@@ -195,8 +195,15 @@ type Input struct {
 	// Stale is set for a service whose gateway has addresses pinned that no
 	// running unit has any more: they go before something else gets them.
 	Stale map[string]bool
+	// Back is set for a way back: it runs no job again. What the older code prepared
+	// it prepared when it was released, and its migrations do not know the schema that
+	// is there now.
+	Back bool
 	// Interrupted is set when the newest release in the ledger never ended.
 	Interrupted bool
+	// SchemaBack is set when a run that was cut short may have brought the database
+	// back to an older schema: code that runs already has to migrate it again then.
+	SchemaBack bool
 	// Past is by service; Environment holds the keyed hashes of the desired
 	// variables, by service and variable.
 	Past        map[string]Past

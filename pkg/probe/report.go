@@ -40,8 +40,8 @@ type Report struct {
 // is of the gaps that ended in the phase. Releases counts answers by release header.
 type PhaseReport struct {
 	Requests, Failed int
-	P50, P99, Max    time.Duration
-	LongestGap       time.Duration
+	P50, P95, P99    time.Duration
+	Max, LongestGap  time.Duration
 	Releases         map[string]int
 }
 
@@ -61,7 +61,7 @@ func (p *phase) report() PhaseReport {
 	}
 	return PhaseReport{
 		Requests: p.requests, Failed: p.failed, LongestGap: p.gap, Releases: maps.Clone(p.releases),
-		P50: quantile(50), P99: quantile(99), Max: time.Duration(p.latency.Max()) * time.Microsecond,
+		P50: quantile(50), P95: quantile(95), P99: quantile(99), Max: time.Duration(p.latency.Max()) * time.Microsecond,
 	}
 }
 
@@ -86,6 +86,7 @@ type phaseJSON struct {
 	Requests   int            `json:"requests"`
 	Failed     int            `json:"failed"`
 	P50MS      float64        `json:"p50_ms"`
+	P95MS      float64        `json:"p95_ms"`
 	P99MS      float64        `json:"p99_ms"`
 	MaxMS      float64        `json:"max_ms"`
 	LongestGap float64        `json:"longest_gap_ms"`
@@ -124,7 +125,7 @@ func (r *Report) UnmarshalJSON(data []byte) error {
 
 // MarshalJSON writes durations as milliseconds.
 func (p PhaseReport) MarshalJSON() ([]byte, error) {
-	return json.Marshal(phaseJSON{p.Requests, p.Failed, ms(p.P50), ms(p.P99), ms(p.Max), ms(p.LongestGap), p.Releases})
+	return json.Marshal(phaseJSON{p.Requests, p.Failed, ms(p.P50), ms(p.P95), ms(p.P99), ms(p.Max), ms(p.LongestGap), p.Releases})
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote.
@@ -133,6 +134,6 @@ func (p *PhaseReport) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &j); err != nil {
 		return err
 	}
-	*p = PhaseReport{j.Requests, j.Failed, fromMS(j.P50MS), fromMS(j.P99MS), fromMS(j.MaxMS), fromMS(j.LongestGap), j.Releases}
+	*p = PhaseReport{j.Requests, j.Failed, fromMS(j.P50MS), fromMS(j.P95MS), fromMS(j.P99MS), fromMS(j.MaxMS), fromMS(j.LongestGap), j.Releases}
 	return nil
 }

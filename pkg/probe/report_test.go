@@ -56,14 +56,14 @@ func TestReportInJSON(t *testing.T) {
 	r := Report{
 		Requests: 3, Failed: 1, Failures: map[string]int{"http_502": 1, ResetOnReload: 1}, Dropped: 2, Retried: 4,
 		LongestGap: 1500 * time.Microsecond, P99Before: time.Millisecond, P99During: 2 * time.Second, Duration: time.Minute,
-		Phases: map[string]PhaseReport{During: {Requests: 3, P50: time.Microsecond, P99: 2 * time.Second, Releases: map[string]int{"v1": 3}}},
+		Phases: map[string]PhaseReport{During: {Requests: 3, P50: time.Microsecond, P95: time.Second, P99: 2 * time.Second, Releases: map[string]int{"v1": 3}}},
 		Kinds:  map[string]KindReport{"post": {Requests: 3, Failed: 1, ResetOnReload: 1}},
 	}
 	data, err := json.Marshal(r)
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"requests":3,"failed":1,"failures":{"http_502":1,"reset_on_reload":1},"dropped":2,"retried":4,"max_lag_ms":0,
 		"duration_ms":60000,"longest_gap_ms":1.5,"p99_before_ms":1,"p99_during_ms":2000,
-		"phases":{"during":{"requests":3,"failed":0,"p50_ms":0.001,"p99_ms":2000,"max_ms":0,"longest_gap_ms":0,"releases":{"v1":3}}},
+		"phases":{"during":{"requests":3,"failed":0,"p50_ms":0.001,"p95_ms":1000,"p99_ms":2000,"max_ms":0,"longest_gap_ms":0,"releases":{"v1":3}}},
 		"kinds":{"post":{"requests":3,"failed":1,"reset_on_reload":1}}}`, string(data))
 	var again Report
 	require.NoError(t, json.Unmarshal(data, &again))

@@ -41,7 +41,7 @@ func (v *Verification) Fail(err error) {
 func (v *Verification) JSON() ([]byte, error) {
 	c := *v
 	if c.Checks == nil {
-		c.Checks = &check.Report{Schema: check.Schema}
+		c.Checks = &check.Report{Schema: check.Schema, Results: []check.Result{}}
 	}
 	return json.Marshal(&c)
 }

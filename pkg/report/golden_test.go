@@ -171,6 +171,19 @@ func TestStatusAndHistory(t *testing.T) {
 	golden(t, "history-empty.txt", (&History{Project: "shop", Host: "h"}).Text())
 }
 
+func TestBackups(t *testing.T) {
+	t.Parallel()
+	b := &Backups{Project: "shop", Host: "deploy@gpu1:22", Backups: []Backup{
+		{ID: "db-20260301T110000Z", Database: "shop", Taken: start.Add(2 * time.Hour), Bytes: 4_200_000, Rows: 20_007, Release: 12, Version: "v2"},
+		{ID: "db-20260301T100000Z", Database: "shop", Taken: start.Add(time.Hour), Bytes: 4_100_000, Rows: 19_000, Release: 12, Version: "v2",
+			Proven: start.Add(90 * time.Minute), Copied: "sftp://backup@vault.example.org/srv/backups"},
+		{ID: "db-20260301T090000Z", Database: "shop", Taken: start, Bytes: 4_000_000, Rows: 18_000, Release: 11, Lost: "its file has 7 bytes, not 4000000"},
+		{ID: "db-20260228T090000Z", Database: "shop", Taken: start.Add(-24 * time.Hour), Bytes: 3_900_000, Rows: 17_000, Copied: "sftp://backup@vault.example.org/srv/backups", Away: true},
+	}}
+	golden(t, "backups.txt", b.Text())
+	golden(t, "backups-empty.txt", (&Backups{Project: "shop", Host: "h"}).Text())
+}
+
 // events is a release as a console sees it, hostile text included.
 func events(sink event.Sink) {
 	at := func(ms int, e event.Event) event.Event {

@@ -55,7 +55,7 @@ func (v *Verification) JUnit() ([]byte, error) {
 
 func (s *junitSuite) add(r check.Result) {
 	c := junitCase{Name: clean(r.Name), ClassName: s.Name + "." + r.Kind, Time: fmt.Sprintf("%.3f", r.Seconds)}
-	problem := &junitProblem{Message: clean(fmt.Sprintf("expected %s, found %s", r.Expected, r.Found)), Text: probes(r)}
+	problem := &junitProblem{Message: clean(r.Difference()), Text: probes(r)}
 	switch r.Outcome {
 	case check.Fail:
 		c.Failure = problem

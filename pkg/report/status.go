@@ -174,6 +174,9 @@ type Backup struct {
 	Bytes, Rows   int64
 	Release       int
 	Version, Lost string
+	// Copied is where a copy of it is; Away is set where only that is left.
+	Copied string
+	Away   bool
 }
 
 // Text gives the backups as a table.
@@ -185,7 +188,7 @@ func (b *Backups) Text() string {
 		return out.String()
 	}
 	out.WriteString("\n")
-	table(&out, []string{"BACKUP", "DATABASE", "TAKEN (UTC)", "SIZE", "ROWS", "RELEASE", "STATE"}, len(b.Backups), func(i int) []string {
+	table(&out, []string{"BACKUP", "DATABASE", "TAKEN (UTC)", "SIZE", "ROWS", "RELEASE", "STATE", "COPY"}, len(b.Backups), func(i int) []string {
 		v := b.Backups[i]
 		of := ""
 		if v.Release > 0 {
@@ -198,7 +201,10 @@ func (b *Backups) Text() string {
 		if v.Lost != "" {
 			state = "LOST: " + v.Lost
 		}
-		return []string{v.ID, v.Database, moment(v.Taken), fmt.Sprintf("%.1f MB", float64(v.Bytes)/1e6), number(int(v.Rows)), of, state}
+		if v.Away {
+			state = "only the copy is left"
+		}
+		return []string{v.ID, v.Database, moment(v.Taken), fmt.Sprintf("%.1f MB", float64(v.Bytes)/1e6), number(int(v.Rows)), of, state, v.Copied}
 	})
 	return out.String()
 }

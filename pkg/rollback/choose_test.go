@@ -1,8 +1,6 @@
 package rollback
 
 import (
-	"context"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -10,38 +8,17 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/e2e/disk"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
-// disk is the ledger's files on this machine.
-type disk struct{}
-
-func (disk) Read(_ context.Context, path string) ([]byte, error) { return os.ReadFile(path) }
-func (disk) Remove(_ context.Context, path string) error         { return os.Remove(path) }
-func (disk) MkdirAll(_ context.Context, path string, perm fs.FileMode) error {
-	return os.MkdirAll(path, perm)
-}
-func (disk) Write(_ context.Context, path string, data []byte, perm fs.FileMode) error {
-	return os.WriteFile(path, data, perm)
-}
-func (disk) List(_ context.Context, dir string) ([]fs.FileInfo, error) {
-	entries, err := os.ReadDir(dir)
-	var infos []fs.FileInfo
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil {
-			infos = append(infos, info)
-		}
-	}
-	return infos, err
-}
-
 // ledger writes releases: each has one service whose hash is its version.
 func ledger(t *testing.T, releases ...release.Record) (*release.Ledger, string) {
 	t.Helper()
 	dir := t.TempDir()
-	l, err := release.Open(t.Context(), disk{}, dir, "shop")
+	l, err := release.Open(t.Context(), disk.Files{}, dir, "shop")
 	require.NoError(t, err)
 	for _, r := range releases {
 		outcome := r.Outcome
@@ -120,7 +97,7 @@ func TestChooseWithADamagedLedger(t *testing.T) {
 	for version, want := range map[string]int{"v2": 1, "v3": 2} {
 		_, dir := ledger(t, release.Record{Version: "v1", Outcome: good}, release.Record{Version: "v2", Outcome: good}, release.Record{Version: "v3", Outcome: good})
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "shop", "releases", "3.json"), []byte("{"), 0o600))
-		l, err := release.Open(t.Context(), disk{}, dir, "shop")
+		l, err := release.Open(t.Context(), disk.Files{}, dir, "shop")
 		require.NoError(t, err)
 		got, err := choose(l, runs(version), Options{})
 		require.NoError(t, err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/shiksha/actions/pkg/backup"
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
@@ -31,14 +32,20 @@ func (o Options) restoring(ctx context.Context, t *target.Target, l *release.Led
 		return nil, err
 	}
 	r := &restoring{Target: t, store: store, stack: st}
-	if r.backup, err = store.Find(ctx, o.RestoreDatabase); err != nil {
-		return nil, err
-	}
-	if err := suits(r.backup, migratedSince(l.All(), to.Number)); err != nil {
-		return nil, err
-	}
 	databases, err := target.Databases(st, seen, to)
 	if err != nil {
+		return nil, err
+	}
+	var copies []*extension.Copy
+	for _, db := range databases {
+		if db.Options.Copy != nil {
+			copies = append(copies, db.Options.Copy)
+		}
+	}
+	if r.backup, err = store.Find(ctx, o.RestoreDatabase, copies...); err != nil {
+		return nil, err
+	}
+	if err := suits(r.backup, schemasOf(l.All(), l.Damage()).after(to.Number)); err != nil {
 		return nil, err
 	}
 	i := slices.IndexFunc(databases, func(s backup.Source) bool { return s.Service == r.backup.Service })

@@ -14,7 +14,9 @@ import (
 
 // Options is a validated request to go back.
 type Options struct {
-	Host     host.Config
+	Host host.Config
+	// Vault is how to log in where copies of backups are, but for the address.
+	Vault    host.Config
 	Project  string
 	StateDir string
 	// Release (a number of the ledger) or Version says where to go; with neither

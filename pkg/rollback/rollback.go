@@ -29,6 +29,7 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 		return err
 	}
 	defer t.Close()
+	t.Vault = o.Vault
 	result.Host = t.Host.String()
 	var lock *release.Lock
 	if !o.DryRun {

@@ -3,6 +3,8 @@ package rollback
 import (
 	"context"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,54 +20,137 @@ import (
 // compatibleTime bounds the command that says whether code can read a schema.
 const compatibleTime = 2 * time.Minute
 
-// since is a migration that was begun after a release was verified, with the
-// backups from before it.
+// since is something that was done to the schema after a release was verified, with
+// the backups from before it. what says it in a sentence.
 type since struct {
-	release.Migration
+	service string
 	number  int
+	at      time.Time
+	what    string
 	backups []string
 }
 
-// migratedSince lists what was done to the schema after a release, the oldest
-// first. A migration that is known to have left the revision as it was is none; one
-// that failed or was cut short may have changed something.
-func migratedSince(all []release.Record, n int) (list []since) {
+// schemas says which schema each release was left with, by the number of the release
+// that made it, and what was done on the way to today's.
+type schemas struct {
+	left, found map[int]int
+	now         int
+	done        []since
+}
+
+// schemasOf follows the schema through the ledger. A migration that is known to have
+// left the revision as it was made none; one that failed or was cut short may have
+// changed something. The way back to a backup leads to the schema that the backup
+// was taken from; one that failed was swapped back, of one that was cut short
+// nobody knows. Neither is known what a damaged record did.
+func schemasOf(all []release.Record, damage []release.Damage) schemas {
+	s := schemas{left: map[int]int{}, found: map[int]int{}}
 	for _, r := range all {
+		s.lost(damage, r.Number)
+		s.found[r.Number] = s.now
+		if r.RestoresDatabase != "" && r.Outcome != release.Failed {
+			s.restored(r, all)
+		}
 		for _, m := range r.Migrations {
-			if r.Number > n && (m.Before == "" || m.Before != m.After) {
-				list = append(list, since{m, r.Number, r.Backups})
+			if m.Before == "" || m.Before != m.After {
+				s.now = r.Number
+				s.done = append(s.done, since{m.Service, r.Number, m.Started, fmt.Sprintf("release %d migrated the database of %s (revision %s to %s)",
+					r.Number, m.Service, known(m.Before), known(m.After)), r.Backups})
 			}
 		}
+		s.left[r.Number] = s.now
 	}
-	return list
+	s.lost(damage, math.MaxInt)
+	return s
+}
+
+// restored notes that a release brought the database back.
+func (s *schemas) restored(r release.Record, all []release.Record) {
+	from := slices.IndexFunc(all, func(k release.Record) bool { return slices.Contains(k.Backups, r.RestoresDatabase) })
+	s.now = r.Number
+	if r.Outcome == release.Verified && from >= 0 {
+		s.now = s.found[all[from].Number]
+	}
+	s.done = append(s.done, since{"", r.Number, r.Started, fmt.Sprintf("release %d brought the database back to backup %s", r.Number, r.RestoresDatabase), nil})
+}
+
+// lost notes the damaged records below a number that were not yet noted.
+func (s *schemas) lost(damage []release.Damage, below int) {
+	for _, d := range damage {
+		noted := slices.ContainsFunc(s.done, func(done since) bool { return done.number == d.Number })
+		if d.Number > 0 && d.Number < below && !noted {
+			s.now = d.Number
+			s.done = append(s.done, since{"", d.Number, time.Time{}, fmt.Sprintf("the record of release %d cannot be read, so what it did to the database is not known", d.Number), nil})
+		}
+	}
+}
+
+// after is what was done to the schema since a release, nothing where today's is
+// the one that the release was left with.
+func (s schemas) after(n int) []since {
+	if s.left[n] == s.now {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(s.done), func(d since) bool { return d.number <= n })
 }
 
 // readable makes sure that the code of an earlier release can work with today's
 // schema, or that the caller said what to do about it.
 func (o Options) readable(ctx context.Context, t *target.Target, l *release.Ledger, to release.Record, st *stack.Stack) error {
-	done := migratedSince(l.All(), to.Number)
+	done := schemasOf(l.All(), l.Damage()).after(to.Number)
+	if !migrates(st) {
+		// What names no service is told by stacks that migrate only.
+		done = slices.DeleteFunc(done, func(d since) bool { return d.service == "" })
+	}
 	switch {
 	case len(done) == 0:
 		return nil
 	case o.AcceptSchema:
-		t.Say(event.Warning, "look", "", "release %d migrated the database since; that %s can read it was accepted, not checked", done[0].number, title(to))
+		t.Say(event.Warning, "look", "", "%s; that %s can read the schema was accepted, not checked", done[0].what, title(to))
 		return nil
 	case o.RestoreDatabase != "":
 		return nil // the backup is compared with the migrations when it is found
 	}
-	for _, m := range done {
-		if why := unreadable(ctx, t, st, m, o.Registry); why != "" {
-			return fault.New(fault.Refused, "", waysOut(done[0]), "%s cannot be gone back to: release %d migrated the database of %s (revision %s to %s), and %s",
-				title(to), m.number, m.Service, known(m.Before), known(m.After), why)
+	for _, name := range asked(st, done) {
+		if why := unreadable(ctx, t, st, name, o.Registry); why != "" {
+			return fault.New(fault.Refused, "", waysOut(done[0]), "%s cannot be gone back to: %s, and %s", title(to), done[0].what, why)
 		}
 	}
 	t.Say(event.Info, "look", "", "%s says of itself that it can read the schema that is there", title(to))
 	return nil
 }
 
+// migrates tells whether a stack says how it migrates a database.
+func migrates(st *stack.Stack) bool {
+	for _, svc := range st.Services {
+		if svc.Ext.Migrate != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// asked are the services whose code has to be able to read the schema: those that
+// migrated it, or where that is not known all that migrate.
+func asked(st *stack.Stack, done []since) (names []string) {
+	for _, d := range done {
+		if d.service != "" {
+			names = append(names, d.service)
+			continue
+		}
+		for _, name := range st.Order {
+			if st.Services[name].Ext.Migrate != nil {
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // unreadable says why code is not known to work with a schema, "" when it does.
-func unreadable(ctx context.Context, t *target.Target, st *stack.Stack, m since, auth engine.Auth) string {
-	svc := st.Services[m.Service]
+func unreadable(ctx context.Context, t *target.Target, st *stack.Stack, service string, auth engine.Auth) string {
+	svc := st.Services[service]
 	if svc == nil || svc.Ext.Migrate == nil || len(svc.Ext.Migrate.Compatible) == 0 {
 		return "whether the older code can read it is not known (it has no x-shiksha.migrate.compatible)"
 	}
@@ -74,7 +159,7 @@ func unreadable(ctx context.Context, t *target.Target, st *stack.Stack, m since,
 	if err := t.Engine.Pull(ctx, svc.Pinned, svc.Platform, auth); err != nil {
 		return fmt.Sprintf("the older code cannot be asked whether it can read it: %v", err)
 	}
-	ended, err := t.Engine.RunService(ctx, st, m.Service, engine.Task{Name: "compatible", Command: svc.Ext.Migrate.Compatible})
+	ended, err := t.Engine.RunService(ctx, st, service, engine.Task{Name: "compatible", Command: svc.Ext.Migrate.Compatible})
 	if err != nil {
 		return fmt.Sprintf("the older code cannot be asked whether it can read it: %v", err)
 	}
@@ -102,9 +187,9 @@ func known(revision string) string {
 
 // suits refuses a backup that was taken after the schema had changed already.
 func suits(b backup.Backup, done []since) error {
-	if len(done) > 0 && !b.Taken.Before(done[0].Started) {
-		return fault.New(fault.Refused, "restore-database", waysOut(done[0]), "backup %s was taken after release %d had migrated the database (%s)",
-			b.ID, done[0].number, done[0].Started.UTC().Format(time.DateTime))
+	if len(done) > 0 && !done[0].at.IsZero() && !b.Taken.Before(done[0].at) {
+		return fault.New(fault.Refused, "restore-database", waysOut(done[0]), "backup %s was taken after %s (%s)",
+			b.ID, done[0].what, done[0].at.UTC().Format(time.DateTime))
 	}
 	return nil
 }

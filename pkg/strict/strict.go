@@ -4,8 +4,10 @@
 package strict
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,9 +32,8 @@ type Node interface {
 // Problems are the mistakes found in one file.
 type Problems struct {
 	// File is what messages call it.
-	File  string
-	list  []*fault.Error
-	nodes int
+	File string
+	list []*fault.Error
 }
 
 // Add keeps a problem at the line of a node.
@@ -64,6 +65,9 @@ func (p *Problems) Err() error {
 	return fault.New(fault.Input, "", "", "%s", strings.Join(lines, "\n"))
 }
 
+// yamlLine finds the line in what the YAML library says of a mistake.
+var yamlLine = regexp.MustCompile(`\bL(\d+)\b`)
+
 // Parse gives the root of a YAML document.
 func Parse(file string, content []byte) (*yaml.Node, error) {
 	if len(content) > maxSize {
@@ -71,28 +75,63 @@ func Parse(file string, content []byte) (*yaml.Node, error) {
 	}
 	var doc yaml.Node
 	if err := yaml.Unmarshal(content, &doc); err != nil {
-		return nil, fault.New(fault.Input, file, "", "not YAML: %w", err)
+		if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
+			file += ":" + m[1]
+		}
+		return nil, fault.New(fault.Input, file, "look at the line and the one above it: indentation, quotes, brackets", "not YAML: %w", err)
 	}
 	if len(doc.Content) == 0 {
 		return nil, fault.New(fault.Input, file, "", "is empty")
 	}
+	if at, err := finite(doc.Content[0]); err != nil {
+		return nil, fault.New(fault.Input, fmt.Sprintf("%s:%d", file, at.Line), "", "%w", err)
+	}
 	return doc.Content[0], nil
 }
 
+// finite refuses a tree that has no end because an anchor holds itself, and one
+// whose aliases multiply each other; it names the node where that shows.
+func finite(root *yaml.Node) (*yaml.Node, error) {
+	left, open := maxNodes, map[*yaml.Node]bool{}
+	var walk func(n *yaml.Node) (*yaml.Node, error)
+	walk = func(n *yaml.Node) (*yaml.Node, error) {
+		if left--; left < 0 {
+			return n, errors.New("the file is made of too many parts")
+		}
+		if open[n] {
+			return n, errors.New("an anchor is used inside of itself")
+		}
+		open[n] = true
+		defer delete(open, n)
+		children := n.Content
+		if n.Kind == yaml.AliasNode {
+			children = []*yaml.Node{n.Alias}
+		}
+		for _, child := range children {
+			if at, err := walk(child); err != nil {
+				return at, err
+			}
+		}
+		return nil, nil
+	}
+	return walk(root)
+}
+
 // Decode fills into, a pointer, from a node.
-func (p *Problems) Decode(node *yaml.Node, into any) {
-	p.value(node, reflect.ValueOf(into).Elem(), "")
+func (p *Problems) Decode(node *yaml.Node, into any) { p.DecodeAs("", node, into) }
+
+// DecodeAs is Decode for a node that messages call path.
+func (p *Problems) DecodeAs(path string, node *yaml.Node, into any) {
+	if at, err := finite(node); err != nil {
+		p.Add(at, "", "%w", err)
+		return
+	}
+	p.value(node, reflect.ValueOf(into).Elem(), path)
 }
 
 func (p *Problems) value(node *yaml.Node, v reflect.Value, path string) {
 	for node.Kind == yaml.AliasNode {
 		node = node.Alias
-	}
-	if p.nodes++; p.nodes > maxNodes {
-		if p.nodes == maxNodes+1 {
-			p.Add(node, "", "the file is made of too many parts")
-		}
-		return
 	}
 	if v.Kind() == reflect.Pointer {
 		v.Set(reflect.New(v.Type().Elem()))
@@ -172,7 +211,7 @@ func (p *Problems) mapping(node *yaml.Node, v reflect.Value, path string) {
 			}
 			p.Add(entry.Key, hint, "unknown key %q in %s", key, orFile(path))
 		case seen[key]:
-			p.Add(entry.Key, "take one of them out", "%s.%s stands there twice", path, key)
+			p.Add(entry.Key, "take one of them out", "%s stands there twice", join(path, key))
 		default:
 			p.value(entry.Value, field.value, join(path, key))
 			p.choice(entry.Value, field, join(path, key))

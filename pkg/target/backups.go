@@ -2,12 +2,14 @@ package target
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"strings"
 
 	"github.com/shiksha/actions/pkg/backup"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/host"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -20,8 +22,46 @@ func (t *Target) Backups(ctx context.Context, project string) (*backup.Store, er
 	}
 	return &backup.Store{
 		Project: project, Dir: path.Join(t.Root(project), "backups"), Metrics: path.Join(t.StateDir, "metrics"),
-		User: strings.TrimSpace(string(out.Stdout)), Files: t.Files, Engine: t.Steady(), Sink: t.Sink,
+		User: strings.TrimSpace(string(out.Stdout)), Files: t.Files, Engine: t.Steady(), Sink: t.Sink, Dial: t.vault,
 	}, nil
+}
+
+// vault is the host that copies of backups go to.
+type vault struct {
+	*host.Files
+	host *host.Host
+}
+
+// vault connects to it: from here, since the host itself is to hold no key to its
+// own backups.
+func (t *Target) vault(ctx context.Context, address string) (backup.Vault, error) {
+	config := t.Vault
+	config.Address = address
+	h, err := host.Dial(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	files, err := h.Files(ctx)
+	if err != nil {
+		return nil, errors.Join(err, h.Close())
+	}
+	return &vault{files, h}, nil
+}
+
+// Close ends the connection.
+func (v *vault) Close() error { return v.host.Close() }
+
+// Sum counts a file's SHA-256 where it is.
+func (v *vault) Sum(ctx context.Context, name string) (string, error) {
+	out, err := v.host.Run(ctx, []string{"sha256sum", name}, nil)
+	if err != nil {
+		return "", err
+	}
+	sum, _, _ := strings.Cut(string(out.Stdout), " ")
+	if out.Exit != 0 || len(sum) != 64 {
+		return "", fmt.Errorf("sha256sum ended with %d: %s", out.Exit, strings.TrimSpace(string(out.Stderr)))
+	}
+	return sum, nil
 }
 
 // Databases are the running databases of a stack that ask for backups, in the

@@ -28,6 +28,8 @@ type Target struct {
 	// StateDir is the folder on the host for the state of all projects.
 	StateDir string
 	Sink     event.Sink
+	// Vault is how to log in where copies of backups go, but for the address.
+	Vault host.Config
 }
 
 // Open connects and finds the state folder; one that is not empty is taken as it

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/shiksha/actions/pkg/backup"
 	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/converge"
 	"github.com/shiksha/actions/pkg/event"
@@ -44,6 +46,9 @@ func NewGate(st *stack.Stack, settings Settings) (*Gate, error) {
 func (g *Gate) Before(ctx context.Context, t *target.Target, r converge.Released) {
 	scene := newScene(t, g.settings, r.Stack, nil)
 	for i := range g.checks {
+		if g.checks[i].LeftOut != "" {
+			continue
+		}
 		for _, p := range g.checks[i].Prometheuses() {
 			looking, cancel := context.WithTimeout(ctx, 10*time.Second)
 			firing := p.Baseline(scene.Begin(looking, g.checks[i].Name))
@@ -72,15 +77,12 @@ func (g *Gate) After(ctx context.Context, t *target.Target, r converge.Released)
 
 // of are the checks of what runs. A release of some services only promises
 // nothing of a service that was never released.
-func (g *Gate) of(runs *stack.Stack) (checks []kind.Check) {
+func (g *Gate) of(runs *stack.Stack) []kind.Check {
 	if !g.settings.promised(runs) {
 		return g.checks
 	}
-	for _, c := range promise(runs, g.settings.URL) {
-		if !slices.Contains(g.settings.Skip, c.Name) {
-			checks = append(checks, c)
-		}
-	}
+	checks := promise(runs, g.settings.URL)
+	g.settings.leaveOut(checks)
 	return checks
 }
 
@@ -106,6 +108,7 @@ func newScene(t *target.Target, settings Settings, st *stack.Stack, r *release.R
 	if r != nil {
 		s.Services, s.Version, s.Number, s.Began = r.Services, r.Version, r.Number, r.Started
 	}
+	s.Backups = func(ctx context.Context) (*backup.Store, error) { return t.Backups(ctx, s.Project) }
 	s.HideEnvironment()
 	return s
 }
@@ -118,31 +121,44 @@ func perform(ctx context.Context, t *target.Target, scene *kind.Scene, checks []
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	width := 0
+	width, out := 0, 0
 	for i := range checks {
 		width = max(width, len(checks[i].Name))
+		if checks[i].LeftOut != "" {
+			out++
+		}
 	}
-	t.Say(event.Info, phase, "", "%d checks", len(checks))
-	return run(ctx, scene, checks, func(r check.Result) {
-		level := event.Info
-		if r.Outcome == check.Fail || r.Outcome == check.Unknown {
-			level = event.Warning
-		}
-		line := fmt.Sprintf("%-7s %-*s  %5.1fs", r.Outcome, width, r.Name, r.Seconds)
-		if r.Outcome != check.Pass {
-			line += "  " + found(r)
-		}
-		t.Say(level, phase, "", "%s", line)
-	})
+	say := fmt.Sprintf("%d checks", len(checks))
+	if out > 0 {
+		say += fmt.Sprintf(", %d of them left out", out)
+	}
+	t.Say(event.Info, phase, "", "%s", say)
+	return run(ctx, scene, checks, func(r check.Result) { t.Say(level(r), phase, "", "%s", line(r, width)) })
 }
 
-// found says in one line what a result expected and found.
-func found(r check.Result) string {
-	text := fmt.Sprintf("expected %s, found %s", r.Expected, r.Found)
-	if r.Where != "" {
-		text = r.Where + ": " + text
+// level is how loud a result is told.
+func level(r check.Result) event.Level {
+	if r.Outcome == check.Fail || r.Outcome == check.Unknown {
+		return event.Warning
+	}
+	return event.Info
+}
+
+// line tells a result while the others still look.
+func line(r check.Result, width int) string {
+	text := fmt.Sprintf("%-7s %-*s  %5.1fs", r.Outcome, width, r.Name, r.Seconds)
+	if r.Outcome != check.Pass {
+		text += "  " + found(r)
 	}
 	return text
+}
+
+// found says in one line what a result expected and found, and where.
+func found(r check.Result) string {
+	if r.Where == "" {
+		return r.Difference()
+	}
+	return r.Where + ": " + r.Difference()
 }
 
 // Verdict is nil for a report that verifies; else it says what does not hold.
@@ -151,27 +167,39 @@ func Verdict(report *check.Report, failOn check.Outcome) error {
 	case check.Pass:
 		return nil
 	case check.Fail:
-		bad := report.With(check.Fail)
+		bad := slices.DeleteFunc(report.With(check.Fail), func(r check.Result) bool { return !r.Required })
 		if failOn == check.Warn {
 			bad = report.With(check.Fail, check.Warn)
 		}
 		return fault.New(fault.Failed, "", hintOf(bad), "verification failed: %s", list(bad))
 	}
-	dark := report.With(check.Unknown, check.Skip)
+	dark := slices.DeleteFunc(report.With(check.Unknown, check.Skip), func(r check.Result) bool { return !r.Required })
 	return fault.New(fault.Failed, "", hintOf(dark), "verification could not decide, which is not a pass: %s", list(dark))
 }
 
+// hintOf says what to do next, for each of the first three that know it.
 func hintOf(results []check.Result) string {
+	var hints []string
 	for _, r := range results {
-		if r.Hint != "" {
+		switch {
+		case r.Hint == "" || len(hints) == 3:
+		case len(results) == 1:
 			return r.Hint
+		default:
+			hints = append(hints, r.Name+": "+r.Hint)
 		}
 	}
-	return ""
+	if len(hints) == 0 {
+		return "what was asked last, and the answers, are in the job summary and in the report (--json)"
+	}
+	return strings.Join(hints, "; ")
 }
 
 // list names what does not hold, the first three in full.
 func list(results []check.Result) string {
+	if len(results) == 0 {
+		return "nothing was checked"
+	}
 	text := ""
 	for i, r := range results {
 		if i == 3 {

@@ -31,5 +31,8 @@ func TestGateOfSomeServices(t *testing.T) {
 
 	gate, err = NewGate(whole, Settings{Skip: []string{"web port 8080"}})
 	require.NoError(t, err)
-	assert.Len(t, gate.of(whole), 1, "what is to be left out stays out")
+	checks = gate.of(whole)
+	require.Len(t, checks, 2)
+	assert.Empty(t, checks[0].LeftOut)
+	assert.Equal(t, "left out by the input skip", checks[1].LeftOut, "what is to be left out stays out, and is told")
 }

@@ -3,6 +3,7 @@ package verify
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,8 +29,9 @@ type Settings struct {
 	// promises.
 	File    string
 	Content []byte
-	// Skip leaves out checks by name; they are told as skipped and do not decide.
-	Skip []string
+	// Only names the checks to look at, all where it is empty; Skip leaves out some.
+	// What is left out is told as skipped and does not decide.
+	Only, Skip []string
 	// URL is the base address that users come in by.
 	URL string
 	// Timeout is for all checks together, Window how long nothing may break.
@@ -40,7 +42,8 @@ type Settings struct {
 	Protect func(secrets ...string)
 }
 
-// resolve gives the checks of a stack; st may be nil.
+// resolve gives the checks of a stack; st may be nil. Those that Only and Skip leave
+// out are among them, with the reason.
 func (s Settings) resolve(st *stack.Stack) ([]kind.Check, error) {
 	checks, err := s.read(st)
 	if err != nil {
@@ -49,28 +52,44 @@ func (s Settings) resolve(st *stack.Stack) ([]kind.Check, error) {
 	if err := s.services(st, checks); err != nil {
 		return nil, err
 	}
+	return checks, s.choose(checks)
+}
+
+// choose marks the checks that are left out. A name that no check has is bad input.
+func (s Settings) choose(checks []kind.Check) error {
 	var names []string
 	for i := range checks {
 		names = append(names, checks[i].Name)
 	}
-	skip := map[string]bool{}
-	for _, name := range s.Skip {
-		skip[name] = true
-		if near(name, names) == "" {
-			continue
-		}
-		return nil, fault.New(fault.Input, "skip", near(name, names), "there is no check %q", name)
-	}
-	kept := checks[:0:0]
-	for _, c := range checks {
-		if !skip[c.Name] {
-			kept = append(kept, c)
+	for _, input := range []struct {
+		name string
+		list []string
+	}{{"only", s.Only}, {"skip", s.Skip}} {
+		for _, name := range input.list {
+			if hint := near(name, names); hint != "" {
+				return fault.New(fault.Input, input.name, hint, "there is no check %q", name)
+			}
 		}
 	}
-	if len(kept) == 0 {
-		return nil, fault.New(fault.Input, "skip", "leave at least one check", "no check is left")
+	if left := s.leaveOut(checks); left == 0 {
+		return fault.New(fault.Input, "skip", "leave at least one check of "+strings.Join(names, ", "), "no check is left")
 	}
-	return kept, nil
+	return nil
+}
+
+// leaveOut marks the checks that are left out and tells how many are not.
+func (s Settings) leaveOut(checks []kind.Check) (left int) {
+	for i := range checks {
+		switch name := checks[i].Name; {
+		case slices.Contains(s.Skip, name):
+			checks[i].LeftOut = "left out by the input skip"
+		case len(s.Only) > 0 && !slices.Contains(s.Only, name):
+			checks[i].LeftOut = "left out by the input only"
+		default:
+			left++
+		}
+	}
+	return left
 }
 
 // near is "" for a name that is known, else a hint.
@@ -102,9 +121,10 @@ func (s Settings) promised(st *stack.Stack) bool {
 	return len(s.Content) == 0 && s.File == "" && (st == nil || st.Checks == nil)
 }
 
-// services refuses checks of services that the stack does not have.
+// services refuses checks of services that the stack does not have; which those are
+// is not known where nothing was released.
 func (s Settings) services(st *stack.Stack, checks []kind.Check) error {
-	if st == nil {
+	if st == nil || len(st.Order) == 0 {
 		return nil
 	}
 	for i := range checks {

@@ -97,9 +97,12 @@ func (o *Options) run(ctx context.Context, sink event.Sink, r *Result) error {
 		return fault.New(fault.Input, "project", "for example: project: shop", "which project on the host is not said, and no Compose file was found")
 	}
 	r.Project = o.Project
-	// What is wrong with the checks is told before a host is needed.
-	if _, err := o.Settings.read(&stack.Stack{Checks: own}); err != nil {
-		return err
+	// What is wrong with the checks is told before a host is needed. Those that a
+	// release brought, or promises, are known only there.
+	if o.File != "" || own != nil {
+		if _, err := o.Settings.resolve(&stack.Stack{Checks: own}); err != nil {
+			return err
+		}
 	}
 	t, err := target.Open(ctx, o.Host, o.StateDir, sink)
 	if err != nil {

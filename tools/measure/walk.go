@@ -35,7 +35,7 @@ type house struct {
 }
 
 // skipped are folders that are no part of the code.
-var skipped = []string{"vendor", "testdata", "examples", "node_modules", ".git", ".lab"}
+var skipped = []string{"vendor", "third_party", "testdata", "examples", "node_modules", ".git", ".lab"}
 
 // proofs is the folder of what proves the product from outside, benchmarks and the
 // demonstration included: none of it is shipped.

@@ -47,7 +47,7 @@ func (m *Alertmanager) look(a api) {
 		names = append(names, name.String())
 	}
 	for _, want := range m.Receivers {
-		a.need("alertmanager.receiver", slices.Contains(names, want), "the receiver "+want, strings.Join(names, ", "))
+		a.need("alertmanager.receiver", slices.Contains(names, want), "the receiver "+want, "there are "+quoted(strings.Join(names, ", ")))
 	}
 	a.settle("pass", "a configuration that is loaded", fmt.Sprintf("%d receivers", len(names)), "")
 }

@@ -10,27 +10,41 @@ import (
 	"strings"
 	"time"
 
+	"github.com/shiksha/actions/pkg/backup"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
-// Backup looks at the dumps that a service writes, with the programs of its unit.
+// Backup looks at dumps of databases: those that shiksha takes on the host, by
+// their manifests, or those that a service writes, with the programs of its unit.
 type Backup struct {
-	Service string   `yaml:"service" jsonschema:"required" help:"Service whose unit has the folder of the dumps, and pg_restore for those of pg_dump -Fc."`
-	Dir     string   `yaml:"dir" jsonschema:"required" help:"Folder of the dumps in the unit."`
-	Pattern Pattern  `yaml:"pattern" help:"Regular expression for the names of dumps. Default: \\.(dump|sql|sql\\.gz)$."`
+	Service string   `yaml:"service" jsonschema:"required" help:"Without dir: the database's service, whose backups by shiksha are looked at. With dir: the service whose unit has that folder, and pg_restore for dumps of pg_dump -Fc."`
+	Dir     string   `yaml:"dir" help:"Folder in the unit where a service of the team's own keeps its dumps."`
+	Pattern Pattern  `yaml:"pattern" help:"With dir: regular expression for the names of dumps. Default: \\.(dump|sql|sql\\.gz)$."`
 	Age     Duration `yaml:"age" help:"How old the newest may be. Default: 26h."`
 	Shrink  float64  `yaml:"shrink" help:"How large it has to be, of the one before. Default: 0.5."`
 	Keep    int      `yaml:"keep" help:"How many there have to be. Default: 1."`
-	Read    *bool    `yaml:"read" help:"Whether to read the newest to its end: pg_restore for -Fc; gzip -t and the last line of pg_dump for SQL. Default: true."`
+	Read    *bool    `yaml:"read" help:"Whether to read the newest to its end. Without dir: its checksum, which it had when it was read back whole. With dir: pg_restore for -Fc; gzip -t and the last line of pg_dump for SQL. Default: true."`
+	Proven  Duration `yaml:"proven" help:"Without dir: some backup has to have been restored into a throwaway server within this time (shiksha backup --prove). Default: not asked."`
 }
 
 // Manner is how it is looked at.
-func (b *Backup) Manner() Manner { return Manner{Place: InUnit, Interval: 5 * time.Second, Passes: 1} }
+func (b *Backup) Manner() Manner {
+	m := Manner{Place: InUnit, Interval: 5 * time.Second, Passes: 1}
+	if b.Dir == "" {
+		m.Place = OnHost
+	}
+	return m
+}
 
 // Check tells what cannot be looked at.
 func (b *Backup) Check() error {
-	if !path.IsAbs(b.Dir) {
+	switch {
+	case b.Dir != "" && !path.IsAbs(b.Dir):
 		return errors.New("dir has to be an absolute path in the unit")
+	case b.Dir == "" && b.Pattern.given():
+		return errors.New("pattern needs dir: backups by shiksha have their own names")
+	case b.Dir != "" && b.Proven != 0:
+		return errors.New("proven is for backups by shiksha, which dir leads away from")
 	}
 	return nil
 }
@@ -44,8 +58,12 @@ type dump struct {
 	size int64
 }
 
-// Look asks the first unit.
+// Look asks the host, or the first unit.
 func (b *Backup) Look(s *Sight) {
+	if b.Dir == "" {
+		b.ours(s)
+		return
+	}
 	units, err := s.running(s.Ctx, b.Service)
 	if err != nil {
 		s.blind(err)
@@ -54,12 +72,22 @@ func (b *Backup) Look(s *Sight) {
 	u := units[0]
 	s.at(u.Name)
 	dumps, ok := b.list(s, u)
-	if !ok {
+	if !ok || !b.judge(s, dumps) {
 		return
 	}
+	if b.Read == nil || *b.Read {
+		b.read(s, u, path.Join(b.Dir, dumps[0].name))
+	}
+	dumps[0].sound(s)
+}
+
+// judge compares what all dumps have; false when there is none.
+func (b *Backup) judge(s *Sight, dumps []dump) bool {
 	keep := cmp.Or(b.Keep, 1)
-	if !s.need("backup.count", len(dumps) >= keep, fmt.Sprintf("%d dumps in %s", keep, b.Dir), fmt.Sprint(len(dumps))) || len(dumps) == 0 {
-		return
+	where := cmp.Or(b.Dir, "the host's backups of "+b.Service)
+	s.need("backup.count", len(dumps) >= keep, fmt.Sprintf("%d dumps in %s", keep, where), fmt.Sprintf("%d dumps", len(dumps)))
+	if len(dumps) == 0 {
+		return false
 	}
 	newest := dumps[0]
 	s.at(newest.name)
@@ -70,10 +98,85 @@ func (b *Backup) Look(s *Sight) {
 		share := float64(newest.size) / max(1, float64(dumps[1].size))
 		s.need("backup.shrink", share >= cmp.Or(b.Shrink, 0.5), fmt.Sprintf("at least %g of the size of the one before", cmp.Or(b.Shrink, 0.5)), fmt.Sprintf("%.2f: %d bytes after %d", share, newest.size, dumps[1].size))
 	}
-	if b.Read == nil || *b.Read {
-		b.read(s, u, path.Join(b.Dir, newest.name))
+	return true
+}
+
+// sound says what passed.
+func (d dump) sound(s *Sight) {
+	s.at(d.name)
+	s.settle("pass", "a fresh dump that can be read", fmt.Sprintf("%d bytes, %s old", d.size, time.Since(d.at).Round(time.Second)), "")
+}
+
+// ours looks at the manifests on the host. Only what was dumped to its end and read
+// back whole has one.
+func (b *Backup) ours(s *Sight) {
+	s.at("the host")
+	if s.Backups == nil {
+		s.blind(errors.New("nobody knows where the host keeps backups"))
+		return
 	}
-	s.settle("pass", "a fresh dump that can be read", fmt.Sprintf("%d bytes, %s old", newest.size, age.Round(time.Second)), "")
+	store, err := s.Backups(s.Ctx)
+	if err != nil {
+		s.blind(err)
+		return
+	}
+	all, err := store.List(s.Ctx)
+	if err != nil {
+		s.blind(err)
+		return
+	}
+	all = slices.DeleteFunc(all, func(k backup.Backup) bool { return k.Service != b.Service })
+	var dumps []dump
+	for _, k := range all {
+		s.saw("backup "+k.ID, fmt.Sprintf("%d bytes of %s, proven %s %s", k.Bytes, k.Taken.Format(time.RFC3339), when(k.Proven), k.Lost))
+		s.at(k.ID)
+		s.need("backup.lost", k.Lost == "", "a dump as it was taken", k.Lost, "take another with shiksha backup")
+		dumps = append(dumps, dump{k.ID, k.Taken, k.Bytes})
+	}
+	s.at("the host")
+	if !b.judge(s, dumps) {
+		return
+	}
+	if b.Read == nil || *b.Read {
+		b.sum(s, path.Join(store.Dir, all[0].ID+".dump"), all[0].SHA256)
+	}
+	b.proof(s, all)
+	dumps[0].sound(s)
+}
+
+// sum compares the dump with what it was when it was read back whole.
+func (b *Backup) sum(s *Sight, file, wanted string) {
+	out, err := s.Ground.Run(s.Ctx, []string{"sha256sum", "--", file}, nil)
+	if err != nil {
+		s.blind(err)
+		return
+	}
+	found, _, _ := strings.Cut(string(out.Stdout), " ")
+	if s.know("backup.sum-read", out.Exit == 0, "to read "+file, quoted(string(out.Stderr))) {
+		s.need("backup.sum", found == wanted, "the checksum "+wanted, found+": it was changed since it was taken", "take another with shiksha backup")
+	}
+}
+
+// proof looks for a backup that was really restored.
+func (b *Backup) proof(s *Sight, all []backup.Backup) {
+	if b.Proven == 0 {
+		return
+	}
+	newest := time.Time{}
+	for _, k := range all {
+		if k.Proven.After(newest) {
+			newest = k.Proven
+		}
+	}
+	s.at("the host")
+	s.need("backup.proven", time.Since(newest) < time.Duration(b.Proven), "a backup restored within "+b.Proven.String(), "the last was restored: "+when(newest), "prove one with shiksha backup --prove")
+}
+
+func when(at time.Time) string {
+	if at.IsZero() {
+		return "never"
+	}
+	return at.UTC().Format(time.RFC3339)
 }
 
 // list gives the dumps, the newest first. The loop is read by the unit's shell;

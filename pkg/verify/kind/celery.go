@@ -132,10 +132,10 @@ func (d celerySession) queues() {
 	slices.Sort(read)
 	read = slices.Compact(read)
 	for _, name := range d.c.Queues {
-		d.need("celery.queue", slices.Contains(read, name), "a worker that reads "+name, strings.Join(read, ", "))
+		d.need("celery.queue", slices.Contains(read, name), "a worker that reads "+name, "they read "+quoted(strings.Join(read, ", ")))
 	}
 	for _, name := range d.c.NotQueues {
-		d.need("celery.not-queue", !slices.Contains(read, name), "no worker that reads "+name, strings.Join(read, ", "))
+		d.need("celery.not-queue", !slices.Contains(read, name), "no worker that reads "+name, "they read "+quoted(strings.Join(read, ", ")))
 	}
 }
 

@@ -37,6 +37,8 @@ type Check struct {
 
 	// Line is where it stands in its file.
 	Line int `yaml:"-"`
+	// LeftOut says why it is not looked at; "" for a check that is.
+	LeftOut string `yaml:"-"`
 }
 
 // Part is one part of a check.
@@ -103,7 +105,7 @@ type checker interface{ Check() error }
 func Read(file string, list *yaml.Node) ([]Check, error) {
 	p := &strict.Problems{File: file}
 	var checks []Check
-	p.Decode(list, &checks)
+	p.DecodeAs("checks", list, &checks)
 	if p.Err() == nil {
 		examine(p, list, checks)
 	}
@@ -120,10 +122,8 @@ func ReadFile(file string, content []byte) ([]Check, error) {
 		return Read(file, root)
 	}
 	p := &strict.Problems{File: file}
-	var f File
-	p.Decode(root, &f)
-	if err := p.Err(); err != nil {
-		return nil, err
+	if p.Decode(root, &File{}); p.Err() != nil {
+		return nil, p.Err()
 	}
 	for _, entry := range strict.Pairs(root) {
 		if entry.Key.Value == "checks" {

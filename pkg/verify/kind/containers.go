@@ -70,13 +70,14 @@ func (c *Containers) service(s *Sight, name string, units []stack.Unit) int {
 		wanted = record.Replicas
 	}
 	s.at(name)
-	expected := fmt.Sprintf("%d of %s", wanted, name)
+	expected, found := fmt.Sprintf("%d of %s", wanted, name), fmt.Sprintf("%d of %s", len(units), name)
 	point := s.need
-	if len(units) >= s.least(name, wanted) {
+	if len(units) >= s.least(name, wanted) || s.job(name) {
+		// What is left of a job that ended may be taken away, and a way back runs none.
 		point = s.want
 	}
-	point("containers.missing", len(units) >= wanted, expected, fmt.Sprintf("%d", len(units)))
-	s.need("containers.extra", len(units) <= wanted, expected, fmt.Sprintf("%d", len(units)), "a unit that the release does not have is left over or made by hand")
+	point("containers.missing", len(units) >= wanted, expected, found)
+	s.need("containers.extra", len(units) <= wanted, expected, found, "a unit that the release does not have is left over or made by hand")
 	for _, u := range units {
 		c.unit(s, u, record)
 	}

@@ -48,10 +48,10 @@ func (g *GPU) compare(s *Sight, lines []string) {
 		if g.Memory == 0 || !s.know("gpu.figures", err == nil && wrong == nil && total > 0, "figures of the memory", line) {
 			continue
 		}
-		s.need("gpu.memory", used/total <= g.Memory, fmt.Sprintf("at most %g of the memory in use", g.Memory), fmt.Sprintf("%.2f", used/total))
+		s.need("gpu.memory", used/total <= g.Memory, fmt.Sprintf("at most %g of the memory in use", g.Memory), fmt.Sprintf("%.2f of it", used/total))
 	}
 	count := cmp.Or(g.Count, 1)
-	s.need("gpu.count", seen >= count, fmt.Sprintf("%d GPUs", count), fmt.Sprint(seen))
+	s.need("gpu.count", seen >= count, fmt.Sprintf("%d GPUs", count), fmt.Sprintf("%d GPUs", seen))
 }
 
 func jsonText(text string) string {

@@ -77,7 +77,7 @@ func (g *Grafana) look(a api) {
 	for _, d := range g.Dashboards {
 		g.dashboard(a, d)
 	}
-	a.settle("pass", "database ok", "ok", "")
+	a.settle("pass", "database ok", "database ok, all that was asked for is there", "")
 }
 
 func (g *Grafana) dashboard(a api, d Dashboard) {
@@ -91,7 +91,7 @@ func (g *Grafana) dashboard(a api, d Dashboard) {
 	}
 	panels := gjson.Get(r.body, "dashboard.panels").Array()
 	if d.Panels > 0 {
-		a.need("grafana.panels", len(panels) == d.Panels, fmt.Sprintf("%d panels in %s", d.Panels, d.UID), fmt.Sprint(len(panels)))
+		a.need("grafana.panels", len(panels) == d.Panels, fmt.Sprintf("%d panels in %s", d.Panels, d.UID), fmt.Sprintf("%d panels", len(panels)))
 	}
 	if !d.Data {
 		return

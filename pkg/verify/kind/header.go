@@ -3,6 +3,7 @@ package kind
 import (
 	"net/textproto"
 	"regexp"
+	"strings"
 
 	"github.com/invopop/jsonschema"
 	"go.yaml.in/yaml/v4"
@@ -34,6 +35,8 @@ func (h Header) value(s *Sight, name, service string) (string, error) {
 	}
 	if sensitive.MatchString(textproto.CanonicalMIMEHeaderKey(name)) {
 		s.Hide(h.text)
+		// "Bearer abc": a server repeats the second word alone.
+		s.Hide(strings.Fields(h.text)...)
 	}
 	return s.expand(h.text)
 }

@@ -42,7 +42,7 @@ type look struct {
 // all are the looks at parts that need no container.
 func all() map[string]look {
 	out := map[string]look{}
-	for _, list := range []map[string]look{httpLooks(), tlsLooks(), tcpLooks(), unitLooks(), execLooks(), storeLooks(), monitorLooks(), hostLooks()} {
+	for _, list := range []map[string]look{httpLooks(), tlsLooks(), tcpLooks(), unitLooks(), execLooks(), storeLooks(), ownBackupLooks(), monitorLooks(), hostLooks()} {
 		for name, l := range list {
 			if _, twice := out[name]; twice {
 				panic("two looks are called " + name)
@@ -79,8 +79,10 @@ func TestLooks(t *testing.T) {
 			f := l.at(t, "")
 			assert.Equal(t, l.outcome, f.Outcome, "%+v", f)
 			assert.Contains(t, f.Where+" "+f.Found, l.found)
+			assert.NotContains(t, fmt.Sprintf("%+v", f), "hunter2-and-more", "a secret is shown nowhere")
 			if l.outcome != check.Pass {
 				assert.NotEmpty(t, f.Expected, "it says what was expected")
+				assert.NotEmpty(t, f.Found, "and what was found")
 			}
 		})
 	}

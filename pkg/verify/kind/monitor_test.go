@@ -43,7 +43,7 @@ func monitorLooks() map[string]look {
 		"/api/v1/query":         `{"data":{"resultType":"vector","result":[{"value":[1,"1"]}]}}`,
 	}
 	p := add("prometheus", "prometheus: {url: '{{url}}', jobs: [api], rules: 1, alertmanagers: 1, queries: [{query: up, expect: 1}]}", prometheus)
-	p("sound", "", check.Pass, "it does")
+	p("sound", "", check.Pass, "no new alert")
 	p("not ready", "prometheus.ready", check.Fail, "starting", "/-/ready", "!starting")
 	p("reload failed", "prometheus.reload", check.Fail, "the last reload failed", "/metrics", "prometheus_config_last_reload_successful 0\n")
 	p("no metric", "prometheus.metric", check.Unknown, "none", "/metrics", "")
@@ -85,7 +85,7 @@ func monitorLooks() map[string]look {
 		"/api/dashboards/uid/api": `{"dashboard":{"panels":[{"title":"rate","datasource":{"uid":"prom"},"targets":[{"expr":"up"}]}]}}`,
 		"/api/ds/query":           `{"results":{"A":{"frames":[{"data":{"values":[[1],[2]]}}]}}}`}
 	g := add("grafana", "grafana: {url: '{{url}}', datasources: [prom], dashboards: [{uid: api, panels: 1, data: true}]}", grafana)
-	g("sound", "", check.Pass, "ok")
+	g("sound", "", check.Pass, "database ok")
 	g("database", "grafana.health", check.Fail, "failing", "/api/health", `{"database":"failing"}`)
 	g("data source", "grafana.datasource", check.Fail, "ERROR", "/api/datasources/uid/prom/health", `{"status":"ERROR"}`)
 	g("no dashboard", "grafana.dashboard", check.Fail, "status 503", "/api/dashboards/uid/api", `!{}`)

@@ -71,24 +71,24 @@ func (p *Postgres) unit(s *Sight, u stack.Unit) {
 	if !ok || !s.need("postgres.ready", exit == 0, "a server that accepts connections", quoted(out)) {
 		return
 	}
-	db.ask("SELECT 1", "postgres.answer", func(v string) (bool, string) { return v == "1", "1 from SELECT 1" })
+	db.ask("SELECT 1 answers", "SELECT 1", "postgres.answer", func(v string) (bool, string) { return v == "1", "1 from SELECT 1" })
 	if role := cmp.Or(p.Role, "primary"); role != "any" {
 		standby := map[string]string{"primary": "f", "standby": "t"}[role]
-		db.ask("SELECT pg_is_in_recovery()", "postgres.role", func(v string) (bool, string) { return v == standby, "a " + role })
+		db.ask("pg_is_in_recovery() is", "SELECT pg_is_in_recovery()", "postgres.role", func(v string) (bool, string) { return v == standby, "a " + role })
 	}
 	limit := cmp.Or(p.Connections, 0.8)
-	db.ask(fmt.Sprintf("SELECT count(*) < %g * current_setting('max_connections')::int, count(*) || ' of ' || current_setting('max_connections') FROM pg_stat_activity WHERE backend_type = 'client backend'", limit),
+	db.ask("in use are", fmt.Sprintf("SELECT count(*) < %g * current_setting('max_connections')::int, count(*) || ' of ' || current_setting('max_connections') FROM pg_stat_activity WHERE backend_type = 'client backend'", limit),
 		"postgres.connections", func(v string) (bool, string) {
-			return strings.HasPrefix(v, "t"), fmt.Sprintf("less than %g of max_connections in use", limit)
+			return strings.HasPrefix(v, "t|"), fmt.Sprintf("less than %g of max_connections in use", limit)
 		})
 	if p.Indexes == nil || *p.Indexes {
-		db.ask("SELECT coalesce(string_agg(indexrelid::regclass::text, ', '), '') FROM pg_index WHERE NOT indisvalid", "postgres.indexes",
+		db.ask("invalid are", "SELECT coalesce(string_agg(indexrelid::regclass::text, ', '), '') FROM pg_index WHERE NOT indisvalid", "postgres.indexes",
 			func(v string) (bool, string) { return v == "", "no invalid index" })
 	}
 	for _, q := range p.Queries {
 		db.query(q)
 	}
-	s.settle("pass", "a server that answers", "it does", "")
+	s.settle("pass", "a server that answers", fmt.Sprintf("answers, and %d queries of yours", len(p.Queries)), "")
 }
 
 // psql runs a statement and gives what it answers.
@@ -97,13 +97,15 @@ func (d session) psql(sql string) (string, int, bool) {
 	return d.run(d.unit, argv, d.env, nil)
 }
 
-func (d session) ask(sql, point string, judge func(string) (holds bool, expected string)) {
+// ask asks for one value and lets judge say whether it holds; what introduces the
+// value in the report.
+func (d session) ask(what, sql, point string, judge func(string) (holds bool, expected string)) {
 	out, exit, ok := d.psql(sql)
 	if !ok {
 		return
 	}
 	holds, expected := judge(out)
-	d.need(point, holds && exit == 0, expected, quoted(out))
+	d.need(point, holds && exit == 0, expected, what+" "+quoted(strings.TrimPrefix(out, "f|")))
 }
 
 func (d session) query(q Query) {

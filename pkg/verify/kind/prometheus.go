@@ -59,13 +59,13 @@ func (p *Prometheus) look(a api) {
 	if p.Alertmanagers > 0 {
 		if r, ok := a.json("prometheus.api", "/api/v1/alertmanagers", nil); ok {
 			n := len(r.Get("data.activeAlertmanagers").Array())
-			a.need("prometheus.alertmanagers", n >= p.Alertmanagers, fmt.Sprintf("%d active Alertmanagers", p.Alertmanagers), fmt.Sprint(n))
+			a.need("prometheus.alertmanagers", n >= p.Alertmanagers, fmt.Sprintf("%d active Alertmanagers", p.Alertmanagers), fmt.Sprintf("%d active", n))
 		}
 	}
 	for _, q := range p.Queries {
 		p.query(a, q)
 	}
-	a.settle("pass", "monitoring that works", "it does", "")
+	a.settle("pass", "monitoring that works", "ready, configuration and rules loaded, no new alert", "")
 }
 
 // configuration asks whether the last reload took.
@@ -134,7 +134,7 @@ func (p *Prometheus) rules(a api) {
 		}
 	}
 	if p.Rules > 0 {
-		a.need("prometheus.rules", n == p.Rules, fmt.Sprintf("%d alerting rules", p.Rules), fmt.Sprint(n), "is the file that rule_files names the one that is mounted?")
+		a.need("prometheus.rules", n == p.Rules, fmt.Sprintf("%d alerting rules", p.Rules), fmt.Sprintf("%d are loaded", n), "is the file that rule_files names the one that is mounted?")
 	}
 }
 

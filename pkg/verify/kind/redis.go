@@ -63,13 +63,24 @@ func (c *redisSession) cli(password string, words ...string) (string, bool) {
 	if password != "" {
 		env = []string{"REDISCLI_AUTH=" + password}
 	}
-	out, _, ok := c.run(c.u, append([]string{"redis-cli", "--raw", "-p", strconv.Itoa(cmp.Or(c.r.Port, 6379))}, words...), env, nil)
+	out, _, ok := c.run(c.u, c.command(words...), env, nil)
+	return out, ok
+}
+
+func (c *redisSession) command(words ...string) []string {
+	return append([]string{"redis-cli", "--raw", "-p", strconv.Itoa(cmp.Or(c.r.Port, 6379))}, words...)
+}
+
+// stranger pings as somebody who knows no password: not the one either that the unit
+// has in its own environment, for its healthcheck.
+func (c *redisSession) stranger() (string, bool) {
+	out, _, ok := c.run(c.u, append([]string{"env", "-u", "REDISCLI_AUTH"}, c.command("PING")...), nil, nil)
 	return out, ok
 }
 
 func (r *Redis) unit(c *redisSession) {
 	if c.password != "" {
-		out, ok := c.cli("", "PING")
+		out, ok := c.stranger()
 		if !ok {
 			return
 		}
@@ -89,7 +100,7 @@ func (r *Redis) unit(c *redisSession) {
 			command.Expect.check(c.Sight, strings.Join(command.Run, " "), out, true)
 		}
 	}
-	c.settle("pass", "a server that answers and keeps", "it does", "")
+	c.settle("pass", "a server that answers and keeps", "answers, keeps what it is given, persists", "")
 }
 
 func (r *Redis) canary(c *redisSession) {
@@ -108,13 +119,13 @@ func (r *Redis) persistence(c *redisSession) {
 	if !ok {
 		return
 	}
-	c.need("redis.rdb", info["rdb_last_bgsave_status"] == "ok", "the last save to be ok", info["rdb_last_bgsave_status"])
+	c.need("redis.rdb", info["rdb_last_bgsave_status"] == "ok", "the last save to be ok", "rdb_last_bgsave_status:"+info["rdb_last_bgsave_status"])
 	on := info["aof_enabled"] == "1"
 	if r.AOF != nil {
 		c.need("redis.aof", on == *r.AOF, fmt.Sprintf("append-only file on: %t", *r.AOF), fmt.Sprintf("aof_enabled:%s", info["aof_enabled"]))
 	}
 	if on {
-		c.need("redis.aof-write", info["aof_last_write_status"] == "ok", "the last write of the append-only file to be ok", info["aof_last_write_status"])
+		c.need("redis.aof-write", info["aof_last_write_status"] == "ok", "the last write of the append-only file to be ok", "aof_last_write_status:"+info["aof_last_write_status"])
 	}
 }
 
@@ -127,7 +138,7 @@ func (r *Redis) memory(c *redisSession) {
 	most, wrong := strconv.ParseFloat(info["maxmemory"], 64)
 	limit := cmp.Or(r.Memory, 0.9)
 	if err == nil && wrong == nil && most > 0 {
-		c.need("redis.memory", used/most < limit, fmt.Sprintf("less than %g of maxmemory in use", limit), fmt.Sprintf("%.2f", used/most))
+		c.need("redis.memory", used/most < limit, fmt.Sprintf("less than %g of maxmemory in use", limit), fmt.Sprintf("%.2f of it", used/most))
 	}
 	policy, wanted := info["maxmemory_policy"], r.Policy
 	if !wanted.given() {

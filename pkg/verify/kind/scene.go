@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shiksha/actions/pkg/backup"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/report"
 	"github.com/shiksha/actions/pkg/stack"
@@ -39,6 +40,8 @@ type Scene struct {
 	// Before are the alerts that fired before the release, by check; nil where
 	// nobody looked.
 	Before map[string][]string
+	// Backups gives the host's own backups of the project.
+	Backups func(context.Context) (*backup.Store, error)
 	// Protect tells the caller of a secret that a check read.
 	Protect func(secrets ...string)
 

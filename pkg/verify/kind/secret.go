@@ -38,7 +38,7 @@ func (s *Secret) UnmarshalNode(n *yaml.Node) error {
 	case (s.Env == "") == (s.File == ""):
 		return fault.New(fault.Input, "", referHint, "needs either env or file")
 	case s.File != "" && !path.IsAbs(s.File):
-		return fmt.Errorf("%q is not an absolute path", s.File)
+		return fault.New(fault.Input, "", referHint, "file is not an absolute path")
 	}
 	return nil
 }

@@ -66,7 +66,7 @@ func (s *Sight) at(where string) { s.where = where }
 // saw keeps evidence: what was asked, what came back.
 func (s *Sight) saw(probe, found string) {
 	f := &s.Finding
-	f.Evidence = append(f.Evidence, check.Evidence{At: time.Now().UTC(), Probe: s.Clean(cut(probe)), Found: s.Clean(cut(found))})
+	f.Evidence = append(f.Evidence, check.Evidence{At: time.Now().UTC(), Probe: s.brief(probe), Found: s.brief(found)})
 	if len(f.Evidence) > maxEvidence {
 		f.Evidence = f.Evidence[len(f.Evidence)-maxEvidence:]
 	}
@@ -111,12 +111,11 @@ func (s *Sight) blind(err error, hint ...string) {
 func (s *Sight) settle(o check.Outcome, expected, found, hint string) {
 	f := &s.Finding
 	if Worse(o, f.Outcome) {
-		*f = Finding{Outcome: o, Where: s.where, Expected: s.Clean(cut(expected)), Found: s.Clean(cut(found)),
+		*f = Finding{Outcome: o, Where: s.where, Expected: s.brief(expected), Found: s.brief(found),
 			Hint: s.Clean(hint), Evidence: f.Evidence}
 	}
 	if f.Outcome == check.Pass {
-		f.Where, f.Found = s.where, s.Clean(cut(found))
-		f.Expected = s.Clean(cut(expected))
+		f.Where, f.Expected, f.Found = s.where, s.brief(expected), s.brief(found)
 	}
 }
 
@@ -146,6 +145,11 @@ var variable = regexp.MustCompile(`\{\{\s*([\w.-]+)\s*\}\}`)
 
 // expand puts variables into a text. One that is not known is an error.
 func (s *Sight) expand(text string) (string, error) {
+	return s.expandAs(text, func(value string) string { return value })
+}
+
+// expandAs puts variables into a text in the way that the text needs.
+func (s *Sight) expandAs(text string, quote func(value string) string) (string, error) {
 	var unknown string
 	out := variable.ReplaceAllStringFunc(text, func(m string) string {
 		name := variable.FindStringSubmatch(m)[1]
@@ -153,7 +157,7 @@ func (s *Sight) expand(text string) (string, error) {
 		if !ok || value == "" {
 			unknown = name
 		}
-		return value
+		return quote(value)
 	})
 	if unknown != "" {
 		return "", fmt.Errorf("{{%s}} has no value here", unknown)
@@ -174,6 +178,10 @@ func (s *Sight) learn(captures map[string]Pattern, text string) {
 
 func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
+// brief makes a text one line that fits a report. Secrets go first: one that is
+// cut in two is not known any more.
+func (s *Sight) brief(text string) string { return cut(s.Clean(text)) }
+
 // cut makes a text one line that fits a report.
 func cut(text string) string {
 	text = strings.Join(strings.Fields(text), " ")
@@ -187,10 +195,11 @@ func cut(text string) string {
 	return text[:end] + " ..."
 }
 
-// quoted shows what something said; nothing is said so.
+// quoted shows what something said; nothing is said so. The report makes it brief
+// once secrets are out of it.
 func quoted(text string) string {
-	if strings.TrimSpace(text) == "" {
+	if text = strings.TrimSpace(text); text == "" {
 		return "nothing"
 	}
-	return cut(text)
+	return text
 }

@@ -1,12 +1,24 @@
 package kind
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/pkg/backup"
 	"github.com/shiksha/actions/pkg/check"
+	"github.com/shiksha/actions/pkg/event"
 )
 
 // with changes some answers of a sound part.
@@ -24,7 +36,7 @@ func storeLooks() map[string]look {
 	pg := map[string]string{"pg_isready": "accepting", psql + "SELECT 1": "1", psql + "SELECT pg_is": "f", psql + "SELECT count": "t|3 of 100",
 		psql + "SELECT coalesce": "", psql + "SELECT version": "abc"}
 	const auth = "[REDISCLI_AUTH=hunter2-and-more] redis-cli --raw -p 6379 "
-	rd := map[string]string{"redis-cli --raw -p 6379 PING": "NOAUTH Authentication required.", auth + "PING": "PONG",
+	rd := map[string]string{"env -u REDISCLI_AUTH redis-cli --raw -p 6379 PING": "NOAUTH Authentication required.", auth + "PING": "PONG",
 		auth + "INFO persistence": "rdb_last_bgsave_status:ok\naof_enabled:1\naof_last_write_status:ok", auth + "GET beat": "1",
 		auth + "INFO memory": "used_memory:10\nmaxmemory:100\nmaxmemory_policy:noeviction"}
 	celery := map[string]string{"celery -A app inspect ping": `{"w@0123456789ab": {"ok": "pong"}}`,
@@ -37,18 +49,18 @@ func storeLooks() map[string]look {
 		}
 	}
 	p := add("postgres", "db", "postgres: {service: db, queries: [{sql: SELECT version, expect: abc}]}", pg)
-	p("sound", "", check.Pass, "it does")
+	p("sound", "", check.Pass, "answers")
 	p("not ready", "postgres.ready", check.Fail, "rejecting", "pg_isready", "!rejecting connections")
 	p("no answer", "postgres.answer", check.Fail, "FATAL", psql+"SELECT 1", "!FATAL: password")
 	p("standby", "postgres.role", check.Fail, "t", psql+"SELECT pg_is", "t")
-	p("connections", "postgres.connections", check.Fail, "f|95 of 100", psql+"SELECT count", "f|95 of 100")
+	p("connections", "postgres.connections", check.Fail, "in use are 95 of 100", psql+"SELECT count", "f|95 of 100")
 	p("invalid index", "postgres.indexes", check.Fail, "orders_idx", psql+"SELECT coalesce", "orders_idx")
 	out["postgres query fails"] = look{"postgres.query", "postgres: {service: db, queries: [{sql: SELECT version, expect: {contains: table}}]}", one("db", with(pg, psql+"SELECT version", "!no such table")), check.Fail, "no such table"}
 	p("other revision", "match.equals", check.Fail, "old", psql+"SELECT version", "old")
 
 	r := add("redis", "redis", "redis: {service: redis, password: {env: PASSWORD}, canary: false, aof: true, commands: [{run: [GET, beat], expect: 1}]}", rd)
-	r("sound", "", check.Pass, "it does")
-	r("open to all", "redis.open", check.Fail, "PONG", "redis-cli --raw -p 6379 PING", "PONG")
+	r("sound", "", check.Pass, "answers")
+	r("open to all", "redis.open", check.Fail, "PONG", "env -u REDISCLI_AUTH redis-cli --raw -p 6379 PING", "PONG")
 	// redis-cli ends with 0 when the server turns it away.
 	r("NOAUTH", "redis.ping", check.Fail, "NOAUTH", auth+"PING", "NOAUTH Authentication required.")
 	r("save failed", "redis.rdb", check.Fail, "err", auth+"INFO persistence", "rdb_last_bgsave_status:err\naof_enabled:1\naof_last_write_status:ok")
@@ -114,5 +126,88 @@ func hostLooks() map[string]look {
 		"disk no such folder": {"disk.data", "disk: {paths: [/nowhere]}", func(*testing.T) *Scene { return local(nil) }, check.Unknown, "No such file"},
 		"disk no memory":      {"disk.memory", "disk: {memory: 10}", disk(5, "MemTotal: 100 kB\nMemAvailable: 5 kB\n"), check.Fail, "5 %"},
 		"disk memory unknown": {"disk.memory-data", "disk: {memory: 10}", disk(5, "MemTotal: 100 kB\n"), check.Unknown, "MemTotal"},
+	}
+}
+
+// ownBackups are manifests on the host as pkg/backup writes them, beside real files.
+func ownBackups(change func(list []backup.Backup, dir string) []backup.Backup) func(*testing.T) *Scene {
+	return func(t *testing.T) *Scene {
+		dir := t.TempDir()
+		now := time.Now().UTC().Truncate(time.Second)
+		var list []backup.Backup
+		for i, at := range []time.Time{now.Add(-time.Hour), now.Add(-25 * time.Hour)} {
+			content := fmt.Sprintf("PGDMP dump %d", i)
+			k := backup.Backup{Schema: 1, ID: fmt.Sprintf("db-%d", 9-i), Project: "shop", Service: "db", Taken: at, Bytes: int64(len(content)),
+				SHA256: fmt.Sprintf("%x", sha256.Sum256([]byte(content)))}
+			require.NoError(t, os.WriteFile(filepath.Join(dir, k.ID+".dump"), []byte(content), 0o600))
+			list = append(list, k)
+		}
+		list[1].Proven = now.Add(-24 * time.Hour)
+		for _, k := range change(list, dir) {
+			data, err := json.Marshal(k)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(filepath.Join(dir, k.ID+".json"), data, 0o600))
+		}
+		s := local(nil)
+		s.Backups = func(context.Context) (*backup.Store, error) {
+			return &backup.Store{Project: "shop", Dir: dir, Files: hereFiles{}, Sink: event.Discard}, nil
+		}
+		return s
+	}
+}
+
+// hereFiles are this machine's files as the host's.
+type hereFiles struct{ backup.Files }
+
+func (hereFiles) Read(_ context.Context, path string) ([]byte, error) { return os.ReadFile(path) }
+
+func (hereFiles) List(_ context.Context, dir string) (infos []fs.FileInfo, err error) {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		info, wrong := e.Info()
+		infos, err = append(infos, info), errors.Join(err, wrong)
+	}
+	return infos, err
+}
+
+func ownBackupLooks() map[string]look {
+	const row = "backup: {service: db, keep: 2, proven: 7d}"
+	type kept = []backup.Backup
+	as := func(list kept, _ string) kept { return list }
+	write := func(name, content string) func(kept, string) kept {
+		return func(list kept, dir string) kept {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+				panic(err)
+			}
+			return list
+		}
+	}
+	return map[string]look{
+		"own backup sound":     {"", row, ownBackups(as), check.Pass, "12 bytes, 1h0m"},
+		"own backup none":      {"backup.count", "backup: {service: db}", ownBackups(func(kept, string) kept { return nil }), check.Fail, "0"},
+		"own backup of others": {"backup.count", "backup: {service: other}", ownBackups(as), check.Fail, "0"},
+		"own backup too few":   {"backup.count", "backup: {service: db, keep: 2}", ownBackups(func(list kept, _ string) kept { return list[:1] }), check.Fail, "1"},
+		"own backup old": {"backup.age", row, ownBackups(func(list kept, _ string) kept {
+			list[0].Taken = list[0].Taken.Add(-26 * time.Hour)
+			list[1].Taken = list[1].Taken.Add(-26 * time.Hour)
+			return list
+		}), check.Fail, "27h0m0s old"},
+		"own backup shrunk": {"backup.shrink", "backup: {service: db}", ownBackups(func(list kept, dir string) kept {
+			list[1].Bytes = 100
+			return write("db-8.dump", strings.Repeat("x", 100))(list, dir)
+		}), check.Fail, "0.12: 12 bytes after 100"},
+		"own backup truncated":   {"backup.lost", row, ownBackups(write("db-9.dump", "PGDMP")), check.Fail, "its file has 5 bytes, not 12"},
+		"own backup bits turned": {"backup.sum", row, ownBackups(write("db-9.dump", "PGDMP dump X")), check.Fail, "it was changed since it was taken"},
+		"own backup gone": {"backup.sum-read", "backup: {service: db, age: 30d}", ownBackups(func(list kept, dir string) kept {
+			_ = os.Remove(filepath.Join(dir, "db-9.dump"))
+			_ = os.Mkdir(filepath.Join(dir, "db-9.dump"), 0o700)
+			info, _ := os.Stat(filepath.Join(dir, "db-9.dump"))
+			list[0].Bytes = info.Size()
+			return list
+		}), check.Unknown, "directory"},
+		"own backup never proven":          {"backup.proven", row, ownBackups(func(list kept, _ string) kept { list[1].Proven = time.Time{}; return list }), check.Fail, "restored: never"},
+		"own backup proven long ago":       {"backup.proven", "backup: {service: db, proven: 12h}", ownBackups(as), check.Fail, "restored: 20"},
+		"own backup not proven, not asked": {"", "backup: {service: db}", ownBackups(func(list kept, _ string) kept { list[1].Proven = time.Time{}; return list }), check.Pass, "12 bytes"},
+		"own backup nowhere":               {"", row, func(*testing.T) *Scene { return local(nil) }, check.Unknown, "nobody knows where"},
 	}
 }

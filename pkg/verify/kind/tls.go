@@ -100,11 +100,11 @@ func (t *TLS) look(s *Sight, e endpoint, pool *x509.CertPool) {
 	if valid {
 		s.need("tls.chain", err == nil, "a chain to an authority that is trusted", fmt.Sprint(err))
 	}
-	ends := fmt.Sprintf("%d days", int(left.Hours()/24))
+	ends := fmt.Sprintf("it ends in %d days", int(left.Hours()/24))
 	s.need("tls.fail", left >= t.Fail.or(7*24*time.Hour), "valid for at least "+Duration(t.Fail.or(7*24*time.Hour)).String(), ends, "renew the certificate")
 	s.want("tls.warn", left >= t.Warn.or(21*24*time.Hour), "valid for at least "+Duration(t.Warn.or(21*24*time.Hour)).String(), ends, "renew the certificate")
 	t.refusals(s, e, name)
-	s.settle("pass", "a valid certificate for "+name, ends+" left", "")
+	s.settle("pass", "a valid certificate for "+name, fmt.Sprintf("%d days left", int(left.Hours()/24)), "")
 }
 
 // refusals tries each older version of TLS alone.

@@ -9,7 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from backend import database
+from backend import database, schema
 from backend.models import Base
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
@@ -59,3 +59,16 @@ def test_a_migration_does_not_stand_in_line_for_a_lock(empty):
         with pytest.raises(OperationalError, match="lock timeout"):
             command.upgrade(CONFIG, "head")
     assert database.revision() == "0001"
+
+
+@real
+def test_code_knows_whether_it_can_work_with_a_later_schema(empty, monkeypatch):
+    command.upgrade(CONFIG, "0001")
+    assert schema.look() == (False, "the schema is at 0001, this code needs 0002")
+    command.upgrade(CONFIG, "head")
+    assert schema.look()[0]
+    monkeypatch.setattr(ScriptDirectory, "get_current_head", lambda _: "0001")
+    assert schema.look() == (True, "the schema is at 0002; what came after 0001 only added")
+    with database.engine().begin() as connection:
+        connection.execute(text("UPDATE schema_steps SET breaks = true WHERE revision = '0002'"))
+    assert schema.look() == (False, "the schema is at 0002, and code of 0001 cannot work since 0002")

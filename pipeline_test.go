@@ -1,4 +1,4 @@
-package pipeline
+package main
 
 import (
 	"context"
@@ -52,8 +52,8 @@ func enter(t *testing.T, inputs map[string]string, build func(making.Options) (*
 	}
 	var r ran
 	cli := &struct {
-		Pipeline Command `cmd:""`
-	}{Command{
+		Pipeline pipeline `cmd:""`
+	}{pipeline{
 		Making: func(_ context.Context, o making.Options, _ event.Sink) (*making.Result, error) {
 			r.making = &o
 			if build != nil {

@@ -1,17 +1,17 @@
-// Package pipeline is the doorway of the whole way from a commit to a verified
-// release in one step: it builds what the stack builds, releases it, and goes back
-// when a check fails. The root action.yml is made of its inputs.
-package pipeline
+package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
 	"github.com/shiksha/actions/actions/build"
 	"github.com/shiksha/actions/actions/deploy"
 	"github.com/shiksha/actions/actions/door"
+	"github.com/shiksha/actions/actions/inputs"
 	"github.com/shiksha/actions/actions/verify"
 	making "github.com/shiksha/actions/pkg/build"
 	"github.com/shiksha/actions/pkg/converge"
@@ -21,9 +21,54 @@ import (
 	"github.com/shiksha/actions/pkg/report"
 )
 
-// Command is `shiksha pipeline`, and the root action.
-type Command struct {
-	Inputs
+// pipelineInputs is everything a pipeline can be told: what a deploy can, and how
+// the images are made. The root action.yml is made of them.
+type pipelineInputs struct {
+	deploy.Inputs
+	build.Recipe
+
+	JUnit string `name:"junit" group:"checks" placeholder:"FILE" help:"File in the workspace to write a report of the checks to in JUnit XML."`
+}
+
+// Check tells what is wrong with the inputs beyond their types.
+func (in *pipelineInputs) Check(s inputs.Source) []error {
+	return append(in.Inputs.Check(s), in.Recipe.Check(s)...)
+}
+
+// making is what the build of a pipeline is told. It pushes, since the host pulls;
+// a dry run keeps nothing.
+func (in *pipelineInputs) making() build.Inputs {
+	return build.Inputs{
+		ComposeFile: in.ComposeFile, Project: in.Project, EnvFile: in.EnvFile, Version: in.Version,
+		Recipe: in.Recipe, Push: !in.DryRun,
+		Registry: in.Registry, Username: in.Username, Password: in.Password,
+	}
+}
+
+// releasing is what the deploy of a pipeline is told: the images that were built,
+// and those that the input images names instead.
+func (in *pipelineInputs) releasing(built map[string]string) (deploy.Inputs, error) {
+	given, err := in.Source.References()
+	if err != nil {
+		return deploy.Inputs{}, err
+	}
+	all := map[string]string{}
+	maps.Copy(all, built)
+	maps.Copy(all, given)
+	data, err := json.Marshal(all)
+	if err != nil {
+		return deploy.Inputs{}, err
+	}
+	release := in.Inputs
+	release.Images = inputs.Content(data)
+	return release, nil
+}
+
+// pipeline is `shiksha pipeline`, and the root action: the whole way from a commit
+// to a verified release. It builds what the stack builds, releases it by digest, and
+// the deploy goes back when a check fails.
+type pipeline struct {
+	pipelineInputs
 	JSON bool `name:"json" person:"" help:"Print the report of the release as JSON on standard output."`
 
 	// Making and Releasing are the verbs; they are nil but in tests.
@@ -32,7 +77,7 @@ type Command struct {
 }
 
 // Help is what `shiksha pipeline --help` teaches.
-func (*Command) Help() string {
+func (*pipeline) Help() string {
 	return `Takes a commit to a verified release in one step:
 
     build     the services of the Compose file that have build: (or the targets of the bake file), pushed as it names
@@ -52,7 +97,7 @@ nothing and plans with the images that were built as new ones.
 }
 
 // Run builds, deploys and verifies.
-func (c *Command) Run(s *door.Session) error {
+func (c *pipeline) Run(s *door.Session) error {
 	built, err := c.build(s)
 	if err != nil {
 		s.Output("outcome", fault.Of(err).String())
@@ -66,7 +111,7 @@ func (c *Command) Run(s *door.Session) error {
 
 // build makes the images. A stack that builds none is not an error here: all of
 // its images come from a registry.
-func (c *Command) build(s *door.Session) (*making.Result, error) {
+func (c *pipeline) build(s *door.Session) (*making.Result, error) {
 	do := c.Making
 	if do == nil {
 		do = making.Run
@@ -87,12 +132,12 @@ func (c *Command) build(s *door.Session) (*making.Result, error) {
 }
 
 // release deploys what was built; the deploy verifies, and goes back by itself.
-func (c *Command) release(s *door.Session, built *making.Result) error {
+func (c *pipeline) release(s *door.Session, built *making.Result) error {
 	do := c.Releasing
 	if do == nil {
 		do = releasing.Run
 	}
-	in, err := c.Inputs.releasing(built.Images)
+	in, err := c.releasing(built.Images)
 	if err != nil {
 		return err
 	}

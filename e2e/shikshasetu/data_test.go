@@ -1,0 +1,111 @@
+package shikshasetu
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// restores takes backups of a million rows both ways, the unit's own and that of a
+// release, and proves each by a real restore.
+func (s *site) restores() {
+	t := s.t
+	began := time.Now()
+	dump := s.in("postgres_backup", "python", "-c", "from backend.backup import Keeper; print(Keeper.of_environment().take())")
+	took := time.Since(began)
+	began = time.Now()
+	s.in("postgres", "dropdb", "--if-exists", "-U", "shikshasetu", "proof")
+	s.in("postgres", "createdb", "-U", "shikshasetu", "proof")
+	s.in("postgres_backup", "pg_restore", "--exit-on-error", "--no-password", "--dbname", "proof", dump)
+	rows := s.in("postgres", "psql", "-U", "shikshasetu", "-d", "proof", "-AtXc", "SELECT count(*) FROM standards")
+	t.Logf("the unit's backup of 1,000,005 rows: %s, restore: %s", took.Round(100*time.Millisecond), time.Since(began).Round(100*time.Millisecond))
+	assert.Equal(t, s.sql("SELECT count(*) FROM standards"), rows)
+	s.in("postgres", "dropdb", "-U", "shikshasetu", "proof")
+
+	r := s.shiksha("backup", "--prove")
+	t.Logf("shiksha backup --prove: exit %d in %s\n%s", r.Exit, r.Took.Round(100*time.Millisecond), r.Stdout)
+	require.Zero(t, r.Exit, r.Stdout+r.Stderr)
+	assert.Contains(t, r.Stdout, "proven")
+	list := s.shiksha("backups")
+	require.Zero(t, list.Exit, list.Stderr)
+}
+
+// alerts stops parts and waits until Prometheus fires and Slack was told.
+func (s *site) alerts() {
+	t := s.t
+	running := s.MustUnits()
+	stopped := []string{running["postgres"][0], running["redis"][0], running["api"][0], running["api"][1]}
+	_, err := s.Docker(t.Context(), append([]string{"stop", "--time", "5"}, stopped...)...)
+	require.NoError(t, err)
+	began := time.Now()
+	for _, want := range []struct{ channel, alert string }{
+		{"#dba-alerts", "PostgresDown"}, {"#alerts-critical", "PostgresDown"},
+		{"#dba-alerts", "RedisDown"}, {"#alerts-critical", "ApiDown"},
+	} {
+		assert.Eventually(t, func() bool { return s.slack.has(want.channel, want.alert) }, 4*time.Minute, time.Second, "%s in %s", want.alert, want.channel)
+		t.Logf("%s in %s after %s", want.alert, want.channel, time.Since(began).Round(time.Second))
+	}
+	firing := s.in("prometheus", "wget", "-qO-", "http://127.0.0.1:9090/api/v1/alerts")
+	for _, alert := range []string{"PostgresDown", "RedisDown", "ApiDown"} {
+		assert.Regexp(t, `"alertname":"`+alert+`"[^}]*}[^}]*}[^}]*"state":"firing"`, firing)
+	}
+	_, err = s.Docker(t.Context(), append([]string{"start"}, stopped...)...)
+	require.NoError(t, err)
+	require.Eventually(t, s.healthy, 3*time.Minute, time.Second, "all units recover")
+}
+
+// healthy tells whether every unit of the twelve services is.
+func (s *site) healthy() bool {
+	out, err := s.Docker(s.t.Context(), "ps", "--filter", "label=com.docker.compose.project="+s.Project, "--filter", "health=healthy", "--quiet")
+	return err == nil && len(strings.Fields(out)) >= 15
+}
+
+var memory = regexp.MustCompile(`^([0-9.]+)(B|KiB|MiB|GiB)$`)
+
+// weigh samples the memory of all units until the returned function says the most.
+func (s *site) weigh() (stop func()) {
+	halt, ended := make(chan struct{}), make(chan struct{})
+	var most float64
+	go func() {
+		defer close(ended)
+		for {
+			most = max(most, s.memory())
+			select {
+			case <-halt:
+				return
+			case <-time.After(20 * time.Second):
+			}
+		}
+	}()
+	return func() {
+		close(halt)
+		<-ended
+		s.t.Logf("all units together took %.1f GB at most", most)
+		assert.Less(s.t, most, 12.0)
+	}
+}
+
+// memory is what all units take right now, in GB; 0 when it cannot be told.
+func (s *site) memory() float64 {
+	ids, err := s.Docker(s.t.Context(), "ps", "--quiet", "--filter", "label=com.docker.compose.project="+s.Project)
+	if err != nil || ids == "" {
+		return 0
+	}
+	out, err := s.Docker(s.t.Context(), append([]string{"stats", "--no-stream", "--format", "{{.MemUsage}}"}, strings.Fields(ids)...)...)
+	if err != nil {
+		return 0
+	}
+	sum := 0.0
+	for line := range strings.Lines(out) {
+		used, _, _ := strings.Cut(line, " ")
+		if m := memory.FindStringSubmatch(used); m != nil {
+			n, _ := strconv.ParseFloat(m[1], 64)
+			sum += n * map[string]float64{"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}[m[2]]
+		}
+	}
+	return sum / 1e9
+}

@@ -1,0 +1,46 @@
+package extension
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestCopiesOfBackups(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	for name, c := range map[string]struct {
+		in   map[string]any
+		want *Copy
+	}{
+		"none":    {map[string]any{}, nil},
+		"short":   {map[string]any{"copy": "sftp://backup@vault.example.org/srv/backups/"}, &Copy{"backup@vault.example.org", "/srv/backups", DefaultKeep, DefaultLeast}},
+		"as here": {map[string]any{"keep-days": 2, "keep-least": 5, "copy": map[string]any{"to": "sftp://b@v:2222/x"}}, &Copy{"b@v:2222", "/x", 2 * day, 5}},
+		"its own": {map[string]any{"copy": map[string]any{"to": "sftp://b@[::1]:22/x", "keep-days": 90, "keep-least": 12}}, &Copy{"b@[::1]:22", "/x", 90 * day, 12}},
+	} {
+		got, wrong := parseBackups(c.in)
+		require.Nil(t, wrong, name)
+		assert.Equal(t, c.want, got.Copy, name)
+	}
+}
+
+func TestCopiesThatCannotBe(t *testing.T) {
+	t.Parallel()
+	for says, v := range map[string]any{
+		"has to be the address of a folder on another host": "s3://bucket/folder",
+		"sftp://user@host/folder":                           "sftp://vault.example.org/srv",
+		"contains a password":                               "sftp://b:secret@vault.example.org/srv",
+		"names no folder":                                   "sftp://b@vault.example.org/",
+		"not by its plain path":                             "sftp://b@vault.example.org/srv/../etc",
+		"x-shiksha.backups.copy":                            map[string]any{"keep-days": 3},
+		"keep-days has to be a number":                      map[string]any{"to": "sftp://b@v/x", "keep-days": "many"},
+		"retention":                                         map[string]any{"to": "sftp://b@v/x", "retention": 3},
+	} {
+		_, wrong := parseBackups(map[string]any{"copy": v})
+		require.NotNil(t, wrong, says)
+		assert.Contains(t, wrong.Text, says)
+		assert.NotContains(t, wrong.Text, "secret")
+	}
+}

@@ -1,0 +1,84 @@
+package rollback
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/shiksha/actions/pkg/backup"
+	"github.com/shiksha/actions/pkg/extension"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// migration is a record's one migration, from a revision to another.
+func migration(before, after string) []release.Migration {
+	return []release.Migration{{Service: "app", Before: before, After: after, Started: time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)}}
+}
+
+// Today's schema is the one that a release was left with, or it is said what was
+// done to it since.
+func TestWhatWasDoneToTheSchema(t *testing.T) {
+	t.Parallel()
+	v1 := release.Record{Number: 1, Outcome: good, Migrations: migration("", "1")}
+	v2 := release.Record{Number: 2, Outcome: good, Migrations: migration("1", "2"), Backups: []string{"b2"}}
+	back := release.Record{Number: 3, Outcome: good, Restores: 1, RestoresDatabase: "b2"}
+	with := func(r release.Record, change func(*release.Record)) release.Record {
+		change(&r)
+		return r
+	}
+	for name, c := range map[string]struct {
+		all    []release.Record
+		damage []release.Damage
+		to     int
+		want   []string
+	}{
+		"migrated":                    {[]release.Record{v1, v2}, nil, 1, []string{"release 2 migrated the database of app (revision 1 to 2)"}},
+		"nothing since":               {[]release.Record{v1, v2}, nil, 2, nil},
+		"the same revision":           {[]release.Record{v1, {Number: 2, Migrations: migration("1", "1")}}, nil, 1, nil},
+		"nobody says the revision":    {[]release.Record{v1, {Number: 2, Migrations: migration("", "")}}, nil, 1, []string{"release 2 migrated the database of app (revision unknown to unknown)"}},
+		"a failed one may have":       {[]release.Record{v1, {Number: 2, Outcome: failed, Migrations: migration("1", "")}}, nil, 1, []string{"release 2 migrated the database of app (revision 1 to unknown)"}},
+		"brought back":                {[]release.Record{v1, v2, back}, nil, 1, nil},
+		"and forth again":             {[]release.Record{v1, v2, back}, nil, 2, []string{"release 3 brought the database back to backup b2"}},
+		"a way back that failed":      {[]release.Record{v1, v2, with(back, func(r *release.Record) { r.Outcome = failed })}, nil, 2, nil},
+		"a way back that was cut off": {[]release.Record{v1, v2, with(back, func(r *release.Record) { r.Outcome = release.Interrupted })}, nil, 2, []string{"release 3 brought the database back to backup b2"}},
+		"back to some other backup":   {[]release.Record{v1, v2, with(back, func(r *release.Record) { r.RestoresDatabase = "b0" })}, nil, 2, []string{"release 3 brought the database back to backup b0"}},
+		"a lost record between":       {[]release.Record{v1, {Number: 3, Outcome: good}}, []release.Damage{{Number: 2}}, 1, []string{"the record of release 2 cannot be read, so what it did to the database is not known"}},
+		"a lost record before":        {[]release.Record{v2, {Number: 3, Outcome: good}}, []release.Damage{{Number: 1}}, 2, nil},
+		"the newest is lost":          {[]release.Record{v1}, []release.Damage{{Number: 2}}, 1, []string{"the record of release 2 cannot be read, so what it did to the database is not known"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var said []string
+			for _, d := range schemasOf(c.all, c.damage).after(c.to) {
+				said = append(said, d.what)
+			}
+			assert.Equal(t, c.want, said)
+		})
+	}
+}
+
+func TestSuits(t *testing.T) {
+	t.Parallel()
+	done := schemasOf([]release.Record{{Number: 1}, {Number: 2, Migrations: migration("1", "2"), Backups: []string{"b2"}}}, nil).after(1)
+	at := done[0].at
+	assert.NoError(t, suits(backup.Backup{ID: "b2", Taken: at.Add(-time.Second)}, done))
+	err := suits(backup.Backup{ID: "b3", Taken: at.Add(time.Second)}, done)
+	assert.Equal(t, fault.Refused, fault.Of(err))
+	assert.ErrorContains(t, err, "backup b3 was taken after release 2 migrated the database of app (revision 1 to 2)")
+	assert.Contains(t, fault.Hint(err), "--restore-database b2")
+	assert.NoError(t, suits(backup.Backup{ID: "b3", Taken: at}, nil))
+}
+
+// Who is asked whether the older code can read the schema.
+func TestAsked(t *testing.T) {
+	t.Parallel()
+	migrating := &stack.Service{Ext: extension.Service{Migrate: &extension.Migrate{}}}
+	st := &stack.Stack{Order: []string{"app", "jobs", "web"}, Services: map[string]*stack.Service{"app": migrating, "jobs": migrating, "web": {}}}
+	assert.Equal(t, []string{"app"}, asked(st, []since{{service: "app"}, {service: "app"}}))
+	assert.Equal(t, []string{"app", "jobs"}, asked(st, []since{{service: ""}}))
+	assert.True(t, migrates(st))
+	assert.False(t, migrates(&stack.Stack{Services: map[string]*stack.Service{"web": {}}}))
+}

@@ -1,0 +1,135 @@
+package kind
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/pkg/check"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// canary is a secret that nothing may show. It is in the environment of the unit of
+// every service of these tests.
+const canary = "hunter2-and-more"
+
+// echo answers with all that it was told, as a server in debug mode does.
+func echo(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusInternalServerError)
+	body, _ := io.ReadAll(r.Body)
+	_, _ = fmt.Fprintf(w, "%v %s", r.Header, body)
+}
+
+// A server, or a program, that repeats a secret does not get it into the report: not
+// in what was found, not in the evidence, not in an error.
+func TestSecretsAreShownNowhere(t *testing.T) {
+	t.Parallel()
+	repeats := map[string]string{}
+	for _, e := range []string{"", "[REDISCLI_AUTH=" + canary + "] ", "[PGPASSWORD=" + canary + "] ", "[TOKEN=" + canary + "] "} {
+		for _, program := range []string{"redis-cli", "pg_isready", "psql", "celery", "env"} {
+			repeats[e+program] = "!" + program + ": refused: " + canary
+		}
+	}
+	repeats["cat /run/secrets/key"] = canary + "\n"
+	for name, text := range map[string]string{
+		"header by reference":         "http: {path: /, headers: {X-Api: {env: PASSWORD, service: api}}}",
+		"header by reference, prefix": "http: {path: /, headers: {Authorization: {env: PASSWORD, service: api, prefix: 'Bearer '}}}",
+		"header from a file":          "http: {path: /, headers: {X-Api: {file: /run/secrets/key, service: api}}}",
+		"header that was written out": "http: {path: /, headers: {Authorization: 'Bearer " + canary + "'}}",
+		"cookie that was written out": "http: {path: /, headers: {Cookie: 'session=" + canary + "'}}",
+		"key that was written out":    "http: {path: /, headers: {X-Api-Key: " + canary + "}}",
+		"rate limit":                  "rate-limit: {path: /, requests: 2, headers: {Authorization: {env: PASSWORD, service: api, prefix: 'Bearer '}}}",
+		"redis":                       "redis: {service: api, password: {env: PASSWORD}}",
+		"postgres":                    "postgres: {service: api, password: {env: PASSWORD}}",
+		"celery":                      "celery: {service: api, app: app, env: {TOKEN: {env: PASSWORD}}}",
+		"exec":                        "exec: {service: api, command: [env], env: {TOKEN: {env: PASSWORD}}}",
+		"grafana's token":             "grafana: {url: '{{url}}', token: {env: PASSWORD, service: api}}",
+		"grafana's password":          "grafana: {url: '{{url}}', user: admin, password: {env: PASSWORD, service: api}}",
+		"logs":                        "all:\n  - exec: {service: api, command: [env], env: {TOKEN: {env: PASSWORD}}}\n  - logs: {services: [api], forbid: [password]}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := handled(echo)(t)
+			units := one("api", repeats)(t)
+			s.Units, s.Shell = units.Units, units.Shell
+			units.Shell.(*fakeUnits).log = "the password is " + canary
+			var told []string
+			s.Protect = func(secrets ...string) { told = append(told, secrets...) }
+			f := look{check: text, scene: func(*testing.T) *Scene { return s }}.at(t, "")
+			assert.NotEqual(t, check.Pass, f.Outcome, "%+v", f)
+			assert.NotContains(t, fmt.Sprintf("%+v", f), canary)
+			assert.NotEmpty(t, f.Evidence, "the probe is shown")
+			assert.Contains(t, strings.Join(told, " "), canary, "who prints more is told what to hide")
+		})
+	}
+}
+
+// A secret at the place where a long text is cut is not shown in half.
+func TestSecretsAreNotCutInHalf(t *testing.T) {
+	t.Parallel()
+	for at := maxText - len(canary) - 2; at <= maxText+2; at++ {
+		s := served(500, nil, strings.Repeat("x", at)+canary)(t)
+		s.Hide(canary)
+		f := look{check: "http: {path: /}", scene: func(*testing.T) *Scene { return s }}.at(t, "")
+		assert.NotContains(t, fmt.Sprintf("%+v", f), canary[:4])
+	}
+}
+
+// Variables of the stack that are secrets by their names are hidden though no check
+// names them.
+func TestSecretsOfTheStackAreHidden(t *testing.T) {
+	t.Parallel()
+	s := served(500, nil, "FATAL: password "+canary+" is wrong, level information")(t)
+	s.Stack = &stack.Stack{Services: map[string]*stack.Service{"api": {Environment: map[string]string{"DB_PASSWORD": canary, "LOG_LEVEL": "information", "KEY": "short"}}}}
+	s.HideEnvironment()
+	f := look{check: "http: {path: /}", scene: func(*testing.T) *Scene { return s }}.at(t, "")
+	assert.NotContains(t, fmt.Sprintf("%+v", f), canary)
+	assert.Contains(t, f.Found, "level information", "what is no secret stays")
+}
+
+// A secret that cannot be had is no pass, and says where it was looked for.
+func TestSecretsThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	for text, found := range map[string]string{
+		"{env: NOBODY, service: api}":           "the secret NOBODY of api is empty",
+		"{env: PASSWORD, service: gone}":        "the secret PASSWORD cannot be read: service gone has no running unit",
+		"{env: PASSWORD}":                       "the secret PASSWORD names no service",
+		"{file: /run/secrets/no, service: api}": "the file /run/secrets/no of shop-api-1 cannot be read",
+	} {
+		s := handled(echo)(t)
+		units := one("api", map[string]string{"cat": "!cat: no such file"})(t)
+		s.Units, s.Shell = units.Units, units.Shell
+		f := look{check: "http: {path: /, headers: {X-Api: " + text + "}}", scene: func(*testing.T) *Scene { return s }}.at(t, "")
+		assert.NotEqual(t, check.Pass, f.Outcome)
+		assert.Contains(t, f.Found, found)
+	}
+}
+
+// What is written where a reference to a secret belongs is not repeated: it may be
+// the secret itself.
+func TestSecretsInTheFileAreNotRepeated(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"redis: {service: redis, password: " + canary + "}",
+		"redis: {service: redis, password: [" + canary + "]}",
+		"redis: {service: redis, password: {env: A, file: " + canary + "}}",
+		"redis: {service: redis, password: {file: " + canary + "}}",
+		"redis: {service: redis, password: {value: " + canary + "}}",
+		"http: {url: 'ftp://user:" + canary + "@h/'}",
+		"http: {url: 'http://user:" + canary + "@h:port/'}",
+		"postgres: {service: db, password: '${PASSWORD:-" + canary + "}'}",
+		"exec: {service: api, command: [x], env: {TOKEN: " + canary + "}}",
+	} {
+		_, err := ReadFile("verify.yml", []byte("- name: it\n  "+text))
+		require.Error(t, err, text)
+		assert.Equal(t, fault.Input, fault.Of(err))
+		assert.NotContains(t, err.Error()+fault.Hint(err), canary, text)
+		assert.Contains(t, err.Error(), "verify.yml:")
+	}
+}

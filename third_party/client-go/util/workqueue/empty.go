@@ -1,0 +1,3 @@
+// Package workqueue is empty: only tests of other modules import it, and `go mod tidy`
+// wants to find it.
+package workqueue

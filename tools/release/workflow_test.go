@@ -1,0 +1,179 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v4"
+)
+
+// scripts are the steps of a job of the release workflow that are shell, by name or
+// id, in their order.
+func scripts(t *testing.T, job string) (names []string, run map[string]string) {
+	t.Helper()
+	text, err := os.ReadFile("../../.github/workflows/release.yml")
+	require.NoError(t, err)
+	var workflow struct {
+		Jobs map[string]struct {
+			Steps []struct{ Name, ID, Run string }
+		}
+	}
+	require.NoError(t, yaml.Unmarshal(text, &workflow))
+	run = map[string]string{}
+	for _, step := range workflow.Jobs[job].Steps {
+		if name := step.Name + step.ID; step.Run != "" {
+			names, run[name] = append(names, name), step.Run
+		}
+	}
+	require.NotEmpty(t, names, job)
+	return names, run
+}
+
+// checkout is a clone of a repository like this one, with what a release needs, and
+// runs scripts in it as the runner does.
+type checkout struct {
+	t      *testing.T
+	dir    string
+	origin string
+	env    []string
+}
+
+func newCheckout(t *testing.T) *checkout {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	require.NoError(t, err)
+	c := &checkout{t: t, dir: filepath.Join(t.TempDir(), "work"), origin: filepath.Join(t.TempDir(), "origin.git")}
+	require.NoError(t, os.Mkdir(c.dir, 0o755))
+	// tar, since cp has no way to say what to take.
+	c.must(root, "sh", "-c", `tar --create --exclude='*_test.go' Makefile go.mod go.sum third_party tools/release action.yml README.md LICENSE CHANGELOG.md actions/*/action.yml actions/*/README.md | tar --extract --directory "$1"`, "sh", c.dir)
+	log, err := os.ReadFile(filepath.Join(c.dir, "CHANGELOG.md"))
+	require.NoError(t, err)
+	changes := strings.Replace(string(log), "## Unreleased", "## Unreleased\n\n## v1.3.0\n\n- third\n\n## v1.2.4\n\n- second\n\n## v1.2.3\n\n- first", 1)
+	require.NoError(t, os.WriteFile(filepath.Join(c.dir, "CHANGELOG.md"), []byte(changes), 0o644))
+	c.must(c.dir, "git", "init", "--quiet", "--initial-branch", "main")
+	c.commit()
+	c.must(c.dir, "git", "init", "--quiet", "--bare", c.origin)
+	c.must(c.dir, "git", "remote", "add", "origin", c.origin)
+	c.must(c.dir, "git", "push", "--quiet", "origin", "main")
+	c.must(c.dir, "git", "fetch", "--quiet", "origin")
+	return c
+}
+
+func (c *checkout) commit() string {
+	c.t.Helper()
+	c.must(c.dir, "git", "add", ".")
+	c.must(c.dir, "git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "--allow-empty", "--message", "work")
+	return c.must(c.dir, "git", "rev-parse", "HEAD")
+}
+
+func (c *checkout) must(dir, name string, args ...string) string {
+	c.t.Helper()
+	cmd := exec.CommandContext(c.t.Context(), name, args...)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	require.NoError(c.t, err, "%s %v: %s", name, args, out)
+	return strings.TrimSpace(string(out))
+}
+
+// run runs a script as the runner does where a step names no shell.
+func (c *checkout) run(script string, env ...string) (string, error) {
+	file := filepath.Join(c.t.TempDir(), "script.sh")
+	require.NoError(c.t, os.WriteFile(file, []byte(script), 0o600))
+	cmd := exec.CommandContext(c.t.Context(), "bash", "-e", file)
+	cmd.Dir = c.dir
+	cmd.Env = append(append(os.Environ(), c.env...), env...)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// fake puts a program of that name first in the PATH that only writes down how it
+// was called: what it would do needs GitHub.
+func (c *checkout) fake(names ...string) (calls string) {
+	dir := c.t.TempDir()
+	calls = filepath.Join(dir, "calls")
+	for _, name := range names {
+		text := fmt.Sprintf("#!/bin/sh\necho %s \"$@\" >> %s\n", name, calls)
+		require.NoError(c.t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755))
+	}
+	c.env = append(c.env, "PATH="+dir+":"+os.Getenv("PATH"))
+	return calls
+}
+
+// publish runs the job publish for a version.
+func (c *checkout) publish(version string) {
+	c.t.Helper()
+	names, steps := scripts(c.t, "publish")
+	temp := c.t.TempDir()
+	for _, name := range names {
+		out, err := c.run(steps[name], "VERSION="+version, "IMAGE="+image, "RUNNER_TEMP="+temp, "GITHUB_ACTOR=meera", "TOKEN=t", "GH_TOKEN=t",
+			"GITHUB_SHA="+c.must(c.dir, "git", "rev-parse", "HEAD"))
+		require.NoError(c.t, err, "%s: %s", name, out)
+	}
+}
+
+// The commands of the release workflow, run on a repository: the version's tag is a
+// commit with the tree and nothing else, on top of the source, and v1 follows the
+// newest version only.
+func TestWorkflowTagsTheTree(t *testing.T) {
+	t.Parallel()
+	c := newCheckout(t)
+	calls := c.fake("cosign", "gh")
+	source := c.must(c.dir, "git", "rev-parse", "HEAD")
+	c.publish("v1.2.3")
+	at := func(ref string) string { return c.must(c.origin, "git", "rev-parse", ref) }
+	assert.Equal(t, source, at("v1.2.3^"))
+	assert.Equal(t, at("v1.2.3"), at("v1"))
+	assert.Equal(t, "LICENSE\nREADME.md\naction.yml\nbuild\ndeploy\nrollback\nverify", c.must(c.origin, "git", "ls-tree", "--name-only", "v1"))
+	assert.Contains(t, c.must(c.origin, "git", "show", "v1:deploy/action.yml"), "image: docker://"+image)
+	assert.Empty(t, c.must(c.dir, "git", "status", "--porcelain"), "the checkout is as it was")
+
+	c.commit()
+	c.publish("v1.3.0")
+	newest := at("v1.3.0")
+	assert.Equal(t, newest, at("v1"))
+	c.publish("v1.2.4")
+	assert.Equal(t, newest, at("v1"), "a fix of an older line does not take v1 back")
+	assert.NotEqual(t, newest, at("v1.2.4"))
+
+	told, err := os.ReadFile(calls)
+	require.NoError(t, err)
+	for _, call := range []string{"cosign login ghcr.io --username meera --password-stdin\n", "cosign sign --yes --recursive " + image + "\n",
+		"gh release create v1.2.3 --verify-tag --title v1.2.3 --notes-file "} {
+		assert.Contains(t, string(told), call)
+	}
+}
+
+// A release begins only from main, once for each version, and with notes.
+func TestWorkflowChecksTheVersion(t *testing.T) {
+	t.Parallel()
+	c := newCheckout(t)
+	_, steps := scripts(t, "check")
+	outputs := filepath.Join(t.TempDir(), "outputs")
+	begin := func(version string) (string, error) {
+		return c.run(steps["version"], "GITHUB_REF_NAME=release-"+version, "GITHUB_OUTPUT="+outputs)
+	}
+	out, err := begin("v1.2.3")
+	require.NoError(t, err, out)
+	assert.Contains(t, out, "- first")
+	set, err := os.ReadFile(outputs)
+	require.NoError(t, err)
+	assert.Equal(t, "version=v1.2.3\n", string(set))
+
+	out, err = begin("v9.9.9")
+	assert.Error(t, err)
+	assert.Contains(t, out, "CHANGELOG.md says nothing of v9.9.9")
+	c.must(c.dir, "git", "tag", "v1.2.3")
+	out, err = begin("v1.2.3")
+	assert.Error(t, err)
+	assert.Contains(t, out, "::error::v1.2.3 is released already")
+	c.commit()
+	out, err = begin("v1.2.4")
+	assert.Error(t, err)
+	assert.Contains(t, out, "::error::release-v1.2.4 is not on main")
+}
