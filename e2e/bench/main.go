@@ -36,6 +36,7 @@ var benchmarks = []struct {
 	{"rollout", roll},
 	{"latency", latency},
 	{"scale", scale},
+	{"plan", foresee},
 	{"image", image},
 	{"build", builds},
 }
