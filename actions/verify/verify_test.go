@@ -72,7 +72,7 @@ func TestBadInput(t *testing.T) {
 		"a file outside":                {"", []string{"--checks", "../nope.yml"}, []string{"checks:", "cannot read ../nope.yml"}},
 		"a url that is none":            {page, []string{"--url", "shop"}, []string{"url: is not an address of http or https"}},
 		"fail-on of nothing":            {page, []string{"--fail-on", "panic"}, []string{"fail-on", "fail", "warn"}},
-		"no project":                    {page, []string{"--project", ""}, []string{"project:", "no Compose file with a name was found", "hint: for example: project: shop"}},
+		"no project":                    {page, []string{"--project", ""}, []string{"project:", "no Compose file was found", "hint: for example: project: shop"}},
 		// Nobody answers there: the address is wrong, or the host is down.
 		"a host that nobody answers at": {page, nil, []string{"host: 127.0.0.1:1 cannot be reached", "refused", "hint: "}},
 	} {
