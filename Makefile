@@ -30,7 +30,7 @@ act: ## the workflows, run with act on a sandbox host, offline (some minutes the
 e2e-build: ## the tests of builds alone, with the one that `make test` leaves out: a registry that fails for good (2 minutes)
 	@go build -o .lab/bin/ ./e2e/setup && SHIKSHA_E2E_BUILD=1 exec .lab/bin/setup go test -p 1 -timeout 30m -run TestBuild ./e2e
 
-e2e-shikshasetu: ## release the production stack of 15 units on real parts: about ten minutes, 6 GB
+e2e-shikshasetu: ## release the production stack of 15 units on real parts: about fifteen minutes, 4 GB
 	@go build -o .lab/bin/ ./e2e/setup && exec .lab/bin/setup go test -count=1 -timeout 30m -v ./e2e/shikshasetu -run TestTheStack -whole
 
 mutants: ## turn each comparison of the checks off in turn: some test has to fail (some minutes)

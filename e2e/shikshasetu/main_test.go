@@ -19,7 +19,7 @@ import (
 
 var (
 	// whole runs all of it; without it a short story is told, of fewer services.
-	whole = flag.Bool("whole", false, "release all 15 units and everything around them: about fifteen minutes, 8 GB")
+	whole = flag.Bool("whole", false, "release all 15 units and everything around them: about fifteen minutes, 4 GB")
 	// standing is for whoever works on one stage: the stack of an earlier run is used
 	// as it is and left as it is. With -run TestTheStack/STAGE a stage is minutes.
 	standing = flag.Bool("standing", false, "go on with the stack that an earlier run with this flag left standing")

@@ -131,7 +131,7 @@ func TestStack_MigratesAndBacksUp(t *testing.T) {
 	require.NotNil(t, api.Migrate)
 	assert.Equal(t, []string{"python", "-m", "alembic", "upgrade", "head"}, api.Migrate.Command)
 	assert.Equal(t, []string{"python", "-m", "alembic", "current"}, api.Migrate.Current)
-	assert.Equal(t, 5*time.Second, api.Migrate.LockTimeout)
+	assert.Equal(t, 2*time.Second, api.Migrate.LockTimeout)
 	assert.False(t, api.Migrate.Elsewhere, "there is no migration without a backup")
 	require.NotNil(t, postgres.Backups)
 	assert.Equal(t, 7*24*time.Hour, postgres.Backups.Keep)
