@@ -152,20 +152,20 @@ func TestBuildStartsABuilder(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, startedBuilder+"_state", volume)
 
-	s.write("web/Dockerfile", "FROM busybox:1\nRUN echo "+t.Name()+"; sleep 300\n")
+	s.write("web/Dockerfile", "FROM busybox:1\nRUN echo "+t.Name()+"; "+endless+"\n")
 	cmd, err := s.Command(t.Context(), s.Dir, []string{"DOCKER_HOST=" + f.address}, "build", "--targets", "web", "--version", "v1", "--buildkit-image", base)
 	require.NoError(t, err)
 	var words bytes.Buffer
 	cmd.Stderr = &words
 	require.NoError(t, cmd.Start())
-	require.Eventually(t, func() bool { return s.running("sleep 300") }, 30*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return s.running(endless) }, 30*time.Second, 50*time.Millisecond)
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 	at := time.Now()
 	_ = cmd.Wait()
 	assert.Less(t, time.Since(at), 7*time.Second)
 	assert.Equal(t, 5, cmd.ProcessState.ExitCode(), words.String())
 	s.noBuilder(t)
-	assert.Eventually(t, func() bool { return !s.running("sleep 300") }, 10*time.Second, 50*time.Millisecond)
+	assert.Eventually(t, func() bool { return !s.running(endless) }, 10*time.Second, 50*time.Millisecond)
 }
 
 // noBuilder makes sure that no container of a builder is left.

@@ -162,19 +162,22 @@ func riscvProgram() []byte {
 	return program.Bytes()
 }
 
+// endless is a step that does not end, and that nobody else on this machine runs.
+var endless = fmt.Sprintf("sleep %d", 1_000_000+os.Getpid())
+
 // started runs a build whose step does not end, and waits until the step runs.
 func (s *site) started(t *testing.T, env ...string) (end func() lab.Result, signal func(os.Signal)) {
 	t.Helper()
 	mark := filepath.Join(t.TempDir(), "log")
 	log, err := os.Create(mark)
 	require.NoError(t, err)
-	s.write("web/Dockerfile", "FROM busybox:1\nRUN echo "+t.Name()+"; sleep 300\n")
+	s.write("web/Dockerfile", "FROM busybox:1\nRUN echo "+t.Name()+"; "+endless+"\n")
 	cmd, err := s.Command(t.Context(), s.Dir, nil, "build", "--builder", s.builder.Address, "--targets", "web", "--version", "v1", "--env-file", lab.EnvFile)
 	require.NoError(t, err)
 	cmd.Stdout, cmd.Stderr = log, log
 	began := time.Now()
 	require.NoError(t, cmd.Start())
-	require.Eventually(t, func() bool { return s.running("sleep 300") }, 30*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return s.running(endless) }, 30*time.Second, 50*time.Millisecond)
 	return func() lab.Result {
 		_ = cmd.Wait()
 		text, err := os.ReadFile(mark)
@@ -207,7 +210,7 @@ func TestBuildCancelled(t *testing.T) {
 	assert.Equal(t, 5, result.Exit, result.Stdout)
 	assert.Less(t, time.Since(at), 7*time.Second)
 	assert.Contains(t, result.Stdout, "the build was cancelled")
-	assert.Eventually(t, func() bool { return !s.running("sleep 300") }, 10*time.Second, 50*time.Millisecond, "the step goes on")
+	assert.Eventually(t, func() bool { return !s.running(endless) }, 10*time.Second, 50*time.Millisecond, "the step goes on")
 	assert.Eventually(t, s.idle, 10*time.Second, 50*time.Millisecond, "the builder goes on")
 	files, err := os.ReadDir(left)
 	require.NoError(t, err)
