@@ -114,6 +114,13 @@ func monitorLooks() map[string]look {
 
 	g := add("grafana", "grafana: {url: '{{url}}', datasources: [prom], dashboards: [{uid: api, panels: 1, data: true}]}", grafanaAnswers)
 	g("sound", "", check.Pass, "database ok")
+	g("ill though its database is ok", "grafana.health", check.Fail, "status 503", "/api/health", `!{"database":"ok"}`)
+	add("grafana", "grafana: {url: '{{url}}', dashboards: [{uid: api}]}", grafanaAnswers)("panels of any number", "", check.Pass, "database ok", "/api/ds/query", `!{}`)
+	add("grafana", "grafana: {url: '{{url}}', dashboards: [{uid: api, data: true}]}", grafanaAnswers)("panel with a source of its own", "", check.Pass, "database ok",
+		"/api/dashboards/uid/api", `{"dashboard":{"panels":[{"title":"rate","datasource":{"uid":"prom"},"targets":[{"expr":"up"}]},{"title":"words","type":"text"}]}}`)
+	g("broken off", "", check.Unknown, "EOF", "/api/ds/query", "^")
+	g("data source broken off", "", check.Unknown, "EOF", "/api/datasources/uid/prom/health", "^")
+	g("dashboard broken off", "", check.Unknown, "EOF", "/api/dashboards/uid/api", "^")
 	g("database", "grafana.health", check.Fail, "failing", "/api/health", `{"database":"failing"}`)
 	g("data source", "grafana.datasource", check.Fail, "ERROR", "/api/datasources/uid/prom/health", `{"status":"ERROR"}`)
 	g("no dashboard", "grafana.dashboard", check.Fail, "status 503", "/api/dashboards/uid/api", `!{}`)
@@ -124,4 +131,25 @@ func monitorLooks() map[string]look {
 		out[kind+" down"] = look{kind + ".answer", text, nobody, check.Fail, "refused"}
 	}
 	return out
+}
+
+// Grafana is asked as who the check says.
+func TestGrafana_Credentials(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"": "", ", token: {env: PASSWORD, service: api}": "Bearer hunter2-and-more", ", user: admin, password: {env: PASSWORD, service: api}": "Basic YWRtaW46aHVudGVyMi1hbmQtbW9yZQ==",
+		", user: admin, password: {env: PASSWORD, service: api}, token: {env: PASSWORD, service: api}": "Bearer hunter2-and-more",
+	} {
+		var got string
+		s := handled(func(w http.ResponseWriter, r *http.Request) {
+			got = r.Header.Get("Authorization")
+			_, _ = io.WriteString(w, grafanaAnswers[r.URL.Path])
+		})(t)
+		units := one("api", nil)(t)
+		s.Units, s.Shell = units.Units, units.Shell
+		f := look{check: "grafana: {url: '{{url}}'" + text + "}", scene: func(*testing.T) *Scene { return s }}.at(t, "")
+		if f.Outcome != check.Pass || got != want {
+			t.Errorf("%s: sent %q, want %q: %+v", text, got, want, f)
+		}
+	}
 }

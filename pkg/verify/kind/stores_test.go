@@ -123,6 +123,8 @@ func backupLooks(out map[string]look) {
 	b("shrunk", "backup.shrink", "0.20", "sh -c cd", fmt.Sprintf("%d 200 b.dump\n%d 1000 a.dump", now, now-day))
 	b("truncated", "backup.read", "end of file", "pg_restore", "!could not read from input file: end of file")
 	gz := fmt.Sprintf("%d 900 b.sql.gz\n%d 900 a.sql.gz", now, now-day)
+	out["backup none"] = look{"backup.count", "backup: {service: db, dir: /backups}", one("db", with(sound, "sh -c cd", "")), check.Fail, "0 dumps"}
+	b("in gzip", "", "900 bytes", "sh -c cd", gz, "sh -c gzip", "-- PostgreSQL database dump complete")
 	b("gzip damaged", "backup.gzip", "crc error", "sh -c cd", gz, "sh -c gzip", "!gzip: crc error\n-- PostgreSQL database dump complete")
 	b("dump cut inside gzip", "backup.complete", "COPY", "sh -c cd", gz, "sh -c gzip", "COPY orders FROM stdin;")
 }
@@ -137,13 +139,34 @@ func hostLooks() map[string]look {
 		}
 	}
 	const enough = "MemTotal: 100 kB\nMemAvailable: 50 kB\n"
+	df := func(bytes, inodes, missing string) func(*testing.T) *Scene {
+		return func(*testing.T) *Scene {
+			s := local(nil)
+			s.Ground = dfHost{bytes: bytes, inodes: inodes, missing: missing}
+			return s
+		}
+	}
+	const half, none = "/dev/vda1 100 50 50 50% /", "btrfs 0 0 0 - /"
 	return map[string]look{
-		"disk sound":          {"", "disk: {warn: 99.9, fail: 100}", func(*testing.T) *Scene { return local(nil) }, check.Pass, "% at most"},
-		"disk filling":        {"disk.warn", "disk: {}", disk(85, enough), check.Warn, "85 %"},
-		"disk full":           {"disk.fail", "disk: {}", disk(95, enough), check.Fail, "95 %"},
-		"disk no such folder": {"disk.data", "disk: {paths: [/nowhere]}", func(*testing.T) *Scene { return local(nil) }, check.Unknown, "No such file"},
-		"disk no memory":      {"disk.memory", "disk: {memory: 10}", disk(5, "MemTotal: 100 kB\nMemAvailable: 5 kB\n"), check.Fail, "5 %"},
-		"disk memory unknown": {"disk.memory-data", "disk: {memory: 10}", disk(5, "MemTotal: 100 kB\n"), check.Unknown, "MemTotal"},
+		"disk without docker's folder":      {"", "disk: {}", df(half, half, "/var/lib/docker"), check.Pass, "50 % at most"},
+		"disk that has docker's folder":     {"", "disk: {}", df(half, half, ""), check.Pass, "50 % at most"},
+		"disk without the root":             {"disk.data", "disk: {}", df(half, half, "/"), check.Unknown, "No such file"},
+		"disk without the folder asked for": {"disk.data", "disk: {paths: [/, /srv]}", df(half, half, "/srv"), check.Unknown, "No such file"},
+		"disk without numbers of inodes":    {"", "disk: {}", df(half, none, ""), check.Pass, "50 % at most"},
+		"disk whose inodes are words":       {"", "disk: {}", df(half, "nfs - - - - /", ""), check.Pass, "50 % at most"},
+		"disk without bytes":                {"disk.data", "disk: {}", df(none, half, ""), check.Unknown, "btrfs 0 0 0"},
+		"disk of words":                     {"disk.data", "disk: {}", df("nfs - - - - /", half, ""), check.Unknown, "nfs"},
+		"disk inodes used up":               {"disk.fail", "disk: {}", df(half, "/dev/vda1 100 99 1 99% /", ""), check.Fail, "99 % of the inodes"},
+		"disk nothing said":                 {"disk.data", "disk: {}", df("", half, ""), check.Unknown, "nothing"},
+		"disk and memory":                   {"", "disk: {memory: 10}", disk(5, enough), check.Pass, "5 % at most"},
+		"disk memory of nothing":            {"disk.memory-data", "disk: {memory: 10}", disk(5, "MemTotal: 0 kB\nMemAvailable: 5 kB\n"), check.Unknown, "MemTotal"},
+		"disk of a lost host":               {"", "disk: {}", func(*testing.T) *Scene { s := local(nil); s.Ground = lostHost{}; return s }, check.Unknown, "connection lost"},
+		"disk sound":                        {"", "disk: {warn: 99.9, fail: 100}", func(*testing.T) *Scene { return local(nil) }, check.Pass, "% at most"},
+		"disk filling":                      {"disk.warn", "disk: {}", disk(85, enough), check.Warn, "85 %"},
+		"disk full":                         {"disk.fail", "disk: {}", disk(95, enough), check.Fail, "95 %"},
+		"disk no such folder":               {"disk.data", "disk: {paths: [/nowhere]}", func(*testing.T) *Scene { return local(nil) }, check.Unknown, "No such file"},
+		"disk no memory":                    {"disk.memory", "disk: {memory: 10}", disk(5, "MemTotal: 100 kB\nMemAvailable: 5 kB\n"), check.Fail, "5 %"},
+		"disk memory unknown":               {"disk.memory-data", "disk: {memory: 10}", disk(5, "MemTotal: 100 kB\n"), check.Unknown, "MemTotal"},
 	}
 }
 
@@ -258,4 +281,17 @@ type lostHost struct{ here }
 
 func (lostHost) Run(context.Context, []string, io.Reader) (host.Output, error) {
 	return host.Output{}, errors.New("connection lost")
+}
+
+// dfHost answers df alone.
+type dfHost struct {
+	here
+	bytes, inodes, missing string
+}
+
+func (h dfHost) Run(_ context.Context, argv []string, _ io.Reader) (host.Output, error) {
+	if argv[len(argv)-1] == h.missing {
+		return host.Output{Exit: 1, Stderr: []byte("df: No such file or directory")}, nil
+	}
+	return host.Output{Stdout: []byte(map[string]string{"-Pk": h.bytes, "-Pi": h.inodes}[argv[1]])}, nil
 }
