@@ -66,14 +66,15 @@ func mutated(id int, value bool) bool {
 }
 `
 
-func instrument(dir, only string) (*program, error) {
+func instrument(dir, only string, without ...string) (*program, error) {
 	paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	if err != nil {
 		return nil, err
 	}
 	p := &program{dir: dir, files: map[string][]byte{}}
 	for _, path := range paths {
-		if strings.HasSuffix(path, "_test.go") || !strings.Contains(filepath.Base(path), only) {
+		name := filepath.Base(path)
+		if strings.HasSuffix(name, "_test.go") || !strings.Contains(name, only) || slices.Contains(without, name) {
 			continue
 		}
 		if err := p.add(path); err != nil {
@@ -175,15 +176,25 @@ func (l *leaves) add(e ast.Expr) {
 			l.add(x.Y)
 			return
 		}
+		if isNil(x.X) || isNil(x.Y) {
+			return // an error's way out compares nothing
+		}
 	case *ast.Ident:
-		if x.Name == "true" || x.Name == "false" {
-			return
+		return // what it holds was decided where it was made
+	case *ast.CallExpr:
+		if decides(x) {
+			return // what it compares is a site of its own
 		}
 	}
 	if !l.seen[e] {
 		l.seen[e] = true
 		l.found = append(l.found, e)
 	}
+}
+
+func isNil(e ast.Expr) bool {
+	x, ok := e.(*ast.Ident)
+	return ok && x.Name == "nil"
 }
 
 // visit adds what decides something in a node.
@@ -211,11 +222,17 @@ func (l *leaves) visit(n ast.Node) bool {
 			l.add(x)
 		}
 	case *ast.CallExpr:
-		if s, ok := x.Fun.(*ast.SelectorExpr); ok && slices.Contains(deciding, s.Sel.Name) && len(x.Args) > 1 {
+		if decides(x) {
 			l.add(x.Args[1])
 		}
 	}
 	return true
+}
+
+// decides tells whether a call is a comparison of a look.
+func decides(call *ast.CallExpr) bool {
+	s, ok := call.Fun.(*ast.SelectorExpr)
+	return ok && slices.Contains(deciding, s.Sel.Name) && len(call.Args) > 1
 }
 
 // conditions are the smallest expressions of a function that are true or false and

@@ -69,40 +69,32 @@ func (t *trial) try(ctx context.Context, mutant string) (words string, caught bo
 	return string(out), err != nil
 }
 
-// all tries every mutant, some at a time, and gives those that nobody caught in the
-// order of their comparisons.
-func (t *trial) all(ctx context.Context, mutants []mutant, told func(done int)) (alive []mutant, err error) {
-	survives := make([]bool, len(mutants))
-	next := make(chan int)
-	var mu sync.Mutex
+// all tries every mutant, some at a time, and tells of each as it is known.
+func (t *trial) all(ctx context.Context, mutants []mutant, told func(m mutant, caught bool)) error {
+	next := make(chan mutant)
+	var telling sync.Mutex
 	var workers sync.WaitGroup
-	done := 0
 	for range max(1, t.jobs) {
 		workers.Go(func() {
-			for i := range next {
-				_, caught := t.try(ctx, fmt.Sprintf("%d=%t", mutants[i].id, mutants[i].value))
-				mu.Lock()
-				survives[i] = !caught
-				done++
-				told(done)
-				mu.Unlock()
+			for m := range next {
+				_, caught := t.try(ctx, fmt.Sprintf("%d=%t", m.id, m.value))
+				telling.Lock()
+				if ctx.Err() == nil {
+					told(m, caught)
+				}
+				telling.Unlock()
 			}
 		})
 	}
-	for i := range mutants {
+	for _, m := range mutants {
 		if ctx.Err() != nil {
 			break
 		}
-		next <- i
+		next <- m
 	}
 	close(next)
 	workers.Wait()
-	for i, s := range survives {
-		if s {
-			alive = append(alive, mutants[i])
-		}
-	}
-	return alive, context.Cause(ctx)
+	return context.Cause(ctx)
 }
 
 // readKnown reads the mutants of a package that cannot matter: a line each, with the
