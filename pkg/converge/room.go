@@ -178,12 +178,15 @@ func (d *transition) try(ctx context.Context) error {
 	}
 	d.found(results)
 	for _, r := range results {
-		text := r.Name + " " + r.File + ": " + r.Found
+		where := r.Name
+		if r.File != "" {
+			where += strings.TrimSuffix(fmt.Sprintf(" %s:%d", r.File, r.Line), ":0")
+		}
 		switch {
 		case r.Outcome == check.Fail && !d.opts.Lenient:
-			return fault.New(fault.Refused, strings.TrimSpace(r.Name+" "+r.File), r.Hint, "%s", r.Found)
+			return fault.New(fault.Refused, where, r.Hint, "%s", r.Found)
 		case r.Outcome == check.Fail, r.Outcome == check.Warn:
-			d.Say(event.Warning, "preflight", r.Where, "%s; mend: %s", text, r.Hint)
+			d.Say(event.Warning, "preflight", r.Where, "%s: %s; mend: %s", where, r.Found, r.Hint)
 		default:
 			d.Say(event.Info, "preflight", r.Where, "%s", r.Found)
 		}
