@@ -138,9 +138,9 @@ func (d *transition) databases(ctx context.Context, h *preflight.HostFacts) {
 			if u.OneOff || !u.Serving() {
 				continue
 			}
-			_, said, exit, err := d.Steady().Exec(ctx, u.ID, []string{"pg_isready", "-t", "5"}, nil)
+			said, _, exit, err := d.Steady().Exec(ctx, u.ID, []string{"sh", "-c", ready}, nil)
 			if err == nil && exit != 0 && exit != notFound {
-				h.Unready[name] = fmt.Sprintf("pg_isready ended with %d %s", exit, strings.TrimSpace(said))
+				h.Unready[name] = strings.Join(strings.Fields(said), " ")
 			}
 		}
 	}
@@ -158,6 +158,9 @@ func (d *transition) databases(ctx context.Context, h *preflight.HostFacts) {
 		h.Backups.Needs = all[0].Bytes
 	}
 }
+
+// ready asks a database in its own unit, by its socket or else by its address.
+const ready = "pg_isready -t 3 || pg_isready -h 127.0.0.1 -t 3"
 
 // notFound is how a command ends that is not in an image.
 const notFound = 127
