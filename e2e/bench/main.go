@@ -38,6 +38,7 @@ var benchmarks = []struct {
 	{"scale", scale},
 	{"plan", foresee},
 	{"image", image},
+	{"build", builds},
 }
 
 type settings struct {

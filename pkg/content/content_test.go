@@ -107,7 +107,7 @@ func TestLive_EditedByHandIsHandedOverAgain(t *testing.T) {
 func TestLive_AnEmptyFolderIsMade(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
-	s := content.New(disk{}, root)
+	s := content.New(host{}, root)
 	svc := &stack.Service{Name: "gw", Files: []stack.File{{
 		Service: "gw", Target: "/var/www/acme", Sum: sum(""), Live: true, Dir: true, HostPath: filepath.Join(root, "live", "gw", "acme"),
 	}}}
