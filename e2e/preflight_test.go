@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -48,7 +49,7 @@ func TestPreflight_EachImageReadsWhatItIsAboutToGet(t *testing.T) {
 	for _, name := range []string{"prometheus", "alertmanager"} {
 		ref := f.Project + "/" + name + ":lab"
 		trapDocker(t, f, "tag", lab.ServicesImage, ref)
-		t.Cleanup(func() { _ = f.Forget(t.Context(), ref) })
+		t.Cleanup(func() { _ = f.Forget(context.WithoutCancel(t.Context()), ref) })
 	}
 	trapWrite(t, f, "compose.yaml", fmt.Sprintf(watchedStack, f.Project))
 	const gate = "events {}\nhttp {\n  upstream p { server prometheus:9090; }\n  server { listen 8080; location / { proxy_pass http://p; } }\n}\n"
