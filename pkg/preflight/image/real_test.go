@@ -119,6 +119,7 @@ func TestRealImagesReadTheirConfiguration(t *testing.T) {
 	assert.Equal(t, check.Fail, bad["P07.promtool"].Outcome, "%+v", bad["P07.promtool"])
 	assert.Equal(t, check.Fail, bad["P08.amtool"].Outcome, "%+v", bad["P08.amtool"])
 	assert.Equal(t, "alertmanager.yml", bad["P08.amtool"].File, "%+v", bad["P08.amtool"])
+	assert.Contains(t, bad["P08.amtool"].Found, `"soon"`)
 	for _, kind := range []string{"ps -aq", "network ls -q", "volume ls -q"} {
 		assert.Empty(t, docker(append(strings.Fields(kind), "--filter", "label=com.docker.compose.project="+project)...), "nothing is left of a trial")
 	}
