@@ -32,23 +32,24 @@ var layers = [][]string{
 	{"pkg/converge"},
 	{"pkg/target"},
 	{"pkg/verify/kind"},
-	{"pkg/backup", "pkg/content", "pkg/gateway", "pkg/github", "pkg/notify", "pkg/plan", "pkg/preflight", "pkg/probe", "pkg/release", "pkg/report", "pkg/rollout"},
-	{"pkg/preflight/image", "pkg/preflight/monitoring", "pkg/preflight/workflow"},
+	{"pkg/backup", "pkg/content", "pkg/gateway", "pkg/github", "pkg/notify", "pkg/plan", "pkg/preflight", "pkg/preflight/image", "pkg/probe", "pkg/release", "pkg/report", "pkg/rollout"},
+	{"pkg/preflight/monitoring", "pkg/preflight/workflow"},
 	{"pkg/preflight/finding"},
-	{"pkg/engine", "pkg/host", "pkg/stack"},
+	{"pkg/engine", "pkg/host", "pkg/layers", "pkg/stack"},
 	{"pkg/check", "pkg/extension", "pkg/strict"},
 	{"pkg/event", "pkg/fault", "pkg/grace", "pkg/suggest"},
 }
 
 // sameLayer lists the imports within a layer that are meant; verbs have none.
 var sameLayer = map[string][]string{
-	"actions/door":  {},
-	"pkg/rollout":   {"pkg/gateway", "pkg/plan"},
-	"pkg/content":   {"pkg/release"},
-	"pkg/engine":    {"pkg/stack"},
-	"pkg/github":    {"pkg/report"},
-	"pkg/notify":    {"pkg/report"},
-	"pkg/preflight": {"pkg/gateway", "pkg/plan"},
+	"actions/door":        {},
+	"pkg/rollout":         {"pkg/gateway", "pkg/plan"},
+	"pkg/content":         {"pkg/release"},
+	"pkg/engine":          {"pkg/stack"},
+	"pkg/github":          {"pkg/report"},
+	"pkg/notify":          {"pkg/report"},
+	"pkg/preflight":       {"pkg/gateway", "pkg/plan"},
+	"pkg/preflight/image": {"pkg/plan"},
 }
 
 // onlyDoors may speak to the runner.

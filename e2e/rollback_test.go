@@ -245,7 +245,7 @@ func TestRollback_RunsNoJobAgain(t *testing.T) {
 	deploy("v1", "mkdir /state/once", 0)
 	failed := deploy("v2", "exit 7", 1)
 	assert.Contains(t, failed.Stderr, "ended with exit code 7")
-	assert.Contains(t, failed.Stderr, "v1 (release 1) serves again")
+	assert.Contains(t, failed.Stderr, "v1 serves again")
 	assert.Equal(t, []string{"v1", "v1"}, []string{runs("web"), runs("app")})
 	verified := f.Shiksha("verify", "--stability-window", "1s")
 	assert.Zero(t, verified.Exit, verified.Stdout+verified.Stderr)

@@ -46,9 +46,9 @@ func TestInputNames(t *testing.T) {
 	assert.ElementsMatch(t, []string{
 		"host", "ssh-key", "ssh-key-passphrase", "known-hosts", "host-fingerprint", "jump-host", "backup-ssh-key", "compose-file",
 		"project", "env-file", "version", "images", "registry", "registry-username", "registry-password",
-		"services", "strategy", "preflight", "dry-run", "rollback-on-failure", "keep-releases", "state-dir", "lock-wait",
+		"services", "strategy", "preflight", "adopt", "dry-run", "rollback-on-failure", "keep-releases", "state-dir", "lock-wait",
 		"wait-timeout", "remove-orphans", "checks", "skip-checks", "check-timeout", "stability-window", "url", "fail-on", "probe-url", "probe-rate", "probe-budget",
-		"environment", "environment-url", "github-token", "github-deployment", "commit-status", "slack-token", "slack-channel",
+		"environment", "environment-url", "github-token", "github-deployment", "commit-status", "plan-comment", "slack-token", "slack-channel",
 		"slack-webhook", "pagerduty-routing-key", "grafana-url", "grafana-token",
 	}, names)
 	var outs []string

@@ -41,6 +41,7 @@ type Inputs struct {
 	Services      inputs.List   `name:"services" group:"rollout" placeholder:"SERVICE,..." help:"Release only these services. Default: all."`
 	Strategy      string        `name:"strategy" group:"rollout" default:"rolling" enum:"rolling,replace" help:"rolling follows each service's update_config and loses no request; replace stops everything that changes at once (for staging)."`
 	Preflight     string        `name:"preflight" group:"rollout" default:"on" enum:"on,strict,warn,off" help:"What is looked at before a host is needed: on refuses what cannot work and tells what should not be, strict refuses both, warn refuses nothing, off does not look."`
+	Adopt         bool          `name:"adopt" group:"rollout" default:"false" help:"Release although something on the host was changed by hand since the last release. The plan shows what; it becomes what the Compose file says."`
 	DryRun        bool          `name:"dry-run" group:"rollout" default:"false" help:"Look, plan and say what would change; change nothing."`
 	Rollback      bool          `name:"rollback-on-failure" group:"rollout" default:"true" negatable:"" help:"When a release fails, put everything it changed back. Without it, only the failed batch goes back."`
 	KeepReleases  int           `name:"keep-releases" group:"rollout" default:"5" min:"1" help:"How many releases stay restorable on the host."`
@@ -137,6 +138,7 @@ func (in *Inputs) options(s *door.Session) (verb.Options, error) {
 	o.Vault = in.VaultConfig(o.Host)
 	o.Registry = engine.Auth{Registry: in.Registry, Username: in.Username, Password: string(in.Password)}
 	o.Services, o.Strategy, o.Preflight = in.Services, in.Strategy, in.Preflight
+	o.Adopt = in.Adopt
 	o.DryRun, o.RollbackOnFailure, o.RemoveOrphans = in.DryRun, in.Rollback, in.RemoveOrphans
 	o.KeepReleases, o.StateDir, o.LockWait, o.WaitTimeout = in.KeepReleases, in.StateDir, in.LockWait, in.WaitTimeout
 	o.ProbeBudget = in.ProbeBudget

@@ -15,6 +15,7 @@ type Telling struct {
 	GitHubToken      Secret `name:"github-token" group:"telling" placeholder:"@FILE" example:"${{ github.token }}" help:"Token to tell GitHub with: a deployment of the environment and a status of the commit. The job needs the permissions deployments: write and statuses: write. Default: GitHub is not told."`
 	GitHubDeployment string `name:"github-deployment" group:"telling" default:"auto" enum:"auto,on,off" help:"Whether to make a deployment at GitHub. auto makes one unless the job has an environment of its own, for which GitHub makes one by itself."`
 	CommitStatus     bool   `name:"commit-status" group:"telling" default:"true" negatable:"" help:"Set a status of the commit, with github-token."`
+	PlanComment      bool   `name:"plan-comment" group:"telling" default:"true" negatable:"" help:"With github-token, show the plan of a dry run as a comment of the pull request, always the same one. The job needs the permission pull-requests: write; a fork's token can only read, so its plan is in the job summary alone."`
 
 	SlackToken   Secret `name:"slack-token" group:"telling" placeholder:"@FILE" help:"Token of a Slack bot (xoxb-..., scope chat:write) that tells slack-channel of start and end in one thread."`
 	SlackChannel string `name:"slack-channel" group:"telling" placeholder:"CHANNEL" help:"Channel for slack-token, by id or by name."`

@@ -21,7 +21,7 @@ const oneTry = 5 * time.Second
 func listeners(s *door.Session, in *inputs.Telling) []Told {
 	client := patient()
 	var told []Told
-	if g := gitHub(s, in, client); g != nil {
+	if g := gitHub(s, in); g != nil {
 		told = append(told, g)
 	}
 	if in.SlackToken != "" || in.SlackWebhook != "" {
@@ -38,8 +38,37 @@ func listeners(s *door.Session, in *inputs.Telling) []Told {
 	return told
 }
 
+// reviewers hear of a plan: whoever reads the pull request that it is about. A fork's
+// run has only the summary.
+func reviewers(s *door.Session, in *inputs.Telling) []Told {
+	run := s.Action.Run()
+	if in.GitHubToken == "" || !in.PlanComment || run.PullRequest == 0 {
+		return nil
+	}
+	say := func(level event.Level, text string) {
+		s.Sink.Emit(event.Event{Time: time.Now(), Level: level, Phase: "tell", Text: text})
+	}
+	if run.Fork {
+		say(event.Notice, "the plan is in the job summary only: the pull request comes from a fork, and the token of its runs can only read")
+		return nil
+	}
+	g, err := github.New(config(run, in))
+	if err != nil {
+		say(event.Warning, "the plan is in the job summary only: "+err.Error())
+		return nil
+	}
+	return []Told{&github.Comment{GitHub: g, Number: run.PullRequest}}
+}
+
+func config(run action.Run, in *inputs.Telling) github.Config {
+	return github.Config{
+		Token: string(in.GitHubToken), API: run.API, Repository: run.Repository, Commit: run.Commit, RunID: run.ID, RunURL: run.URL,
+		Environment: in.Environment, EnvironmentURL: in.EnvironmentURL, Mode: in.GitHubDeployment, Status: in.CommitStatus, HTTP: patient(),
+	}
+}
+
 // gitHub is GitHub as a listener, nil where it cannot be told.
-func gitHub(s *door.Session, in *inputs.Telling, client *http.Client) Told {
+func gitHub(s *door.Session, in *inputs.Telling) Told {
 	if in.GitHubToken == "" {
 		return nil
 	}
@@ -55,10 +84,7 @@ func gitHub(s *door.Session, in *inputs.Telling, client *http.Client) Told {
 		say(event.Notice, "GitHub is not told of this release: the pull request comes from a fork, and the token of its runs can only read")
 		return nil
 	}
-	g, err := github.New(github.Config{
-		Token: string(in.GitHubToken), API: run.API, Repository: run.Repository, Commit: run.Commit, RunID: run.ID, RunURL: run.URL,
-		Environment: in.Environment, EnvironmentURL: in.EnvironmentURL, Mode: in.GitHubDeployment, Status: in.CommitStatus, HTTP: client,
-	})
+	g, err := github.New(config(run, in))
 	if err != nil {
 		say(event.Warning, "GitHub is not told of this release: "+err.Error())
 		return nil

@@ -48,10 +48,10 @@ type listener struct {
 }
 
 // Follow begins the story of a release for those that the inputs name. A plan is
-// nobody's news.
+// the news of its pull request only.
 func Follow(s *door.Session, a About, in *inputs.Telling) *Story {
 	if a.DryRun {
-		return follow(s, a)
+		return follow(s, a, reviewers(s, in)...)
 	}
 	return follow(s, a, listeners(s, in)...)
 }

@@ -162,6 +162,58 @@ func TestAPlanIsNobodysNews(t *testing.T) {
 	assert.NotContains(t, log, "told")
 }
 
+// On a pull request the plan is a comment, without secrets; on a fork's, whose token
+// can only read, it is the summary alone.
+func TestAPlanIsTheNewsOfItsPullRequest(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		from, event, input string
+		comments           int
+	}{
+		"own branch":   {"team/shop", "pull_request", "true", 1},
+		"fork":         {"stranger/shop", "pull_request", "true", 0},
+		"switched off": {"team/shop", "pull_request", "false", 0},
+		"push":         {"team/shop", "push", "true", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var mu sync.Mutex
+			var told []string
+			fakeWorld := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				mu.Lock()
+				defer mu.Unlock()
+				if r.Method == http.MethodGet {
+					_, _ = io.WriteString(w, "[]")
+					return
+				}
+				body, _ := io.ReadAll(r.Body)
+				told = append(told, r.Method+" "+r.URL.Path+" "+string(body))
+				w.WriteHeader(http.StatusCreated)
+				_, _ = io.WriteString(w, `{"id": 5}`)
+			}))
+			t.Cleanup(fakeWorld.Close)
+			file := filepath.Join(t.TempDir(), "event.json")
+			require.NoError(t, os.WriteFile(file, []byte(`{"pull_request":{"number":7,"head":{"repo":{"full_name":"`+c.from+`"}}}}`), 0o600))
+			env := map[string]string{
+				"GITHUB_REPOSITORY": "team/shop", "GITHUB_SHA": "abc", "GITHUB_EVENT_NAME": c.event, "GITHUB_EVENT_PATH": file,
+				"GITHUB_API_URL": fakeWorld.URL + "/api/v3", "INPUT_GITHUB-TOKEN": "ghs_token", "INPUT_PLAN-COMMENT": c.input,
+			}
+			code, log, summary := enter(t, env, func(s *door.Session, in *inputs.Telling) error {
+				result := &converge.Result{Project: "shop", Outcome: converge.Planned, Plan: &plan.Plan{Notes: []string{"s3cret-value"}}}
+				return Follow(s, About{DryRun: true}, in).Finish(result, nil)
+			})
+			assert.Zero(t, code, log)
+			assert.Contains(t, summary, "nothing to change")
+			require.Len(t, told, c.comments, log)
+			if c.comments > 0 {
+				assert.Contains(t, told[0], "POST /api/v3/repos/team/shop/issues/7/comments")
+				assert.NotContains(t, told[0], "s3cret-value")
+			}
+			assert.Equal(t, name == "fork", strings.Contains(log, "job summary only"), log)
+		})
+	}
+}
+
 // Whoever is slow to listen holds nothing up: not the release, and not the end
 // of a run that was cancelled.
 func TestNobodyWaitsForAListener(t *testing.T) {

@@ -52,6 +52,10 @@ func Tell(result *converge.Result, a About, err error) *report.Release {
 	}
 	if p := result.Plan; p != nil {
 		r.Plan, r.Notes = p.String(), p.Notes
+		r.Backups, r.Drift, r.Refusals, r.FreeMemory = p.Backups, p.Drift, p.Refusals, p.FreeMemory
+		for _, m := range p.Migrations {
+			r.Migrations = append(r.Migrations, m.Service)
+		}
 	}
 	r.Probe, r.Checks = measured(result.Probe, a), result.Checks
 	r.Services = services(result, a.DryRun)
@@ -102,7 +106,12 @@ func services(result *converge.Result, dryRun bool) []report.Service {
 	for _, step := range result.Plan.Steps {
 		s := report.Service{
 			Name: step.Service, Action: string(step.Action), Reasons: step.Reasons, Replicas: step.Replicas,
-			Interruption: step.Interruption, Seconds: took[step.Service], Cut: cut[step.Service],
+			Interruption: step.Interruption, InterruptionSeconds: step.InterruptionSeconds, Memory: step.Memory, Seconds: took[step.Service], Cut: cut[step.Service],
+		}
+		for _, pull := range result.Plan.Pulls {
+			if pull.Service == step.Service {
+				s.Pulled = pull.Bytes
+			}
 		}
 		if !dryRun {
 			s.Result = came(result, step)

@@ -19,6 +19,10 @@ const Files = "docker-compose.production.yml,docker-compose.exporters.yml,docker
 // Model is the language model's name in the lab: it says what answers to it.
 const Model = "stand-in-for-vllm"
 
+// edgeAndData is how many of Images the edge, the application and its data need; they
+// are the first.
+const edgeAndData = 4
+
 // Images are the images that the stack takes from elsewhere, and how they are
 // made where no registry can be reached.
 func Images(root string) []lab.Image {

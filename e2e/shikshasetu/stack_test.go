@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -130,7 +131,7 @@ func TestStack_MigratesAndBacksUp(t *testing.T) {
 	require.NotNil(t, api.Migrate)
 	assert.Equal(t, []string{"python", "-m", "alembic", "upgrade", "head"}, api.Migrate.Command)
 	assert.Equal(t, []string{"python", "-m", "alembic", "current"}, api.Migrate.Current)
-	assert.Equal(t, 5*time.Second, api.Migrate.LockTimeout)
+	assert.Equal(t, 2*time.Second, api.Migrate.LockTimeout)
 	assert.False(t, api.Migrate.Elsewhere, "there is no migration without a backup")
 	require.NotNil(t, postgres.Backups)
 	assert.Equal(t, 7*24*time.Hour, postgres.Backups.Keep)
@@ -223,6 +224,31 @@ func TestEnvExample(t *testing.T) {
 	}
 	_, err = load(t, string(text), "docker-compose.production.yml")
 	assert.Error(t, err, "as it stands it releases nothing")
+}
+
+// A filled copy has strong secrets, none twice, and nothing that says generate.
+func TestFillEnv_SecretsAreStrong(t *testing.T) {
+	t.Parallel()
+	example, err := os.ReadFile(filepath.Join(example, ".env.production.example"))
+	require.NoError(t, err)
+	text, seen := filled(t), map[string]bool{}
+	wanted := regexp.MustCompile(`(?m)^([A-Z_]+)=generate:(\d+)$`).FindAllStringSubmatch(string(example), -1)
+	require.Len(t, wanted, 5)
+	for _, w := range wanted {
+		bytes, err := strconv.Atoi(w[2])
+		require.NoError(t, err)
+		assert.GreaterOrEqual(t, bytes, 24, w[1])
+		found := regexp.MustCompile(`(?m)^` + w[1] + `=(.*)$`).FindStringSubmatch(text)
+		require.NotNil(t, found, w[1])
+		assert.Regexp(t, fmt.Sprintf(`^[0-9a-f]{%d}$`, 2*bytes), found[1], w[1])
+		assert.False(t, seen[found[1]], "%s is another's", w[1])
+		seen[found[1]] = true
+	}
+	assert.NotContains(t, text, "generate:")
+	again := filled(t)
+	for secret := range seen {
+		assert.NotContains(t, again, secret, "each copy has its own")
+	}
 }
 
 // The original had 480 lines of workflows.

@@ -65,6 +65,8 @@ type Run struct {
 	ID string
 	// Server is where people see GitHub, API where programs ask it.
 	Server, API string
+	// PullRequest is the number of the pull request that the run is about, 0 for none.
+	PullRequest int
 	// Fork is set when the run is about a pull request from a fork: its token can
 	// only read.
 	Fork bool
@@ -86,9 +88,9 @@ func (a *Action) Run() Run {
 		ID:         a.getenv("GITHUB_RUN_ID"),
 		Server:     strings.TrimRight(a.getenv("GITHUB_SERVER_URL"), "/"),
 		API:        a.getenv("GITHUB_API_URL"),
-		Fork:       a.fromFork(),
 		Workspace:  a.getenv("GITHUB_WORKSPACE"),
 	}
+	run.PullRequest, run.Fork = a.pullRequest()
 	if run.Actor == "" {
 		run.Actor = a.getenv("GITHUB_ACTOR")
 	}
@@ -101,19 +103,20 @@ func (a *Action) Run() Run {
 	return run
 }
 
-// fromFork reads the event that started the run. A pull_request_target runs with
-// the token of the repository itself.
-func (a *Action) fromFork() bool {
-	if !strings.HasPrefix(a.getenv("GITHUB_EVENT_NAME"), "pull_request") || a.getenv("GITHUB_EVENT_NAME") == "pull_request_target" {
-		return false
+// pullRequest reads the event that started the run. A pull_request_target runs with
+// the token of the repository itself, so it is none from a fork.
+func (a *Action) pullRequest() (number int, fork bool) {
+	if !strings.HasPrefix(a.getenv("GITHUB_EVENT_NAME"), "pull_request") {
+		return 0, false
 	}
 	data, err := os.ReadFile(a.getenv("GITHUB_EVENT_PATH"))
 	if err != nil {
-		return false
+		return 0, false
 	}
 	var told struct {
 		PullRequest struct {
-			Head struct {
+			Number int
+			Head   struct {
 				Repo struct {
 					FullName string `json:"full_name"`
 				}
@@ -121,10 +124,11 @@ func (a *Action) fromFork() bool {
 		} `json:"pull_request"`
 	}
 	if json.Unmarshal(data, &told) != nil {
-		return false
+		return 0, false
 	}
 	from := told.PullRequest.Head.Repo.FullName
-	return from != "" && !strings.EqualFold(from, a.getenv("GITHUB_REPOSITORY"))
+	foreign := from != "" && !strings.EqualFold(from, a.getenv("GITHUB_REPOSITORY"))
+	return told.PullRequest.Number, foreign && a.getenv("GITHUB_EVENT_NAME") != "pull_request_target"
 }
 
 // Cache gives the address and the token of the runner's cache service; both are

@@ -62,7 +62,7 @@ func TestRunThatIsRepeated(t *testing.T) {
 
 func TestRunOfAFork(t *testing.T) {
 	t.Parallel()
-	const pull = `{"pull_request":{"head":{"repo":{"full_name":"%s"}},"base":{"repo":{"full_name":"team/shop"}}}}`
+	const pull = `{"pull_request":{"number":7,"head":{"repo":{"full_name":"%s"}},"base":{"repo":{"full_name":"team/shop"}}}}`
 	for name, c := range map[string]struct {
 		event, told string
 		want        bool
@@ -79,7 +79,9 @@ func TestRunOfAFork(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "event.json")
 			require.NoError(t, os.WriteFile(path, []byte(c.told), 0o600))
 			getenv, _ := runner(t, map[string]string{"GITHUB_REPOSITORY": "team/shop", "GITHUB_EVENT_NAME": c.event, "GITHUB_EVENT_PATH": path})
-			assert.Equal(t, c.want, New(getenv, &strings.Builder{}).Run().Fork)
+			run := New(getenv, &strings.Builder{}).Run()
+			assert.Equal(t, c.want, run.Fork)
+			assert.Equal(t, strings.Contains(c.told, "7"), run.PullRequest == 7)
 		})
 	}
 }

@@ -50,9 +50,9 @@ func New(files Files, root string) *Store {
 	return &Store{files: files, root: root, applied: map[string]map[string]string{}}
 }
 
-// kept is where the content of a file is kept under its sum: the mounted path
+// Kept is where the content of a file is kept under its sum: the mounted path
 // itself, except for live files, which are copied from here.
-func (s *Store) kept(f stack.File) string {
+func (s *Store) Kept(f stack.File) string {
 	if !f.Live {
 		return f.HostPath
 	}
@@ -69,7 +69,7 @@ func (s *Store) Missing(ctx context.Context, files []stack.File) ([]stack.File, 
 	eg.SetLimit(parallel)
 	for i, f := range files {
 		eg.Go(func() error {
-			there, err := s.files.Exists(ctx, s.kept(f))
+			there, err := s.files.Exists(ctx, s.Kept(f))
 			missing[i] = !there
 			return err
 		})
@@ -80,9 +80,9 @@ func (s *Store) Missing(ctx context.Context, files []stack.File) ([]stack.File, 
 	var out []stack.File
 	seen := map[string]bool{}
 	for i, f := range files {
-		if missing[i] && !seen[s.kept(f)] {
+		if missing[i] && !seen[s.Kept(f)] {
 			out = append(out, f)
-			seen[s.kept(f)] = true
+			seen[s.Kept(f)] = true
 		}
 	}
 	return out, nil
@@ -100,7 +100,7 @@ func (s *Store) Upload(ctx context.Context, files []stack.File) error {
 }
 
 func (s *Store) upload(ctx context.Context, f stack.File) error {
-	to := s.kept(f)
+	to := s.Kept(f)
 	if err := s.files.MkdirAll(ctx, path.Dir(to), 0o700); err != nil {
 		return err
 	}

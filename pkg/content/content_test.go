@@ -102,6 +102,21 @@ func TestLive_EditedByHandIsHandedOverAgain(t *testing.T) {
 	assert.NotEmpty(t, changed)
 }
 
+// A folder without files is mounted all the same: the engine makes no folder for a
+// bind mount.
+func TestLive_AnEmptyFolderIsMade(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	s := content.New(host{}, root)
+	svc := &stack.Service{Name: "gw", Files: []stack.File{{
+		Service: "gw", Target: "/var/www/acme", Sum: sum(""), Live: true, Dir: true, HostPath: filepath.Join(root, "live", "gw", "acme"),
+	}}}
+	require.NoError(t, s.Upload(t.Context(), svc.Files))
+	_, err := s.Swap(t.Context(), svc)
+	require.NoError(t, err)
+	assert.DirExists(t, svc.Files[0].HostPath)
+}
+
 func TestUpload_OnceAndWhole(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()

@@ -80,12 +80,13 @@ func (s *Store) Swap(ctx context.Context, svc *stack.Service) (func(context.Cont
 		if err != nil {
 			return nil, err
 		}
-		if equal(old, f.Entries) {
+		// An empty folder may not be there yet, and is mounted all the same.
+		if equal(old, f.Entries) && len(f.Entries) > 0 {
 			continue
 		}
 		next := snapshot{}
 		for _, e := range f.Entries {
-			data, err := s.files.Read(ctx, path.Join(s.kept(f), e.Path))
+			data, err := s.files.Read(ctx, path.Join(s.Kept(f), e.Path))
 			if err != nil {
 				return nil, fmt.Errorf("read the kept content of %s: %w", f.Target, err)
 			}

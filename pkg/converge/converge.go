@@ -91,7 +91,7 @@ func (d *transition) prepare(ctx context.Context) error {
 	if len(d.plan.Refusals) > 0 && !d.opts.DryRun {
 		return fault.New(fault.Refused, "", "mend the stack as said, then release again", "%s", d.plan.Refusals[0])
 	}
-	return d.room(ctx)
+	return nil
 }
 
 func (d *transition) heading() string {
@@ -130,6 +130,9 @@ func (d *transition) release(ctx context.Context) error {
 		d.opts.Began(d.result)
 	}
 	if err := errors.Join(d.Engine.ClearTasks(ctx, d.opts.Stack.Name), d.heal(ctx), d.fetch(ctx)); err != nil {
+		return d.refuse(ctx, err)
+	}
+	if err := d.try(ctx); err != nil {
 		return d.refuse(ctx, err)
 	}
 	d.baseline(ctx)
@@ -217,7 +220,7 @@ func (d *transition) left(ctx context.Context) (*plan.Step, error) {
 	if err := rehash(d.opts.Stack, seen); err != nil {
 		return nil, err
 	}
-	for _, s := range plan.Make(plan.Input{Desired: d.opts.Stack, Observed: seen, Only: d.opts.Services}).Steps {
+	for _, s := range plan.Make(plan.Input{Desired: d.opts.Stack, Observed: seen, Only: d.opts.Services, Back: d.opts.Back != nil}).Steps {
 		if s.Changes() && !d.tolerated(s) {
 			return &s, nil
 		}

@@ -31,15 +31,17 @@ func (d *transition) preflight(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h.Version, h.Damaged = info.Version, d.facts.uncertain || len(d.ledger.Damage()) > 0
+	h.Version, h.GPURuntime, h.Damaged = info.Version, info.GPU, d.facts.uncertain || len(d.ledger.Damage()) > 0
+	h.Resolved = len(d.facts.images)
+	if err := d.weigh(ctx, info, &h); err != nil {
+		return err
+	}
+	d.databases(ctx, &h)
 	if h.Missing, err = d.gone(ctx); err != nil {
 		return err
 	}
 	found := preflight.Host(d.opts.Stack, d.plan, d.facts.observed, h)
-	if d.result.Preflight == nil {
-		d.result.Preflight = &check.Report{Schema: check.Schema}
-	}
-	d.result.Preflight.Results = append(d.result.Preflight.Results, found...)
+	d.found(found)
 	for _, r := range found {
 		switch {
 		case r.Outcome == check.Warn, r.Outcome == check.Fail && d.opts.Lenient:
@@ -49,6 +51,14 @@ func (d *transition) preflight(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// found adds to what the preflight says.
+func (d *transition) found(results []check.Result) {
+	if d.result.Preflight == nil {
+		d.result.Preflight = &check.Report{Schema: check.Schema}
+	}
+	d.result.Preflight.Results = append(d.result.Preflight.Results, results...)
 }
 
 // gone names the services whose image of the last verified release the host has no
@@ -76,15 +86,16 @@ func (d *transition) gone(ctx context.Context) ([]string, error) {
 	return missing, nil
 }
 
-// away is how long each service was away when it was last replaced, by the record
-// of that release: from the stop of its old unit until the new one was well.
-// Services of several units are not in it, since some always ran.
+// away is how long each service will be away when it is replaced, by the record of
+// when it last was: from the stop of its old unit until the new one was well; of one
+// that never was, how long its first start took. Services of several units are not in
+// it, since some always run.
 func away(records []release.Record, st *stack.Stack) map[string]time.Duration {
 	out := map[string]time.Duration{}
 	for _, r := range slices.Backward(records) {
 		for name, svc := range st.Services {
 			past := r.Services[name]
-			if _, known := out[name]; known || r.Outcome != release.Verified || past.Action != string(plan.StopFirst) || past.Replicas != 1 {
+			if _, known := out[name]; known || r.Outcome != release.Verified || !startedAlone(past) {
 				continue
 			}
 			var sum time.Duration
@@ -106,4 +117,9 @@ func away(records []release.Record, st *stack.Stack) map[string]time.Duration {
 		}
 	}
 	return out
+}
+
+// startedAlone tells whether a record has a start of a service's only unit.
+func startedAlone(s release.ServiceRecord) bool {
+	return s.Replicas == 1 && (s.Action == string(plan.StopFirst) || s.Action == string(plan.Create))
 }

@@ -184,9 +184,10 @@ func (f *facts) input(o Options, key []byte) plan.Input {
 		Environment: f.stack.EnvironmentHashes(key), Live: f.live, Back: o.Back != nil,
 		DivergedNetworks: networks, DivergedVolumes: volumes,
 		Only: o.Services, Replace: o.Strategy == Replace, RemoveOrphans: o.RemoveOrphans,
-		FreeMemory: f.host.FreeMemory, Away: f.away, Settled: f.newest != nil && f.newest.Outcome == release.Verified,
+		FreeMemory: f.host.FreeMemory, Adopt: o.Adopt || o.Back != nil, Away: f.away, Settled: f.newest != nil && f.newest.Outcome == release.Verified,
 	}
 	in.Interrupted = f.uncertain || f.newest != nil && (f.newest.Outcome == release.Started || f.newest.Outcome == release.Interrupted)
+	in.SchemaBack = f.swapped()
 	if f.verified != nil {
 		in.Past = past(f.verified)
 	}
@@ -197,7 +198,7 @@ func (f *facts) input(o Options, key []byte) plan.Input {
 func past(r *release.Record) map[string]plan.Past {
 	out := map[string]plan.Past{}
 	for name, s := range r.Services {
-		out[name] = plan.Past{Image: s.Image, Pinned: s.Pinned, Hash: s.Hash, Environment: s.Environment, Files: s.Files}
+		out[name] = plan.Past{Image: s.Image, Pinned: s.Pinned, Hash: s.Hash, Replicas: s.Replicas, Environment: s.Environment, Files: s.Files}
 	}
 	return out
 }

@@ -31,15 +31,8 @@ const (
 // migrating lists the services whose migration this release runs, in the order of
 // the plan. A rollback runs none: old code does not know the newer schema.
 func (d *transition) migrating() (names []string) {
-	if d.opts.Back != nil {
-		return nil
-	}
-	for _, step := range d.plan.Steps {
-		svc := d.opts.Stack.Services[step.Service]
-		replaced := step.Replaces() && (step.Action == plan.Create || len(step.Old) > 0)
-		if svc != nil && svc.Ext.Migrate != nil && (replaced || d.facts.swapped()) {
-			names = append(names, step.Service)
-		}
+	for _, m := range d.plan.Migrations {
+		names = append(names, m.Service)
 	}
 	return names
 }

@@ -37,7 +37,11 @@ type Options struct {
 	Services []string
 	Strategy string
 	// Lenient makes notes of what a look over the host would refuse.
-	Lenient           bool
+	Lenient bool
+	// Untried leaves out what needs the pulled images.
+	Untried bool
+	// Adopt allows a release to undo what was changed on the host by hand.
+	Adopt             bool
 	DryRun            bool
 	RollbackOnFailure bool
 	// KeepReleases is how many releases stay restorable on the host; with 0

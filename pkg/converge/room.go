@@ -1,22 +1,26 @@
 package converge
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
+	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/shiksha/actions/pkg/check"
+	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/gateway"
+	"github.com/shiksha/actions/pkg/layers"
 	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/preflight"
+	"github.com/shiksha/actions/pkg/preflight/image"
 	"github.com/shiksha/actions/pkg/stack"
-)
-
-const (
-	// leastDisk (bytes) and leastInodes have to be free on the engine's disk
-	// before anything is pulled. The engine does not tell how large an image is
-	// before it has it; this keeps a full disk from being learned half way.
-	leastDisk   = 1 << 30
-	leastInodes = 10_000
 )
 
 // classify asks the running gateways whether they can be switched for the
@@ -58,13 +62,18 @@ func (d *transition) classifyAt(ctx context.Context, u stack.Unit, svc *stack.Se
 	return nil
 }
 
-// room refuses a release that has to pull onto a disk that is nearly full.
-func (d *transition) room(ctx context.Context) error {
-	if len(d.absent()) == 0 {
+// asking bounds what registries are asked before a plan: without an answer the plan
+// only does not say how much is pulled.
+const asking = 4 * time.Second
+
+// weigh tells what is pulled and how much room there is for it.
+func (d *transition) weigh(ctx context.Context, info engine.Info, h *preflight.HostFacts) error {
+	absent := d.absent()
+	if len(absent) == 0 {
 		return nil
 	}
-	info, err := d.Engine.Info(ctx)
-	if err != nil {
+	var err error
+	if d.plan.Pulls, err = d.pulls(ctx, info, absent); err != nil {
 		return err
 	}
 	free, inodes, err := d.Files.Free(ctx, info.RootDir)
@@ -74,17 +83,116 @@ func (d *transition) room(ctx context.Context) error {
 		d.Say(event.Debug, "preflight", "", "free space of %s is not known: %v", info.RootDir, err)
 		return nil
 	}
-	return fits(info.RootDir, free, inodes)
+	h.Disk = &preflight.Space{Dir: info.RootDir, Free: free, Inodes: inodes}
+	for _, p := range d.plan.Pulls {
+		h.Disk.Needs += p.Bytes
+	}
+	return nil
 }
 
-// fits tells whether there is room to pull at all.
-func fits(dir string, free, inodes uint64) error {
-	const hint = "free some on the host, for example with: docker image prune (images of kept releases are tagged and stay)"
-	if free < leastDisk {
-		return fault.New(fault.Refused, "disk", hint, "only %d MiB are free in %s on the host, and images have to be pulled", free>>20, dir)
+// pulls asks the registries how much of each image the host lacks.
+func (d *transition) pulls(ctx context.Context, info engine.Info, absent []wanted) ([]plan.Pull, error) {
+	var running []string
+	for _, units := range d.facts.observed.Units {
+		for _, u := range units {
+			running = append(running, u.ImageID)
+		}
 	}
-	if inodes < leastInodes {
-		return fault.New(fault.Refused, "disk", hint, "only %d inodes are free in %s on the host, and images have to be pulled", inodes, dir)
+	slices.Sort(running)
+	have, err := d.Engine.Layers(ctx, slices.Compact(running))
+	if err != nil {
+		return nil, err
+	}
+	login := d.opts.Registry
+	ask := layers.New(d.Host.DialTCP, login.Domain(), login.Username, login.Password)
+	limited, cancel := context.WithTimeout(ctx, asking)
+	defer cancel()
+	out := make([]plan.Pull, len(absent))
+	var eg errgroup.Group
+	eg.SetLimit(pulls)
+	for i, img := range absent {
+		eg.Go(func() error {
+			out[i] = plan.Pull{Service: img.service, Image: img.Pinned}
+			platform, err := v1.ParsePlatform(cmp.Or(img.platform, strings.Trim(info.OS+"/"+info.Arch+"/"+info.Variant, "/")))
+			if err == nil {
+				out[i].Bytes, err = ask.Missing(limited, img.Pinned, *platform, have)
+			}
+			if err != nil {
+				d.Say(event.Debug, "preflight", img.service, "how much is pulled is not known: %v", err)
+			}
+			return nil
+		})
+	}
+	return out, eg.Wait()
+}
+
+// databases looks at those that a migration needs: that they answer, and that there
+// is room for their dumps.
+func (d *transition) databases(ctx context.Context, h *preflight.HostFacts) {
+	if len(d.plan.Backups) == 0 {
+		return
+	}
+	h.Unready = map[string]string{}
+	for _, name := range d.plan.Backups {
+		for _, u := range d.facts.observed.Units[name] {
+			if u.OneOff || !u.Serving() {
+				continue
+			}
+			said, _, exit, err := d.Steady().Exec(ctx, u.ID, []string{"sh", "-c", ready}, nil)
+			if err == nil && exit != 0 && exit != notFound {
+				h.Unready[name] = strings.Join(strings.Fields(said), " ")
+			}
+		}
+	}
+	store, err := d.Backups(ctx, d.opts.Stack.Name)
+	if err != nil {
+		return
+	}
+	free, _, err := d.Files.Free(ctx, store.Dir)
+	if err != nil {
+		d.Say(event.Debug, "preflight", "", "free space of %s is not known: %v", store.Dir, err)
+		return
+	}
+	h.Backups = &preflight.Space{Dir: store.Dir, Free: free}
+	if all, err := store.List(ctx); err == nil && len(all) > 0 {
+		h.Backups.Needs = all[0].Bytes
+	}
+}
+
+// ready asks a database in its own unit, by its socket or else by its address.
+const ready = "pg_isready -t 3 || pg_isready -h 127.0.0.1 -t 3"
+
+// notFound is how a command ends that is not in an image.
+const notFound = 127
+
+// try has the programs of the pulled images read what they are about to get. Nothing
+// has changed yet, so what they refuse costs nobody anything.
+func (d *transition) try(ctx context.Context) error {
+	if d.opts.Untried || d.opts.Back != nil {
+		return nil
+	}
+	ended := d.timed("try")
+	results, err := image.Look(ctx, d.opts.Stack, d.plan, image.Host{Runner: d.Engine, Kept: d.Store(d.opts.Stack.Name).Kept})
+	if err != nil {
+		return err
+	}
+	if len(results) > 0 {
+		ended()
+	}
+	d.found(results)
+	for _, r := range results {
+		where := r.Name
+		if r.File != "" {
+			where += strings.TrimSuffix(fmt.Sprintf(" %s:%d", r.File, r.Line), ":0")
+		}
+		switch {
+		case r.Outcome == check.Fail && !d.opts.Lenient:
+			return fault.New(fault.Refused, where, r.Hint, "%s", r.Found)
+		case r.Outcome == check.Fail, r.Outcome == check.Warn:
+			d.Say(event.Warning, "preflight", r.Where, "%s: %s; mend: %s", where, r.Found, r.Hint)
+		default:
+			d.Say(event.Info, "preflight", r.Where, "%s", r.Found)
+		}
 	}
 	return nil
 }

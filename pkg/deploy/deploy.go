@@ -111,7 +111,8 @@ func (o Options) request(t *target.Target, st *stack.Stack) converge.Options {
 		Images: func(ctx context.Context) (map[string]engine.Image, error) {
 			return o.resolve(ctx, t.Engine, st)
 		},
-		Version: o.Version, Services: o.Services, Strategy: o.Strategy, Lenient: o.Preflight == Warn || o.Preflight == Off, DryRun: o.DryRun, RollbackOnFailure: o.RollbackOnFailure,
+		Version: o.Version, Services: o.Services, Strategy: o.Strategy, Lenient: o.Preflight == Warn || o.Preflight == Off, Untried: o.Preflight == Off, Adopt: o.Adopt,
+		DryRun: o.DryRun, RollbackOnFailure: o.RollbackOnFailure,
 		KeepReleases: o.KeepReleases, WaitTimeout: o.WaitTimeout, RemoveOrphans: o.RemoveOrphans,
 		Probe: o.Probe, ProbeBudget: o.ProbeBudget, Run: o.Run, Began: o.Began,
 	}

@@ -42,7 +42,9 @@ type Options struct {
 	Services []string
 	Strategy string
 	// Preflight says what its findings do: On (also for ""), Strict, Warn or Off.
-	Preflight         string
+	Preflight string
+	// Adopt allows a release to undo what was changed on the host by hand.
+	Adopt             bool
 	DryRun            bool
 	RollbackOnFailure bool
 	// KeepReleases is how many releases stay restorable on the host.

@@ -7,6 +7,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -163,6 +164,8 @@ type Info struct {
 	Version, APIVersion, OS, Arch, Variant, RootDir string
 	Memory                                          int64
 	CPUs                                            int
+	// GPU is set when containers can be given GPUs: by the runtime nvidia, or by CDI.
+	GPU bool
 }
 
 // Info asks the engine about itself and its host.
@@ -184,8 +187,14 @@ func (e *Engine) Info(ctx context.Context) (Info, error) {
 	return Info{
 		Version: version.Version, APIVersion: version.APIVersion, OS: version.Os, Arch: version.Arch,
 		Variant: variant(version.Arch, info.Info), RootDir: info.Info.DockerRootDir,
-		Memory: info.Info.MemTotal, CPUs: info.Info.NCPU,
+		Memory: info.Info.MemTotal, CPUs: info.Info.NCPU, GPU: gpu(info.Info),
 	}, nil
+}
+
+// gpu tells whether the engine knows a way to give a container a GPU.
+func gpu(info system.Info) bool {
+	_, runtime := info.Runtimes["nvidia"]
+	return runtime || slices.ContainsFunc(info.DiscoveredDevices, func(d system.DeviceInfo) bool { return strings.HasPrefix(d.ID, "nvidia.com/gpu") })
 }
 
 // variant reads the variant of a 32-bit ARM machine from the kernel's name of it

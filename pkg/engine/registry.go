@@ -25,13 +25,13 @@ const (
 type Auth struct{ Registry, Username, Password string }
 
 // String names the login and not its secret.
-func (a Auth) String() string { return a.Username + "@" + a.domain() }
+func (a Auth) String() string { return a.Username + "@" + a.Domain() }
 
 // GoString is String, so that no verb prints the secret.
 func (a Auth) GoString() string { return a.String() }
 
-// domain is the registry as references name it.
-func (a Auth) domain() string {
+// Domain is the registry as references name it.
+func (a Auth) Domain() string {
 	host := strings.TrimPrefix(strings.TrimPrefix(a.Registry, "https://"), "http://")
 	host, _, _ = strings.Cut(host, "/")
 	switch host {
@@ -43,7 +43,7 @@ func (a Auth) domain() string {
 
 // covers tells whether the login is for the registry of an image.
 func (a Auth) covers(named reference.Named) bool {
-	return a.Username != "" && a.domain() == reference.Domain(named)
+	return a.Username != "" && a.Domain() == reference.Domain(named)
 }
 
 // header is the login for the registry of an image, or "" where it is for another.
@@ -51,13 +51,13 @@ func (a Auth) header(named reference.Named) (string, error) {
 	if !a.covers(named) {
 		return "", nil
 	}
-	server := a.domain()
+	server := a.Domain()
 	if server == hub {
 		server = hubServer
 	}
 	header, err := authconfig.Encode(registry.AuthConfig{Username: a.Username, Password: a.Password, ServerAddress: server})
 	if err != nil {
-		return "", fmt.Errorf("encode the login for %s", a.domain()) // its cause might quote the login
+		return "", fmt.Errorf("encode the login for %s", a.Domain()) // its cause might quote the login
 	}
 	return header, nil
 }

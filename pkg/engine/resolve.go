@@ -324,6 +324,26 @@ func (r *resolving) ask(ctx context.Context, named reference.Named, ref string) 
 	return res, err
 }
 
+// Layers lists the layers (by the sum of their unpacked content) of images that the
+// host has, so that what they share with others need not be pulled. Images that are
+// gone have none.
+func (e *Engine) Layers(ctx context.Context, images []string) (map[string]bool, error) {
+	out := map[string]bool{}
+	for _, ref := range images {
+		img, err := e.api.ImageInspect(ctx, ref)
+		if isGone(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look at image %s: %w", ref, err)
+		}
+		for _, layer := range img.RootFS.Layers {
+			out[layer] = true
+		}
+	}
+	return out, nil
+}
+
 // ImagePresent tells whether the host has the image of a reference or ID.
 func (e *Engine) ImagePresent(ctx context.Context, ref string) (bool, error) {
 	if _, err := e.api.ImageInspect(ctx, ref); err != nil {

@@ -33,6 +33,9 @@ type Task struct {
 	Command []string
 	// Env is added to what the image or service has.
 	Env map[string]string
+	// Trial, where it is set, makes RunService's container fit to be tried before
+	// anything of the release is there.
+	Trial *Trial
 	// What follows is for RunImage only. Network is a network mode ("none",
 	// "container:<id>"), Binds are "host:container[:ro]" paths, User is "uid:gid" or
 	// empty for the image's own.
@@ -40,6 +43,18 @@ type Task struct {
 	Binds                []string
 	// Keep leaves the entrypoint of the image in front of the command.
 	Keep bool
+}
+
+// Trial is how the container of a service differs when it is tried before its
+// release: it is on none of the stack's own networks, so that it meets nobody, and
+// reserves nothing. Command replaces the image's entrypoint too.
+type Trial struct {
+	// Hosts are names that resolve in it, to their addresses.
+	Hosts map[string]string
+	// Volumes are the keys of those that the host does not have yet: they are left out.
+	Volumes []string
+	// Sources put another path of the host at a mount target.
+	Sources map[string]string
 }
 
 // Ended is what a task came to. Output is the end of what it printed, both streams.
@@ -107,8 +122,55 @@ func taskProject(s *stack.Stack, service string, t Task) (*types.Project, error)
 	for k, v := range t.Env {
 		svc.Environment[k] = &v
 	}
+	if t.Trial != nil {
+		t.Trial.alter(s, &svc)
+		maps.DeleteFunc(project.Networks, func(key string, _ types.NetworkConfig) bool { _, on := svc.Networks[key]; return !on })
+		maps.DeleteFunc(project.Volumes, func(key string, _ types.VolumeConfig) bool { return slices.Contains(t.Trial.Volumes, key) })
+		svc.Entrypoint, svc.Command = t.Command[:1], t.Command[1:]
+	}
 	project.Services[service] = svc
 	return project, nil
+}
+
+// alter makes a service one that is only tried.
+func (t *Trial) alter(s *stack.Stack, svc *types.ServiceConfig) {
+	outside := map[string]*types.ServiceNetworkConfig{}
+	for key := range svc.Networks {
+		if s.Project.Networks[key].External {
+			outside[key] = nil // an address of its own may be taken by the unit that runs
+		}
+	}
+	if svc.Networks = outside; len(outside) == 0 && svc.NetworkMode != "host" && svc.NetworkMode != "none" {
+		svc.NetworkMode = "bridge"
+	}
+	if svc.NetworkMode == "bridge" {
+		svc.Networks = nil
+	}
+	svc.Links, svc.ExternalLinks, svc.Ipc, svc.Pid, svc.VolumesFrom, svc.Devices, svc.Gpus = nil, nil, "", "", nil, nil, nil
+	if svc.Deploy != nil {
+		svc.Deploy.Resources.Reservations = nil
+	}
+	hosts := types.HostsList{}
+	for name, addresses := range svc.ExtraHosts {
+		hosts[name] = addresses
+	}
+	for name, address := range t.Hosts {
+		if hosts[name] == nil {
+			hosts[name] = []string{address}
+		}
+	}
+	svc.ExtraHosts = hosts
+	var volumes []types.ServiceVolumeConfig
+	for _, v := range svc.Volumes {
+		if v.Type == types.VolumeTypeVolume && slices.Contains(t.Volumes, v.Source) {
+			continue
+		}
+		if from := t.Sources[v.Target]; from != "" {
+			v.Source = from
+		}
+		volumes = append(volumes, v)
+	}
+	svc.Volumes = volumes
 }
 
 // oneOff is the engine as the SDK sees it while it makes a task: alone, and without

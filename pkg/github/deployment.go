@@ -158,6 +158,8 @@ func read(raw json.RawMessage) *mark {
 const (
 	deployments = "deployments"
 	statuses    = "statuses"
+	// A comment of a pull request is one of the issue that it also is.
+	pullRequests = "pull-requests"
 )
 
 // refused explains an error. A permission that is missing is told once, with what

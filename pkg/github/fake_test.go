@@ -16,6 +16,7 @@ import (
 // as far as it matters here, and can be told to refuse.
 type fakeGitHub struct {
 	*httptest.Server
+	mux *http.ServeMux
 
 	mu          sync.Mutex
 	nextID      int64
@@ -56,6 +57,7 @@ func newFakeGitHub(t *testing.T) *fakeGitHub {
 	t.Helper()
 	f := &fakeGitHub{nextID: 100}
 	mux := http.NewServeMux()
+	f.mux = mux
 	mux.HandleFunc("GET "+fakePrefix+"/deployments", f.list)
 	mux.HandleFunc("POST "+fakePrefix+"/deployments", f.create)
 	mux.HandleFunc("GET "+fakePrefix+"/deployments/{id}/statuses", f.statuses)

@@ -12,7 +12,7 @@ import (
 
 // Make decides. The same input gives the same plan, to the letter.
 func Make(in Input) *Plan {
-	p := &Plan{Project: in.Desired.Name}
+	p := &Plan{Project: in.Desired.Name, FreeMemory: in.FreeMemory}
 	p.Networks = missing(used(in, true), in.Observed.Networks)
 	p.Volumes = missing(used(in, false), in.Observed.Volumes)
 	for _, name := range order(in.Desired) {
@@ -21,7 +21,9 @@ func Make(in Input) *Plan {
 		}
 	}
 	p.Steps = append(p.Steps, orphans(in)...)
-	p.Notes = append(p.Notes, drift(in)...)
+	p.Migrations = migrations(in, p)
+	p.Backups = backups(in, p)
+	refuseDrift(in, p)
 	refuseDiverged(in, p)
 	refusePorts(in, p)
 	return p
@@ -208,6 +210,9 @@ func fit(in Input, s *Step) {
 
 // size prints bytes for people.
 func size(n int64) string {
+	if n < 1<<20 {
+		return fmt.Sprintf("%d KiB", (n+1<<10-1)>>10)
+	}
 	if n < 1<<30 {
 		return fmt.Sprintf("%d MiB", n>>20)
 	}
@@ -229,7 +234,7 @@ func interruption(in Input, svc *stack.Service, s Step) string {
 		return fmt.Sprintf("%d of %d units at a time: %s", s.Batch, s.Replicas, why)
 	}
 	if away := in.Away[svc.Name]; away > 0 {
-		return fmt.Sprintf("about %s: %s", away.Round(max(time.Second, away/20).Round(time.Second)), why)
+		return fmt.Sprintf("about %s: %s", max(time.Second, away.Round(max(time.Second, away/20).Round(time.Second))), why)
 	}
 	return "until the new units are well: " + why
 }
@@ -258,24 +263,6 @@ func orphans(in Input) []Step {
 		steps = append(steps, s)
 	}
 	return steps
-}
-
-// drift names the services that somebody changed on the host since the last release:
-// this one changes them back, so what was done by hand is lost.
-func drift(in Input) []string {
-	var out []string
-	for _, name := range in.Desired.Order {
-		past, known := in.Past[name]
-		if !in.Settled || !known || past.Hash == "" || len(in.Desired.Services[name].Shares) > 0 {
-			continue
-		}
-		for _, u := range in.Observed.Units[name] {
-			if !u.OneOff && u.Hash != past.Hash {
-				out = append(out, fmt.Sprintf("drift: %s was changed on the host since the last release; this release makes it what the Compose file says", u.Name))
-			}
-		}
-	}
-	return out
 }
 
 // used lists the keys of networks or volumes that the selected services use and

@@ -90,9 +90,32 @@ type Plan struct {
 	Networks []string `json:"networks,omitempty"`
 	Volumes  []string `json:"volumes,omitempty"`
 	Steps    []Step   `json:"steps"`
+	// Pulls are the images that the host lacks.
+	Pulls []Pull `json:"pulls,omitempty"`
+	// Backups are the databases that are dumped before the Migrations change them.
+	Backups    []string    `json:"backups,omitempty"`
+	Migrations []Migration `json:"migrations,omitempty"`
+	// Drift is what somebody changed on the host by hand since the last release.
+	Drift []string `json:"drift,omitempty"`
+	// FreeMemory is what the host has available, in bytes; 0 where that is not known.
+	FreeMemory int64 `json:"free_memory_bytes,omitempty"`
 	// Notes are worth reading; Refusals forbid the release until they are mended.
 	Notes    []string `json:"notes,omitempty"`
 	Refusals []string `json:"refusals,omitempty"`
+}
+
+// Pull is an image that the host lacks. Bytes is how much of it, compressed; 0 where
+// its registry does not say.
+type Pull struct {
+	Service string `json:"service"`
+	Image   string `json:"image"`
+	Bytes   int64  `json:"bytes,omitempty"`
+}
+
+// Migration is a command that changes a database before a service is replaced.
+type Migration struct {
+	Service string   `json:"service"`
+	Command []string `json:"command"`
 }
 
 // Empty tells whether carrying the plan out would change nothing.
@@ -144,6 +167,8 @@ func (p *Plan) Reverse() {
 			changed = append(changed, s)
 		}
 	}
+	// Old code does not know the newer schema: a way back migrates nothing.
+	p.Backups, p.Migrations = nil, nil
 	slices.Reverse(changed)
 	p.Steps = slices.Concat(made, changed, gone)
 }
@@ -154,6 +179,7 @@ type Past struct {
 	Image       string
 	Pinned      string
 	Hash        string
+	Replicas    int
 	Environment map[string]string // variable -> keyed hash
 	Files       map[string]string // mount target -> sum
 }
@@ -175,6 +201,9 @@ type Input struct {
 	Back bool
 	// Interrupted is set when the newest release in the ledger never ended.
 	Interrupted bool
+	// SchemaBack is set when a run that was cut short may have brought the database
+	// back to an older schema: code that runs already has to migrate it again then.
+	SchemaBack bool
 	// Past is by service; Environment holds the keyed hashes of the desired
 	// variables, by service and variable.
 	Past        map[string]Past
@@ -193,8 +222,9 @@ type Input struct {
 	// that never were are not in it.
 	Away map[string]time.Duration
 	// Settled is set when the newest release in the ledger is a verified one: what
-	// runs then differs from it only if somebody changed it by hand.
-	Settled bool
+	// runs then differs from it only if somebody changed it by hand. Adopt allows
+	// that this is lost.
+	Settled, Adopt bool
 	// RemoveOrphans takes away services that left the stack.
 	RemoveOrphans bool
 }

@@ -206,6 +206,16 @@ func TestMake_Golden(t *testing.T) {
 			in.Settled = true
 			in.Past = map[string]plan.Past{"api": {Hash: "api-v2"}, "worker": {Hash: "worker-v1"}}
 		},
+		"drift-adopted": func(in *plan.Input) {
+			in.Settled, in.Adopt = true, true
+			in.Past = map[string]plan.Past{"api": {Hash: "api-v1", Replicas: 2}}
+		},
+		"migrates": func(in *plan.Input) {
+			in.FreeMemory = 5 << 30
+			limited(in, 512<<20)
+			in.Desired.Services["db"].Ext.Backups = &extension.Backups{}
+			in.Desired.Services["api"].Ext.Migrate = &extension.Migrate{Command: []string{"alembic", "upgrade", "head"}}
+		},
 		"container-name": func(in *plan.Input) {
 			in.Desired.Services["worker"].ContainerName = "the-worker"
 			in.Desired.Services["worker"].Update.Order = stack.StartFirst
@@ -226,6 +236,21 @@ func TestMake_Golden(t *testing.T) {
 			assert.Equal(t, string(want), got)
 		})
 	}
+}
+
+// What is pulled is known to who asks the registries.
+func TestPrint_Pulls(t *testing.T) {
+	t.Parallel()
+	p := plan.Plan{Steps: []plan.Step{{Service: "api", Action: plan.Create, Replicas: 1}}, Pulls: []plan.Pull{
+		{Service: "api", Image: "registry.example/api@sha256:2222222222222222", Bytes: 45 << 20},
+		{Service: "web", Image: "registry.example/web@sha256:2222222222222222", Bytes: 900},
+		{Service: "llm", Image: "registry.example/llm@sha256:2222222222222222"},
+	}}
+	assert.Equal(t, `  api      pull               45 MiB of registry.example/api@sha256:222222222222
+  web      pull               1 KiB of registry.example/web@sha256:222222222222
+  llm      pull               registry.example/llm@sha256:222222222222
+  api      create 1
+`, p.String())
 }
 
 func TestMake_IsDeterministic(t *testing.T) {

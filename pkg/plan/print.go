@@ -19,16 +19,31 @@ func (p *Plan) String() string {
 	for _, k := range p.Volumes {
 		fmt.Fprintf(&b, "  %-*s  %-17s  volume\n", width, k, Create)
 	}
+	row := func(name, what, text string) {
+		fmt.Fprintf(&b, "%s\n", strings.TrimRight(fmt.Sprintf("  %-*s  %-17s  %s", width, name, what, text), " "))
+	}
+	for _, pull := range p.Pulls {
+		row(pull.Service, "pull", pull.text())
+	}
+	for _, name := range p.Backups {
+		row(name, "back up", "a proven dump before the migration")
+	}
+	for _, m := range p.Migrations {
+		row(m.Service, "migrate", strings.Join(m.Command, " "))
+	}
 	for _, s := range p.Steps {
-		lines := s.lines()
+		lines := s.lines(p.FreeMemory)
 		first := ""
 		if len(lines) > 0 {
 			first = lines[0]
 		}
-		fmt.Fprintf(&b, "%s\n", strings.TrimRight(fmt.Sprintf("  %-*s  %-17s  %s", width, s.Service, s.title(), first), " "))
+		row(s.Service, s.title(), first)
 		for i := 1; i < len(lines); i++ {
 			fmt.Fprintf(&b, "  %-*s  %-17s  %s\n", width, "", "", lines[i])
 		}
+	}
+	for _, d := range p.Drift {
+		fmt.Fprintf(&b, "  drift: %s\n", d)
 	}
 	for _, n := range p.Notes {
 		fmt.Fprintf(&b, "  note: %s\n", n)
@@ -66,10 +81,22 @@ func (s Step) title() string {
 	return string(s.Action)
 }
 
-func (s Step) lines() []string {
+// text says what of an image is pulled.
+func (p Pull) text() string {
+	if p.Bytes == 0 {
+		return short(p.Image)
+	}
+	return size(p.Bytes) + " of " + short(p.Image)
+}
+
+func (s Step) lines(free int64) []string {
 	lines := append([]string(nil), s.Reasons...)
 	if s.Memory > 0 {
-		lines = append(lines, "needs up to "+size(s.Memory)+" more while both run")
+		text := "needs up to " + size(s.Memory) + " more while both run"
+		if free > 0 {
+			text += "; the host has " + size(free) + " free"
+		}
+		lines = append(lines, text)
 	}
 	switch {
 	case s.Interruption != "":

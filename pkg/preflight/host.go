@@ -3,6 +3,7 @@ package preflight
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -17,7 +18,7 @@ import (
 // reads, and what a host does not have it leaves out.
 const Probe = `echo "now $(date +%s)"; grep '^MemAvailable:' /proc/meminfo; ` +
 	`cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk '$4 == "0A" {print "listen " $2}'; ` +
-	`nvidia-smi --query-gpu=memory.total,memory.free --format=csv,noheader,nounits 2>/dev/null | sed 's/^/gpu /'`
+	askGPU
 
 // HostFacts is what a host says of itself. Memory is in bytes and 0 where it is not
 // known; so is the clock's zero time.
@@ -26,10 +27,22 @@ type HostFacts struct {
 	FreeMemory   int64
 	// Listening are the TCP ports that somebody listens on at any address.
 	Listening map[string]bool
-	// GPUs is how many there are.
-	GPUs int
-	// Version is the engine's.
-	Version string
+	// GPUs is how many there are, VRAM and FreeVRAM what they have and have free;
+	// Holders are the processes that hold some.
+	GPUs           int
+	VRAM, FreeVRAM int64
+	Holders        []Holder
+	// Version is the engine's; GPURuntime is set when it can give GPUs to containers.
+	Version    string
+	GPURuntime bool
+	// Disk is the folder that images are pulled to, nil where it is not known or
+	// nothing is pulled; Backups is that of the dumps, nil where none is taken.
+	Disk, Backups *Space
+	// Resolved is how many images were found by digest.
+	Resolved int
+	// Unready are the databases that a migration needs and that do not answer, with
+	// what was said.
+	Unready map[string]string
 	// Damaged is set when the ledger is; Missing are images of the last verified
 	// release that the host has no more, by service.
 	Damaged bool
@@ -58,10 +71,20 @@ func ReadProbe(text string, asked time.Time) HostFacts {
 				f.Listening[strconv.FormatUint(n, 10)] = true
 			}
 		case "gpu":
-			f.GPUs++
+			f.addGPU(words[1:])
+		case "vram":
+			f.addHolder(words[1:])
 		}
 	}
 	return f
+}
+
+// Space is what a file system has free. Needs is what will be written to it, in
+// bytes; 0 where that is not known.
+type Space struct {
+	Dir          string
+	Free, Inodes uint64
+	Needs        int64
 }
 
 // The most that the clocks of the host and of this machine may differ, and the
@@ -71,13 +94,32 @@ const (
 	minEngine = "20.10"
 )
 
+// pulled says how much of the images the host lacks.
+func pulled(p *plan.Plan) string {
+	var bytes int64
+	for _, pull := range p.Pulls {
+		if pull.Bytes == 0 {
+			return fmt.Sprintf("%d to pull", len(p.Pulls))
+		}
+		bytes += pull.Bytes
+	}
+	if len(p.Pulls) == 0 {
+		return "nothing to pull"
+	}
+	return fmt.Sprintf("%d to pull, %d MiB", len(p.Pulls), (bytes+1<<20-1)>>20)
+}
+
 // Host looks at what a host says of itself against the plan. It reads nothing more.
 func Host(st *stack.Stack, p *plan.Plan, seen stack.Observed, h HostFacts) []check.Result {
 	f := &findings{Findings: finding.Of(context.Background(), st, Options{})}
 	f.clock(h)
 	f.engine(h)
 	f.hostPortsFree(p, seen, h)
-	f.gpus(p, h)
+	f.gpus(p, seen, h)
+	f.spaces(h)
+	for _, name := range finding.SortedKeys(h.Unready) {
+		f.Fail("P11.database", finding.At(name, ""), "see what it says: docker logs of its unit; a migration needs it", "the database does not answer: %s", h.Unready[name])
+	}
 	if h.Damaged {
 		f.Warn("P13.ledger", finding.Place{}, "look at it with: shiksha history", "a record of the ledger is damaged; what it said is not known")
 	}
@@ -86,6 +128,9 @@ func Host(st *stack.Stack, p *plan.Plan, seen stack.Observed, h HostFacts) []che
 			strings.Join(h.Missing, ", "))
 	}
 	if len(f.Results) == 0 {
+		if h.Resolved > 0 {
+			f.Pass("P04.registry", "every image was found by digest (%d), for this host's platform; %s", h.Resolved, pulled(p))
+		}
 		f.Pass("P10.host", "engine %s, clock, ports and the way back are as they should be", h.Version)
 	}
 	return f.Report().Results
@@ -137,12 +182,31 @@ func (f *findings) hostPortsFree(p *plan.Plan, seen stack.Observed, h HostFacts)
 	}
 }
 
-// gpus: a unit that reserves one starts only where there is one.
-func (f *findings) gpus(p *plan.Plan, h HostFacts) {
-	for _, step := range p.Steps {
-		if f.Stack.Services[step.Service] != nil && step.Replaces() && f.Stack.UsesGPU(step.Service) && h.GPUs == 0 {
-			f.Warn("P15.gpu", finding.At(step.Service, "deploy.resources.reservations"), "install the driver and the container toolkit; nvidia-smi has to answer",
-				"it reserves a GPU, and nvidia-smi on the host shows none")
+// The least that has to be free, in bytes and inodes, wherever something is written.
+const (
+	leastDisk   = 1 << 30
+	leastInodes = 10_000
+	// unpacked is how many times larger layers are on the disk than on their way.
+	unpacked = 3
+)
+
+// spaces: a full disk is learned half way otherwise.
+func (f *findings) spaces(h HostFacts) {
+	if d := h.Disk; d != nil {
+		need := max(leastDisk, uint64(d.Needs)*unpacked)
+		const mend = "free some on the host, for example with: docker image prune (images of kept releases are tagged and stay)"
+		if d.Free < need {
+			f.Fail("P10.disk", finding.Place{}, mend, "only %d MiB are free in %s on the host, and images have to be pulled: they need %d MiB", d.Free>>20, d.Dir, need>>20)
+		}
+		if d.Inodes < leastInodes {
+			f.Fail("P10.inodes", finding.Place{}, mend, "only %d inodes are free in %s on the host, and images have to be pulled", d.Inodes, d.Dir)
+		}
+	}
+	if b := h.Backups; b != nil {
+		// The dump and the server that it is proven in.
+		if need := uint64(b.Needs) * unpacked; b.Free < max(need, leastDisk/4) {
+			f.Fail("P12.space", finding.Place{}, "free some on the host, or keep fewer backups (x-shiksha.backups.keep)",
+				"only %d MiB are free in %s on the host; the last dump was %d MiB, and it is proven beside it", b.Free>>20, b.Dir, b.Needs>>20)
 		}
 	}
 }

@@ -28,7 +28,7 @@ type findings struct {
 // that failed is something that cannot work or must never be; the rest is policy.
 func Static(ctx context.Context, st *stack.Stack, o Options) *check.Report {
 	f := &findings{Findings: finding.Of(ctx, st, o)}
-	for _, look := range []func(*findings){interpolation, policy, secrets, nginx, certificates} {
+	for _, look := range []func(*findings){interpolation, policy, secrets, nginx, certificates, dumps} {
 		look(f)
 	}
 	monitoring.Look(f.Findings)

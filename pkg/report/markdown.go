@@ -12,14 +12,23 @@ const maxMarkdown = 900 << 10
 // Markdown gives the release as a job summary: the outcome first, then what
 // happened to each service, what users saw, the checks, when it all was, the
 // plan. A part that is too long is left out, with a note.
-func (r *Release) Markdown() string {
+func (r *Release) Markdown() string { return r.markdown(maxMarkdown) }
+
+// maxComment is how long a comment may be, in bytes. GitHub refuses one of more than
+// 65,536 characters.
+const maxComment = 64_000
+
+// Comment is Markdown for a comment of a pull request.
+func (r *Release) Comment() string { return r.markdown(maxComment) }
+
+func (r *Release) markdown(limit int) string {
 	var b strings.Builder
 	for _, part := range []struct{ name, text string }{
 		{"outcome", r.outcome()}, {"last lines of the failed units", r.logs()}, {"table of services", r.services()},
 		{"figures of the probe", r.Probe.markdown()}, {"table of checks", r.checks()}, {"timeline", r.gantt()},
 		{"list of notes", r.notes()}, {"plan", r.folded()},
 	} {
-		if b.Len()+len(part.text) > maxMarkdown {
+		if b.Len()+len(part.text) > limit {
 			part.text = fmt.Sprintf("> The %s is left out here: it has %s bytes. The log has everything.\n\n", part.name, number(len(part.text)))
 		}
 		b.WriteString(part.text)
@@ -43,6 +52,12 @@ func (r *Release) outcome() string {
 
 func (r *Release) notes() string {
 	var b strings.Builder
+	for _, refused := range r.Refusals {
+		fmt.Fprintf(&b, "- ⛔ %s\n", escape(refused))
+	}
+	for _, d := range r.Drift {
+		fmt.Fprintf(&b, "- ⚠️ changed by hand: %s\n", escape(d))
+	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "- %s\n", escape(n))
 	}

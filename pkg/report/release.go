@@ -40,9 +40,17 @@ type Release struct {
 	Changed  []string  `json:"changed_services"`
 	Services []Service `json:"services"`
 	// Plan is the plan as it prints itself.
-	Plan  string   `json:"plan,omitempty"`
-	Probe *Probe   `json:"probe,omitempty"`
-	Notes []string `json:"notes,omitempty"`
+	Plan  string `json:"plan,omitempty"`
+	Probe *Probe `json:"probe,omitempty"`
+	// Backups are the databases that are dumped before the services in Migrations
+	// change them. Drift is what was changed by hand; Refusals forbid the release.
+	Backups    []string `json:"backups,omitempty"`
+	Migrations []string `json:"migrations,omitempty"`
+	Drift      []string `json:"drift,omitempty"`
+	Refusals   []string `json:"refusals,omitempty"`
+	Notes      []string `json:"notes,omitempty"`
+	// FreeMemory is what the host has available, in bytes; 0 where that is not known.
+	FreeMemory int64 `json:"free_memory_bytes,omitempty"`
 	// Preflight is what was found before, nil when nobody looked.
 	Preflight *check.Report `json:"preflight,omitempty"`
 	// Checks is what was verified, nil when nothing was.
@@ -95,6 +103,13 @@ type Service struct {
 	Seconds float64 `json:"seconds,omitempty"`
 	// Interruption says what users notice, "" for nothing.
 	Interruption string `json:"interruption,omitempty"`
+	// InterruptionSeconds is for how long, by the record of its last start; 0 where
+	// that is not known.
+	InterruptionSeconds float64 `json:"interruption_seconds,omitempty"`
+	// Memory is what it needs beside what runs, Pulled what of its image the host
+	// lacks; both in bytes, 0 where that is not known.
+	Memory int64 `json:"memory_bytes,omitempty"`
+	Pulled int64 `json:"pull_bytes,omitempty"`
 	// Cut counts the connections that outlived the drain budget and were ended.
 	Cut int `json:"cut,omitempty"`
 }

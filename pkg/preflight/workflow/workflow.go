@@ -21,7 +21,11 @@ import (
 const workflowDir = ".github/workflows"
 
 // findings are those about workflows.
-type findings struct{ *finding.Findings }
+type findings struct {
+	*finding.Findings
+	// semver are the repositories that are pushed to by versions without their v.
+	semver []string
+}
 
 // Look looks at the workflows of the repository. They are policy: a release works
 // without them, until it does not.
@@ -37,7 +41,8 @@ func Look(all *finding.Findings) {
 	if err != nil {
 		return // a stack may live in a repository without any
 	}
-	before, n := len(f.Results), 0
+	before := len(f.Results)
+	var files []file
 	for _, e := range entries {
 		if ext := path.Ext(e.Name()); !e.Type().IsRegular() || ext != ".yml" && ext != ".yaml" {
 			continue
@@ -46,17 +51,29 @@ func Look(all *finding.Findings) {
 		if err != nil {
 			continue
 		}
-		n++
-		f.workflow(path.Join(workflowDir, e.Name()), content)
+		w, _ := actionlint.Parse(content)
+		files = append(files, file{path.Join(workflowDir, e.Name()), content, w})
+		if w != nil {
+			f.versions(w)
+		}
 	}
-	if n > 0 && len(f.Results) == before {
-		f.Pass("P16.workflows", "%d workflows: pinned, one at a time, with the least permissions", n)
+	for _, file := range files {
+		f.workflow(file.name, file.content, file.parsed, root.FS())
+	}
+	if len(files) > 0 && len(f.Results) == before {
+		f.Pass("P16.workflows", "%d workflows: pinned, one at a time, with the least permissions", len(files))
 	}
 }
 
-func (f *findings) workflow(name string, content []byte) {
+// file is one workflow; parsed is nil where actionlint cannot.
+type file struct {
+	name    string
+	content []byte
+	parsed  *actionlint.Workflow
+}
+
+func (f *findings) workflow(name string, content []byte, w *actionlint.Workflow, root fs.FS) {
 	f.actionlint(name, content)
-	w, _ := actionlint.Parse(content)
 	if w == nil {
 		return // actionlint said why
 	}
@@ -70,6 +87,10 @@ func (f *findings) workflow(name string, content []byte) {
 	f.builtImages(name, pushed)
 	for _, id := range finding.SortedKeys(w.Jobs) {
 		f.job(name, w, w.Jobs[id])
+		f.migrations(name, w.Jobs[id])
+		f.keys(name, w.Jobs[id])
+		f.lookups(name, w.Jobs[id], w.Env, w.Jobs[id].Env)
+		f.dockerfiles(name, root, w.Jobs[id])
 	}
 }
 
@@ -117,12 +138,12 @@ var (
 	deployScript = regexp.MustCompile(`(?m)^\s*shiksha (deploy|rollback)\b|\bssh\s.*(docker|compose)|<<.*\n(.*\n)*.*docker[- ]compose`)
 )
 
-// deploys tells whether a job changes what runs on a host.
+// deploys tells whether a job changes what runs on a host; a plan does not.
 func deploys(job *actionlint.Job) bool {
 	return slices.ContainsFunc(job.Steps, func(s *actionlint.Step) bool {
 		switch run := s.Exec.(type) {
 		case *actionlint.ExecAction:
-			return run.Uses != nil && deployUse.MatchString(run.Uses.Value)
+			return run.Uses != nil && deployUse.MatchString(run.Uses.Value) && input(run, "dry-run") != "true"
 		case *actionlint.ExecRun:
 			return run.Run != nil && deployScript.MatchString(run.Run.Value)
 		}

@@ -89,18 +89,31 @@ func newCondition(name string, operand *yaml.Node) (c condition, err error) {
 // of a value that is not there does not hold.
 func (m Match) check(s *Sight, what, value string, exists bool) {
 	for _, c := range m.conditions {
-		operand, err := s.expand(c.operand)
+		c, err := c.with(s)
 		if err != nil {
 			s.blind(err)
 			continue
 		}
-		c.operand = operand
 		found := "nothing"
 		if exists {
 			found = what + " is " + quoted(value)
 		}
 		s.need("match."+c.operator, c.holds(value, exists), what+" to be "+c.String(), found)
 	}
+}
+
+// with puts the variables in. In a pattern a value stands for itself, whatever signs
+// are in it.
+func (c condition) with(s *Sight) (condition, error) {
+	var err error
+	if c.pattern == nil {
+		c.operand, err = s.expand(c.operand)
+		return c, err
+	}
+	if c.operand, err = s.expandAs(c.operand, regexp.QuoteMeta); err == nil {
+		c.pattern, err = regexp.Compile(c.operand)
+	}
+	return c, err
 }
 
 func (c condition) holds(value string, exists bool) bool {

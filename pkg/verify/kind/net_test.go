@@ -69,6 +69,8 @@ func httpLooks() map[string]look {
 		"http p95":                         {"http.p95", "http: {path: /, repeat: 3, expect: {p95: 10ms}}", handled(func(w http.ResponseWriter, _ *http.Request) { time.Sleep(40 * time.Millisecond) }), check.Fail, "p95"},
 		"http one unit behind the gateway": {"http.distinct", "http: {path: /, repeat: 3, expect: {distinct: {header: X-Release, count: 2}}}", healthy, check.Fail, "1: v2"},
 		"http capture":                     {"capture", "http: {path: /, capture: {asset: '/assets/(\\w+)'}}", healthy, check.Fail, "healthy"},
+		"http variable in a pattern":       {"", "http: {path: /health, expect: {status: 200, body: {matches: '\"version\":\\s*\"{{version}}\"'}}}", healthy, check.Pass, "status 200"},
+		"http other version in a pattern":  {"match.matches", "http: {path: /health, expect: {status: 200, body: {matches: '\"status\":\\s*\"{{version}}\"'}}}", healthy, check.Fail, "healthy"},
 		"http database disconnected though healthy": {"match.equals", json("status: healthy, database: connected"),
 			served(200, nil, `{"status":"healthy","database":"disconnected"}`), check.Fail, `database is disconnected`},
 		"http unhealthy is not healthy": {"match.equals", json("status: healthy"), served(200, nil, `{"status":"unhealthy"}`), check.Fail, "unhealthy"},

@@ -63,13 +63,24 @@ func (c *redisSession) cli(password string, words ...string) (string, bool) {
 	if password != "" {
 		env = []string{"REDISCLI_AUTH=" + password}
 	}
-	out, _, ok := c.run(c.u, append([]string{"redis-cli", "--raw", "-p", strconv.Itoa(cmp.Or(c.r.Port, 6379))}, words...), env, nil)
+	out, _, ok := c.run(c.u, c.command(words...), env, nil)
+	return out, ok
+}
+
+func (c *redisSession) command(words ...string) []string {
+	return append([]string{"redis-cli", "--raw", "-p", strconv.Itoa(cmp.Or(c.r.Port, 6379))}, words...)
+}
+
+// stranger pings as somebody who knows no password: not the one either that the unit
+// has in its own environment, for its healthcheck.
+func (c *redisSession) stranger() (string, bool) {
+	out, _, ok := c.run(c.u, append([]string{"env", "-u", "REDISCLI_AUTH"}, c.command("PING")...), nil, nil)
 	return out, ok
 }
 
 func (r *Redis) unit(c *redisSession) {
 	if c.password != "" {
-		out, ok := c.cli("", "PING")
+		out, ok := c.stranger()
 		if !ok {
 			return
 		}

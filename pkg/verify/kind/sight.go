@@ -145,6 +145,11 @@ var variable = regexp.MustCompile(`\{\{\s*([\w.-]+)\s*\}\}`)
 
 // expand puts variables into a text. One that is not known is an error.
 func (s *Sight) expand(text string) (string, error) {
+	return s.expandAs(text, func(value string) string { return value })
+}
+
+// expandAs puts variables into a text in the way that the text needs.
+func (s *Sight) expandAs(text string, quote func(value string) string) (string, error) {
 	var unknown string
 	out := variable.ReplaceAllStringFunc(text, func(m string) string {
 		name := variable.FindStringSubmatch(m)[1]
@@ -152,7 +157,7 @@ func (s *Sight) expand(text string) (string, error) {
 		if !ok || value == "" {
 			unknown = name
 		}
-		return value
+		return quote(value)
 	})
 	if unknown != "" {
 		return "", fmt.Errorf("{{%s}} has no value here", unknown)

@@ -132,13 +132,33 @@ func (p *provisioned) panels(w http.ResponseWriter, r *http.Request) {
 			results[q.RefID] = map[string]any{"status": http.StatusBadRequest, "error": err.Error(), "frames": []any{}}
 			continue
 		}
-		results[q.RefID] = map[string]any{"status": http.StatusOK, "frames": series}
+		results[q.RefID] = map[string]any{"status": http.StatusOK, "frames": frames(series)}
 	}
 	answer(w, http.StatusOK, map[string]any{"results": results})
 }
 
+// frames are series as Grafana gives them: a column of times and one of values.
+func frames(all []series) []any {
+	out := []any{}
+	for _, s := range all {
+		out = append(out, map[string]any{
+			"schema": map[string]any{"fields": []any{
+				map[string]any{"name": "Time", "type": "time"}, map[string]any{"name": "Value", "type": "number", "labels": s.Metric},
+			}},
+			"data": map[string]any{"values": []any{[]any{s.Value[0]}, []any{s.Value[1]}}},
+		})
+	}
+	return out
+}
+
+// series is one of an instant query: when, and what.
+type series struct {
+	Metric map[string]string
+	Value  [2]any
+}
+
 // query asks the datasource and gives its series.
-func (p *provisioned) query(uid, expr string) ([]json.RawMessage, error) {
+func (p *provisioned) query(uid, expr string) ([]series, error) {
 	source, ok := p.sources[uid]
 	if !ok {
 		return nil, fmt.Errorf("no datasource %q", uid)
@@ -151,7 +171,7 @@ func (p *provisioned) query(uid, expr string) ([]json.RawMessage, error) {
 	defer func() { _ = resp.Body.Close() }()
 	var told struct {
 		Status, Error string
-		Data          struct{ Result []json.RawMessage }
+		Data          struct{ Result []series }
 	}
 	if err := json.NewDecoder(resp.Body).Decode(&told); err != nil {
 		return nil, err

@@ -27,15 +27,11 @@ def engine() -> Engine:
 
 @contextmanager
 def transaction():
-    """A session that commits at its end and rolls back on an error."""
+    """A session that commits at its end and rolls back on an error. A route opens it
+    itself, in its own thread: as a dependency it would give its connection back in
+    another thread, and under load all threads are taken by requests that wait for one."""
     with Session(engine(), future=True) as session, session.begin():
         yield session
-
-
-def session():
-    """The dependency of a route."""
-    with transaction() as current:
-        yield current
 
 
 def revision() -> str:

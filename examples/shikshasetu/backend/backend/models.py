@@ -1,6 +1,6 @@
 """The tables. What changes here needs a migration; a test compares the two."""
 
-from sqlalchemy import Column, DateTime, Integer, String, Text, UniqueConstraint, func
+from sqlalchemy import Boolean, Column, DateTime, Integer, String, Text, UniqueConstraint, func
 from sqlalchemy.orm import declarative_base
 
 Base = declarative_base()
@@ -38,3 +38,13 @@ class JobResult(Base):
     runs = Column(Integer, nullable=False, server_default="1")
     worker = Column(String(128), nullable=False)
     finished_at = Column(DateTime(timezone=True), nullable=False, server_default=func.now())
+
+
+class SchemaStep(Base):
+    """A migration that ran, in the order they did. Breaks says that code from before
+    it cannot work with what it left."""
+
+    __tablename__ = "schema_steps"
+    number = Column(Integer, primary_key=True)
+    revision = Column(String(32), nullable=False, unique=True)
+    breaks = Column(Boolean, nullable=False)

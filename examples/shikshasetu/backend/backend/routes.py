@@ -7,10 +7,9 @@ from kombu.exceptions import OperationalError
 from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 
 from backend import language_model, security
-from backend.database import session
+from backend.database import transaction
 from backend.models import JobResult, Standard, User
 from backend.tasks import pipeline
 
@@ -65,22 +64,24 @@ def _tokens(user: int) -> dict:
 
 
 @router.post("/auth/register", status_code=201)
-def register(body: Credentials, db: Session = Depends(session)) -> dict:
+def register(body: Credentials) -> dict:
     user = User(email=body.email.lower(), password=security.hash_password(body.password))
-    db.add(user)
     try:
-        db.flush()
+        with transaction() as db:
+            db.add(user)
+            db.flush()
+            return _tokens(user.id)
     except IntegrityError as error:
         raise HTTPException(409, "this address has an account") from error
-    return _tokens(user.id)
 
 
 @router.post("/auth/login")
-def login(body: Credentials, db: Session = Depends(session)) -> dict:
-    user = db.execute(select(User).where(User.email == body.email.lower())).scalar_one_or_none()
-    if user is None or not security.password_matches(body.password, user.password):
+def login(body: Credentials) -> dict:
+    with transaction() as db:
+        found = db.execute(select(User.id, User.password).where(User.email == body.email.lower())).one_or_none()
+    if found is None or not security.password_matches(body.password, found.password):
         raise HTTPException(401, "wrong address or password")
-    return _tokens(user.id)
+    return _tokens(found.id)
 
 
 @router.post("/auth/refresh")
@@ -92,11 +93,12 @@ def refresh(body: Refresh) -> dict:
 
 
 @router.get("/auth/me")
-def me(user: int = Depends(user_id), db: Session = Depends(session)) -> dict:
-    found = db.get(User, user)
-    if found is None:
-        raise HTTPException(401, "log in again")
-    return {"id": found.id, "email": found.email}
+def me(user: int = Depends(user_id)) -> dict:
+    with transaction() as db:
+        found = db.get(User, user)
+        if found is None:
+            raise HTTPException(401, "log in again")
+        return {"id": found.id, "email": found.email}
 
 
 def _standard(found: Standard) -> dict:
@@ -104,23 +106,23 @@ def _standard(found: Standard) -> dict:
 
 
 @router.get("/curriculum/standards")
-def standards(
-    grade: int | None = Query(default=None, ge=1, le=12), subject: str | None = None, db: Session = Depends(session)
-) -> list:
+def standards(grade: int | None = Query(default=None, ge=1, le=12), subject: str | None = None) -> list:
     wanted = select(Standard).order_by(Standard.code).limit(500)
     if grade is not None:
         wanted = wanted.where(Standard.grade == grade)
     if subject is not None:
         wanted = wanted.where(Standard.subject == subject)
-    return [_standard(found) for found in db.execute(wanted).scalars()]
+    with transaction() as db:
+        return [_standard(found) for found in db.execute(wanted).scalars()]
 
 
 @router.get("/curriculum/standards/{code}")
-def standard(code: str, db: Session = Depends(session)) -> dict:
-    found = db.execute(select(Standard).where(Standard.code == code)).scalar_one_or_none()
-    if found is None:
-        raise HTTPException(404, "no such standard")
-    return _standard(found)
+def standard(code: str) -> dict:
+    with transaction() as db:
+        found = db.execute(select(Standard).where(Standard.code == code)).scalar_one_or_none()
+        if found is None:
+            raise HTTPException(404, "no such standard")
+        return _standard(found)
 
 
 async def _ask(task: str, text: str, **values: object) -> str:
@@ -158,6 +160,7 @@ def start_job(body: Job, _: int = Depends(user_id)) -> dict:
 
 
 @router.get("/jobs/{job}")
-def job_state(job: str, _: int = Depends(user_id), db: Session = Depends(session)) -> dict:
-    found = db.get(JobResult, job)
-    return {"id": job, "done": found is not None, "runs": found.runs if found else 0}
+def job_state(job: str, _: int = Depends(user_id)) -> dict:
+    with transaction() as db:
+        found = db.get(JobResult, job)
+        return {"id": job, "done": found is not None, "runs": found.runs if found else 0}

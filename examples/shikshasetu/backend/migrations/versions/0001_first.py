@@ -38,9 +38,15 @@ def upgrade() -> None:
         sa.Column("worker", sa.String(128), nullable=False),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     )
+    op.create_table(
+        "schema_steps",
+        sa.Column("number", sa.Integer, primary_key=True),
+        sa.Column("revision", sa.String(32), nullable=False, unique=True),
+        sa.Column("breaks", sa.Boolean, nullable=False),
+    )
     op.bulk_insert(standards, [dict(zip(("code", "grade", "subject", "description"), row)) for row in STANDARDS])
 
 
 def downgrade() -> None:
-    for table in ("job_results", "standards", "users"):
+    for table in ("schema_steps", "job_results", "standards", "users"):
         op.drop_table(table)

@@ -1,0 +1,52 @@
+package plan
+
+import (
+	"fmt"
+
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// refuseDrift finds what somebody changed on the host since the last release. A
+// release makes it what the Compose file says, so what was done by hand is lost: that
+// has to be meant.
+func refuseDrift(in Input, p *Plan) {
+	if p.Drift = drift(in); len(p.Drift) == 0 || in.Adopt {
+		return
+	}
+	p.Refusals = append(p.Refusals, fmt.Sprintf("%s changed on the host by hand since the last release, and this one would undo that: "+
+		"write what is to stay into the Compose file, then release with --adopt (input adopt: true)", was(len(p.Drift))))
+}
+
+func was(n int) string {
+	if n == 1 {
+		return "1 thing was"
+	}
+	return fmt.Sprintf("%d things were", n)
+}
+
+func drift(in Input) []string {
+	var out []string
+	if !in.Settled {
+		return nil
+	}
+	for _, name := range in.Desired.Order {
+		past, known := in.Past[name]
+		if !known || past.Hash == "" || !selected(in, name) || len(in.Desired.Services[name].Shares) > 0 {
+			continue
+		}
+		var same []stack.Unit
+		for _, u := range in.Observed.Units[name] {
+			switch {
+			case u.OneOff:
+			case u.Hash != past.Hash:
+				out = append(out, u.Name+" was made with another configuration")
+			case u.Serving():
+				same = append(same, u)
+			}
+		}
+		if past.Replicas > 0 && len(same) > past.Replicas {
+			out = append(out, fmt.Sprintf("%s runs %s, the release had %d", name, plural(len(same), "unit"), past.Replicas))
+		}
+	}
+	return out
+}
