@@ -6,7 +6,7 @@ ACTIONLINT  = github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test act e2e-build e2e-shikshasetu lint bench image release-tree fmt
+.PHONY: help demo test act mutants e2e-build e2e-shikshasetu lint bench image release-tree fmt
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,11 +27,14 @@ test: ## every test, the end-to-end ones included
 act: ## the workflows, run with act on a sandbox host, offline (some minutes the first time)
 	@go build -o .lab/bin/ ./e2e/setup && SHIKSHA_ACT=1 exec .lab/bin/setup go test -count=1 -v -timeout 45m ./e2e/act
 
-e2e-build: ## the tests of builds that `make test` leaves out: faults, empty caches, a builder that dies
+e2e-build: ## the tests of builds alone, with the one that `make test` leaves out: a registry that fails for good (2 minutes)
 	@go build -o .lab/bin/ ./e2e/setup && SHIKSHA_E2E_BUILD=1 exec .lab/bin/setup go test -p 1 -timeout 30m -run TestBuild ./e2e
 
 e2e-shikshasetu: ## release the production stack of 15 units on real parts: about fifteen minutes, 4 GB
 	@go build -o .lab/bin/ ./e2e/setup && exec .lab/bin/setup go test -count=1 -timeout 30m -v ./e2e/shikshasetu -run TestTheStack -whole
+
+mutants: ## turn each comparison of the checks off in turn: some test has to fail (some minutes)
+	go run ./tools/mutants
 
 bench: ## compare with docker compose: time, connections, memory, what users feel
 	@go build -o .lab/bin/ ./e2e/bench && exec .lab/bin/bench

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -48,7 +49,7 @@ func TestPreflight_EachImageReadsWhatItIsAboutToGet(t *testing.T) {
 	for _, name := range []string{"prometheus", "alertmanager"} {
 		ref := f.Project + "/" + name + ":lab"
 		trapDocker(t, f, "tag", lab.ServicesImage, ref)
-		t.Cleanup(func() { _ = f.Forget(t.Context(), ref) })
+		t.Cleanup(func() { _ = f.Forget(context.WithoutCancel(t.Context()), ref) })
 	}
 	trapWrite(t, f, "compose.yaml", fmt.Sprintf(watchedStack, f.Project))
 	const gate = "events {}\nhttp {\n  upstream p { server prometheus:9090; }\n  server { listen 8080; location / { proxy_pass http://p; } }\n}\n"
@@ -78,7 +79,18 @@ func TestPreflight_EachImageReadsWhatItIsAboutToGet(t *testing.T) {
 		trapWrite(t, f, "prometheus.yml", "rule_files: [rules.yml]\nscrape_configs: []\n")
 		trapWrite(t, f, "alertmanager.yml", "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
 	}
-	f.Deploy("v3", 0)
+	t.Run("drift", func(t *testing.T) {
+		made := trapDocker(t, f, "run", "--detach", "--label", "com.docker.compose.project="+f.Project, "--label", "com.docker.compose.service=alertmanager",
+			"--label", "com.docker.compose.config-hash=by-hand", "--label", "com.docker.compose.container-number=2", "--label", "com.docker.compose.oneoff=False", "nginx:1.22")
+		planned := f.Shiksha("plan", "--version", "v3")
+		assert.Zero(t, planned.Exit)
+		assert.Regexp(t, `drift: \S+ was made with another configuration`, planned.Stdout)
+		refused := f.Deploy("v3", 2)
+		assert.Contains(t, refused.Stderr, "changed on the host by hand since the last release")
+		assert.Contains(t, f.MustUnits()["alertmanager"], made, "nothing was changed")
+		f.Deploy("v3", 0, "--adopt")
+		assert.NotContains(t, f.MustUnits()["alertmanager"], made)
+	})
 	left := trapDocker(t, f, "ps", "-aq", "--filter", "label=com.docker.compose.project="+f.Project, "--filter", "label=io.shiksha.task")
 	assert.Empty(t, left, "no trial is left behind")
 }

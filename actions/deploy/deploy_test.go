@@ -256,3 +256,19 @@ func TestStatusAndHistory(t *testing.T) {
 	assert.Equal(t, 3, o.code)
 	assert.Contains(t, o.stderr, "project: is required")
 }
+
+// A person at a terminal sees colours, unless NO_COLOR says otherwise.
+func TestAPlanHasColours(t *testing.T) {
+	t.Parallel()
+	do := func(_ context.Context, _ verb.Options, sink event.Sink) (*converge.Result, error) {
+		sink.Emit(event.Event{Level: event.Info, Phase: "plan", Text: "plan for shop\n  api  surge 3\n"})
+		return &converge.Result{Project: "shop", Outcome: converge.Planned}, nil
+	}
+	for no, colours := range map[string]bool{"": true, "1": false} {
+		var out, errs strings.Builder
+		d := &door.Door{Args: []string{"plan"}, Getenv: func(k string) string { return map[string]string{"NO_COLOR": no}[k] }, Stdout: &out, Stderr: &errs,
+			Dir: t.TempDir(), Terminal: true, Exit: func(int) { t.Error("exits") }}
+		require.Zero(t, d.Main(&commands{Plan: PlanCommand{Verb: do}}))
+		assert.Equal(t, colours, strings.Contains(out.String(), "  api  \x1b[32msurge\x1b[0m 3"), "%q", out.String())
+	}
+}

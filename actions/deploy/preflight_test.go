@@ -32,8 +32,9 @@ func TestPreflight(t *testing.T) {
 	dir := openDatabase(t)
 	o := enterLooking(t, dir, "preflight", "--project=shop")
 	assert.Equal(t, 2, o.code)
-	assert.Contains(t, o.stdout, "compose.yaml:5: port 5432 of a database is open")
-	assert.Contains(t, o.stdout, "mend: write \"127.0.0.1:5432:5432\"")
+	assert.Contains(t, o.stdout, "port 5432 of a database is open")
+	assert.Contains(t, o.stdout, "at       compose.yaml:5")
+	assert.Contains(t, o.stdout, "do       write \"127.0.0.1:5432:5432\"")
 	assert.NotContains(t, o.stdout, "pass     ")
 	assert.Contains(t, o.stderr, "shiksha: this stack would be refused")
 

@@ -64,7 +64,7 @@ func show(s *door.Session, told *report.Release, data []byte, asJSON bool, err e
 // result of the command and is printed to where it can be piped to.
 func Sink(s *door.Session, a About) event.Sink {
 	if a.DryRun && !a.JSON {
-		return planSink{s.Sink, s.Print}
+		return planSink{s.Sink, s.Print, s.Color()}
 	}
 	return s.Sink
 }
@@ -74,12 +74,17 @@ func Sink(s *door.Session, a About) event.Sink {
 type planSink struct {
 	event.Sink
 	print func(string)
+	color bool
 }
 
 // Emit prints a plan and passes on everything else.
 func (p planSink) Emit(e event.Event) {
 	if e.Phase == "plan" && e.Level == event.Info {
-		p.print(strings.TrimRight(e.Text, "\n") + "\n")
+		text := strings.TrimRight(e.Text, "\n") + "\n"
+		if p.color {
+			text = report.PaintPlan(text)
+		}
+		p.print(text)
 		return
 	}
 	p.Sink.Emit(e)

@@ -62,8 +62,8 @@ const ExitStatus = `EXIT STATUS
 
     0  verified: every check that decides passed
     1  failed: a check failed
-    2  could not decide: a check that decides is unknown, or the host cannot be reached
-    3  bad input: nothing was looked at
+    2  could not decide: a check that decides is unknown, or the host lets nobody look
+    3  bad input: nothing was looked at, also where nobody answers at the host's address
     5  interrupted`
 
 // Help is what `shiksha verify --help` teaches.

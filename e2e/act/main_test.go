@@ -83,9 +83,10 @@ type workspace struct {
 }
 
 // stack are the settings by which the quickstart's copy differs from the example:
-// a name of its own and shorter waits.
+// a name of its own and shorter waits. The version that dies late lives for three
+// seconds: it has to be watched for longer.
 func stack(project string) *strings.Replacer {
-	return strings.NewReplacer("name: quickstart", "name: "+project, "monitor: 5s", "monitor: 1s", "interval: 2s", "interval: 1s")
+	return strings.NewReplacer("name: quickstart", "name: "+project, "monitor: 5s", "monitor: 4s", "interval: 2s", "interval: 1s")
 }
 
 // checkout makes a repository of the given files of this one, and tells act what

@@ -127,6 +127,7 @@ type measured struct {
 	connections    float64 // of TCP, to sshd
 	sent, lost     float64 // requests of the load
 	before, during float64 // p99 of the probe
+	try            float64 // of images that read their configuration
 }
 
 // side is one of the things that are compared.

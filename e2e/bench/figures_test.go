@@ -99,7 +99,7 @@ func TestParse(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, settings{runs: 3, only: []string{"scale", "rollout"}}, s)
 	_, err = parse([]string{"-only", "speed"})
-	require.ErrorContains(t, err, "unchanged, rollout, latency, scale, image")
+	require.ErrorContains(t, err, "unchanged, rollout, latency, scale, plan, image")
 	_, err = parse([]string{"-runs", "0"})
 	require.ErrorContains(t, err, "at least once")
 }

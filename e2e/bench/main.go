@@ -36,7 +36,9 @@ var benchmarks = []struct {
 	{"rollout", roll},
 	{"latency", latency},
 	{"scale", scale},
+	{"plan", foresee},
 	{"image", image},
+	{"build", builds},
 }
 
 type settings struct {

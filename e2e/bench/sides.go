@@ -19,6 +19,7 @@ import (
 const (
 	verified  = "verified"
 	unchanged = "unchanged"
+	planned   = "planned"
 )
 
 // told is what of the deploy's report is used here.
@@ -29,6 +30,10 @@ type told struct {
 		P99Before float64 `json:"p99_before_ms"`
 		P99During float64 `json:"p99_during_ms"`
 	} `json:"probe"`
+	Spans []struct {
+		Name           string
+		Started, Ended time.Time
+	} `json:"spans"`
 }
 
 // deploy runs `shiksha deploy` to its end and measures it. Another outcome than
@@ -59,6 +64,11 @@ func (b *bench) deploy(ctx context.Context, p *project, outcome string, more ...
 	}
 	if report.Probe != nil {
 		m.before, m.during = report.Probe.P99Before, report.Probe.P99During
+	}
+	for _, span := range report.Spans {
+		if span.Name == "try" {
+			m.try = millis(span.Ended.Sub(span.Started))
+		}
 	}
 	return m, nil
 }

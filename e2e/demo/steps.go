@@ -64,6 +64,8 @@ type demo struct {
 	out  io.Writer
 	dir  string // the workspace
 	url  string
+	// builder makes the images with our own build; nil where there is none at hand.
+	builder *lab.Builder
 	// later publishes the releases after the first one while that is deployed.
 	later errgroup.Group
 }
@@ -83,6 +85,12 @@ func newDemo(ctx context.Context, l *lab.Lab, out io.Writer) (*demo, error) {
 	if err := l.CopyQuickstart(d.dir, port); err != nil {
 		return nil, err
 	}
+	if d.builder, err = l.BuilderAtHand(ctx); err != nil {
+		return nil, err
+	}
+	if d.builder == nil {
+		_, _ = fmt.Fprintln(out, "demo: BuildKit's daemon is not at hand, so docker build makes the images (after `make e2e-build`, shiksha build does)")
+	}
 	var ready errgroup.Group
 	ready.Go(func() error { _, err := l.Shiksha(ctx); return err })
 	ready.Go(func() (err error) { d.host, err = l.StartHost(ctx, lab.HostOptions{Name: "demo"}); return err })
@@ -98,6 +106,10 @@ func newDemo(ctx context.Context, l *lab.Lab, out io.Writer) (*demo, error) {
 
 // publish puts a release into the registry and nowhere else.
 func (d *demo) publish(ctx context.Context, release lab.Release) error {
+	if d.builder != nil {
+		_, err := d.lab.PublishBuilt(ctx, d.builder, release)
+		return err
+	}
 	ref, err := d.lab.Publish(ctx, release)
 	if err != nil {
 		return err

@@ -54,6 +54,19 @@ func (l *Lab) StartBuilder(ctx context.Context, mirror, registry *Registry) (*Bu
 	if err := l.ensureBuilder(ctx); err != nil {
 		return nil, err
 	}
+	return l.startBuilder(ctx, mirror, registry)
+}
+
+// BuilderAtHand runs BuildKit for builds without a base image, where its daemon has
+// been made before: making it takes minutes. Elsewhere it gives nil.
+func (l *Lab) BuilderAtHand(ctx context.Context) (*Builder, error) {
+	if !peers.HasBuildkitd() || !present("runc") {
+		return nil, nil
+	}
+	return l.startBuilder(ctx, nil, nil)
+}
+
+func (l *Lab) startBuilder(ctx context.Context, mirror, registry *Registry) (*Builder, error) {
 	program, err := peers.Buildkitd(ctx, l.options.Out)
 	if err != nil {
 		return nil, err
@@ -117,6 +130,19 @@ func (b *Builder) Kill() error { return exec.Command("kill", "-9", fmt.Sprint(b.
 // Reset gives the daemon an empty state.
 func (b *Builder) Reset(ctx context.Context) error {
 	return errors.Join(b.Stop(ctx), b.forget(), b.Start(ctx))
+}
+
+// Shrink gives the daemon an empty state on a disk of so many megabytes, until
+// Reset.
+func (b *Builder) Shrink(ctx context.Context, megabytes int) error {
+	state := filepath.Join(b.Root, "state")
+	if err := errors.Join(b.Stop(ctx), b.forget(), os.MkdirAll(state, 0o700)); err != nil {
+		return err
+	}
+	if err := syscall.Mount("tmpfs", state, "tmpfs", 0, fmt.Sprintf("size=%dm", megabytes)); err != nil {
+		return fmt.Errorf("a small disk for BuildKit: %w", err)
+	}
+	return b.Start(ctx)
 }
 
 // forget removes the state. A killed daemon leaves mounts in it.

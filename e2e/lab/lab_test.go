@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
@@ -166,6 +169,35 @@ func TestHostWithoutForwarding(t *testing.T) {
 	_, err = client.Dial("unix", Socket)
 	require.Error(t, err)
 	assert.NotEmpty(t, say(t, client, "docker version --format '{{.Server.Version}}'"))
+}
+
+// A release made by our own build is the one that docker build makes.
+func TestPublishBuilt(t *testing.T) {
+	f := New(t)
+	builder, err := f.StartBuilder(t.Context(), nil, nil)
+	require.NoError(t, err)
+	atHand, err := f.BuilderAtHand(t.Context())
+	require.NoError(t, err)
+	require.NotNil(t, atHand, "once it has been made it is at hand")
+	require.NoError(t, atHand.Stop(t.Context()))
+	config := func(version string, publish func(Release) (string, error)) v1.Config {
+		text, err := publish(Release{Version: version, Behaviour: "dies-late", WarmUp: "1s"})
+		require.NoError(t, err)
+		ref, err := name.ParseReference(text)
+		require.NoError(t, err)
+		image, err := remote.Image(ref, remote.WithContext(t.Context()))
+		require.NoError(t, err)
+		file, err := image.ConfigFile()
+		require.NoError(t, err)
+		return file.Config
+	}
+	theirs := config("lab-1", func(r Release) (string, error) { return f.Publish(t.Context(), r) })
+	ours := config("lab-1", func(r Release) (string, error) { return f.PublishBuilt(t.Context(), builder, r) })
+	assert.Contains(t, ours.Env, "VERSION=lab-1")
+	assert.Contains(t, ours.Env, "BEHAVIOUR=dies-late")
+	assert.ElementsMatch(t, theirs.Env, ours.Env)
+	assert.Equal(t, theirs.Entrypoint, ours.Entrypoint)
+	assert.Equal(t, theirs.User, ours.User)
 }
 
 func TestRegistryWithLogin(t *testing.T) {

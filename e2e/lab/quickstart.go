@@ -3,7 +3,9 @@ package lab
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -38,6 +40,49 @@ func (l *Lab) Publish(ctx context.Context, release Release) (ref string, err err
 	return ref, err
 }
 
+// PublishBuilt is Publish by `shiksha build`, with a BuildKit of this lab. The image
+// goes to the registry and is nowhere else.
+func (l *Lab) PublishBuilt(ctx context.Context, builder *Builder, release Release) (ref string, err error) {
+	dir := filepath.Join(l.Dir, "quickstart")
+	if err := l.once(dir, func() error { return l.writeBuild(ctx, dir) }); err != nil {
+		return "", err
+	}
+	ref = l.Registry + "/quickstart/api:" + release.Version
+	l.say("building %s %s with shiksha build", ref, release.Behaviour)
+	vars := fmt.Sprintf("INPUT_ENV-FILE=REGISTRY=%s\nBEHAVIOUR=%s\nWARMUP=%s\n", l.Registry, release.Behaviour, cmp.Or(release.WarmUp, "0s"))
+	cmd, err := l.Command(ctx, dir, []string{vars}, "build", "--builder", builder.Address, "--version", release.Version,
+		"--push", "--tags", release.Version, "--cache", "none")
+	if err != nil {
+		return "", err
+	}
+	result, err := Wait(cmd, nil)
+	if err == nil && result.Exit != 0 {
+		err = fmt.Errorf("building %s: shiksha build ended with %d\n%s%s", ref, result.Exit, result.Stdout, result.Stderr)
+	}
+	return ref, err
+}
+
+// buildFile builds the quickstart's API. The quickstart's own Compose file names the
+// image only: it is for people who have no need to build it.
+const buildFile = `services:
+  api:
+    build:
+      context: ./api
+      args: { VERSION: "${VERSION}", BEHAVIOUR: "${BEHAVIOUR}", WARMUP: "${WARMUP}" }
+    image: ${REGISTRY}/quickstart/api:${VERSION}
+`
+
+// writeBuild makes a folder that `shiksha build` builds.
+func (l *Lab) writeBuild(ctx context.Context, dir string) error {
+	binary := filepath.Join(dir, "api", "bin", "api")
+	if err := l.goBuild(ctx, binary, "./examples/quickstart/api"); err != nil {
+		return err
+	}
+	dockerfile, err := os.ReadFile(filepath.Join(l.QuickstartDir(), "api", "Dockerfile"))
+	return errors.Join(err, os.WriteFile(filepath.Join(dir, "api", "Dockerfile"), dockerfile, 0o644),
+		os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte(buildFile), 0o644))
+}
+
 // Forget takes an image's name away from this machine, so that the next deploy
 // has to pull it from the registry, as on a host of its own.
 func (l *Lab) Forget(ctx context.Context, ref string) error {
@@ -51,13 +96,10 @@ func (l *Lab) Build(ctx context.Context, ref string, release Release) error {
 	if err != nil {
 		return err
 	}
-	if release.WarmUp == "" {
-		release.WarmUp = "0s"
-	}
 	l.say("building %s %s", ref, release.Behaviour)
 	_, err = l.docker(ctx, bytes.NewReader(content), "build", "--quiet", "--force-rm", "--tag", ref,
 		"--build-arg", "VERSION="+release.Version, "--build-arg", "BEHAVIOUR="+release.Behaviour,
-		"--build-arg", "WARMUP="+release.WarmUp, "-")
+		"--build-arg", "WARMUP="+cmp.Or(release.WarmUp, "0s"), "-")
 	if err != nil {
 		return err
 	}
@@ -119,11 +161,16 @@ func (l *Lab) QuickstartProgram(ctx context.Context, path string) error {
 
 // goBuild compiles a static binary, once for each lab.
 func (l *Lab) goBuild(ctx context.Context, output, pkg string) error {
+	return l.once(output, func() error { return l.compile(ctx, output, pkg) })
+}
+
+// once does something once for each lab; who comes meanwhile waits for it.
+func (l *Lab) once(what string, do func() error) error {
 	l.mu.Lock()
-	once, found := l.built[pkg]
+	once, found := l.built[what]
 	if !found {
-		once = sync.OnceValue(func() error { return l.compile(ctx, output, pkg) })
-		l.built[pkg] = once
+		once = sync.OnceValue(do)
+		l.built[what] = once
 	}
 	l.mu.Unlock()
 	return once()

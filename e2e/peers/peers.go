@@ -67,6 +67,22 @@ var buildkitd = tool{
 	stamp:   "github.com/moby/buildkit/version.Version",
 }
 
+var buildctl = tool{
+	name:    "buildctl",
+	folder:  "bin",
+	module:  buildkitd.module,
+	version: buildkitd.version,
+	sum:     buildkitd.sum,
+	main:    "./cmd/buildctl",
+	stamp:   buildkitd.stamp,
+}
+
+// Buildctl makes BuildKit's command line be there and gives the path of the program.
+func Buildctl(ctx context.Context, out io.Writer) (program string, err error) {
+	folder, err := buildctl.cached(ctx, out)
+	return filepath.Join(folder, buildctl.folder, buildctl.name), err
+}
+
 // Buildx makes the buildx plugin be there, as Compose does the Compose plugin.
 func Buildx(ctx context.Context, out io.Writer) (dockerConfig string, err error) {
 	return buildx.cached(ctx, out)
@@ -76,6 +92,16 @@ func Buildx(ctx context.Context, out io.Writer) (dockerConfig string, err error)
 func Buildkitd(ctx context.Context, out io.Writer) (program string, err error) {
 	folder, err := buildkitd.cached(ctx, out)
 	return filepath.Join(folder, buildkitd.folder, buildkitd.name), err
+}
+
+// HasBuildkitd tells whether BuildKit's daemon is there already.
+func HasBuildkitd() bool {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return false
+	}
+	_, err = os.Stat(buildkitd.program(filepath.Join(cache, cacheFolder)))
+	return err == nil
 }
 
 // Compose makes the Docker Compose plugin be there and gives a folder for
@@ -98,14 +124,22 @@ func (p tool) cached(ctx context.Context, out io.Writer) (folder string, err err
 	if err != nil {
 		return "", fmt.Errorf("where to keep %s: %w", p.name, err)
 	}
-	return p.ensure(ctx, filepath.Join(cache, "shiksha-peers"), out)
+	return p.ensure(ctx, filepath.Join(cache, cacheFolder), out)
+}
+
+// cacheFolder is ours in the user's cache.
+const cacheFolder = "shiksha-peers"
+
+// program is where the tool lies.
+func (p tool) program(cache string) string {
+	return filepath.Join(cache, p.name+"-"+p.version, p.folder, p.name)
 }
 
 // ensure builds the tool where the cache lacks it, and gives the folder of this
 // version. Two at once wait for each other.
 func (p tool) ensure(ctx context.Context, cache string, out io.Writer) (folder string, err error) {
 	folder = filepath.Join(cache, p.name+"-"+p.version)
-	program := filepath.Join(folder, p.folder, p.name)
+	program := p.program(cache)
 	if err := os.MkdirAll(filepath.Dir(program), 0o755); err != nil {
 		return "", err
 	}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	buildkit "github.com/moby/buildkit/client"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/shiksha/actions/pkg/event"
 )
@@ -23,11 +25,11 @@ const digestKey = "containerimage.digest"
 // collect makes the result of BuildKit's answers.
 func (r *run) collect(ctx context.Context, p *progress, answers map[string]*buildkit.SolveResponse, before map[string]image) error {
 	r.collectFailed(p)
-	for i, t := range r.plan.targets {
+	r.each(func(i int, t *target) {
 		built := &r.result.Targets[i]
 		answer := answers[t.name]
 		if answer == nil {
-			continue
+			return
 		}
 		built.Metadata, built.Digest = answer.ExporterResponse, answer.ExporterResponse[digestKey]
 		if r.o.Push || r.o.Load {
@@ -36,9 +38,23 @@ func (r *run) collect(ctx context.Context, p *progress, answers map[string]*buil
 		if r.o.Push && built.Digest != "" {
 			r.describe(ctx, t, built, before[t.name])
 		}
-		r.say(event.Info, "report", t.name, "%s", built.summary())
+	})
+	for i, t := range r.plan.targets {
+		if answers[t.name] != nil {
+			r.say(event.Info, "report", t.name, "%s", r.result.Targets[i].summary())
+		}
 	}
 	return nil
+}
+
+// each does something for all targets, some at once: a registry may be far away.
+func (r *run) each(do func(int, *target)) {
+	var group errgroup.Group
+	group.SetLimit(8)
+	for i, t := range r.plan.targets {
+		group.Go(func() error { do(i, t); return nil })
+	}
+	_ = group.Wait()
 }
 
 // collectFailed makes what a result has also after a failure.
@@ -88,11 +104,14 @@ func (r *run) published(ctx context.Context) map[string]image {
 	if !r.o.Push || r.o.NoCache {
 		return found
 	}
-	for _, t := range r.plan.targets {
+	var mu sync.Mutex
+	r.each(func(_ int, t *target) {
 		if i, err := r.look(ctx, t.tags[0]); err == nil {
+			mu.Lock()
+			defer mu.Unlock()
 			found[t.name] = i
 		}
-	}
+	})
 	return found
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/docker/buildx/build"
@@ -31,6 +32,14 @@ func (r *run) check(ctx context.Context) error {
 		o.CallFunc = &build.CallFunc{Name: "lint", Format: "json"}
 		o.Exports, o.CacheTo, o.CacheFrom, o.Attests = nil, nil, nil, map[string]*string{"provenance": nil}
 		o.Platforms = o.Platforms[:min(1, len(o.Platforms))]
+		for base, c := range o.Inputs.NamedContexts {
+			// The image of another target is not there yet, and what it is made of is checked
+			// by itself.
+			if strings.HasPrefix(c.Path, "target:") {
+				c.Path = "docker-image://scratch"
+				o.Inputs.NamedContexts[base] = c
+			}
+		}
 		options[name] = o
 	}
 	p := newProgress(r, "check")

@@ -47,7 +47,7 @@ func Run(ctx context.Context, t *target.Target, o Options, result *Result) error
 	if err != nil {
 		return fault.As(fault.Refused, err)
 	}
-	if o.DryRun || d.plan.Empty() && !d.restores() {
+	if o.DryRun || d.plan.Empty() && !d.restores() && !d.facts.swapped() {
 		return d.nothing(ctx)
 	}
 	return d.release(ctx)
@@ -111,6 +111,9 @@ func (d *transition) nothing(ctx context.Context) error {
 	if d.opts.DryRun {
 		d.result.Outcome = Planned
 		return nil
+	}
+	if err := errors.Join(d.Engine.ClearTasks(ctx, d.opts.Stack.Name), d.heal(ctx)); err != nil {
+		return fault.As(fault.Refused, err)
 	}
 	d.result.Outcome, d.result.Release = Unchanged, d.result.Previous
 	d.Say(event.Info, "done", "", "nothing to do: %s runs as it should", d.opts.Stack.Name)

@@ -24,4 +24,12 @@ func TestAway(t *testing.T) {
 	}
 	st := &stack.Stack{Services: map[string]*stack.Service{"llm": {Update: stack.Update{Monitor: 5 * time.Second}}, "new": {}}}
 	assert.Equal(t, map[string]time.Duration{"llm": 101 * time.Second}, away(records, st))
+
+	// One that was never replaced was started once.
+	first := []release.Record{{Outcome: release.Verified, Services: map[string]release.ServiceRecord{"llm": {Action: "create", Replicas: 1}},
+		Steps: []release.Step{step("create", 2), step("start", 1), step("gate", 65)}}}
+	assert.Equal(t, map[string]time.Duration{"llm": 61 * time.Second}, away(first, st))
+	several := []release.Record{{Outcome: release.Verified, Services: map[string]release.ServiceRecord{"llm": {Action: "stop-first", Replicas: 2}},
+		Steps: []release.Step{step("stop", 2)}}}
+	assert.Empty(t, away(several, st), "some of several units always run")
 }

@@ -45,24 +45,24 @@ func (d *transition) gather(ctx context.Context) (*facts, error) {
 	f := &facts{stack: st, live: map[string][]string{}}
 	f.newest, f.verified = optional(l.Latest()), optional(l.LatestVerified())
 	f.uncertain = l.Uncertain()
-	eg, ctx := errgroup.WithContext(ctx)
+	eg, looking := errgroup.WithContext(ctx)
 	eg.Go(func() (err error) {
-		if f.observed, err = d.Engine.Observe(ctx, st.Name); err != nil {
+		if f.observed, err = d.Engine.Observe(looking, st.Name); err != nil {
 			return err
 		}
-		f.pins, err = d.Pins(ctx, st, f.observed)
+		f.pins, err = d.Pins(looking, st, f.observed)
 		return err
 	})
 	eg.Go(func() (err error) {
-		f.images, err = d.opts.Images(ctx)
+		f.images, err = d.opts.Images(looking)
 		return err
 	})
 	eg.Go(func() error {
-		f.host = d.survey(ctx)
+		f.host = d.survey(looking)
 		return nil
 	})
 	f.away = away(l.All(), st)
-	eg.Go(func() error { return f.look(ctx, d.Store(st.Name)) })
+	eg.Go(func() error { return f.look(looking, d.Store(st.Name)) })
 	err := eg.Wait()
 	if err != nil {
 		return nil, err

@@ -17,6 +17,9 @@ type measurement struct {
 	*probe.Probe
 	done   bool
 	report probe.Report
+	// silent is set when nothing answered before the first change: then there are
+	// no users yet who could lose anything, until the release is over.
+	silent bool
 }
 
 // measure starts the probe and takes the figures of the quiet system first. A
@@ -33,14 +36,21 @@ func (d *transition) measure(ctx context.Context) *measurement {
 	}
 	p.Mark("before")
 	pause(ctx, calm)
+	m := &measurement{Probe: p}
+	if m.silent = nothingAnswers(p.Report().Phases["before"]); m.silent {
+		d.Say(event.Notice, "probe", "", "nothing answers at the probe's address yet: its failures count once the release is over")
+	}
 	// What fails before the first change is not the release's doing.
 	p.Mark("during")
-	return &measurement{Probe: p}
+	return m
 }
+
+// nothingAnswers tells that requests were sent and all of them failed.
+func nothingAnswers(p probe.PhaseReport) bool { return p.Requests > 0 && p.Failed == p.Requests }
 
 // within tells whether the failures since the first change are in the budget.
 func (m *measurement) within(budget int) error {
-	if m == nil || m.done {
+	if m == nil || m.done || m.silent {
 		return nil
 	}
 	if n := m.FailuresIn("during"); n > budget {

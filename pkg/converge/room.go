@@ -138,9 +138,9 @@ func (d *transition) databases(ctx context.Context, h *preflight.HostFacts) {
 			if u.OneOff || !u.Serving() {
 				continue
 			}
-			_, said, exit, err := d.Steady().Exec(ctx, u.ID, []string{"pg_isready", "-t", "5"}, nil)
+			said, _, exit, err := d.Steady().Exec(ctx, u.ID, []string{"sh", "-c", ready}, nil)
 			if err == nil && exit != 0 && exit != notFound {
-				h.Unready[name] = fmt.Sprintf("pg_isready ended with %d %s", exit, strings.TrimSpace(said))
+				h.Unready[name] = strings.Join(strings.Fields(said), " ")
 			}
 		}
 	}
@@ -158,6 +158,9 @@ func (d *transition) databases(ctx context.Context, h *preflight.HostFacts) {
 		h.Backups.Needs = all[0].Bytes
 	}
 }
+
+// ready asks a database in its own unit, by its socket or else by its address.
+const ready = "pg_isready -t 3 || pg_isready -h 127.0.0.1 -t 3"
 
 // notFound is how a command ends that is not in an image.
 const notFound = 127
@@ -178,12 +181,15 @@ func (d *transition) try(ctx context.Context) error {
 	}
 	d.found(results)
 	for _, r := range results {
-		text := r.Name + " " + r.File + ": " + r.Found
+		where := r.Name
+		if r.File != "" {
+			where += strings.TrimSuffix(fmt.Sprintf(" %s:%d", r.File, r.Line), ":0")
+		}
 		switch {
 		case r.Outcome == check.Fail && !d.opts.Lenient:
-			return fault.New(fault.Refused, strings.TrimSpace(r.Name+" "+r.File), r.Hint, "%s", r.Found)
+			return fault.New(fault.Refused, where, r.Hint, "%s", r.Found)
 		case r.Outcome == check.Fail, r.Outcome == check.Warn:
-			d.Say(event.Warning, "preflight", r.Where, "%s; mend: %s", text, r.Hint)
+			d.Say(event.Warning, "preflight", r.Where, "%s: %s; mend: %s", where, r.Found, r.Hint)
 		default:
 			d.Say(event.Info, "preflight", r.Where, "%s", r.Found)
 		}

@@ -124,6 +124,8 @@ func taskProject(s *stack.Stack, service string, t Task) (*types.Project, error)
 	}
 	if t.Trial != nil {
 		t.Trial.alter(s, &svc)
+		maps.DeleteFunc(project.Networks, func(key string, _ types.NetworkConfig) bool { _, on := svc.Networks[key]; return !on })
+		maps.DeleteFunc(project.Volumes, func(key string, _ types.VolumeConfig) bool { return slices.Contains(t.Trial.Volumes, key) })
 		svc.Entrypoint, svc.Command = t.Command[:1], t.Command[1:]
 	}
 	project.Services[service] = svc

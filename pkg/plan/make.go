@@ -234,7 +234,7 @@ func interruption(in Input, svc *stack.Service, s Step) string {
 		return fmt.Sprintf("%d of %d units at a time: %s", s.Batch, s.Replicas, why)
 	}
 	if away := in.Away[svc.Name]; away > 0 {
-		return fmt.Sprintf("about %s: %s", away.Round(max(time.Second, away/20).Round(time.Second)), why)
+		return fmt.Sprintf("about %s: %s", max(time.Second, away.Round(max(time.Second, away/20).Round(time.Second))), why)
 	}
 	return "until the new units are well: " + why
 }

@@ -81,6 +81,17 @@ func TestD35_ABackupThatIsNone(t *testing.T) {
 	reported(t, look(t, files{"compose.yaml": inline}, ""), "P12.pipefail", check.Warn, "compose.yaml:4", "taken for a good one")
 }
 
+// A plan is no deployment: a fork's has neither an environment nor a host.
+func TestAPlanNeedsNoEnvironment(t *testing.T) {
+	t.Parallel()
+	const job = "on: pull_request\npermissions: {contents: read}\njobs:\n  plan:\n    runs-on: ubuntu-latest\n    steps:\n      - uses: shiksha/actions/deploy@v1\n        with: {dry-run: %s}\n"
+	f := files{"compose.yaml": twoServices}
+	reported(t, look(t, f.with(files{flow: fmt.Sprintf(job, "false")}), ""), "P16.environment", check.Warn, flow+":4", "everybody who may push may release")
+	plan := look(t, f.with(files{flow: fmt.Sprintf(job, "true")}), "")
+	sound(t, plan, "P16.environment")
+	sound(t, plan, "P16.concurrency")
+}
+
 // The page of the defects and the tests are kept together: each row has a test that
 // is named after it.
 func TestEveryDefectHasItsTest(t *testing.T) {

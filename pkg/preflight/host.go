@@ -3,6 +3,7 @@ package preflight
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -37,6 +38,8 @@ type HostFacts struct {
 	// Disk is the folder that images are pulled to, nil where it is not known or
 	// nothing is pulled; Backups is that of the dumps, nil where none is taken.
 	Disk, Backups *Space
+	// Resolved is how many images were found by digest.
+	Resolved int
 	// Unready are the databases that a migration needs and that do not answer, with
 	// what was said.
 	Unready map[string]string
@@ -91,6 +94,21 @@ const (
 	minEngine = "20.10"
 )
 
+// pulled says how much of the images the host lacks.
+func pulled(p *plan.Plan) string {
+	var bytes int64
+	for _, pull := range p.Pulls {
+		if pull.Bytes == 0 {
+			return fmt.Sprintf("%d to pull", len(p.Pulls))
+		}
+		bytes += pull.Bytes
+	}
+	if len(p.Pulls) == 0 {
+		return "nothing to pull"
+	}
+	return fmt.Sprintf("%d to pull, %d MiB", len(p.Pulls), (bytes+1<<20-1)>>20)
+}
+
 // Host looks at what a host says of itself against the plan. It reads nothing more.
 func Host(st *stack.Stack, p *plan.Plan, seen stack.Observed, h HostFacts) []check.Result {
 	f := &findings{Findings: finding.Of(context.Background(), st, Options{})}
@@ -110,6 +128,9 @@ func Host(st *stack.Stack, p *plan.Plan, seen stack.Observed, h HostFacts) []che
 			strings.Join(h.Missing, ", "))
 	}
 	if len(f.Results) == 0 {
+		if h.Resolved > 0 {
+			f.Pass("P04.registry", "every image was found by digest (%d), for this host's platform; %s", h.Resolved, pulled(p))
+		}
 		f.Pass("P10.host", "engine %s, clock, ports and the way back are as they should be", h.Version)
 	}
 	return f.Report().Results

@@ -84,6 +84,11 @@ func TestRoomOnTheHost(t *testing.T) {
 	good := preflight.HostFacts{Version: "24.0.0", Clock: now, Asked: now,
 		Disk:    &preflight.Space{Dir: "/var/lib/docker", Free: 9 << 30, Inodes: 1e6, Needs: 2 << 30},
 		Backups: &preflight.Space{Dir: "/var/lib/shiksha/shop/backups", Free: 4 << 30, Needs: 1 << 30}}
+	good.Resolved = 1
+	p.Pulls = []plan.Pull{{Service: "db", Bytes: 45 << 20}}
+	whole := &check.Report{Results: preflight.Host(st, p, stack.Observed{}, good)}
+	assert.Equal(t, "every image was found by digest (1), for this host's platform; 1 to pull, 45 MiB", about(whole, "P04.registry")[0].Found)
+	good.Resolved = 0
 	for name, c := range map[string]struct {
 		edit  func(*preflight.HostFacts)
 		check string

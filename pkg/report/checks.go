@@ -88,22 +88,54 @@ func CheckTable(r *check.Report) string {
 	if r == nil {
 		return ""
 	}
+	return resultTable(r.Results, style{timed: true})
+}
+
+// style is how results are shown: what was measured has a kind and a time, what was
+// read has a place in a file. paint may be nil.
+type style struct {
+	timed bool
+	paint func(check.Outcome, string) string
+}
+
+// where is what a result is about.
+func (s style) where(c check.Result) string {
+	if s.timed {
+		return c.Where
+	}
+	return position(c)
+}
+
+// resultTable gives results as lines for a console, each that did not pass with what it is
+// about, what was expected and what to do.
+func resultTable(results []check.Result, s style) string {
 	name, kind := len("CHECK"), len("KIND")
-	for _, c := range r.Results {
+	for _, c := range results {
 		name, kind = max(name, len(clean(c.Name))), max(kind, len(c.Kind))
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-7s  %-*s  %-*s  %6s  %s\n", "OUTCOME", name, "CHECK", kind, "KIND", "TOOK", "FOUND")
-	for _, c := range r.Results {
-		about := clean(c.Found)
-		if c.Outcome == check.Pass {
-			fmt.Fprintf(&b, "%-7s  %-*s  %-*s  %6s  %s\n", c.Outcome, name, clean(c.Name), kind, c.Kind, seconds(c.Seconds), shorten(about, 100))
-			continue
+	line := func(outcome, check, what, took, found string) {
+		fmt.Fprintf(&b, "%s  %-*s  ", outcome, name, check)
+		if s.timed {
+			fmt.Fprintf(&b, "%-*s  %6s  ", kind, what, took)
 		}
-		fmt.Fprintf(&b, "%-7s  %-*s  %-*s  %6s  %s\n", c.Outcome, name, clean(c.Name), kind, c.Kind, seconds(c.Seconds), about)
-		for _, line := range [][2]string{{"at", c.Where}, {"expected", c.Expected}, {"do", c.Hint}} {
-			if line[1] != "" {
-				fmt.Fprintf(&b, "%9s%-8s %s\n", "", line[0], clean(line[1]))
+		b.WriteString(found + "\n")
+	}
+	if s.timed || len(results) > 0 {
+		line(fmt.Sprintf("%-7s", "OUTCOME"), "CHECK", "KIND", "TOOK", "FOUND")
+	}
+	for _, c := range results {
+		about, outcome := clean(c.Found), fmt.Sprintf("%-7s", c.Outcome)
+		if c.Outcome == check.Pass {
+			about = shorten(about, 100)
+		}
+		if s.paint != nil {
+			outcome = s.paint(c.Outcome, outcome)
+		}
+		line(outcome, clean(c.Name), c.Kind, seconds(c.Seconds), about)
+		for _, more := range [][2]string{{"at", s.where(c)}, {"expected", c.Expected}, {"do", c.Hint}} {
+			if more[1] != "" && c.Outcome != check.Pass {
+				fmt.Fprintf(&b, "%9s%-8s %s\n", "", more[0], clean(more[1]))
 			}
 		}
 	}
@@ -147,14 +179,14 @@ func checksMarkdown(r *check.Report) string {
 	}
 	var b strings.Builder
 	if len(others) > 0 {
-		checkRows(&b, others)
+		rows(&b, others, style{timed: true})
 		for _, c := range others {
 			lastProbes(&b, c)
 		}
 	}
 	if len(passed) > 0 {
 		fmt.Fprintf(&b, "<details><summary>%s passed</summary>\n\n", plural(len(passed), "check"))
-		checkRows(&b, passed)
+		rows(&b, passed, style{timed: true})
 		b.WriteString("</details>\n\n")
 	}
 	return b.String()
@@ -163,15 +195,37 @@ func checksMarkdown(r *check.Report) string {
 // maxCell is how many bytes of a value fit into a cell of a table.
 const maxCell = 300
 
-func checkRows(b *strings.Builder, results []check.Result) {
-	b.WriteString("| Outcome | Check | Kind | Where | Expected | Found | Took |\n|---|---|---|---|---|---|--:|\n")
+// rows gives results as a table of Markdown; nothing for none.
+func rows(b *strings.Builder, results []check.Result, s style) {
+	if len(results) == 0 {
+		return
+	}
+	if s.timed {
+		b.WriteString("| Outcome | Check | Kind | Where | Expected | Found | Took |\n|---|---|---|---|---|---|--:|\n")
+	} else {
+		b.WriteString("| Outcome | Check | Where | Found |\n|---|---|---|---|\n")
+	}
 	for _, c := range results {
-		found := c.Found
+		found, limit := c.Found, maxCell
 		if c.Hint != "" && c.Outcome != check.Pass {
 			found += " (" + c.Hint + ")"
 		}
-		fmt.Fprintf(b, "| %s %s | %s | %s | %s | %s | %s | %s |\n", signs[c.Outcome], escape(string(c.Outcome)), escape(c.Name), escape(c.Kind),
-			escape(c.Where), escape(shorten(c.Expected, maxCell)), escape(shorten(found, maxCell)), seconds(c.Seconds))
+		if !s.timed {
+			limit = len(found)
+		}
+		fmt.Fprintf(b, "| %s %s | %s | ", signs[c.Outcome], escape(string(c.Outcome)), escape(c.Name))
+		if s.timed {
+			fmt.Fprintf(b, "%s | ", escape(c.Kind))
+		}
+		fmt.Fprintf(b, "%s | ", escape(s.where(c)))
+		if s.timed {
+			fmt.Fprintf(b, "%s | ", escape(shorten(c.Expected, maxCell)))
+		}
+		b.WriteString(escape(shorten(found, limit)) + " |")
+		if s.timed {
+			b.WriteString(" " + seconds(c.Seconds) + " |")
+		}
+		b.WriteString("\n")
 	}
 	b.WriteString("\n")
 }

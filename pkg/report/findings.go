@@ -36,26 +36,7 @@ func (c *Checks) Headline() string {
 // Text gives the results as a table, the worst first, each with its place and its
 // mend.
 func (c *Checks) Text() string {
-	var b strings.Builder
-	width := 0
-	for _, r := range c.ordered() {
-		width = max(width, len(clean(r.Name)))
-	}
-	for _, r := range c.ordered() {
-		found := clean(r.Found)
-		if where := position(r); where != "" {
-			found = where + ": " + found
-		}
-		sign := fmt.Sprintf("%-7s", r.Outcome)
-		fmt.Fprintf(&b, "  %s  %-*s  %s\n", c.paint(r.Outcome, sign), width, clean(r.Name), found)
-		if r.Expected != "" && r.Outcome != check.Pass {
-			fmt.Fprintf(&b, "  %-7s  %-*s  expected: %s\n", "", width, "", clean(r.Expected))
-		}
-		if r.Hint != "" {
-			fmt.Fprintf(&b, "  %-7s  %-*s  mend: %s\n", "", width, "", clean(r.Hint))
-		}
-	}
-	return b.String() + c.Headline() + "\n"
+	return resultTable(c.ordered(), style{paint: c.paint}) + c.Headline() + "\n"
 }
 
 func (c *Checks) paint(o check.Outcome, text string) string {
@@ -102,7 +83,7 @@ func (c *Checks) Markdown() string {
 		sign = "⚠️"
 	}
 	fmt.Fprintf(&b, "## %s %s\n\n", sign, escape(c.Headline()))
-	b.WriteString(c.table())
+	rows(&b, c.ordered(), style{})
 	return b.String()
 }
 
@@ -113,23 +94,11 @@ func (c *Checks) section() string {
 	if c.Count(check.Fail)+c.Count(check.Unknown) > 0 {
 		open = " open"
 	}
-	table := c.table()
-	if table == "" {
+	var b strings.Builder
+	if rows(&b, c.ordered(), style{}); b.Len() == 0 {
 		return escape(c.Headline()) + "\n"
 	}
-	return fmt.Sprintf("<details%s><summary>%s</summary>\n\n%s</details>\n", open, escape(c.Headline()), table)
-}
-
-func (c *Checks) table() string {
-	var b strings.Builder
-	if list := c.ordered(); len(list) > 0 {
-		b.WriteString("| | Check | Where | Found | Mend |\n|---|---|---|---|---|\n")
-		for _, r := range list {
-			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", r.Outcome, escape(r.Name), escape(position(r)), escape(r.Found), escape(r.Hint))
-		}
-		b.WriteString("\n")
-	}
-	return b.String()
+	return fmt.Sprintf("<details%s><summary>%s</summary>\n\n%s</details>\n", open, escape(c.Headline()), b.String())
 }
 
 // JSON gives the results as one line of JSON, with all that passed.

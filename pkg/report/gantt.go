@@ -39,11 +39,39 @@ func (r *Release) gantt() string {
 	if b.Len() == 0 {
 		return ""
 	}
-	text := "### When\n\n```mermaid\ngantt\n    dateFormat x\n    axisFormat %H:%M:%S\n    todayMarker off\n" + b.String() + "```\n\n"
+	text := "### When\n\n```mermaid\ngantt\n    dateFormat x\n    axisFormat %H:%M:%S\n    tickInterval " + r.ticks() + "\n    todayMarker off\n" + b.String() + "```\n\n"
 	if left > 0 {
 		text += plural(left, "more part") + " did not fit into the picture.\n\n"
 	}
 	return text
+}
+
+// maxTicks is how many times fit below the picture without running into each other.
+const maxTicks = 9
+
+// ticks is how far apart the times below the picture are, as Mermaid writes it; left
+// to itself it would write one a second.
+func (r *Release) ticks() string {
+	var from, to time.Time
+	for _, s := range r.Spans {
+		if from.IsZero() || s.Started.Before(from) {
+			from = s.Started
+		}
+		if s.Ended.After(to) {
+			to = s.Ended
+		}
+	}
+	for _, step := range []int{1, 2, 5, 10, 15, 30} {
+		if to.Sub(from) <= time.Duration(maxTicks*step)*time.Second {
+			return fmt.Sprintf("%dsecond", step)
+		}
+	}
+	for _, step := range []int{1, 2, 5, 10, 15, 30} {
+		if to.Sub(from) <= time.Duration(maxTicks*step)*time.Minute {
+			return fmt.Sprintf("%dminute", step)
+		}
+	}
+	return "1hour"
 }
 
 // sections groups the spans by what they belong to, in the order of their starts.

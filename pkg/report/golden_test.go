@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -269,4 +270,15 @@ func TestChecks(t *testing.T) {
 	data, err := (&Checks{}).JSON()
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"schema":0,"results":[]}`, string(data))
+}
+
+func TestPaintPlan(t *testing.T) {
+	t.Parallel()
+	plain := "plan for shop on h: v2 after v1\n  default   create             network\n  api       pull               45 MiB of shop/api@sha256:2\n  db        unchanged\n" +
+		"  api       surge 3            image a -> b\n                               no interruption: new units first\n" +
+		"  llm       stop-first 1       image a -> b\n                               interruption: about 95s: reserves a GPU\n" +
+		"  drift: api runs 3 units, the release had 2\n  note: a note\n  refused: because\n"
+	painted := PaintPlan(plain)
+	golden(t, "plan-color.txt", painted)
+	assert.Equal(t, plain, regexp.MustCompile(`\x1b\[\d*m`).ReplaceAllString(painted, ""), "only colours are added")
 }

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -116,6 +117,37 @@ func Error(text string) string {
 	for i, line := range lines {
 		indent := line[:len(line)-len(strings.TrimLeft(line, " "))]
 		lines[i] = strings.ReplaceAll(indent+clean(strings.TrimLeft(line, " ")), "##[", "## [")
+	}
+	return strings.Join(lines, "\n")
+}
+
+// actions are the words that a line of a plan may have after its name, by colour.
+var actions = regexp.MustCompile(`^(  \S+ +)(?:(create|surge|scale|reload|gate|heal|pull)|(stop-first|drain|remove|migrate|back up)|(unchanged|keep))\b(.*)$`)
+
+// PaintPlan gives a plan the colours of a terminal: what users notice and what is lost
+// stands out, what stays as it is steps back.
+func PaintPlan(text string) string {
+	paint := func(color, text string) string {
+		if text == "" {
+			return ""
+		}
+		return "\x1b[" + color + "m" + text + "\x1b[0m"
+	}
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		plain := strings.TrimSpace(line)
+		switch m := actions.FindStringSubmatch(line); {
+		case strings.HasPrefix(plain, "refused: "):
+			lines[i] = paint(red, line)
+		case strings.HasPrefix(plain, "drift: "), strings.HasPrefix(plain, "interruption: "):
+			lines[i] = paint(yellow, line)
+		case strings.HasPrefix(plain, "note: "):
+			lines[i] = paint(dim, line)
+		case m != nil && m[4] != "":
+			lines[i] = paint(dim, line)
+		case m != nil:
+			lines[i] = m[1] + paint(green, m[2]) + paint(yellow, m[3]) + m[5]
+		}
 	}
 	return strings.Join(lines, "\n")
 }

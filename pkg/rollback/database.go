@@ -45,7 +45,7 @@ func (o Options) restoring(ctx context.Context, t *target.Target, l *release.Led
 	if r.backup, err = store.Find(ctx, o.RestoreDatabase, copies...); err != nil {
 		return nil, err
 	}
-	if err := suits(r.backup, schemasOf(l.All(), l.Damage()).after(to.Number)); err != nil {
+	if err := suits(r.backup, follow(l, st), l.All(), to); err != nil {
 		return nil, err
 	}
 	i := slices.IndexFunc(databases, func(s backup.Source) bool { return s.Service == r.backup.Service })

@@ -28,6 +28,10 @@ type since struct {
 	at      time.Time
 	what    string
 	backups []string
+	// before is the revision that a migration of which the end is not known found, and
+	// found the schema.
+	before string
+	found  int
 }
 
 // schemas says which schema each release was left with, by the number of the release
@@ -52,16 +56,30 @@ func schemasOf(all []release.Record, damage []release.Damage) schemas {
 			s.restored(r, all)
 		}
 		for _, m := range r.Migrations {
-			if m.Before == "" || m.Before != m.After {
-				s.now = r.Number
-				s.done = append(s.done, since{m.Service, r.Number, m.Started, fmt.Sprintf("release %d migrated the database of %s (revision %s to %s)",
-					r.Number, m.Service, known(m.Before), known(m.After)), r.Backups})
-			}
+			s.migrated(r, m)
 		}
 		s.left[r.Number] = s.now
 	}
 	s.lost(damage, math.MaxInt)
 	return s
+}
+
+// migrated notes a migration. One whose end is not known changed nothing when the next
+// found the database where it had been.
+func (s *schemas) migrated(r release.Record, m release.Migration) {
+	if last := len(s.done) - 1; last >= 0 && s.done[last].service == m.Service && s.done[last].before != "" && s.done[last].before == m.Before {
+		s.now, s.done = s.done[last].found, s.done[:last]
+		s.found[r.Number] = s.now
+	}
+	if m.Before != "" && m.Before == m.After {
+		return
+	}
+	d := since{service: m.Service, number: r.Number, at: m.Started, backups: r.Backups, found: s.now,
+		what: fmt.Sprintf("release %d migrated the database of %s (revision %s to %s)", r.Number, m.Service, known(m.Before), known(m.After))}
+	if m.After == "" {
+		d.before = m.Before
+	}
+	s.now, s.done = r.Number, append(s.done, d)
 }
 
 // restored notes that a release brought the database back.
@@ -71,7 +89,7 @@ func (s *schemas) restored(r release.Record, all []release.Record) {
 	if r.Outcome == release.Verified && from >= 0 {
 		s.now = s.found[all[from].Number]
 	}
-	s.done = append(s.done, since{"", r.Number, r.Started, fmt.Sprintf("release %d brought the database back to backup %s", r.Number, r.RestoresDatabase), nil})
+	s.done = append(s.done, since{number: r.Number, at: r.Started, what: fmt.Sprintf("release %d brought the database back to backup %s", r.Number, r.RestoresDatabase)})
 }
 
 // lost notes the damaged records below a number that were not yet noted.
@@ -80,7 +98,7 @@ func (s *schemas) lost(damage []release.Damage, below int) {
 		noted := slices.ContainsFunc(s.done, func(done since) bool { return done.number == d.Number })
 		if d.Number > 0 && d.Number < below && !noted {
 			s.now = d.Number
-			s.done = append(s.done, since{"", d.Number, time.Time{}, fmt.Sprintf("the record of release %d cannot be read, so what it did to the database is not known", d.Number), nil})
+			s.done = append(s.done, since{number: d.Number, what: fmt.Sprintf("the record of release %d cannot be read, so what it did to the database is not known", d.Number)})
 		}
 	}
 }
@@ -97,7 +115,7 @@ func (s schemas) after(n int) []since {
 // readable makes sure that the code of an earlier release can work with today's
 // schema, or that the caller said what to do about it.
 func (o Options) readable(ctx context.Context, t *target.Target, l *release.Ledger, to release.Record, st *stack.Stack) error {
-	done := schemasOf(l.All(), l.Damage()).after(to.Number)
+	done := follow(l, st).after(to.Number)
 	if !migrates(st) {
 		// What names no service is told by stacks that migrate only.
 		done = slices.DeleteFunc(done, func(d since) bool { return d.service == "" })
@@ -185,11 +203,48 @@ func known(revision string) string {
 	return revision
 }
 
-// suits refuses a backup that was taken after the schema had changed already.
-func suits(b backup.Backup, done []since) error {
-	if len(done) > 0 && !done[0].at.IsZero() && !b.Taken.Before(done[0].at) {
-		return fault.New(fault.Refused, "restore-database", waysOut(done[0]), "backup %s was taken after %s (%s)",
-			b.ID, done[0].what, done[0].at.UTC().Format(time.DateTime))
+// follow is schemasOf a ledger. Of a stack that migrates nothing a damaged record is
+// no reason to doubt the schema.
+func follow(l *release.Ledger, st *stack.Stack) schemas {
+	if !migrates(st) {
+		return schemasOf(l.All(), nil)
 	}
-	return nil
+	return schemasOf(l.All(), l.Damage())
+}
+
+// of is the schema that a backup was taken of: by the release that took it before
+// it migrated, or by the one that served. False where that is not known.
+func (s schemas) of(b backup.Backup, all []release.Record) (int, bool) {
+	for _, r := range all {
+		if slices.Contains(r.Backups, b.ID) {
+			return s.found[r.Number], true
+		}
+	}
+	schema, ok := s.left[b.Release]
+	for _, d := range s.done {
+		if d.number > b.Release && d.at.Before(b.Taken) {
+			return 0, false
+		}
+	}
+	return schema, ok
+}
+
+// suits refuses a backup whose schema is not the one that a release was left with.
+func suits(b backup.Backup, s schemas, all []release.Record, to release.Record) error {
+	schema, ok := s.of(b, all)
+	if ok && schema == s.left[to.Number] {
+		return nil
+	}
+	done := s.after(to.Number)
+	if !ok && (len(done) == 0 || b.Taken.Before(done[0].at)) {
+		return nil // too old for the ledger, and nothing speaks against it
+	}
+	hint := "name another backup: shiksha backups lists them"
+	for _, r := range all {
+		if ok && r.Outcome == release.Verified && s.left[r.Number] == schema {
+			hint = fmt.Sprintf("go back to the release that it is of as well: --release %d --restore-database %s", r.Number, b.ID)
+		}
+	}
+	return fault.New(fault.Refused, "restore-database", hint, "backup %s of %s has another schema than %s was left with",
+		b.ID, b.Taken.UTC().Format(time.DateTime), title(to))
 }

@@ -35,11 +35,15 @@ func TestWhatWasDoneToTheSchema(t *testing.T) {
 		to     int
 		want   []string
 	}{
-		"migrated":                    {[]release.Record{v1, v2}, nil, 1, []string{"release 2 migrated the database of app (revision 1 to 2)"}},
-		"nothing since":               {[]release.Record{v1, v2}, nil, 2, nil},
-		"the same revision":           {[]release.Record{v1, {Number: 2, Migrations: migration("1", "1")}}, nil, 1, nil},
-		"nobody says the revision":    {[]release.Record{v1, {Number: 2, Migrations: migration("", "")}}, nil, 1, []string{"release 2 migrated the database of app (revision unknown to unknown)"}},
-		"a failed one may have":       {[]release.Record{v1, {Number: 2, Outcome: failed, Migrations: migration("1", "")}}, nil, 1, []string{"release 2 migrated the database of app (revision 1 to unknown)"}},
+		"migrated":                 {[]release.Record{v1, v2}, nil, 1, []string{"release 2 migrated the database of app (revision 1 to 2)"}},
+		"nothing since":            {[]release.Record{v1, v2}, nil, 2, nil},
+		"the same revision":        {[]release.Record{v1, {Number: 2, Migrations: migration("1", "1")}}, nil, 1, nil},
+		"nobody says the revision": {[]release.Record{v1, {Number: 2, Migrations: migration("", "")}}, nil, 1, []string{"release 2 migrated the database of app (revision unknown to unknown)"}},
+		"a failed one may have":    {[]release.Record{v1, {Number: 2, Outcome: failed, Migrations: migration("1", "")}}, nil, 1, []string{"release 2 migrated the database of app (revision 1 to unknown)"}},
+		"a killed one did nothing": {[]release.Record{v1, {Number: 2, Outcome: release.Interrupted, Migrations: migration("1", "")}, {Number: 3, Outcome: good, Migrations: migration("1", "2")}},
+			nil, 1, []string{"release 3 migrated the database of app (revision 1 to 2)"}},
+		"a killed one did something": {[]release.Record{v1, {Number: 2, Outcome: release.Interrupted, Migrations: migration("1", "")}, {Number: 3, Outcome: good, Migrations: migration("2", "2")}},
+			nil, 1, []string{"release 2 migrated the database of app (revision 1 to unknown)"}},
 		"brought back":                {[]release.Record{v1, v2, back}, nil, 1, nil},
 		"and forth again":             {[]release.Record{v1, v2, back}, nil, 2, []string{"release 3 brought the database back to backup b2"}},
 		"a way back that failed":      {[]release.Record{v1, v2, with(back, func(r *release.Record) { r.Outcome = failed })}, nil, 2, nil},
@@ -60,16 +64,37 @@ func TestWhatWasDoneToTheSchema(t *testing.T) {
 	}
 }
 
+// A database comes back to a backup only with a release that was left with its
+// schema.
 func TestSuits(t *testing.T) {
 	t.Parallel()
-	done := schemasOf([]release.Record{{Number: 1}, {Number: 2, Migrations: migration("1", "2"), Backups: []string{"b2"}}}, nil).after(1)
-	at := done[0].at
-	assert.NoError(t, suits(backup.Backup{ID: "b2", Taken: at.Add(-time.Second)}, done))
-	err := suits(backup.Backup{ID: "b3", Taken: at.Add(time.Second)}, done)
-	assert.Equal(t, fault.Refused, fault.Of(err))
-	assert.ErrorContains(t, err, "backup b3 was taken after release 2 migrated the database of app (revision 1 to 2)")
-	assert.Contains(t, fault.Hint(err), "--restore-database b2")
-	assert.NoError(t, suits(backup.Backup{ID: "b3", Taken: at}, nil))
+	at := migration("", "")[0].Started
+	all := []release.Record{
+		{Number: 3, Outcome: good, Migrations: migration("", "1")},
+		{Number: 4, Outcome: good, Migrations: migration("1", "2"), Backups: []string{"b4"}},
+		{Number: 5, Outcome: good},
+	}
+	for name, c := range map[string]struct {
+		backup backup.Backup
+		to     int
+		hint   string
+	}{
+		"before the migration, with the older release":   {backup.Backup{ID: "b4", Release: 3}, 0, ""},
+		"before the migration, with the newer one":       {backup.Backup{ID: "b4", Release: 3}, 2, "--release 3 --restore-database b4"},
+		"while the newer one served, with the older one": {backup.Backup{ID: "b5", Release: 4, Taken: at.Add(time.Hour)}, 0, "--release 5 --restore-database b5"},
+		"while the newer one served, with it":            {backup.Backup{ID: "b5", Release: 4, Taken: at.Add(time.Hour)}, 2, ""},
+		"older than the ledger":                          {backup.Backup{ID: "b1", Release: 1, Taken: at.Add(-time.Hour)}, 0, ""},
+		"taken when nobody knows the schema":             {backup.Backup{ID: "b0", Taken: at.Add(time.Hour)}, 0, "name another backup"},
+	} {
+		err := suits(c.backup, schemasOf(all, nil), all, all[c.to])
+		if c.hint == "" {
+			assert.NoError(t, err, name)
+			continue
+		}
+		assert.Equal(t, fault.Refused, fault.Of(err), name)
+		assert.ErrorContains(t, err, "has another schema than release", name)
+		assert.Contains(t, fault.Hint(err), c.hint, name)
+	}
 }
 
 // Who is asked whether the older code can read the schema.

@@ -29,7 +29,6 @@ type kitchen struct {
 	Maybe  *part             `yaml:"maybe"`
 	Own    own               `yaml:"own"`
 	Hidden string            `yaml:"-"`
-	other  string
 }
 
 // Common is embedded: its keys are those of the struct itself.

@@ -62,7 +62,8 @@ type Result struct {
 }
 
 // Run verifies. Its error is fault.Failed when a check fails, fault.Refused when
-// it could not be decided or the host not be reached, fault.Input for bad input.
+// it could not be decided or the host lets nobody look, fault.Input for bad input, an
+// address that nobody answers at included.
 // The result is never nil.
 func Run(ctx context.Context, o Options, sink event.Sink) (*Result, error) {
 	r := &Result{Project: o.Project, Started: time.Now().UTC()}

@@ -3,6 +3,8 @@
 //   npm install --prefix tools/summary
 //   node tools/summary/render.mjs summary.md docs/summary.png [width]
 //
+// `make act` leaves the summaries of its rollouts in .lab/act/*.md.
+//
 // It needs Debian's chromium. GitHub's own style sheet is not here; the shapes
 // (tables, folded parts, Mermaid diagrams) are what is to be seen. It fails when
 // a diagram cannot be drawn.

@@ -239,13 +239,16 @@ func source(f *finding.Findings, svc *stack.Service, output string) finding.Plac
 	return finding.At(svc.Name, "volumes")
 }
 
-var noise = regexp.MustCompile(`^(Checking .*|/docker-entrypoint.*|\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[(notice|warn)\].*)$`)
+// heading is what a tool says it looks at; amtool says on the same line what it found.
+var heading = regexp.MustCompile(`^Checking '?[^ ']+'?\s*`)
+
+var noise = regexp.MustCompile(`^(SUCCESS.*|/docker-entrypoint.*|\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[(notice|warn)\].*)$`)
 
 // said is the part of an output that says what is wrong, as one line.
 func said(output string) string {
 	var lines []string
 	for line := range strings.Lines(output) {
-		line = strings.TrimSpace(line)
+		line = heading.ReplaceAllString(strings.TrimSpace(line), "")
 		if line != "" && !noise.MatchString(line) && !strings.Contains(line, "test failed") {
 			lines = append(lines, line)
 		}

@@ -138,12 +138,12 @@ var (
 	deployScript = regexp.MustCompile(`(?m)^\s*shiksha (deploy|rollback)\b|\bssh\s.*(docker|compose)|<<.*\n(.*\n)*.*docker[- ]compose`)
 )
 
-// deploys tells whether a job changes what runs on a host.
+// deploys tells whether a job changes what runs on a host; a plan does not.
 func deploys(job *actionlint.Job) bool {
 	return slices.ContainsFunc(job.Steps, func(s *actionlint.Step) bool {
 		switch run := s.Exec.(type) {
 		case *actionlint.ExecAction:
-			return run.Uses != nil && deployUse.MatchString(run.Uses.Value)
+			return run.Uses != nil && deployUse.MatchString(run.Uses.Value) && input(run, "dry-run") != "true"
 		case *actionlint.ExecRun:
 			return run.Run != nil && deployScript.MatchString(run.Run.Value)
 		}

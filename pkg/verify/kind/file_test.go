@@ -107,7 +107,7 @@ func TestReadFile_MayBeLeftOut(t *testing.T) {
 	for _, text := range []string{
 		"{name: a, http: {path: /}}", "{name: a, http: {url: '{{url}}/x'}}", "{name: a, http: {url: 'https://h/x'}}", "{name: a, http: {service: b, port: 1}}",
 		"{name: a, tls: {address: '{{host}}'}}", "{name: a, tls: {service: b, name: n}}", "{name: a, tcp: {address: '{{where}}'}}", "{name: a, tcp: {service: b, port: 1}}",
-		"{name: a, prometheus: {url: '{{url}}'}}", "{name: a, prometheus: {service: p}}", "{name: a, alertmanager: {url: 'http://h'}}", "{name: a, backup: {service: b}}",
+		"{name: a, prometheus: {url: '{{url}}'}}", "{name: a, prometheus: {service: p}}", "{name: a, alertmanager: {url: 'http://h'}}", "{name: a, backup: {service: b}}", "{name: a, backup: {service: b, dir: /d, pattern: x}}",
 		"{name: a, backup: {service: b, proven: 7d}}", "{name: a, passes: 0, disk: {}}", "{name: a, http: {path: '/$x'}}",
 		"{name: a, exec: {service: b, command: [ls], env: {T: {env: E}}}}", "{name: a, logs: {services: [b], require: [x]}}", "{name: a, logs: {services: [b], forbid: [x]}}",
 	} {
@@ -143,4 +143,63 @@ func FuzzReadFile(f *testing.F) {
 			_ = checks[i].Prometheuses()
 		}
 	})
+}
+
+// Where a probe runs is told in the report.
+func TestManner_Place(t *testing.T) {
+	t.Parallel()
+	for text, place := range map[string]string{
+		"backup: {service: b}": OnHost, "backup: {service: b, dir: /d}": InUnit, "http: {path: /}": OnRunner, "http: {service: b, port: 1}": OnHost,
+		"http: {path: /, from: host}": OnHost, "tls: {address: 'h:1'}": OnRunner, "tls: {address: 'h:1', from: host}": OnHost, "tls: {service: b, name: n}": OnHost,
+		"tcp: {address: 'h:1'}": OnRunner, "tcp: {address: 'h:1', from: host}": OnHost, "tcp: {service: b, port: 1}": OnHost, "exec: {on: host, command: [x]}": OnHost,
+		"exec: {service: b, command: [x]}": InUnit, "prometheus: {url: 'http://h'}": OnRunner, "prometheus: {url: 'http://h', from: host}": OnHost, "prometheus: {service: p}": OnHost,
+		"disk: {}": OnHost, "containers: {}": OnHost, "redis: {service: r}": InUnit,
+	} {
+		checks, err := ReadFile("v.yml", []byte("- name: a\n  "+text))
+		require.NoError(t, err)
+		assert.Equal(t, place, checks[0].Manner().Place, text)
+	}
+}
+
+// A check of several parts is looked at as its most patient part is, and named for all.
+func TestManner_OfSeveralParts(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]struct {
+		name          string
+		watched, back bool
+		passes        int
+	}{
+		"disk: {}":                               {"disk", false, false, 1},
+		"http: {path: /}":                        {"http", true, false, 3},
+		"containers: {}":                         {"containers", false, true, 1},
+		"all: [{disk: {}}]":                      {"disk", false, false, 1},
+		"all: [{disk: {}}, {disk: {memory: 1}}]": {"disk", false, false, 1},
+		"all: [{disk: {}}, {http: {path: /}}]":   {"disk+http", true, false, 3},
+		"all: [{http: {path: /}}, {disk: {}}]":   {"http+disk", true, false, 3},
+		"all: [{containers: {}}, {disk: {}}]":    {"containers+disk", false, true, 1},
+		"all: [{disk: {}}, {containers: {}}]":    {"disk+containers", false, true, 1},
+		"all: [{http: {path: /}}, {http: {path: /x}}, {containers: {}}]": {"http+containers", true, true, 3},
+		"all: [{http: {path: /}}, {disk: {}}, {http: {path: /x}}]":       {"http+disk+http", true, false, 3},
+	} {
+		checks, err := ReadFile("v.yml", []byte("- name: a\n  "+text))
+		require.NoError(t, err)
+		m := checks[0].Manner()
+		assert.Equal(t, want.name, checks[0].KindName(), text)
+		assert.Equal(t, []any{want.watched, want.back, want.passes}, []any{m.Watched, m.Back, m.Passes}, text)
+	}
+}
+
+// The services that a check names are found wherever they stand.
+func TestServices(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string][]string{
+		"disk: {}": nil, "http: {service: a, port: 1}": {"a"}, "http: {path: /}": nil, "logs: {services: [a, b], forbid: [x]}": {"a", "b"},
+		"redis: {service: a, password: {env: P, service: b}}": {"a", "b"}, "http: {path: /, headers: {X: {env: P, service: b}, Y: z}}": {"b"},
+		"all: [{tcp: {service: a, port: 1}}, {exec: {service: b, command: [x], env: {T: {env: E, service: c}}}}]": {"a", "b", "c"},
+		"containers: {services: [a], replicas: {b: 1}}":                                                           {"a"}, "grafana: {service: g, token: {env: T, service: s}}": {"g", "s"},
+	} {
+		checks, err := ReadFile("v.yml", []byte("- name: a\n  "+text))
+		require.NoError(t, err)
+		assert.Equal(t, want, checks[0].Services(), text)
+	}
 }

@@ -11,15 +11,42 @@ import (
 
 // fakeMonitor answers the API's paths as a test says, for the faults that a real
 // Prometheus, Alertmanager or Grafana does not show on demand. "!" before an
-// answer makes it a 503.
+// answer makes it a 503, "^" breaks the connection off.
 func fakeMonitor(sound map[string]string, changes ...string) func(*testing.T) *Scene {
 	answers := with(sound, changes...)
 	return handled(func(w http.ResponseWriter, r *http.Request) {
 		text, ok := answers[r.URL.Path]
 		switch {
+		case text == "^":
+			panic(http.ErrAbortHandler)
 		case !ok:
 			w.WriteHeader(http.StatusNotFound)
 		case text != "" && text[0] == '!':
+			w.WriteHeader(http.StatusServiceUnavailable)
+			text = text[1:]
+		}
+		_, _ = io.WriteString(w, text)
+	})
+}
+
+// grafanaAnswers are in the form that Grafana 10 gives them.
+var grafanaAnswers = map[string]string{
+	"/api/health":                      `{"commit":"849c612fcb","database":"ok","version":"10.1.5"}`,
+	"/api/datasources/uid/prom/health": `{"message":"Successfully queried the Prometheus API.","status":"OK"}`,
+	"/api/dashboards/uid/api": `{"meta":{"type":"db","slug":"api","version":1},"dashboard":{"id":1,"uid":"api","title":"API","schemaVersion":38,
+		"panels":[{"id":1,"type":"timeseries","title":"rate","datasource":{"type":"prometheus","uid":"prom"},"targets":[{"refId":"A","expr":"up","datasource":{"type":"prometheus","uid":"prom"}}]}]}}`,
+	"/api/ds/query": `{"results":{"A":{"status":200,"frames":[{"schema":{"refId":"A","fields":[{"name":"Time","type":"time"},{"name":"Value","type":"number"}]},"data":{"values":[[1700000000000],[1]]}}]}}}`,
+}
+
+// fakeGrafana answers as Grafana does, for Grafana cannot be had here; changes may come
+// while it runs.
+func fakeGrafana(changes map[string]string) func(*testing.T) *Scene {
+	return handled(func(w http.ResponseWriter, r *http.Request) {
+		text, ok := changes[r.URL.Path]
+		if !ok {
+			text = grafanaAnswers[r.URL.Path]
+		}
+		if text != "" && text[0] == '!' {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			text = text[1:]
 		}
@@ -58,6 +85,7 @@ func monitorLooks() map[string]look {
 	p("query without data", "prometheus.data", check.Unknown, "without data", "/api/v1/query", `{"data":{"resultType":"vector","result":[]}}`)
 	p("query refused", "prometheus.query", check.Unknown, "bad expression", "/api/v1/query", "!bad expression")
 	p("query value", "match.equals", check.Fail, "up is 0", "/api/v1/query", `{"data":{"resultType":"vector","result":[{"value":[1,"1"]},{"value":[1,"0"]}]}}`)
+	p("broken off", "", check.Unknown, "EOF", "/metrics", "^")
 	p("no API", "prometheus.api", check.Unknown, "status 503", "/api/v1/targets", "!not now")
 	before := out["prometheus new alert"]
 	scene := before.scene
@@ -79,13 +107,20 @@ func monitorLooks() map[string]look {
 	m("reload failed", "alertmanager.reload", check.Fail, "reload failed", "/metrics", "alertmanager_config_last_reload_successful 0\n")
 	m("no metric", "alertmanager.metric", check.Unknown, "none", "/metrics", "x 1\n")
 	m("no status", "alertmanager.status", check.Unknown, "status 503", "/api/v2/status", "!{}")
+	m("broken off", "", check.Unknown, "EOF", "/metrics", "^")
+	m("no status, whatever its receivers", "alertmanager.status", check.Unknown, "status 503", "/api/v2/status", "!{}", "/api/v2/receivers", "[]")
+	m("receivers that cannot be read", "alertmanager.status", check.Unknown, "status 503", "/api/v2/receivers", "!{}")
 	m("no receiver", "alertmanager.receiver", check.Fail, "other", "/api/v2/receivers", `[{"name":"other"}]`)
 
-	grafana := map[string]string{"/api/health": `{"database":"ok"}`, "/api/datasources/uid/prom/health": `{"status":"OK"}`,
-		"/api/dashboards/uid/api": `{"dashboard":{"panels":[{"title":"rate","datasource":{"uid":"prom"},"targets":[{"expr":"up"}]}]}}`,
-		"/api/ds/query":           `{"results":{"A":{"frames":[{"data":{"values":[[1],[2]]}}]}}}`}
-	g := add("grafana", "grafana: {url: '{{url}}', datasources: [prom], dashboards: [{uid: api, panels: 1, data: true}]}", grafana)
+	g := add("grafana", "grafana: {url: '{{url}}', datasources: [prom], dashboards: [{uid: api, panels: 1, data: true}]}", grafanaAnswers)
 	g("sound", "", check.Pass, "database ok")
+	g("ill though its database is ok", "grafana.health", check.Fail, "status 503", "/api/health", `!{"database":"ok"}`)
+	add("grafana", "grafana: {url: '{{url}}', dashboards: [{uid: api}]}", grafanaAnswers)("panels of any number", "", check.Pass, "database ok", "/api/ds/query", `!{}`)
+	add("grafana", "grafana: {url: '{{url}}', dashboards: [{uid: api, data: true}]}", grafanaAnswers)("panel with a source of its own", "", check.Pass, "database ok",
+		"/api/dashboards/uid/api", `{"dashboard":{"panels":[{"title":"rate","datasource":{"uid":"prom"},"targets":[{"expr":"up"}]},{"title":"words","type":"text"}]}}`)
+	g("broken off", "", check.Unknown, "EOF", "/api/ds/query", "^")
+	g("data source broken off", "", check.Unknown, "EOF", "/api/datasources/uid/prom/health", "^")
+	g("dashboard broken off", "", check.Unknown, "EOF", "/api/dashboards/uid/api", "^")
 	g("database", "grafana.health", check.Fail, "failing", "/api/health", `{"database":"failing"}`)
 	g("data source", "grafana.datasource", check.Fail, "ERROR", "/api/datasources/uid/prom/health", `{"status":"ERROR"}`)
 	g("no dashboard", "grafana.dashboard", check.Fail, "status 503", "/api/dashboards/uid/api", `!{}`)
@@ -96,4 +131,25 @@ func monitorLooks() map[string]look {
 		out[kind+" down"] = look{kind + ".answer", text, nobody, check.Fail, "refused"}
 	}
 	return out
+}
+
+// Grafana is asked as who the check says.
+func TestGrafana_Credentials(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"": "", ", token: {env: PASSWORD, service: api}": "Bearer hunter2-and-more", ", user: admin, password: {env: PASSWORD, service: api}": "Basic YWRtaW46aHVudGVyMi1hbmQtbW9yZQ==",
+		", user: admin, password: {env: PASSWORD, service: api}, token: {env: PASSWORD, service: api}": "Bearer hunter2-and-more",
+	} {
+		var got string
+		s := handled(func(w http.ResponseWriter, r *http.Request) {
+			got = r.Header.Get("Authorization")
+			_, _ = io.WriteString(w, grafanaAnswers[r.URL.Path])
+		})(t)
+		units := one("api", nil)(t)
+		s.Units, s.Shell = units.Units, units.Shell
+		f := look{check: "grafana: {url: '{{url}}'" + text + "}", scene: func(*testing.T) *Scene { return s }}.at(t, "")
+		if f.Outcome != check.Pass || got != want {
+			t.Errorf("%s: sent %q, want %q: %+v", text, got, want, f)
+		}
+	}
 }

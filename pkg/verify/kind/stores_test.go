@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"github.com/shiksha/actions/pkg/backup"
 	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/host"
 )
 
 // with changes some answers of a sound part.
@@ -82,6 +84,14 @@ func storeLooks() map[string]look {
 	add("celery", "worker", "celery: {service: worker, app: app, task: {name: add}}", celery)("no result", "celery.result", check.Fail, "nothing", "timeout 10 celery -A app result", "!")
 	c("other result", "match.equals", check.Fail, "41", "timeout 10 celery -A app result", "41")
 	add("celery", "worker", "celery: {service: worker, app: app, not_queues: [dead_letter]}", celery)("dead letters read", "celery.not-queue", check.Fail, "dead_letter")
+	plain := add("celery", "worker", "celery: {service: worker, app: app}", celery)
+	plain("no queues asked for", "", check.Pass, "1 answer", "celery -A app inspect active_queues", "!not now")
+	plain("words before the answer", "", check.Pass, "1 answer", "celery -A app inspect ping", "warning: x\n"+`{"w@0123456789ab": {"ok": "pong"}}`)
+	plain("half an answer", "celery.answer", check.Fail, "celery ended with 0", "celery -A app inspect ping", `{"w@0123456789ab": {"ok`)
+	add("celery", "worker", "celery: {service: worker, app: app, workers: 2}", celery)("workers with names of their own", "", check.Pass, "2 answer",
+		"celery -A app inspect ping", `{"w@0": {}, "w@x": {}}`)
+	add("celery", "worker", "celery: {service: worker, app: app, not_queues: [dead]}", celery)("no dead letters read", "", check.Pass, "1 answer")
+	out["celery task without a number"] = look{"", "celery: {service: worker, app: app, task: {name: add}}", one("worker", with(celery, "celery -A app call", "")), check.Fail, "nothing"}
 	backupLooks(out)
 	return out
 }
@@ -98,6 +108,14 @@ func backupLooks(out map[string]look) {
 		out["backup "+name] = look{point, "backup: {service: db, dir: /backups, keep: 2}", one("db", with(sound, changes...)), outcome, found}
 	}
 	b("sound", "", "900 bytes")
+	out["backup not read"] = look{"", "backup: {service: db, dir: /backups, read: false}", one("db", with(sound, "pg_restore", "!end of file")), check.Pass, "900 bytes"}
+	out["backup read"] = look{"backup.read", "backup: {service: db, dir: /backups, read: true}", one("db", with(sound, "pg_restore", "!end of file")), check.Fail, "end of file"}
+	out["backup of no unit"] = look{"running", "backup: {service: db, dir: /backups}", one("web", sound), check.Fail, "has no running unit"}
+	out["backup that cannot be listed"] = look{"", "backup: {service: db, dir: /backups}", one("db", nil), check.Unknown, "has no sh"}
+	b("other lines", "", "900 bytes", "sh -c cd", "total x.dump\nnow big c.dump\n"+fmt.Sprintf("%d big d.dump\n", now)+list)
+	out["backup by pattern"] = look{"", "backup: {service: db, dir: /backups, pattern: '^notes', read: false}", one("db", sound), check.Pass, "1 bytes"}
+	out["backup in SQL cut"] = look{"backup.complete", "backup: {service: db, dir: /backups}", one("db", map[string]string{"sh -c cd": fmt.Sprintf("%d 9 a.sql", now), "tail": "COPY orders"}), check.Fail, "COPY"}
+	out["backup in SQL"] = look{"", "backup: {service: db, dir: /backups}", one("db", map[string]string{"sh -c cd": fmt.Sprintf("%d 9 a.sql", now), "tail": "-- PostgreSQL database dump complete"}), check.Pass, "9 bytes"}
 	b("no folder", "backup.dir", "cannot cd", "sh -c cd", "!sh: cannot cd")
 	b("too few", "backup.count", "1", "sh -c cd", fmt.Sprintf("%d 900 b.dump", now))
 	b("old", "backup.age", "48h", "sh -c cd", fmt.Sprintf("%d 900 b.dump\n%d 1000 a.dump", now-2*day, now-3*day))
@@ -105,6 +123,8 @@ func backupLooks(out map[string]look) {
 	b("shrunk", "backup.shrink", "0.20", "sh -c cd", fmt.Sprintf("%d 200 b.dump\n%d 1000 a.dump", now, now-day))
 	b("truncated", "backup.read", "end of file", "pg_restore", "!could not read from input file: end of file")
 	gz := fmt.Sprintf("%d 900 b.sql.gz\n%d 900 a.sql.gz", now, now-day)
+	out["backup none"] = look{"backup.count", "backup: {service: db, dir: /backups}", one("db", with(sound, "sh -c cd", "")), check.Fail, "0 dumps"}
+	b("in gzip", "", "900 bytes", "sh -c cd", gz, "sh -c gzip", "-- PostgreSQL database dump complete")
 	b("gzip damaged", "backup.gzip", "crc error", "sh -c cd", gz, "sh -c gzip", "!gzip: crc error\n-- PostgreSQL database dump complete")
 	b("dump cut inside gzip", "backup.complete", "COPY", "sh -c cd", gz, "sh -c gzip", "COPY orders FROM stdin;")
 }
@@ -119,13 +139,34 @@ func hostLooks() map[string]look {
 		}
 	}
 	const enough = "MemTotal: 100 kB\nMemAvailable: 50 kB\n"
+	df := func(bytes, inodes, missing string) func(*testing.T) *Scene {
+		return func(*testing.T) *Scene {
+			s := local(nil)
+			s.Ground = dfHost{bytes: bytes, inodes: inodes, missing: missing}
+			return s
+		}
+	}
+	const half, none = "/dev/vda1 100 50 50 50% /", "btrfs 0 0 0 - /"
 	return map[string]look{
-		"disk sound":          {"", "disk: {warn: 99.9, fail: 100}", func(*testing.T) *Scene { return local(nil) }, check.Pass, "% at most"},
-		"disk filling":        {"disk.warn", "disk: {}", disk(85, enough), check.Warn, "85 %"},
-		"disk full":           {"disk.fail", "disk: {}", disk(95, enough), check.Fail, "95 %"},
-		"disk no such folder": {"disk.data", "disk: {paths: [/nowhere]}", func(*testing.T) *Scene { return local(nil) }, check.Unknown, "No such file"},
-		"disk no memory":      {"disk.memory", "disk: {memory: 10}", disk(5, "MemTotal: 100 kB\nMemAvailable: 5 kB\n"), check.Fail, "5 %"},
-		"disk memory unknown": {"disk.memory-data", "disk: {memory: 10}", disk(5, "MemTotal: 100 kB\n"), check.Unknown, "MemTotal"},
+		"disk without docker's folder":      {"", "disk: {}", df(half, half, "/var/lib/docker"), check.Pass, "50 % at most"},
+		"disk that has docker's folder":     {"", "disk: {}", df(half, half, ""), check.Pass, "50 % at most"},
+		"disk without the root":             {"disk.data", "disk: {}", df(half, half, "/"), check.Unknown, "No such file"},
+		"disk without the folder asked for": {"disk.data", "disk: {paths: [/, /srv]}", df(half, half, "/srv"), check.Unknown, "No such file"},
+		"disk without numbers of inodes":    {"", "disk: {}", df(half, none, ""), check.Pass, "50 % at most"},
+		"disk whose inodes are words":       {"", "disk: {}", df(half, "nfs - - - - /", ""), check.Pass, "50 % at most"},
+		"disk without bytes":                {"disk.data", "disk: {}", df(none, half, ""), check.Unknown, "btrfs 0 0 0"},
+		"disk of words":                     {"disk.data", "disk: {}", df("nfs - - - - /", half, ""), check.Unknown, "nfs"},
+		"disk inodes used up":               {"disk.fail", "disk: {}", df(half, "/dev/vda1 100 99 1 99% /", ""), check.Fail, "99 % of the inodes"},
+		"disk nothing said":                 {"disk.data", "disk: {}", df("", half, ""), check.Unknown, "nothing"},
+		"disk and memory":                   {"", "disk: {memory: 10}", disk(5, enough), check.Pass, "5 % at most"},
+		"disk memory of nothing":            {"disk.memory-data", "disk: {memory: 10}", disk(5, "MemTotal: 0 kB\nMemAvailable: 5 kB\n"), check.Unknown, "MemTotal"},
+		"disk of a lost host":               {"", "disk: {}", func(*testing.T) *Scene { s := local(nil); s.Ground = lostHost{}; return s }, check.Unknown, "connection lost"},
+		"disk sound":                        {"", "disk: {warn: 99.9, fail: 100}", func(*testing.T) *Scene { return local(nil) }, check.Pass, "% at most"},
+		"disk filling":                      {"disk.warn", "disk: {}", disk(85, enough), check.Warn, "85 %"},
+		"disk full":                         {"disk.fail", "disk: {}", disk(95, enough), check.Fail, "95 %"},
+		"disk no such folder":               {"disk.data", "disk: {paths: [/nowhere]}", func(*testing.T) *Scene { return local(nil) }, check.Unknown, "No such file"},
+		"disk no memory":                    {"disk.memory", "disk: {memory: 10}", disk(5, "MemTotal: 100 kB\nMemAvailable: 5 kB\n"), check.Fail, "5 %"},
+		"disk memory unknown":               {"disk.memory-data", "disk: {memory: 10}", disk(5, "MemTotal: 100 kB\n"), check.Unknown, "MemTotal"},
 	}
 }
 
@@ -208,6 +249,49 @@ func ownBackupLooks() map[string]look {
 		"own backup never proven":          {"backup.proven", row, ownBackups(func(list kept, _ string) kept { list[1].Proven = time.Time{}; return list }), check.Fail, "restored: never"},
 		"own backup proven long ago":       {"backup.proven", "backup: {service: db, proven: 12h}", ownBackups(as), check.Fail, "restored: 20"},
 		"own backup not proven, not asked": {"", "backup: {service: db}", ownBackups(func(list kept, _ string) kept { list[1].Proven = time.Time{}; return list }), check.Pass, "12 bytes"},
-		"own backup nowhere":               {"", row, func(*testing.T) *Scene { return local(nil) }, check.Unknown, "nobody knows where"},
+		"own backup not read":              {"", "backup: {service: db, read: false}", ownBackups(write("db-9.dump", "PGDMP dump X")), check.Pass, "12 bytes"},
+		"own backup read":                  {"backup.sum", "backup: {service: db, read: true}", ownBackups(write("db-9.dump", "PGDMP dump X")), check.Fail, "it was changed"},
+		"own backup proven twice": {"", "backup: {service: db, proven: 12h}", ownBackups(func(list kept, _ string) kept {
+			list[0].Proven = time.Now().Add(-time.Hour)
+			return list
+		}), check.Pass, "12 bytes"},
+		"own backup without a store": {"", row, func(t *testing.T) *Scene {
+			s := local(nil)
+			s.Backups = func(context.Context) (*backup.Store, error) { return nil, errors.New("no host") }
+			return s
+		}, check.Unknown, "no host"},
+		"own backup in a folder that is none": {"", row, func(t *testing.T) *Scene {
+			s := ownBackups(as)(t)
+			store, _ := s.Backups(t.Context())
+			store.Dir += "/db-9.dump"
+			s.Backups = func(context.Context) (*backup.Store, error) { return store, nil }
+			return s
+		}, check.Unknown, "not a directory"},
+		"own backup on a host that runs nothing": {"", row, func(t *testing.T) *Scene {
+			s := ownBackups(as)(t)
+			s.Ground = lostHost{}
+			return s
+		}, check.Unknown, "connection lost"},
+		"own backup nowhere": {"", row, func(*testing.T) *Scene { return local(nil) }, check.Unknown, "nobody knows where"},
 	}
+}
+
+// lostHost is a host to which the connection is lost.
+type lostHost struct{ here }
+
+func (lostHost) Run(context.Context, []string, io.Reader) (host.Output, error) {
+	return host.Output{}, errors.New("connection lost")
+}
+
+// dfHost answers df alone.
+type dfHost struct {
+	here
+	bytes, inodes, missing string
+}
+
+func (h dfHost) Run(_ context.Context, argv []string, _ io.Reader) (host.Output, error) {
+	if argv[len(argv)-1] == h.missing {
+		return host.Output{Exit: 1, Stderr: []byte("df: No such file or directory")}, nil
+	}
+	return host.Output{Stdout: []byte(map[string]string{"-Pk": h.bytes, "-Pi": h.inodes}[argv[1]])}, nil
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+
 	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
@@ -79,6 +81,49 @@ func unitLooks() map[string]look {
 		}), check.Warn, "api 1"},
 		"containers engine does not answer": {"", plain, shop(func(_ map[string][]stack.Unit, s *Scene) { s.Units = &fakeUnits{err: errors.New("no engine")} }), check.Unknown, "no engine"},
 
+		"containers of some services": {"", "containers: {services: [api]}", shop(func(units map[string][]stack.Unit, _ *Scene) {
+			units["job"][0].ExitCode = 3
+		}), check.Pass, "2 units of 1 services"},
+		"containers of other services": {"containers.state", "containers: {services: [api]}", first(func(u *stack.Unit) { u.State = stack.Exited }), check.Fail, "exited"},
+		"containers by number alone":   {"", "containers: {replicas: {api: 2}}", shop(func(_ map[string][]stack.Unit, s *Scene) { s.Services = nil }), check.Pass, "2 units of 1 services"},
+		"containers job not ended": {"containers.job", plain, shop(func(units map[string][]stack.Unit, _ *Scene) {
+			units["job"][0].State = stack.Running
+		}), check.Fail, "running, exit code 0"},
+		"containers without a healthcheck": {"", plain, first(func(u *stack.Unit) { u.Health = stack.NoHealth }), check.Pass, "3 units"},
+		"containers starting":              {"containers.health", plain, first(func(u *stack.Unit) { u.Health = stack.HealthStart }), check.Fail, "starting"},
+		"containers of an old record": {"", plain, shop(func(units map[string][]stack.Unit, s *Scene) {
+			s.Services = map[string]release.ServiceRecord{"api": {Replicas: 2}, "job": {Replicas: 1}}
+		}), check.Pass, "3 units"},
+		"containers that share": {"", plain, shop(func(units map[string][]stack.Unit, s *Scene) {
+			units["api"][0].Hash = "other"
+			s.Stack.Services["api"].Shares = []string{"job"}
+		}), check.Pass, "3 units"},
+		"containers orphans ignored": {"", "containers: {orphans: ignore}", shop(func(units map[string][]stack.Unit, _ *Scene) {
+			units["old"] = []stack.Unit{{ID: "x", Name: "shop-old-1"}}
+		}), check.Pass, "3 units"},
+		"containers orphans by default": {"containers.orphan", plain, shop(func(units map[string][]stack.Unit, _ *Scene) {
+			units["old"] = []stack.Unit{{ID: "x", Name: "shop-old-1"}}
+		}), check.Warn, "shop-old-1"},
+		"containers one-off of an old service": {"", plain, shop(func(units map[string][]stack.Unit, _ *Scene) {
+			units["old"] = []stack.Unit{{ID: "x", Name: "shop-old-run-1", OneOff: true}}
+			units["api"] = append(units["api"], stack.Unit{ID: "y", Name: "shop-api-run-1", Service: "api", OneOff: true, State: stack.Exited})
+		}), check.Pass, "3 units"},
+		"containers job taken away": {"containers.missing", plain, shop(func(units map[string][]stack.Unit, _ *Scene) { delete(units, "job") }), check.Warn, "job 0 of job"},
+		"containers just started":   {"containers.restart", plain, first(func(u *stack.Unit) { u.StartedAt = at(3 * time.Second) }), check.Fail, "started 3s ago"},
+		"containers flipped long ago": {"", plain, first(func(u *stack.Unit) {
+			u.Probes = []stack.HealthProbe{{At: at(60 * time.Second), OK: true}, {At: at(50 * time.Second)}, {At: at(20 * time.Second), OK: true}, {At: at(time.Second), OK: true}}
+		}), check.Pass, "3 units"},
+		"containers killed for memory since the release": {"containers.oom", plain, shop(func(units map[string][]stack.Unit, s *Scene) {
+			units["api"][0].OOMKilled, s.Began = true, time.Now().Add(-2*time.Hour)
+		}), check.Fail, "one was"},
+		"containers older than the release": {"", plain, shop(func(_ map[string][]stack.Unit, s *Scene) { s.Began = time.Now().Add(-time.Minute) }), check.Pass, "3 units"},
+		"containers restarting":             {"containers.state", plain, first(func(u *stack.Unit) { u.State, u.ExitCode = stack.Restarting, 1 }), check.Fail, "restarting, exit code 1"},
+		"containers created":                {"containers.state", plain, first(func(u *stack.Unit) { u.State = stack.Created }), check.Fail, "created"},
+		"containers ended for memory":       {"containers.state", plain, first(func(u *stack.Unit) { u.State, u.ExitCode, u.OOMKilled = stack.Exited, 137, true }), check.Fail, "exited, exit code 137, killed for memory"},
+		"parts sound":                       {"", "all: [{name: first, containers: {}}, {containers: {services: [api]}}]", shop(func(map[string][]stack.Unit, *Scene) {}), check.Pass, "2 of 2 pass"},
+		"parts, one failed":                 {"", "all: [{name: first, containers: {}}, {name: second, containers: {replicas: {api: 1}}}]", shop(func(map[string][]stack.Unit, *Scene) {}), check.Fail, "2 of api"},
+		"parts, one only warns":             {"", "all: [{name: first, level: warn, containers: {replicas: {api: 1}}}, {containers: {}}]", shop(func(map[string][]stack.Unit, *Scene) {}), check.Warn, "2 of api"},
+
 		"logs sound":     {"", "logs: {services: [api], forbid: [Traceback], require: [ready]}", logged("INFO ready"), check.Pass, "1 lines"},
 		"logs traceback": {"logs.forbid", "logs: {services: [api], forbid: [Traceback]}", logged("ready\nTraceback (most recent call last)"), check.Fail, "1, the last: Traceback"},
 		"logs not ready": {"logs.require", "logs: {services: [api], require: [ready]}", logged("starting"), check.Fail, "none in 1 lines"},
@@ -108,21 +153,47 @@ func (f *forgetful) Inspect(ctx context.Context, id string) (stack.Unit, error) 
 func execLooks() map[string]look {
 	say := one("api", map[string]string{"date": "42", "false": "!no", "secret": "hunter2-and-more", "[TOKEN=hunter2-and-more] env": "ok"})
 	return map[string]look{
-		"exec sound":            {"", "exec: {service: api, command: [date], stdout: {ge: 42}}", say, check.Pass, "42"},
-		"exec exit":             {"exec.exit", "exec: {service: api, command: ['false']}", say, check.Fail, "exit code 1: no"},
-		"exec output":           {"match.equals", "exec: {service: api, command: [date], stdout: 41}", say, check.Fail, "42"},
-		"exec secret":           {"", "exec: {service: api, command: [env], env: {TOKEN: {env: PASSWORD}}, stdout: ok}", say, check.Pass, ""},
-		"exec on host":          {"", "exec: {on: host, command: [date, +%s.%N], stdout: {age_below: 5s}}", say, check.Pass, ""},
-		"exec unknown variable": {"", "exec: {service: api, command: ['{{nope}}']}", say, check.Unknown, "{{nope}} has no value"},
-		"gpu sound":             {"", "gpu: {service: vllm, count: 2, memory: 0.9}", gpu("GPU-1, 100, 1000\nGPU-2, 0, 1000"), check.Pass, "2"},
-		"gpu none":              {"gpu.driver", "gpu: {service: vllm}", gpu("!NVIDIA-SMI has failed"), check.Fail, "has failed"},
-		"gpu one of two":        {"gpu.count", "gpu: {service: vllm, count: 2}", gpu("GPU-1, 100, 1000"), check.Fail, "1"},
-		"gpu full":              {"gpu.memory", "gpu: {service: vllm, memory: 0.5}", gpu("GPU-1, 900, 1000"), check.Fail, "0.90"},
-		"gpu no figures":        {"gpu.figures", "gpu: {service: vllm, memory: 0.5}", gpu("GPU-1, [N/A], [N/A]"), check.Unknown, "N/A"},
-		"gpu no program":        {"", "gpu: {service: vllm}", one("vllm", nil), check.Unknown, "has no nvidia-smi"},
+		"exec sound":                {"", "exec: {service: api, command: [date], stdout: {ge: 42}}", say, check.Pass, "42"},
+		"exec exit":                 {"exec.exit", "exec: {service: api, command: ['false']}", say, check.Fail, "exit code 1: no"},
+		"exec output":               {"match.equals", "exec: {service: api, command: [date], stdout: 41}", say, check.Fail, "42"},
+		"exec secret":               {"", "exec: {service: api, command: [env], env: {TOKEN: {env: PASSWORD}}, stdout: ok}", say, check.Pass, ""},
+		"exec on host":              {"", "exec: {on: host, command: [date, +%s.%N], stdout: {age_below: 5s}}", say, check.Pass, ""},
+		"exec unknown variable":     {"", "exec: {service: api, command: ['{{nope}}']}", say, check.Unknown, "{{nope}} has no value"},
+		"gpu sound":                 {"", "gpu: {service: vllm, count: 2, memory: 0.9}", gpu("GPU-1, 100, 1000\nGPU-2, 0, 1000"), check.Pass, "2"},
+		"gpu among other lines":     {"gpu.count", "gpu: {service: vllm, count: 2}", gpu("warning, 1, 2\nGPU-1, 100, 1000\nGPU-2, 0"), check.Fail, "1 GPUs"},
+		"gpu figures not asked for": {"", "gpu: {service: vllm}", gpu("GPU-1, [N/A], [N/A]"), check.Pass, "1 GPUs"},
+		"gpu of nothing":            {"gpu.figures", "gpu: {service: vllm, memory: 0.5}", gpu("GPU-1, 0, 0"), check.Unknown, "GPU-1, 0, 0"},
+		"gpu nowhere":               {"running", "gpu: {service: gone}", gpu("GPU-1, 0, 0"), check.Fail, "no running unit"},
+		"gpu none":                  {"gpu.driver", "gpu: {service: vllm}", gpu("!NVIDIA-SMI has failed"), check.Fail, "has failed"},
+		"gpu one of two":            {"gpu.count", "gpu: {service: vllm, count: 2}", gpu("GPU-1, 100, 1000"), check.Fail, "1"},
+		"gpu full":                  {"gpu.memory", "gpu: {service: vllm, memory: 0.5}", gpu("GPU-1, 900, 1000"), check.Fail, "0.90"},
+		"gpu no figures":            {"gpu.figures", "gpu: {service: vllm, memory: 0.5}", gpu("GPU-1, [N/A], [N/A]"), check.Unknown, "N/A"},
+		"gpu no program":            {"", "gpu: {service: vllm}", one("vllm", nil), check.Unknown, "has no nvidia-smi"},
 	}
 }
 
 func gpu(answer string) func(*testing.T) *Scene {
 	return one("vllm", map[string]string{"nvidia-smi": answer})
+}
+
+// A state is told with what belongs to it and nothing else.
+func TestDescribe(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, "created", describe(stack.Unit{State: stack.Created, ExitCode: 0}))
+	assert.Equal(t, "exited, exit code 3", describe(stack.Unit{State: stack.Exited, ExitCode: 3}))
+	assert.Equal(t, "restarting, exit code 3, killed for memory", describe(stack.Unit{State: stack.Restarting, ExitCode: 3, OOMKilled: true}))
+}
+
+// What a part expected is told with the part's name, or its kind.
+func TestPartsAreNamed(t *testing.T) {
+	t.Parallel()
+	for text, expected := range map[string]string{
+		"all: [{name: the units, containers: {replicas: {api: 1}}}]": "the units: 1 of api",
+		"all: [{containers: {replicas: {api: 1}}}]":                  "containers: 1 of api",
+		"all: [{containers: {}}]":                                    "all parts to pass",
+		"containers: {replicas: {api: 1}}":                           "1 of api",
+	} {
+		f := look{check: text, scene: shop(func(map[string][]stack.Unit, *Scene) {})}.at(t, "")
+		assert.Equal(t, expected, f.Expected)
+	}
 }

@@ -2,6 +2,7 @@
 It proves nothing about a model or a GPU."""
 import http.server
 import json
+import os
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
@@ -15,6 +16,8 @@ class Answers(http.server.BaseHTTPRequestHandler):
         self.answer(200 if known else 404, {"choices": [{"text": "."}]} if known else {"error": "no such model"})
 
     def answer(self, status, body):
+        if os.path.exists("/tmp/broken"):
+            status, body = 503, {"error": "the engine is dead"}
         data = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))

@@ -1,0 +1,33 @@
+package converge
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/shiksha/actions/pkg/release"
+)
+
+// What a release that was cut short had begun to do to the database is in its
+// record, and decides whether code that runs already has to migrate it again.
+func TestWhatACutOffReleaseDidToTheDatabase(t *testing.T) {
+	t.Parallel()
+	ended := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct {
+		record  release.Record
+		says    string
+		swapped bool
+	}{
+		"nothing":          {release.Record{Outcome: release.Interrupted}, "", false},
+		"a migration":      {release.Record{Migrations: []release.Migration{{Service: "api", Before: "41", Exit: -1}}}, "; the migration of api had begun, the database was at revision 41", false},
+		"one that ended":   {release.Record{Migrations: []release.Migration{{Service: "api", Ended: ended}}}, "", false},
+		"a way back":       {release.Record{Outcome: release.Started, RestoresDatabase: "b1"}, "; it was bringing the database back to backup b1", true},
+		"one taken back":   {release.Record{Outcome: release.Failed, RestoresDatabase: "b1"}, "; it was bringing the database back to backup b1", false},
+		"one that is over": {release.Record{Outcome: release.Verified, RestoresDatabase: "b1"}, "; it was bringing the database back to backup b1", false},
+	} {
+		assert.Equal(t, c.says, unended(&c.record), name)
+		assert.Equal(t, c.swapped, (&facts{newest: &c.record}).swapped(), name)
+	}
+	assert.False(t, (&facts{}).swapped())
+}
