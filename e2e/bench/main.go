@@ -37,6 +37,7 @@ var benchmarks = []struct {
 	{"latency", latency},
 	{"scale", scale},
 	{"image", image},
+	{"checks", checks},
 }
 
 type settings struct {
