@@ -39,6 +39,7 @@ var benchmarks = []struct {
 	{"plan", foresee},
 	{"image", image},
 	{"build", builds},
+	{"checks", checks},
 }
 
 type settings struct {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/shiksha/actions/pkg/converge"
 	"github.com/shiksha/actions/pkg/report"
+	"github.com/shiksha/actions/pkg/verify/kind"
 )
 
 // What is read here is what the program writes.
@@ -34,4 +35,12 @@ func TestResidentMemory(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), "dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1", "status=none")
 	require.NoError(t, cmd.Run())
 	assert.InDelta(t, 69, residentMemory(cmd.ProcessState), 8)
+}
+
+// What is measured are thirteen checks, of kinds that the program knows.
+func TestThirteenChecks(t *testing.T) {
+	t.Parallel()
+	read, err := kind.ReadFile("verify.yml", []byte(thirteen))
+	require.NoError(t, err)
+	assert.Len(t, read, 13)
 }

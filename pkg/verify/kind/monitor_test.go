@@ -71,6 +71,25 @@ func monitorLooks() map[string]look {
 	}
 	p := add("prometheus", "prometheus: {url: '{{url}}', jobs: [api], rules: 1, alertmanagers: 1, queries: [{query: up, expect: 1}]}", prometheus)
 	p("sound", "", check.Pass, "no new alert")
+	const down = `{"data":{"activeTargets":[{"labels":{"job":"api","instance":"a:1"},"health":"up"},{"labels":{"job":"db","instance":"d:1"},"health":"down","lastError":"refused"}]}}`
+	for name, c := range map[string]struct {
+		text    string
+		outcome check.Outcome
+	}{
+		"no job asked for": {"rules: 1", check.Pass}, "another job down": {"jobs: [api]", check.Pass}, "the job down": {"jobs: [db]", check.Fail},
+		"any target asked for": {"targets: true", check.Fail}, "no target asked for": {"targets: false", check.Pass}, "any target, beside a job": {"jobs: [api], targets: true", check.Fail},
+		"a job, not any target": {"jobs: [api], targets: false", check.Pass},
+	} {
+		out["prometheus, "+name] = look{"", "prometheus: {url: '{{url}}', " + c.text + "}", fakeMonitor(prometheus, "/api/v1/targets", down, "/api/v1/alertmanagers", "!none"), c.outcome, ""}
+	}
+	p("words for JSON", "prometheus.api", check.Unknown, "status 200: a page", "/api/v1/targets", "a page")
+	p("scalar", "", check.Pass, "no new alert", "/api/v1/query", `{"data":{"resultType":"scalar","result":[1,"1"]}}`)
+	p("scalar of another value", "match.equals", check.Fail, "up is 2", "/api/v1/query", `{"data":{"resultType":"scalar","result":[1,"2"]}}`)
+	const pending = `{"data":{"alerts":[{"state":"pending","activeAt":"2026-01-02T00:00:00Z","labels":{"alertname":"ApiDown","severity":"critical"}}]}}`
+	p("alert that does not fire yet", "", check.Pass, "no new alert", "/api/v1/alerts", pending)
+	p("alert that only warns", "", check.Pass, "no new alert", "/api/v1/alerts", `{"data":{"alerts":[{"state":"firing","labels":{"alertname":"Slow","severity":"warning"}}]}}`)
+	add("prometheus", "prometheus: {url: '{{url}}', alerts: {severity: [warning]}}", prometheus)("warning asked for", "prometheus.alert", check.Fail, "Slow fires", "/api/v1/alerts", `{"data":{"alerts":[{"state":"firing","labels":{"alertname":"Slow","severity":"warning"}}]}}`)
+	add("prometheus", "prometheus: {url: '{{url}}', alerts: {ignore: [ApiDown]}}", prometheus)("alert that does not matter", "", check.Pass, "no new alert", "/api/v1/alerts", alert)
 	p("not ready", "prometheus.ready", check.Fail, "starting", "/-/ready", "!starting")
 	p("reload failed", "prometheus.reload", check.Fail, "the last reload failed", "/metrics", "prometheus_config_last_reload_successful 0\n")
 	p("no metric", "prometheus.metric", check.Unknown, "none", "/metrics", "")
@@ -94,6 +113,16 @@ func monitorLooks() map[string]look {
 		s.Before = map[string][]string{"it": {"alertname=ApiDown,severity=critical"}}
 		return s
 	}, check.Warn, "fired before the release"}
+	out["prometheus alert begun after the release did"] = look{"prometheus.alert", before.check, func(t *testing.T) *Scene {
+		s := scene(t)
+		s.Began = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+		return s
+	}, check.Fail, "ApiDown fires"}
+	out["prometheus alert that nobody saw before"] = look{"prometheus.alert", before.check, func(t *testing.T) *Scene {
+		s := scene(t)
+		s.Before, s.Began = map[string][]string{"it": {"alertname=Other,severity=critical"}}, time.Date(2026, 1, 3, 0, 0, 0, 0, time.UTC)
+		return s
+	}, check.Fail, "ApiDown fires"}
 	out["prometheus alert active before the release"] = look{"prometheus.alert-old", before.check, func(t *testing.T) *Scene {
 		s := scene(t)
 		s.Began = time.Date(2026, 1, 3, 0, 0, 0, 0, time.UTC)
@@ -151,5 +180,22 @@ func TestGrafana_Credentials(t *testing.T) {
 		if f.Outcome != check.Pass || got != want {
 			t.Errorf("%s: sent %q, want %q: %+v", text, got, want, f)
 		}
+	}
+}
+
+// What fires before a release is remembered, what only might is not.
+func TestPrometheus_Baseline(t *testing.T) {
+	t.Parallel()
+	s := fakeMonitor(map[string]string{"/api/v1/alerts": `{"data":{"alerts":[{"state":"firing","labels":{"severity":"critical","alertname":"A"}},{"state":"pending","labels":{"alertname":"B"}}]}}`})(t)
+	checks, err := ReadFile("v.yml", []byte("- {name: it, all: [{disk: {}}, {prometheus: {url: '{{url}}'}}]}"))
+	if err != nil || len(checks[0].Prometheuses()) != 1 {
+		t.Fatal(err)
+	}
+	firing := checks[0].Prometheuses()[0].Baseline(s.Begin(t.Context(), "it"))
+	if len(firing) != 1 || firing[0] != "alertname=A,severity=critical" {
+		t.Error(firing)
+	}
+	if firing := checks[0].Prometheuses()[0].Baseline(nobody(t).Begin(t.Context(), "it")); len(firing) != 0 {
+		t.Error("what cannot be asked fires nothing", firing)
 	}
 }

@@ -109,6 +109,11 @@ func httpLooks() map[string]look {
 	}
 	const row = "rate-limit: {path: /, requests: 20, rate: 1000}"
 	out["limit sound"] = look{"", row, limit(429, 5), check.Pass, "429"}
+	out["limit nobody listens"] = look{"http.answer", row, nobody, check.Fail, "refused"}
+	out["limit by another status"] = look{"", "rate-limit: {path: /, requests: 20, rate: 1000, limited: 503}", limit(503, 5), check.Pass, "503"}
+	out["limit of what is refused anyway"] = look{"", "rate-limit: {path: /, requests: 20, rate: 1000, limited: 429, expect: {status: 401}}", handled(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader([]int{401, 429}[n.Add(1)%2])
+	}), check.Pass, "401"}
 	out["limit none"] = look{"rate-limit.limited", row, limit(429, 10), check.Fail, "20 with 200"}
 	out["limit for all"] = look{"rate-limit.served", row, limit(429, 0), check.Fail, "20 with 429"}
 	out["limit by 503"] = look{"rate-limit.other", "rate-limit: {path: /, requests: 20, rate: 1000, limited: 429, least: 1}", handled(func(w http.ResponseWriter, _ *http.Request) {

@@ -52,6 +52,23 @@ func storeLooks() map[string]look {
 	}
 	p := add("postgres", "db", "postgres: {service: db, queries: [{sql: SELECT version, expect: abc}]}", pg)
 	p("sound", "", check.Pass, "answers")
+	p("answers something else", "postgres.answer", check.Fail, "SELECT 1 answers 2", psql+"SELECT 1", "2")
+	p("answers and fails", "postgres.answer", check.Fail, "SELECT 1 answers 1", psql+"SELECT 1", "!1")
+	for name, c := range map[string]struct {
+		text    string
+		change  []string
+		outcome check.Outcome
+	}{
+		"any role":             {"role: any", []string{psql + "SELECT pg_is", "t"}, check.Pass},
+		"standby":              {"role: standby", []string{psql + "SELECT pg_is", "t"}, check.Pass},
+		"primary for standby":  {"role: standby", nil, check.Fail},
+		"indexes not asked":    {"indexes: false", []string{psql + "SELECT coalesce", "orders_idx"}, check.Pass},
+		"indexes asked":        {"indexes: true", []string{psql + "SELECT coalesce", "orders_idx"}, check.Fail},
+		"no queries":           {"indexes: true", []string{psql + "SELECT version", "!no"}, check.Pass},
+		"password of the unit": {"password: {env: PASSWORD}", nil, check.Unknown},
+	} {
+		out["postgres, "+name] = look{"", "postgres: {service: db, " + c.text + "}", one("db", with(pg, c.change...)), c.outcome, ""}
+	}
 	p("not ready", "postgres.ready", check.Fail, "rejecting", "pg_isready", "!rejecting connections")
 	p("no answer", "postgres.answer", check.Fail, "FATAL", psql+"SELECT 1", "!FATAL: password")
 	p("standby", "postgres.role", check.Fail, "t", psql+"SELECT pg_is", "t")

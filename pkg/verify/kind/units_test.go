@@ -66,7 +66,7 @@ func unitLooks() map[string]look {
 			u.Probes = []stack.HealthProbe{{At: at(20 * time.Second), OK: true}, {At: at(10 * time.Second)}, {At: at(time.Second), OK: true}}
 		}), check.Fail, "one failed 10s ago"},
 		"containers not yet well is no flip": {"", plain, first(func(u *stack.Unit) {
-			u.Probes = []stack.HealthProbe{{At: at(20 * time.Second)}, {At: at(10 * time.Second), OK: true}}
+			u.Probes = []stack.HealthProbe{{At: at(20 * time.Second)}, {At: at(15 * time.Second)}, {At: at(10 * time.Second), OK: true}}
 		}), check.Pass, ""},
 		"containers killed for memory": {"containers.oom", plain, first(func(u *stack.Unit) { u.OOMKilled = true }), check.Fail, "one was"},
 		"containers killed for memory long ago": {"containers.oom-old", plain, shop(func(units map[string][]stack.Unit, s *Scene) {
