@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -125,12 +126,22 @@ func (s *session) collect(ctx context.Context, name string, stdin io.Reader) (Ou
 	return Output{Stdout: stdout.Bytes(), Stderr: stderr.Bytes(), Exit: s.exit}, nil
 }
 
-// kill asks for SIGTERM and lets go. It does not wait: on a connection that
-// hangs even a close would.
+// kill asks for SIGTERM, more than once, and lets go: a signal that comes before
+// sshd's child leads a process group of its own is lost. It does not wait: on a
+// connection that hangs even a close would.
 func (s *session) kill() {
 	go func() {
-		_, _ = s.channel.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{"TERM"}))
-		_ = s.channel.Close()
+		defer func() { _ = s.channel.Close() }()
+		for range 5 {
+			_, _ = s.channel.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{"TERM"}))
+			select {
+			case <-s.over:
+				return
+			case <-s.link.done:
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
 	}()
 }
 

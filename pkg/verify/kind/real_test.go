@@ -66,7 +66,7 @@ func newParts(t *testing.T) *parts {
 	certificates := append([]string{"--volume", p.tls + ":/tls:ro"}, files...)
 	secret := append([]string{"--env", "REDIS_PASSWORD=" + password, "--env", "WRONG=not-the-password", "--workdir", "/parts"}, files...)
 	p.start("redis", secret, services, "redis-server", "--dir", "/tmp", "--requirepass", password, "--appendonly", "yes", "--maxmemory", "64mb", "--protected-mode", "no")
-	p.start("db", []string{"--env", "POSTGRES_PASSWORD=" + password, "--env", "POSTGRES_USER=shop"}, "postgres:15", "postgres", "-c", "max_connections=20")
+	p.start("db", []string{"--init", "--env", "POSTGRES_PASSWORD=" + password, "--env", "POSTGRES_USER=shop"}, "postgres:15", "postgres", "-c", "max_connections=20")
 	p.start("worker", secret, services, "celery", "-A", "tasks", "worker", "-c", "1", "-Q", "default,ocr,celery", "--without-mingle", "--without-gossip")
 	p.start("beat", secret, services, "sh", "-c", "celery -A tasks beat -s /tmp/beat --max-interval 1 & echo $! > /tmp/pid; wait")
 	p.start("prometheus", files, services, "sh", "-c", "cp /parts/prometheus.yml /tmp && exec prometheus --config.file /tmp/prometheus.yml --storage.tsdb.path /tmp/data")
