@@ -109,7 +109,7 @@ func TestBackup_KilledAtWork(t *testing.T) {
 	swapped.await(t, "the replaced one is kept as")
 	require.NoError(t, swapped.cmd.Process.Kill())
 	<-swapped.ended
-	healed = f.Deploy("v2", 0)
+	healed = f.Deploy("v2", 0, "--keep-releases", "20")
 	assert.Contains(t, healed.Stderr, "database shop is that of backup "+b+", the replaced one is kept as shop_replaced_")
 	assert.Equal(t, "2", ask(t, f, "shop", "SELECT max(revision) FROM revisions"), "the older schema was migrated again, and no killed migration went on")
 	assert.Equal(t, "before", ask(t, f, "shop", "SELECT note FROM orders"))

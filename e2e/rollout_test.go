@@ -131,9 +131,9 @@ func TestAgainAndReload_ReplaceNothing(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "yes", string(out))
 
-	// A configuration that does not pass nginx's own test is put back and never read.
+	// A configuration that does not pass nginx's own test is refused and never read.
 	require.NoError(t, os.WriteFile(conf, []byte(changed+"\nnonsense;\n"), 0o644))
-	bad := f.Deploy("a1", 1)
+	bad := f.Deploy("a1", 2)
 	assert.Contains(t, bad.Stderr, "nonsense")
 	require.NoError(t, os.WriteFile(conf, []byte(changed), 0o644))
 	assert.Contains(t, f.Deploy("a1", 0).Stdout, "nothing to change", "the file on the host is the good one again")

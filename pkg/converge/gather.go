@@ -31,6 +31,8 @@ type facts struct {
 	// uncertain is set when the newest record cannot be read: what the last run
 	// left is then looked at as if it was interrupted.
 	uncertain bool
+	// settled is set when nothing changed the stack since the last verified release.
+	settled bool
 	// standing is what runs where the newest record cannot be read; nil where that
 	// is not known, or where the record says it.
 	standing *standing
@@ -62,6 +64,7 @@ func (d *transition) gather(ctx context.Context) (*facts, error) {
 		return nil
 	})
 	f.away = away(l.All(), st)
+	f.settled = !f.uncertain && settled(l.All())
 	eg.Go(func() error { return f.look(looking, d.Store(st.Name)) })
 	err := eg.Wait()
 	if err != nil {
@@ -184,7 +187,7 @@ func (f *facts) input(o Options, key []byte) plan.Input {
 		Environment: f.stack.EnvironmentHashes(key), Live: f.live, Back: o.Back != nil,
 		DivergedNetworks: networks, DivergedVolumes: volumes,
 		Only: o.Services, Replace: o.Strategy == Replace, RemoveOrphans: o.RemoveOrphans,
-		FreeMemory: f.host.FreeMemory, Adopt: o.Adopt || o.Back != nil, Away: f.away, Settled: f.newest != nil && f.newest.Outcome == release.Verified,
+		FreeMemory: f.host.FreeMemory, Adopt: o.Adopt || o.Back != nil, Away: f.away, Settled: f.settled,
 	}
 	in.Interrupted = f.uncertain || f.newest != nil && (f.newest.Outcome == release.Started || f.newest.Outcome == release.Interrupted)
 	in.SchemaBack = f.swapped()
@@ -192,6 +195,17 @@ func (f *facts) input(o Options, key []byte) plan.Input {
 		in.Past = past(f.verified)
 	}
 	return in
+}
+
+// settled tells whether what runs is what the last release verified: those that came
+// after it were refused before they changed anything.
+func settled(records []release.Record) bool {
+	for _, r := range slices.Backward(records) {
+		if r.Outcome != release.Failed || len(r.Steps) > 0 || len(r.Migrations) > 0 || r.RestoresDatabase != "" {
+			return r.Outcome == release.Verified
+		}
+	}
+	return false
 }
 
 // past is what a record knows of its services, for the reasons of a plan.

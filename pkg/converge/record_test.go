@@ -31,3 +31,25 @@ func TestWhatACutOffReleaseDidToTheDatabase(t *testing.T) {
 	}
 	assert.False(t, (&facts{}).swapped())
 }
+
+// What runs is what was verified last, unless a later release may have touched it.
+func TestSettled(t *testing.T) {
+	t.Parallel()
+	verified, refused := release.Record{Outcome: release.Verified}, release.Record{Outcome: release.Failed}
+	rolled := release.Record{Outcome: release.Failed, Steps: []release.Step{{Name: "start"}}}
+	for name, c := range map[string]struct {
+		records []release.Record
+		want    bool
+	}{
+		"nothing released":     {nil, false},
+		"verified":             {[]release.Record{rolled, verified}, true},
+		"refused after it":     {[]release.Record{verified, refused, refused}, true},
+		"only refused":         {[]release.Record{refused}, false},
+		"failed in the middle": {[]release.Record{verified, rolled}, false},
+		"cut short":            {[]release.Record{verified, {Outcome: release.Interrupted}}, false},
+		"refused after a cut":  {[]release.Record{verified, {Outcome: release.Started}, refused}, false},
+		"migrated":             {[]release.Record{verified, {Outcome: release.Failed, Migrations: []release.Migration{{}}}}, false},
+	} {
+		assert.Equal(t, c.want, settled(c.records), name)
+	}
+}

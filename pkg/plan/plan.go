@@ -221,7 +221,7 @@ type Input struct {
 	// Away is how long a service was away when its units were last replaced; those
 	// that never were are not in it.
 	Away map[string]time.Duration
-	// Settled is set when the newest release in the ledger is a verified one: what
+	// Settled is set when no release changed anything after the last verified one: what
 	// runs then differs from it only if somebody changed it by hand. Adopt allows
 	// that this is lost.
 	Settled, Adopt bool
