@@ -27,8 +27,11 @@ test: ## every test, the end-to-end ones included
 act: ## the workflows, run with act on a sandbox host, offline (some minutes the first time)
 	@go build -o .lab/bin/ ./e2e/setup && SHIKSHA_ACT=1 exec .lab/bin/setup go test -count=1 -v -timeout 45m ./e2e/act
 
-e2e-build: ## the tests of builds alone, with the one that `make test` leaves out: a registry that fails for good (2 minutes)
+e2e-build: ## the tests of builds alone, with those that `make test` leaves out: builders that die or are started, other caches, an SBOM
 	@go build -o .lab/bin/ ./e2e/setup && SHIKSHA_E2E_BUILD=1 exec .lab/bin/setup go test -p 1 -timeout 30m -run TestBuild ./e2e
+
+e2e-application: ## the application of examples/shikshasetu: its own tests; released, verified, rolled (four minutes)
+	@go build -o .lab/bin/ ./e2e/setup && exec .lab/bin/setup go test -count=1 -timeout 30m -v ./e2e/shikshasetu -run 'TestTheApplication|TestBackend' -application
 
 e2e-shikshasetu: ## release the production stack of 15 units on real parts: about fifteen minutes, 4 GB
 	@go build -o .lab/bin/ ./e2e/setup && exec .lab/bin/setup go test -count=1 -timeout 30m -v ./e2e/shikshasetu -run TestTheStack -whole

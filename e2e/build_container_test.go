@@ -109,6 +109,7 @@ func (s *site) in(t *testing.T, engine, builder string, more ...string) lab.Resu
 
 // A container that runs BuildKit is named and used, and left as it is.
 func TestBuildInANamedContainer(t *testing.T) {
+	whole(t)
 	s := newSite(t)
 	binds, env := s.inContainers(t)
 	name := strings.ToLower(s.Project) + "-builder"
@@ -137,6 +138,7 @@ func TestBuildInANamedContainer(t *testing.T) {
 // container; that is told, and the container goes with the build, also with one
 // that is cancelled. Its volume stays for the next one.
 func TestBuildStartsABuilder(t *testing.T) {
+	whole(t)
 	s := newSite(t)
 	f := s.startFakePrivileges(t)
 	t.Cleanup(func() {

@@ -88,6 +88,7 @@ func (s *site) push(t *testing.T, registry, content string, want int, more ...st
 // A token that expires in the middle of a push is renewed; a login that expires is
 // told as what it is.
 func TestBuildAndATokenThatExpires(t *testing.T) {
+	whole(t)
 	s := newSite(t)
 	login := func(f *fakeTokenRegistry) []string {
 		return []string{"--registry", f.address, "--registry-username", "ci"}
@@ -124,6 +125,7 @@ func TestBuildOnAFullDisk(t *testing.T) {
 // A platform whose programs the machine cannot run is told before the build, and
 // by the step that fails, with how to add it.
 func TestBuildWithoutAnEmulator(t *testing.T) {
+	whole(t)
 	s := newSite(t)
 	// No other test runs programs of this platform. The daemon looks for emulators when
 	// it starts.
@@ -238,6 +240,7 @@ func (s *site) idle() bool {
 
 // A builder that dies is told as such, and the next build works.
 func TestBuilderDies(t *testing.T) {
+	whole(t)
 	s := newSite(t)
 	end, _ := s.started(t)
 	assert.False(t, s.idle(), "what idle looks at is there while it builds")

@@ -192,6 +192,7 @@ func (f *fakeActionsCache) answer(status int) {
 // The cache of a workflow makes every step cached in a builder that has nothing, as
 // the runner of the next job has; one that fails costs the cache and not the build.
 func TestBuildWithTheWorkflowsCache(t *testing.T) {
+	whole(t)
 	s := newSite(t)
 	f := startFakeActionsCache(t)
 	build := func() (stdout string) {

@@ -484,6 +484,7 @@ const fakeSBOM = `{"_type": "https://in-toto.io/Statement/v0.1", "predicateType"
 
 // A generator's list of packages is attested of the image, beside its provenance.
 func TestBuildWithAnSBOM(t *testing.T) {
+	whole(t)
 	s := newSite(t)
 	s.write("scanner/Dockerfile", fakeScanner)
 	s.write("scanner/sbom.json", fakeSBOM)

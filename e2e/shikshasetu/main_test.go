@@ -18,8 +18,11 @@ import (
 )
 
 var (
-	// whole runs all of it; without it a short story is told, of fewer services.
+	// whole runs all of it.
 	whole = flag.Bool("whole", false, "release all 15 units and everything around them: about fifteen minutes, 4 GB")
+	// application is for the short story: the lab has to make the images of its own
+	// bases first, which with the rest of the tests would be more than half an hour.
+	application = flag.Bool("application", false, "release, verify and roll the application: about four minutes")
 	// standing is for whoever works on one stage: the stack of an earlier run is used
 	// as it is and left as it is. With -run TestTheStack/STAGE a stage is minutes.
 	standing = flag.Bool("standing", false, "go on with the stack that an earlier run with this flag left standing")

@@ -20,12 +20,12 @@ var few = map[string]int{"nginx": 1, "api": 2, "frontend": 1, "celery_worker": 1
 // shortFiles are the Compose files of the short story.
 const shortFiles = "docker-compose.production.yml,docker-compose.lab.yml,docker-compose.short.yml"
 
-// TestTheApplication is the short form of TestTheStack for every run of all tests:
+// TestTheApplication is the short form of TestTheStack:
 // the edge, the application and its data are released, verified, and a version with
 // a migration rolls under load.
 func TestTheApplication(t *testing.T) {
-	if *whole {
-		t.Skip("the whole story has all of this")
+	if !*application {
+		t.Skip("`make e2e-application` has it")
 	}
 	s := open(t, shortFiles)
 	s.write("verify.yml", s.fewChecks())
@@ -66,8 +66,8 @@ func (s *site) fewChecks() string {
 
 // The application's own tests pass on a real PostgreSQL, as its workflow runs them.
 func TestBackend(t *testing.T) {
-	if *whole {
-		t.Skip("it is in every run of all tests")
+	if !*application {
+		t.Skip("`make e2e-application` has it")
 	}
 	f := lab.New(t)
 	require.NoError(t, f.EnsureImages(t.Context(), Images(f.Root)[:2]...))
