@@ -295,7 +295,7 @@ func (s *site) hostHarms() []harm {
 		{"V13", "a dump that shrank", s.inside("db", `touch -d '-1 hour' /backups/a.dump; head -c 500 /backups/a.dump > /backups/b.dump`), s.inside("db", "rm /backups/b.dump"), "of the size of the one before", ""},
 		{"V13", "an old dump", s.inside("db", "touch -d '-30 hours' /backups/a.dump"), s.inside("db", "touch /backups/a.dump"), "the newest is 30h", ""},
 		{"V13", "no dump", s.inside("db", "mv /backups/a.dump /"), s.inside("db", "mv /a.dump /backups"), "0 dumps", ""},
-		{"V13", "a dump of plain SQL that ended in the middle", s.inside("db", `pg_dump -U shop shop | head -n 25 | gzip > /backups/b.sql.gz; cp /backups/b.sql.gz /backups/a.sql.gz; touch -d '+1 second' /backups/b.sql.gz`),
+		{"V13", "a dump of plain SQL that ended in the middle", s.inside("db", `touch -d '-1 hour' /backups/a.dump; pg_dump -U shop shop | head -n 25 | gzip > /backups/b.sql.gz; cp /backups/b.sql.gz /backups/a.sql.gz; touch -d '+1 second' /backups/b.sql.gz`),
 			s.inside("db", "rm /backups/*.gz"), "the line that pg_dump writes last", ""},
 	}
 }
