@@ -64,7 +64,7 @@ func (d *transition) gather(ctx context.Context) (*facts, error) {
 		return nil
 	})
 	f.away = away(l.All(), st)
-	f.settled = !f.uncertain && settled(l.All())
+	f.settled = !f.uncertain && settled(l.All(), l.Damage())
 	eg.Go(func() error { return f.look(looking, d.Store(st.Name)) })
 	err := eg.Wait()
 	if err != nil {
@@ -198,11 +198,12 @@ func (f *facts) input(o Options, key []byte) plan.Input {
 }
 
 // settled tells whether what runs is what the last release verified: those that came
-// after it were refused before they changed anything.
-func settled(records []release.Record) bool {
+// after it were refused before they changed anything, and no record of them is damaged.
+func settled(records []release.Record, damage []release.Damage) bool {
 	for _, r := range slices.Backward(records) {
 		if r.Outcome != release.Failed || len(r.Steps) > 0 || len(r.Migrations) > 0 || r.RestoresDatabase != "" {
-			return r.Outcome == release.Verified
+			later := func(d release.Damage) bool { return max(d.Number, d.Through) > r.Number }
+			return r.Outcome == release.Verified && !slices.ContainsFunc(damage, later)
 		}
 	}
 	return false

@@ -50,6 +50,9 @@ func TestSettled(t *testing.T) {
 		"refused after a cut":  {[]release.Record{verified, {Outcome: release.Started}, refused}, false},
 		"migrated":             {[]release.Record{verified, {Outcome: release.Failed, Migrations: []release.Migration{{}}}}, false},
 	} {
-		assert.Equal(t, c.want, settled(c.records), name)
+		assert.Equal(t, c.want, settled(c.records, nil), name)
 	}
+	numbered := []release.Record{{Number: 1, Outcome: release.Verified}, {Number: 3, Outcome: release.Failed}}
+	assert.False(t, settled(numbered, []release.Damage{{Number: 2}}), "what the damaged one did is not known")
+	assert.True(t, settled(numbered[:1], []release.Damage{{Number: 0}}), "one before it says nothing")
 }
