@@ -229,6 +229,9 @@ func TestMissingInputIsNamed(t *testing.T) {
 	assert.Contains(t, missing.log, "exit with `FAILURE`: 3", "the action's exit code")
 	assert.Contains(t, missing.log, "host")
 	assert.Contains(t, missing.log, "known-hosts")
+	assert.Equal(t, "bad-input", missing.outputs["outcome"])
+	assert.Contains(t, missing.summary, "## ⛔ bad-input")
+	assert.Contains(t, missing.summary, "host: is required")
 	assert.Equal(t, []string{"failure"}, missing.jobs)
 	noSecrets(t, w.Fixture, missing)
 }
