@@ -23,7 +23,7 @@ func follow(t *testing.T, h *fakeHost, st *stack.Stack, edit func(*rollout.Rollo
 	r := &rollout.Rollout{
 		Stack: st, Units: h, Eyes: h, Ground: h, Shell: h, Live: h, Sink: told,
 		Gateway: func(u stack.Unit) rollout.Gateway { return fakeGateway{h, u.ID} },
-		Guard:   func(context.Context) error { return nil },
+		How:     rollout.How{Guard: func(context.Context) error { return nil }},
 	}
 	if edit != nil {
 		edit(r)
