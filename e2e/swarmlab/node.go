@@ -38,9 +38,9 @@ type Node struct {
 // boot makes a node with everything but its engine.
 func (s *Swarm) boot(ctx context.Context, name, address string, beside *lab.Host) (*Node, error) {
 	full := s.name + "-" + name
-	n := &Node{Name: name, Address: address, lab: s.lab, dir: filepath.Join(s.lab.Dir, "swarm", full), run: filepath.Join("/run/shiksha-lab", full)}
+	n := &Node{Name: name, Address: address, lab: s.lab, dir: filepath.Join(s.lab.Dir, "swarm", full), run: filepath.Join(runRoot, full)}
 	n.Socket = filepath.Join(n.run, "docker.sock")
-	if err := errors.Join(os.RemoveAll(n.dir), os.RemoveAll(n.run), os.MkdirAll(n.dir, 0o755), os.MkdirAll(n.run, 0o755)); err != nil {
+	if err := errors.Join(disown(full, n.dir), own(full, n.dir), os.MkdirAll(n.dir, 0o755)); err != nil {
 		return nil, err
 	}
 	plug := func(ctx context.Context, pid int) error {
@@ -131,7 +131,7 @@ func (n *Node) remove() error {
 	if n.Host != nil {
 		errs = append(errs, n.Host.Stop(ctx))
 	}
-	return errors.Join(append(errs, os.RemoveAll(n.dir), os.RemoveAll(n.run))...)
+	return errors.Join(append(errs, disown(filepath.Base(n.run), n.dir))...)
 }
 
 // socketGroup is the number of the group that may use this machine's engine: the

@@ -40,10 +40,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/shiksha/actions/e2e/lab"
@@ -75,8 +73,8 @@ type Swarm struct {
 // quickstart are the base images of the quickstart.
 var quickstart = []string{"nginx:1.22", "postgres:15"}
 
-// Start makes a Swarm. It is taken away with the lab at the latest, also when this
-// process is killed: what then stays is two containers, which the next lab sweeps.
+// Start makes a Swarm. It is taken away with the lab at the latest. When this process
+// is killed its nodes end with it, and the next Swarm sweeps what they left.
 func Start(ctx context.Context, l *lab.Lab, options Options) (*Swarm, error) {
 	s := &Swarm{lab: l, name: options.Name}
 	l.AtClose(func(context.Context) error { return s.Close() })
@@ -205,15 +203,6 @@ func (s *Swarm) Close() error {
 func HasIPVS() bool {
 	_, err := os.Stat("/proc/net/ip_vs")
 	return err == nil
-}
-
-// lockFile keeps two labs from taking the same network.
-func lockFile() (unlock func() error, err error) {
-	file, err := os.OpenFile(filepath.Join(os.TempDir(), "shiksha-swarmlab.lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	return file.Close, syscall.Flock(int(file.Fd()), syscall.LOCK_EX)
 }
 
 // await asks again and again, and gives the last answer when the time is over.

@@ -35,7 +35,7 @@ func (w wires) cable(address string) string {
 // findWires takes a network that nobody on this machine has, and gives the machine
 // its address on it.
 func findWires(ctx context.Context) (w wires, err error) {
-	unlock, err := lockFile()
+	unlock, err := sweep()
 	if err != nil {
 		return w, err
 	}
@@ -52,7 +52,7 @@ func findWires(ctx context.Context) (w wires, err error) {
 	for w.subnet = firstSubnet; w.subnet < firstSubnet+subnetCount; w.subnet++ {
 		if !used[w.machine()] {
 			w.taken = true
-			return w, ip(ctx, "address", "add", w.machine()+"/32", "dev", "lo")
+			return w, errors.Join(own(w.machine(), ""), ip(ctx, "address", "add", w.machine()+"/32", "dev", "lo"))
 		}
 	}
 	return wires{}, errors.New("all networks from 198.18.1.0 on are taken by other Swarms of tests")
@@ -89,11 +89,7 @@ func (w wires) cut() error {
 	if !w.taken {
 		return nil
 	}
-	err := ip(context.Background(), "address", "del", w.machine()+"/32", "dev", "lo")
-	if err != nil && strings.Contains(err.Error(), "Cannot assign") {
-		return nil // it was cut before
-	}
-	return err
+	return disown(w.machine(), "")
 }
 
 // ip runs iproute2's program.
