@@ -172,3 +172,23 @@ func TestLogs_Since(t *testing.T) {
 		assert.Equal(t, "Traceback 2", f.Evidence[0].Found, "the last such line is kept")
 	}
 }
+
+func TestCelery_Answers(t *testing.T) {
+	t.Parallel()
+	const text = "celery: {service: it, app: app, queues: [default]}"
+	asked := 0
+	f := sees(t, text, fakeShell{exec: func(string, []string, []string) (string, string, int) {
+		asked++
+		return "", "Error: No nodes replied within time constraint", 69
+	}}, "0123456789ab")
+	assert.Equal(t, check.Fail, f.Outcome)
+	assert.Equal(t, 1, asked, "where nobody answers nobody is asked for queues")
+
+	f = sees(t, text, fakeShell{exec: func(_ string, argv, _ []string) (string, string, int) {
+		if slices.Contains(argv, "ping") {
+			return "null\n" + `{"w@0123456789ab": {"ok": "pong"}}`, "", 0
+		}
+		return "warning: null\n" + `{"w@0123456789ab": [{"name": "default"}]}`, "", 0
+	}}, "0123456789ab")
+	assert.Equal(t, check.Pass, f.Outcome, "what is printed around the answer is not the answer: %+v", f)
+}
