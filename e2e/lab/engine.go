@@ -25,7 +25,7 @@ func (l *Lab) ensureEngine(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.atClose(func(context.Context) error { leave(); return nil })
+	l.AtClose(func(context.Context) error { leave(); return nil })
 
 	engine := l.leftover("dockerd", "dockerd")
 	if engine == nil {
@@ -37,7 +37,7 @@ func (l *Lab) ensureEngine(ctx context.Context) error {
 			return err
 		}
 	}
-	l.atClose(func(ctx context.Context) error {
+	l.AtClose(func(ctx context.Context) error {
 		leave()
 		alone, err := lockFile(ctx, users, syscall.LOCK_EX)
 		if err != nil {

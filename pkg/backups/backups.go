@@ -114,7 +114,7 @@ func (o Options) databases(ctx context.Context, t *target.Target) ([]backup.Sour
 	if err != nil {
 		return nil, err
 	}
-	seen, err := t.Engine.Observe(ctx, o.Project)
+	seen, err := t.Platform.Observe(ctx, o.Project)
 	if err != nil {
 		return nil, err
 	}

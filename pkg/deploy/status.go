@@ -53,7 +53,7 @@ func Status(ctx context.Context, o Options, sink event.Sink) (*StatusResult, err
 		return nil, err
 	}
 	defer t.Close()
-	seen, err := t.Engine.Observe(ctx, o.Project)
+	seen, err := t.Platform.Observe(ctx, o.Project)
 	if err != nil {
 		return nil, err
 	}

@@ -54,7 +54,7 @@ func (o Options) request(ctx context.Context, t *target.Target) (converge.Option
 	if err != nil {
 		return converge.Options{}, err
 	}
-	seen, err := t.Engine.Observe(ctx, o.Project)
+	seen, err := t.Platform.Observe(ctx, o.Project)
 	if err != nil {
 		return converge.Options{}, err
 	}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/gateway"
@@ -63,23 +64,30 @@ type Live interface {
 	Confirm(ctx context.Context, svc *stack.Service) error
 }
 
+// How says how a plan is carried out, whatever carries it out. Guard is asked before
+// every act that changes something and ends the rollout with its error (the lock is
+// gone). WaitTimeout is the longest that units may take to be well. Login is for the
+// registry of the images, where somebody else pulls them.
+type How struct {
+	Guard       func(ctx context.Context) error
+	WaitTimeout time.Duration
+	Login       engine.Auth
+}
+
 // Rollout has everything a plan needs to be carried out. Stack is what is
-// wanted; Gateway gives the mover of traffic for a gateway's unit; Guard is asked
-// before every act that changes something and ends the rollout with its error
-// (the lock is gone); Dial tries a TCP connection to a new unit from the host and
+// wanted; Gateway gives the mover of traffic for a gateway's unit; Dial tries a TCP connection to a new unit from the host and
 // may be nil where the host allows none.
 type Rollout struct {
-	Stack       *stack.Stack
-	Units       Units
-	Eyes        Eyes
-	Ground      Ground
-	Shell       Shell
-	Gateway     func(unit stack.Unit) Gateway
-	Live        Live
-	Dial        func(ctx context.Context, addr string) error
-	Guard       func(ctx context.Context) error
-	Sink        event.Sink
-	WaitTimeout time.Duration
+	Stack   *stack.Stack
+	Units   Units
+	Eyes    Eyes
+	Ground  Ground
+	Shell   Shell
+	Gateway func(unit stack.Unit) Gateway
+	Live    Live
+	Dial    func(ctx context.Context, addr string) error
+	How
+	Sink event.Sink
 
 	hands   chan struct{}
 	asking  sync.Mutex

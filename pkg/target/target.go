@@ -25,6 +25,8 @@ type Target struct {
 	Host   *host.Host
 	Files  *host.Files
 	Engine *engine.Engine
+	// Platform is what the stack runs on; a single host until Choose says otherwise.
+	Platform Platform
 	// StateDir is the folder on the host for the state of all projects.
 	StateDir string
 	Sink     event.Sink
@@ -62,6 +64,7 @@ func (t *Target) prepare(ctx context.Context) error {
 		return err
 	}
 	t.Engine, err = engine.New(api, t.Sink)
+	t.Platform = oneHost{t}
 	return err
 }
 
