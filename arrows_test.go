@@ -33,7 +33,7 @@ var layers = [][]string{
 	{"pkg/target"},
 	{"pkg/swarm", "pkg/verify/kind"},
 	{"pkg/backup", "pkg/content", "pkg/gateway", "pkg/github", "pkg/notify", "pkg/plan", "pkg/preflight", "pkg/preflight/image", "pkg/probe", "pkg/release", "pkg/report", "pkg/rollout"},
-	{"pkg/preflight/monitoring", "pkg/preflight/workflow"},
+	{"pkg/preflight/monitoring", "pkg/preflight/swarm", "pkg/preflight/workflow"},
 	{"pkg/preflight/finding"},
 	{"pkg/engine", "pkg/host", "pkg/layers", "pkg/stack"},
 	{"pkg/check", "pkg/extension", "pkg/strict"},

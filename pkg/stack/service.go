@@ -56,7 +56,7 @@ func (l *loading) service(p *types.Project, s types.ServiceConfig) (*Service, er
 	}
 	slices.Sort(service.Volumes)
 	service.Volumes = slices.Compact(service.Volumes)
-	service.HostPorts = hostPorts(s)
+	service.HostPorts, service.Built = hostPorts(s), s.Build != nil
 	return service, nil
 }
 
