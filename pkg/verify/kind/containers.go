@@ -49,7 +49,7 @@ func (c *Containers) Look(s *Sight) {
 	s.at("")
 	found := fmt.Sprintf("%d units of %d services", total, len(c.services(s)))
 	if seen.Scheduled {
-		found = fmt.Sprintf("%d tasks of %d services on %d nodes", total, len(c.services(s)), len(nodes))
+		found = fmt.Sprintf("%d tasks of %d services, nodes: %d", total, len(c.services(s)), len(nodes))
 	}
 	s.settle("pass", "every unit as released", found, "")
 	s.saw("the project's containers", fmt.Sprintf("%d units of %s", total, s.Project))
