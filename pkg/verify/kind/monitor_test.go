@@ -228,3 +228,18 @@ func TestGrafana_Datasources(t *testing.T) {
 		assert.Contains(t, asked, c.want, "%s: %+v", name, f)
 	}
 }
+
+// A monitor that is a service is asked in each of its units, by plain requests.
+func TestPrometheus_OfAService(t *testing.T) {
+	t.Parallel()
+	var asked []string
+	s := handled(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Method+" "+r.URL.Path+" "+r.Header.Get("Content-Type"))
+		_, _ = io.WriteString(w, `{"status":"success","data":{"alerts":[],"activeTargets":[]}}`)
+	})(t)
+	_, port, _ := strings.Cut(strings.TrimPrefix(s.URL, "http://"), ":")
+	s.URL, s.Units = "", one("prometheus", nil)(t).Units
+	f := look{check: "prometheus: {service: prometheus, port: " + port + "}", scene: func(*testing.T) *Scene { return s }}.at(t, "")
+	assert.Equal(t, "shop-prometheus-1", f.Where, "%+v", f)
+	assert.Contains(t, asked, "GET /-/ready ")
+}
