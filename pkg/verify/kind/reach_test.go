@@ -2,6 +2,7 @@ package kind
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -153,4 +154,36 @@ func TestRateLimit_Requests(t *testing.T) {
 	})}.at(t, "")
 	assert.Equal(t, check.Fail, f.Outcome)
 	assert.Contains(t, f.Found, "10 with no answer, 10 with 200")
+}
+
+// A certificate is looked at in every unit, and a way that closes while older
+// versions are tried is no refusal of theirs.
+func TestTLS_OfAService(t *testing.T) {
+	t.Parallel()
+	sound := secured("", "shop.example.org", 90, tls.VersionTLS12, true, check.Pass, "")
+	_, rest, _ := strings.Cut(sound.check, "address: 127.0.0.1:")
+	port, rest, _ := strings.Cut(rest, "\n")
+	text := "tls:\n  service: it\n  port: " + port + "\n" + rest
+	f := look{check: text, scene: one("it", nil)}.at(t, "")
+	assert.Equal(t, check.Pass, f.Outcome, "%+v", f)
+	assert.Equal(t, "shop-it-1", f.Where)
+	f = look{check: text, scene: func(t *testing.T) *Scene {
+		s := one("it", nil)(t)
+		s.Ground = &fakeClosing{open: 1}
+		return s
+	}}.at(t, "")
+	assert.Equal(t, check.Unknown, f.Outcome, "%+v", f)
+}
+
+// fakeClosing is a host whose way closes after some connections.
+type fakeClosing struct {
+	here
+	open int
+}
+
+func (c *fakeClosing) DialTCP(ctx context.Context, addr string) (net.Conn, error) {
+	if c.open--; c.open < 0 {
+		return nil, host.ErrConnectionLost
+	}
+	return c.here.DialTCP(ctx, addr)
 }
