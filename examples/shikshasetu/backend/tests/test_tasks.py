@@ -1,6 +1,8 @@
 import os
 import time
 
+from celery.signals import heartbeat_sent
+
 from backend import probe
 from backend.tasks import beat, celery_app, pipeline
 
@@ -53,4 +55,14 @@ def test_the_clock_leaves_a_mark(tmp_path, monkeypatch):
     assert beat.TickingScheduler.tick(beat.TickingScheduler.__new__(beat.TickingScheduler)) == 20
     assert probe.beat() == ""
     os.utime(mark, (0, 0))
-    assert "looked at the clock" in probe.beat()
+    assert "look at the clock was" in probe.beat()
+
+
+def test_the_worker_leaves_a_mark(tmp_path, monkeypatch):
+    mark = tmp_path / "tick"
+    monkeypatch.setenv("WORKER_TICK", str(mark))
+    assert "not there" in probe.worker()
+    heartbeat_sent.send(sender=None)
+    assert probe.worker() == ""
+    os.utime(mark, (0, 0))
+    assert "heartbeat to the broker was" in probe.worker()
