@@ -1,7 +1,10 @@
 import os
 import time
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 from celery.signals import heartbeat_sent
+from sqlalchemy.exc import OperationalError
 
 from backend import probe
 from backend.tasks import beat, celery_app, pipeline
@@ -45,6 +48,21 @@ def test_a_job_is_written_after_its_time(monkeypatch):
     assert pipeline.process("one", 0.05) == "one"
     ((when, statement, job),) = written
     assert job == "one" and when - began >= 0.05 and "ON CONFLICT" in statement
+
+
+def test_a_database_that_is_away_loses_no_job(monkeypatch):
+    tried, written = [], []
+
+    @contextmanager
+    def fake_transaction():
+        tried.append(1)
+        if len(tried) < 3:
+            raise OperationalError("SELECT 1", {}, Exception("timeout expired"))
+        yield SimpleNamespace(execute=lambda _, values: written.append(values["job"]))
+
+    monkeypatch.setattr(pipeline, "transaction", fake_transaction)
+    pipeline.process.apply(("one", 0.0))
+    assert len(tried) == 3 and written == ["one"]
 
 
 def test_the_clock_leaves_a_mark(tmp_path, monkeypatch):
