@@ -31,7 +31,7 @@ var layers = [][]string{
 	{"pkg/backups", "pkg/build", "pkg/deploy", "pkg/rollback", "pkg/verify"},
 	{"pkg/converge"},
 	{"pkg/target"},
-	{"pkg/verify/kind"},
+	{"pkg/swarm", "pkg/verify/kind"},
 	{"pkg/backup", "pkg/content", "pkg/gateway", "pkg/github", "pkg/notify", "pkg/plan", "pkg/preflight", "pkg/preflight/image", "pkg/probe", "pkg/release", "pkg/report", "pkg/rollout"},
 	{"pkg/preflight/monitoring", "pkg/preflight/swarm", "pkg/preflight/workflow"},
 	{"pkg/preflight/finding"},

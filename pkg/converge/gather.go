@@ -180,6 +180,9 @@ func (f *facts) input(o Options, key []byte) plan.Input {
 		Only: o.Services, Replace: o.Strategy == Replace, RemoveOrphans: o.RemoveOrphans,
 		FreeMemory: f.host.FreeMemory, Adopt: o.Adopt || o.Back != nil, Away: f.away, Settled: f.settled,
 	}
+	if f.observed.Scheduled {
+		in.FreeMemory = 0 // each node has its own, and the scheduler knows it
+	}
 	in.Interrupted = f.uncertain || f.newest != nil && (f.newest.Outcome == release.Started || f.newest.Outcome == release.Interrupted)
 	in.SchemaBack = f.swapped()
 	if f.verified != nil {

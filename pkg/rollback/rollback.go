@@ -40,6 +40,9 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 		}
 		defer drop()
 	}
+	if err := t.Choose(ctx, o.Engine, "", o.Project); err != nil {
+		return fault.As(fault.Refused, err)
+	}
 	request, err := o.request(ctx, t)
 	if err != nil {
 		return fault.As(fault.Refused, err)

@@ -157,6 +157,9 @@ type Service struct {
 	// Global is set where the file asks for one unit on each node. A single host is one
 	// node.
 	Global bool
+	// Virtual is set where the nodes' kernels balance the service's one address, so that
+	// no gateway in front of it has to be switched.
+	Virtual bool
 	// Job is set for a service that others wait for with
 	// service_completed_successfully: it has to end with 0, not stay up.
 	Job bool
@@ -180,6 +183,9 @@ type Stack struct {
 	// Checks are x-shiksha.checks of the last Compose file that has them, nil for
 	// none.
 	Checks *extension.Checks
+	// Engine is what x-shiksha.engine at the top level asks to run on, "" where it says
+	// nothing.
+	Engine string
 	// Warnings are things worth telling that stop nothing.
 	Warnings []string
 

@@ -268,6 +268,8 @@ func TestStacks(t *testing.T) {
 			[]string{"warn compose.yaml:6 shared has to be a network of the Swarm, not one of a single host"}},
 		"between the nodes": {api + "networks:\n  inner: {enable_ipv6: true}\n", "P17.encryption", nil,
 			[]string{"warn compose.yaml:6 what services say to each other on inner goes from node to node as it is; on one host it never leaves it"}},
+		"who hands out addresses": {api + "networks:\n  inner: {ipam: {config: [{subnet: 10.9.0.0/24, gateway: 10.9.0.9}]}}\n", "P17.ipam", nil,
+			[]string{"warn compose.yaml:6 of its addresses only the subnet is kept: the managers hand them out on all nodes"}},
 		"IPv6":                            {api + "networks:\n  inner: {enable_ipv6: true}\n", "P17.ipv6", nil, []string{"warn compose.yaml:6 virtual addresses and ports of the Swarm are IPv4 only"}},
 		"a template that is meant for it": {api + "    hostname: \"api-{{.Node.Hostname}}\"\n" + inner, "P17.template", nil, nil},
 	}
