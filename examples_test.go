@@ -21,7 +21,7 @@ import (
 func documents(t *testing.T) []string {
 	t.Helper()
 	files := []string{"README.md"}
-	for _, pattern := range []string{"actions/*/README.md", "docs/*.md"} {
+	for _, pattern := range []string{"actions/*/README.md", "docs/*.md", "examples/*/README.md", "examples/*/docs/*.md"} {
 		found, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		files = append(files, found...)
@@ -80,6 +80,30 @@ func TestDocumentsShowWhatWorks(t *testing.T) {
 	for action, least := range map[string]int{"": 1, "build": 3, "deploy": 3, "verify": 3, "rollback": 3} {
 		assert.GreaterOrEqual(t, ours[action], least, "worked examples of %q", action)
 	}
+}
+
+// The examples' workflows give our actions inputs that they have, and those that they need.
+func TestExampleWorkflowsUseInputsThatAreThere(t *testing.T) {
+	t.Parallel()
+	ours := 0
+	for _, pattern := range []string{"examples/*/workflows/*.yml", "examples/*/.github/workflows/*.yml"} {
+		files, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		require.NotEmpty(t, files, pattern)
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			require.NoError(t, err)
+			var doc yaml.Node
+			require.NoError(t, yaml.Unmarshal(text, &doc), file)
+			for _, s := range steps(&doc) {
+				if found := ourAction.FindStringSubmatch(s.Uses); found != nil {
+					ours++
+					assertInputs(t, file, found[1], s.With)
+				}
+			}
+		}
+	}
+	assert.GreaterOrEqual(t, ours, 4)
 }
 
 func assertInputs(t *testing.T, file, action string, given map[string]string) {

@@ -20,9 +20,8 @@ import (
 var (
 	// whole runs all of it.
 	whole = flag.Bool("whole", false, "release all 15 units and everything around them: about fifteen minutes, 4 GB")
-	// application is for the short story: the lab has to make the images of its own
-	// bases first, which with the rest of the tests would be more than half an hour.
-	application = flag.Bool("application", false, "release, verify and roll the application: about four minutes")
+	// application adds the tests that the application has of its own.
+	application = flag.Bool("application", false, "the application's own tests too, on a real PostgreSQL")
 	// standing is for whoever works on one stage: the stack of an earlier run is used
 	// as it is and left as it is. With -run TestTheStack/STAGE a stage is minutes.
 	standing = flag.Bool("standing", false, "go on with the stack that an earlier run with this flag left standing")
@@ -171,16 +170,14 @@ func without(t *testing.T, checks string, names ...string) string {
 func (s *site) first() {
 	s.t.Helper()
 	if *standing && len(s.MustUnits()["api"]) > 0 {
+		// The engine may just have started.
+		require.Eventually(s.t, s.healthy, 3*time.Minute, time.Second, "the units that are left standing are well")
 		return
 	}
 	began := time.Now()
-	if s.files == Files {
-		require.NoError(s.t, s.EnsureImages(s.t.Context(), Images(s.Root)...))
-		require.NoError(s.t, StandIns(s.t.Context(), s.Lab))
-	} else {
-		require.NoError(s.t, s.EnsureImages(s.t.Context(), Images(s.Root)[:edgeAndData]...))
-	}
-	require.NoError(s.t, Publish(s.t.Context(), s.Lab, "v1", First))
+	require.NoError(s.t, s.EnsureImages(s.t.Context(), Images(s.Root)...))
+	require.NoError(s.t, StandIns(s.t.Context(), s.Lab))
+	require.NoError(s.t, Publish(s.t.Context(), s.Lab, "v1", First, Parts...))
 	s.t.Logf("images: %s", time.Since(began).Round(time.Second))
 	s.release("v1", 0)
 }

@@ -2,6 +2,7 @@ package shikshasetu
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -85,18 +86,46 @@ func TestRules_FireAndAreSilent(t *testing.T) {
 	t.Parallel()
 	out, err := tool(t, "promtool", "test", "rules", "prometheus/tests/critical_test.yml", "prometheus/tests/warning_test.yml", "prometheus/tests/ml_test.yml")
 	require.NoError(t, err, out)
-	var cases strings.Builder
+	firing := cases(t)
+	for _, list := range rules(t) {
+		for _, r := range list {
+			for name, want := range map[string]float64{r.Alert + " fires": 1, r.Alert + " is silent": 0} {
+				asked := fmt.Sprintf(`count(ALERTS{alertname=%q,alertstate="firing"}) or vector(0)`, r.Alert)
+				if assert.Contains(t, firing, name) {
+					assert.Equal(t, map[string]float64{asked: want}, firing[name], name)
+				}
+			}
+		}
+	}
+}
+
+// cases are what the rule tests expect: the values of expressions by the case's name.
+func cases(t *testing.T) map[string]map[string]float64 {
+	t.Helper()
+	found := map[string]map[string]float64{}
 	for _, group := range []string{"critical", "warning", "ml"} {
 		text, err := os.ReadFile(filepath.Join(monitoring, "prometheus", "tests", group+"_test.yml"))
 		require.NoError(t, err)
-		cases.Write(text)
-	}
-	for _, list := range rules(t) {
-		for _, r := range list {
-			assert.Contains(t, cases.String(), "name: "+r.Alert+" fires\n")
-			assert.Contains(t, cases.String(), "name: "+r.Alert+" is silent\n")
+		var file struct {
+			Tests []struct {
+				Name   string
+				Expect []struct {
+					Expr    string
+					Samples []struct{ Value float64 } `yaml:"exp_samples"`
+				} `yaml:"promql_expr_test"`
+			}
+		}
+		require.NoError(t, yaml.Unmarshal(text, &file))
+		for _, one := range file.Tests {
+			require.NotContains(t, found, one.Name, "two cases of one name")
+			found[one.Name] = map[string]float64{}
+			for _, expect := range one.Expect {
+				require.Len(t, expect.Samples, 1, one.Name)
+				found[one.Name][expect.Expr] = expect.Samples[0].Value
+			}
 		}
 	}
+	return found
 }
 
 func TestConfigurations(t *testing.T) {

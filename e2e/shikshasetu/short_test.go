@@ -14,29 +14,27 @@ import (
 	"github.com/shiksha/actions/pkg/probe"
 )
 
-// few are the units of the short story: what a release of the application touches.
-var few = map[string]int{"nginx": 1, "api": 2, "frontend": 1, "celery_worker": 1, "celery_beat": 1, "postgres": 1, "redis": 1}
+// few are the units of the short story.
+var few = map[string]int{"nginx": 1, "api": 2, "frontend": 1, "celery_worker": 1, "postgres": 1, "redis": 1}
 
 // shortFiles are the Compose files of the short story.
 const shortFiles = "docker-compose.production.yml,docker-compose.lab.yml,docker-compose.short.yml"
 
-// TestTheApplication is the short form of TestTheStack:
-// the edge, the application and its data are released, verified, and a version with
-// a migration rolls under load.
+// TestTheApplication is the short form of TestTheStack: the edge, the application and
+// its data are released, then a version with a migration rolls under load, while jobs
+// run, and is verified.
 func TestTheApplication(t *testing.T) {
-	if !*application {
-		t.Skip("`make e2e-application` has it")
-	}
 	s := open(t, shortFiles)
 	s.write("verify.yml", s.fewChecks())
-	s.first()
+	// This machine's addresses in the stack's networks, which are not there yet.
+	s.write("nginx/exempt/addresses.conf", "172.16.0.0/12 0;\n192.168.0.0/16 0;\n")
+	s.fewImages()
+	s.release("v1", 0)
 	s.complete(few)
 	before := s.MustUnits()
-	require.NoError(t, Publish(t.Context(), s.Lab, "v2", nil))
 	s.in("api", "python", "-c", "from backend.tasks.pipeline import process\nfor i in range(20): process.delay(f'job-{i}', 0.5)")
-	s.exempt()
 	load := s.load(50)
-	time.Sleep(2 * time.Second)
+	time.Sleep(2 * time.Second) // a baseline to compare with
 	load.Mark(probe.During)
 	s.release("v2", 0, "--checks", "verify.yml", "--url", s.url(""))
 	s.lossless(load.Stop())
@@ -45,15 +43,27 @@ func TestTheApplication(t *testing.T) {
 		assert.Equal(t, before[service], after[service], "%s was not to be touched", service)
 	}
 	assert.Equal(t, "v2", s.serving())
+	assert.Equal(t, "0002", s.sql("SELECT version_num FROM alembic_version"))
 	s.complete(few)
-	s.limits()
-	assert.Eventually(t, func() bool { return s.sql("SELECT count(*), sum(runs) FROM job_results") == "20|20" }, time.Minute, time.Second)
+	assert.Eventually(t, func() bool { return s.sql("SELECT count(*), sum(runs) FROM job_results") == "20|20" }, time.Minute, 200*time.Millisecond)
+}
+
+// fewImages makes the images that the few need, of both versions.
+func (s *site) fewImages() {
+	s.t.Helper()
+	began := time.Now()
+	require.NoError(s.t, s.EnsureImages(s.t.Context(), Images(s.Root)[:edgeAndData]...))
+	s.t.Logf("images from elsewhere: %s", time.Since(began).Round(time.Second))
+	began = time.Now()
+	require.NoError(s.t, Publish(s.t.Context(), s.Lab, "v1", First, "backend", "frontend"))
+	require.NoError(s.t, Publish(s.t.Context(), s.Lab, "v2", nil, "backend", "frontend"))
+	s.t.Logf("images of both versions: %s", time.Since(began).Round(time.Second))
 }
 
 // fewChecks are those of the thirteen that ask the few.
 func (s *site) fewChecks() string {
 	s.t.Helper()
-	checks := without(s.t, s.checks(), "V01", "V09", "V11", "V12", "V13")
+	checks := without(s.t, s.checks(), "V01", "V08", "V09", "V11", "V12", "V13")
 	for old, new := range map[string]string{
 		"distinct: {header: X-Instance, count: 3}": "distinct: {header: X-Instance, count: 2}",
 		"workers: 2\n": "workers: 1\n",

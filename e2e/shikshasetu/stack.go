@@ -65,9 +65,11 @@ var First = []Change{
 // Bad makes a release that never becomes healthy.
 var Bad = []Change{{File: "backend/backend/health.py", Old: `healthy = connected == "connected"`, New: "healthy = False"}}
 
-// Publish builds a release with the example's own Dockerfiles and pushes it.
-// parts are backend, backup and frontend.
-func Publish(ctx context.Context, l *lab.Lab, version string, changes []Change) error {
+// Parts are the images of a release.
+var Parts = []string{"backend", "backup", "frontend"}
+
+// Publish builds parts of a release with the example's own Dockerfiles and pushes them.
+func Publish(ctx context.Context, l *lab.Lab, version string, changes []Change, parts ...string) error {
 	dir, err := os.MkdirTemp("", "shikshasetu-")
 	if err != nil {
 		return err
@@ -81,15 +83,14 @@ func Publish(ctx context.Context, l *lab.Lab, version string, changes []Change) 
 			return err
 		}
 	}
-	for _, image := range []struct{ name, folder, target string }{
-		{"backend", "backend", "backend"}, {"backup", "backend", "backup"}, {"frontend", "frontend", ""},
-	} {
-		ref := l.Registry + "/" + image.name + ":" + version
+	for _, part := range parts {
+		ref := l.Registry + "/" + part + ":" + version
 		args := []string{"build", "--quiet", "--force-rm", "--network", "host", "--build-arg", "VERSION=" + version, "--tag", ref}
-		if image.target != "" {
-			args = append(args, "--target", image.target)
+		folder := part
+		if part != "frontend" {
+			folder, args = "backend", append(args, "--target", part)
 		}
-		if _, err := l.Docker(ctx, append(args, filepath.Join(dir, image.folder))...); err != nil {
+		if _, err := l.Docker(ctx, append(args, filepath.Join(dir, folder))...); err != nil {
 			return err
 		}
 		if _, err := l.Docker(ctx, "push", "--quiet", ref); err != nil {

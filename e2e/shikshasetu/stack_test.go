@@ -112,6 +112,32 @@ func TestStack_EachServiceIsSafe(t *testing.T) {
 	}
 }
 
+// The limits are those of the stack that the example stands for, in CPUs and bytes.
+func TestStack_LimitsAreTheOriginals(t *testing.T) {
+	t.Parallel()
+	s, err := load(t, filled(t), "docker-compose.production.yml")
+	require.NoError(t, err)
+	type limit struct {
+		cpus   float32
+		memory int64
+	}
+	const mega, giga = 1 << 20, 1 << 30
+	found := map[string]limit{}
+	for name, c := range s.Project.Services {
+		found[name] = limit{float32(c.Deploy.Resources.Limits.NanoCPUs), int64(c.Deploy.Resources.Limits.MemoryBytes)}
+	}
+	assert.Equal(t, map[string]limit{
+		"postgres": {2, 2 * giga}, "redis": {1, giga}, "api": {2, 4 * giga}, "celery_worker": {2, 4 * giga}, "celery_beat": {.5, 512 * mega},
+		"vllm": {0, 16 * giga}, "frontend": {1, giga}, "prometheus": {1, 2 * giga}, "grafana": {.5, giga}, "alertmanager": {.25, 256 * mega},
+		"nginx": {1, 512 * mega}, "postgres_backup": {.5, 512 * mega},
+	}, found)
+	gpus := s.Project.Services["vllm"].Deploy.Resources.Reservations.Devices
+	require.Len(t, gpus, 1)
+	assert.Equal(t, []string{"gpu"}, gpus[0].Capabilities)
+	assert.EqualValues(t, 1, gpus[0].Count)
+	assert.Contains(t, s.Project.Services["prometheus"].Command, "--storage.tsdb.retention.time=30d")
+}
+
 func TestStack_ExportersAreAnOverlay(t *testing.T) {
 	t.Parallel()
 	s, err := load(t, filled(t), released...)
