@@ -6,7 +6,7 @@ ACTIONLINT  = github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test act mutants e2e-build e2e-application e2e-shikshasetu lint bench image release-tree fmt
+.PHONY: help demo test act mutants campaign e2e-build e2e-application e2e-shikshasetu lint bench image release-tree fmt
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ e2e-shikshasetu: ## release the production stack of 15 units on real parts: abou
 
 mutants: ## turn each comparison of the checks off in turn: some test has to fail (some minutes)
 	go run ./tools/mutants
+
+campaign: ## an hour of attacks: every fuzzer for two minutes, then a kill at each step of a release and a backup
+	@go build -o .lab/bin/ ./e2e/setup ./tools/campaign && exec .lab/bin/setup .lab/bin/campaign
 
 bench: ## compare with docker compose: time, connections, memory, what users feel
 	@go build -o .lab/bin/ ./e2e/bench && exec .lab/bin/bench

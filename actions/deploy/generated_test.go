@@ -44,7 +44,7 @@ func TestInputNames(t *testing.T) {
 		assert.NotEmpty(t, in.Group, in.Name)
 	}
 	assert.ElementsMatch(t, []string{
-		"host", "ssh-key", "ssh-key-passphrase", "known-hosts", "host-fingerprint", "jump-host", "backup-ssh-key", "compose-file",
+		"host", "ssh-key", "ssh-key-passphrase", "known-hosts", "host-fingerprint", "jump-host", "backup-ssh-key", "engine", "compose-file",
 		"project", "env-file", "version", "images", "registry", "registry-username", "registry-password",
 		"services", "strategy", "preflight", "adopt", "dry-run", "rollback-on-failure", "keep-releases", "state-dir", "lock-wait",
 		"wait-timeout", "remove-orphans", "checks", "skip-checks", "check-timeout", "stability-window", "url", "fail-on", "probe-url", "probe-rate", "probe-budget",

@@ -32,6 +32,7 @@ type Source struct {
 type Inputs struct {
 	inputs.Connection
 	inputs.Vault
+	inputs.Platform
 
 	Source
 	Registry string        `name:"registry" group:"stack" help:"Registry that the next two inputs log in to, like ghcr.io. The credentials are used for this pull and are not stored on the host."`
@@ -138,7 +139,7 @@ func (in *Inputs) options(s *door.Session) (verb.Options, error) {
 	o.Vault = in.VaultConfig(o.Host)
 	o.Registry = engine.Auth{Registry: in.Registry, Username: in.Username, Password: string(in.Password)}
 	o.Services, o.Strategy, o.Preflight = in.Services, in.Strategy, in.Preflight
-	o.Adopt = in.Adopt
+	o.Adopt, o.Engine = in.Adopt, in.Engine
 	o.DryRun, o.RollbackOnFailure, o.RemoveOrphans = in.DryRun, in.Rollback, in.RemoveOrphans
 	o.KeepReleases, o.StateDir, o.LockWait, o.WaitTimeout = in.KeepReleases, in.StateDir, in.LockWait, in.WaitTimeout
 	o.ProbeBudget = in.ProbeBudget

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -85,6 +86,8 @@ type Session struct {
 	stdout   io.WriteCloser
 	log      io.WriteCloser
 	console  *report.Console
+	// told is whether the outcome was set, summed whether there is a summary.
+	told, summed atomic.Bool
 }
 
 // Main runs the command that the arguments name and gives the exit code. Cli is
@@ -182,6 +185,9 @@ func (s *Session) Note(text string) {
 // Output sets an output of the step, without secrets. That it cannot be written
 // is a warning: the release is what counts.
 func (s *Session) Output(name, value string) {
+	if name == "outcome" {
+		s.told.Store(true)
+	}
 	if err := s.Action.SetOutput(name, s.redactor.String(value)); err != nil {
 		s.Sink.Emit(event.Event{Time: time.Now(), Level: event.Warning, Phase: "report", Text: err.Error()})
 	}
@@ -189,6 +195,7 @@ func (s *Session) Output(name, value string) {
 
 // Summary adds to the job summary, without secrets.
 func (s *Session) Summary(markdown string) {
+	s.summed.Store(true)
 	if err := s.Action.AddSummary(s.redactor.String(markdown)); err != nil {
 		s.Sink.Emit(event.Event{Time: time.Now(), Level: event.Warning, Phase: "report", Text: err.Error()})
 	}
@@ -221,11 +228,24 @@ func (s *Session) fail(err error) int {
 	if s.Action.Active() {
 		// The runner prints an annotation in the log as well: once is enough.
 		s.Action.Annotate(action.Error, joinLines(text, hint))
+		s.leave(fault.Of(err).String(), joinLines(report.Error(err.Error()), hint))
 	} else {
 		_, _ = io.WriteString(s.log, joinLines(text, hint)+"\n")
 	}
 	s.close()
 	return fault.Code(err)
+}
+
+// leave tells the steps and the readers after this one what a run came to that ended
+// before its verb could: a missing input, say.
+func (s *Session) leave(outcome, text string) {
+	if !s.told.Load() {
+		s.Output("outcome", outcome)
+	}
+	if !s.summed.Load() {
+		s.Summary(report.Problem(outcome, s.Redact(text)))
+	}
+	_ = s.console.Close()
 }
 
 func (s *Session) close() {

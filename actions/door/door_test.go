@@ -110,6 +110,47 @@ func TestARunOfTheRunner(t *testing.T) {
 	}
 }
 
+// A run that ends before its verb could tell anything leaves an outcome and a summary
+// all the same; where the verb told, its word stands.
+func TestEveryRunOfTheRunnerTells(t *testing.T) {
+	t.Parallel()
+	read := func(do func(*Session) error, args ...string) (out, sum string) {
+		dir := t.TempDir()
+		env := map[string]string{"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": filepath.Join(dir, "out"), "GITHUB_STEP_SUMMARY": filepath.Join(dir, "sum"), "INPUT_TOKEN": "hunter2-long"}
+		run(t, env, do, args...)
+		data, err := os.ReadFile(env["GITHUB_OUTPUT"])
+		require.NoError(t, err)
+		text, err := os.ReadFile(env["GITHUB_STEP_SUMMARY"])
+		require.NoError(t, err)
+		return string(data), string(text)
+	}
+	out, sum := read(nil, "--tocken=x")
+	assert.Contains(t, out, "\nbad-input\n")
+	assert.Contains(t, sum, "## ⛔ bad-input\n")
+	assert.Contains(t, sum, "tocken")
+
+	out, sum = read(func(*Session) error {
+		return fault.New(fault.Locked, "", "wait", "somebody has | hunter2-long\n  - and <b>more</b>")
+	})
+	assert.Contains(t, out, "\nlocked\n")
+	assert.Contains(t, sum, "\nsomebody has &#124; &#42;&#42;&#42;\n")
+	assert.Contains(t, sum, "\n  - and &#60;b&#62;more")
+	assert.Contains(t, sum, "hint: wait")
+
+	out, sum = read(func(s *Session) error {
+		s.Output("outcome", "stuck")
+		s.Summary("# mine")
+		return errors.New("x")
+	})
+	assert.Contains(t, out, "\nstuck\n")
+	assert.NotContains(t, out, "failed")
+	assert.Equal(t, "# mine\n", sum)
+
+	out, sum = read(func(*Session) error { panic("oh") })
+	assert.Contains(t, out, "\ninterrupted\n")
+	assert.Contains(t, sum, "internal error: oh")
+}
+
 func TestAnOutputThatCannotBeWrittenIsAWarning(t *testing.T) {
 	t.Parallel()
 	code, stdout, _ := run(t, map[string]string{"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": "/nowhere/at/all"}, func(s *Session) error {

@@ -4,11 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
+
+	"github.com/compose-spec/compose-go/v2/dotenv"
 )
 
 // Secret is an input that must never be shown. On the command line it is given
@@ -158,24 +162,41 @@ var (
 	longRandom = regexp.MustCompile(`^[A-Za-z0-9+/_=-]{20,}$`)
 )
 
-// SecretValues picks out of NAME=value lines the values that must not be shown:
-// by their name, passwords in addresses, and long random text. Hiding every
-// value would hide words like "info" or "production" everywhere.
+// SecretValues picks out of a dotenv file the values that must not be shown: by
+// their name, passwords in addresses, and long random text. Hiding every value
+// would hide words like "info" or "production" everywhere. Each is given as it
+// stands in the file and as Compose reads it (quotes, comments, variables), line
+// by line, since that is how they could appear.
 func SecretValues(content string) []string {
 	var secrets []string
 	for _, line := range strings.Split(content, "\n") {
 		name, value, ok := strings.Cut(strings.TrimSpace(line), "=")
-		value = strings.Trim(strings.TrimSpace(value), `"'`)
-		if !ok || strings.HasPrefix(name, "#") || value == "" {
-			continue
+		if ok && !strings.HasPrefix(name, "#") {
+			secrets = append(secrets, secretIn(name, strings.Trim(strings.TrimSpace(value), `"'`))...)
 		}
-		if m := userInfo.FindStringSubmatch(value); m != nil {
-			secrets = append(secrets, m[1])
+	}
+	// What cannot be read as a whole is refused where it is used, with its line.
+	read, _ := dotenv.Parse(strings.NewReader(content))
+	for _, name := range slices.Sorted(maps.Keys(read)) {
+		for _, secret := range secretIn(name, read[name]) {
+			secrets = append(secrets, strings.Split(secret, "\n")...)
 		}
-		random := longRandom.MatchString(value) && strings.ContainsAny(value, "0123456789")
-		if secretName.MatchString(name) && !isWord(value) || random {
-			secrets = append(secrets, value)
-		}
+	}
+	slices.Sort(secrets)
+	return slices.DeleteFunc(slices.Compact(secrets), func(s string) bool { return strings.TrimSpace(s) == "" })
+}
+
+// secretIn gives what of a variable's value must not be shown.
+func secretIn(name, value string) (secrets []string) {
+	if value == "" {
+		return nil
+	}
+	if m := userInfo.FindStringSubmatch(value); m != nil {
+		secrets = append(secrets, m[1])
+	}
+	random := longRandom.MatchString(value) && strings.ContainsAny(value, "0123456789")
+	if secretName.MatchString(name) && !isWord(value) || random {
+		secrets = append(secrets, value)
 	}
 	return secrets
 }

@@ -162,10 +162,32 @@ func TestSecretsOfACommand(t *testing.T) {
 
 func TestSecretValues(t *testing.T) {
 	t.Parallel()
-	assert.Equal(t, []string{"hunter2", "p4ss", "abcdefghij0123456789xyz"}, SecretValues(strings.Join([]string{
-		"# PASSWORD=no", "LOG_LEVEL=info", "API_KEY='hunter2'", "TOKEN_TTL=3600", "AUTH=true", "URL=postgres://u:p4ss@db/x",
-		"SENTRY=abcdefghij0123456789xyz", "EMPTY_SECRET=", "no line", "NAME=a sentence of many words 1",
-	}, "\n")))
+	for name, c := range map[string]struct {
+		file string
+		want []string
+	}{
+		"by their name":         {"# PASSWORD=no\nLOG_LEVEL=info\nAPI_KEY='hunter2'\nTOKEN_TTL=3600\nAUTH=true\nEMPTY_SECRET=\nno line", []string{"hunter2"}},
+		"in an address":         {"URL=postgres://u:p4ss@db/x", []string{"p4ss"}},
+		"long and random":       {"SENTRY=abcdefghij0123456789xyz\nNAME=a sentence of many words 1", []string{"abcdefghij0123456789xyz"}},
+		"with a comment":        {"PASSWORD=hunter2 # ours", []string{"hunter2", "hunter2 # ours"}},
+		"of a shell":            {"export PASSWORD=hunter2", []string{"hunter2"}},
+		"with escapes":          {`PASSWORD="hun\"ter"`, []string{`hun"ter`, `hun\"ter`}},
+		"made of another":       {"P=hunter2\nURL=redis://:${P}@redis", []string{"${P}", "hunter2"}},
+		"of several lines":      {"KEY=\"-----BEGIN\nabc\n-----END\"", []string{"-----BEGIN", "-----END", "abc"}},
+		"of a file with a slip": {"PASSWORD=hunter2\nthis is = no = line\nTOKEN=t0ken", []string{"hunter2", "t0ken"}},
+	} {
+		assert.Equal(t, c.want, SecretValues(c.file), name)
+	}
+}
+
+func FuzzSecretValues(f *testing.F) {
+	f.Add("PASSWORD=hunter2 # ours\nexport A='b'\nURL=redis://:${PASSWORD}@redis\nKEY=\"a\nb\"")
+	f.Fuzz(func(t *testing.T, file string) {
+		for _, secret := range SecretValues(file) {
+			assert.NotEmpty(t, strings.TrimSpace(secret))
+			assert.NotContains(t, secret, "\n")
+		}
+	})
 }
 
 func TestEnvFile(t *testing.T) {

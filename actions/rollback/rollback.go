@@ -26,6 +26,7 @@ import (
 type Inputs struct {
 	inputs.Connection
 	inputs.Vault
+	inputs.Platform
 
 	Project string `name:"project" group:"stack" required:"" example:"shop" help:"Name of the Compose project on the host."`
 	Release int    `name:"release" group:"stack" default:"0" min:"0" help:"Number of the release to bring back, as shiksha history lists it. Default: the verified release before the one that serves, leaving out those that were gone back from already."`
@@ -67,7 +68,7 @@ func (in *Inputs) Check(s inputs.Source) []error {
 func (in *Inputs) options(s *door.Session) verb.Options {
 	run := s.Action.Run()
 	o := verb.Options{
-		Host: in.Config(s.Person), Vault: in.VaultConfig(in.Config(s.Person)), Project: in.Project, StateDir: in.StateDir, Release: in.Release, Version: in.Version, Reason: in.Reason,
+		Host: in.Config(s.Person), Vault: in.VaultConfig(in.Config(s.Person)), Engine: in.Engine, Project: in.Project, StateDir: in.StateDir, Release: in.Release, Version: in.Version, Reason: in.Reason,
 		RestoreDatabase: in.RestoreDatabase, AcceptSchema: in.AcceptSchema, DryRun: in.DryRun, Registry: engine.Auth{Registry: in.Registry, Username: in.Username, Password: string(in.Password)},
 		LockWait: in.LockWait, WaitTimeout: in.WaitTimeout, ProbeBudget: in.ProbeBudget,
 		Run: converge.Origin{Actor: run.Actor, URL: run.URL, Repository: run.Repository},

@@ -42,7 +42,7 @@ func TestNames(t *testing.T) {
 		assert.NotEmpty(t, in.Group, in.Name)
 	}
 	assert.ElementsMatch(t, []string{
-		"host", "ssh-key", "ssh-key-passphrase", "known-hosts", "host-fingerprint", "jump-host", "compose-file",
+		"host", "ssh-key", "ssh-key-passphrase", "known-hosts", "host-fingerprint", "jump-host", "engine", "compose-file",
 		"project", "state-dir", "checks", "only", "skip", "timeout", "stability-window", "url", "junit", "fail-on",
 	}, names)
 	for _, o := range Outputs {

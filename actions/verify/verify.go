@@ -26,6 +26,7 @@ import (
 // Inputs is everything a verification can be told.
 type Inputs struct {
 	inputs.Connection
+	inputs.Platform
 
 	ComposeFile inputs.List `name:"compose-file" group:"stack" placeholder:"FILE,..." help:"Compose files in the workspace, read for the project's name and for the checks under x-shiksha. Default: compose.yaml where there is one; without it project is enough."`
 	Project     string      `name:"project" group:"stack" help:"Name of the Compose project. Default: the name in the Compose file, else the folder's (in a workflow the repository's)."`
@@ -102,7 +103,7 @@ func (c *Command) options(s *door.Session) (verb.Options, error) {
 	// is always /github/workspace.
 	_, folder, _ := strings.Cut(s.Action.Run().Repository, "/")
 	return verb.Options{
-		Host: c.Config(s.Person), StateDir: c.StateDir, Workspace: s.Workspace, ComposeFiles: c.ComposeFile, Folder: folder,
+		Host: c.Config(s.Person), Engine: c.Engine, StateDir: c.StateDir, Workspace: s.Workspace, ComposeFiles: c.ComposeFile, Folder: folder,
 		Settings: verb.Settings{
 			Project: c.Project, File: settings.Name, Content: settings.Content, Only: c.Only, Skip: c.Skip, URL: c.URL, Timeout: c.Time, Window: c.Window,
 			FailOn: check.Outcome(c.FailOn), Protect: s.Protect,

@@ -129,7 +129,21 @@ func TestPullRequestIsPlannedAndPushReleased(t *testing.T) {
 	dispatched := w.run(".github/workflows/deploy.yml", []string{"workflow_dispatch", "--eventpath", "dispatch.json"})
 	assert.Zero(t, dispatched.exit, dispatched.log)
 	assert.Equal(t, "v2", lab.Serving(t.Context(), f.URL()))
-	noSecrets(t, f, pushed, planned, dispatched)
+	again := w.run(".github/workflows/deploy.yml", []string{"workflow_dispatch", "--input", "version=v2"})
+	assert.Zero(t, again.exit, again.log)
+	assert.Equal(t, "unchanged", again.outputs["outcome"], "the other way to start it, as the documentation shows it")
+
+	// A stranger's pull request has no host and no secret; its plan is for an empty host.
+	sample, err := os.ReadFile(filepath.Join(w.dir, "pull_request.json"))
+	require.NoError(t, err)
+	w.write("fork.json", strings.Replace(string(sample), "team/shop", "stranger/shop", 1))
+	w.write(".act/secrets.yaml", "")
+	fork := w.run(".github/workflows/deploy.yml", []string{"pull_request", "--eventpath", "fork.json"})
+	assert.Zero(t, fork.exit, fork.log)
+	assert.Equal(t, "planned", fork.outputs["outcome"])
+	assert.Contains(t, fork.summary, "no host was given")
+	assert.Equal(t, []string{"success"}, fork.jobs, "the other job is not for it")
+	noSecrets(t, f, pushed, planned, dispatched, again, fork)
 }
 
 // The action's container is stopped, as docker does it, while old and new units
@@ -229,6 +243,9 @@ func TestMissingInputIsNamed(t *testing.T) {
 	assert.Contains(t, missing.log, "exit with `FAILURE`: 3", "the action's exit code")
 	assert.Contains(t, missing.log, "host")
 	assert.Contains(t, missing.log, "known-hosts")
+	assert.Equal(t, "bad-input", missing.outputs["outcome"])
+	assert.Contains(t, missing.summary, "## ⛔ bad-input")
+	assert.Contains(t, missing.summary, "host: is required")
 	assert.Equal(t, []string{"failure"}, missing.jobs)
 	noSecrets(t, w.Fixture, missing)
 }

@@ -1,12 +1,14 @@
 package act
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/rhysd/actionlint"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v4"
@@ -35,7 +37,10 @@ func workflows(t *testing.T) map[string]workflow {
 	t.Helper()
 	files, err := filepath.Glob(root + "/.github/workflows/*.yml")
 	require.NoError(t, err)
-	files = append(files, filepath.Join(root, example))
+	examples, err := filepath.Glob(root + "/examples/*/workflows/*.yml")
+	require.NoError(t, err)
+	require.NotEmpty(t, examples)
+	files = append(append(files, examples...), filepath.Join(root, example))
 	all := map[string]workflow{}
 	for _, file := range files {
 		text, err := os.ReadFile(file)
@@ -54,7 +59,81 @@ func workflows(t *testing.T) map[string]workflow {
 	return all
 }
 
-var pin = regexp.MustCompile(`^[A-Za-z0-9._/-]+@[0-9a-f]{40}$`)
+// Every workflow passes actionlint, those that users copy and those of these tests
+// as well; and so does every action, which actionlint looks at where one uses it.
+func TestActionlintPasses(t *testing.T) {
+	t.Parallel()
+	seen := 0
+	for _, pattern := range []string{".github/workflows/*.yml", "examples/*/.github/workflows/*.yml", "examples/*/workflows/*.yml", "e2e/act/testdata/*.yml"} {
+		files, err := filepath.Glob(filepath.Join(root, pattern))
+		require.NoError(t, err)
+		require.NotEmpty(t, files, pattern)
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			require.NoError(t, err)
+			assert.Empty(t, lint(t, rootOf(file), string(text)), file)
+			seen++
+		}
+	}
+	assert.Greater(t, seen, 12)
+	for _, action := range []string{"", "build", "deploy", "verify", "rollback"} {
+		assert.Empty(t, lint(t, root, using(t, action)), action)
+	}
+	assert.Len(t, lint(t, root, using(t, "deploy", "hots")), 1, "it does look at the actions")
+}
+
+// using is a workflow whose one step uses an action of this repository with the
+// inputs it needs, and some more.
+func using(t *testing.T, verb string, given ...string) string {
+	t.Helper()
+	folder := "./"
+	if verb != "" {
+		folder += "actions/" + verb
+	}
+	for input, required := range declared(t, verb) {
+		if required {
+			given = append(given, input)
+		}
+	}
+	step := "      - uses: " + folder + "\n"
+	if len(given) > 0 {
+		step += "        with: {" + strings.Join(given, ": x, ") + ": x}\n"
+	}
+	return "on: push\njobs:\n  one:\n    runs-on: ubuntu-latest\n    steps:\n" + step
+}
+
+// rootOf is the repository that a workflow is in; those of an example are of another
+// one, which is not there.
+func rootOf(file string) string {
+	if strings.Contains(file, "/examples/") {
+		return ""
+	}
+	return root
+}
+
+// lint gives what actionlint says of a workflow of the repository in a folder.
+func lint(t *testing.T, repository, text string) (said []string) {
+	t.Helper()
+	var project *actionlint.Project
+	if repository != "" {
+		var err error
+		project, err = actionlint.NewProject(repository)
+		require.NoError(t, err)
+	}
+	linter, err := actionlint.NewLinter(io.Discard, &actionlint.LinterOptions{})
+	require.NoError(t, err)
+	found, err := linter.Lint(filepath.Join(repository, ".github", "workflows", "one.yml"), []byte(text), project)
+	require.NoError(t, err)
+	for _, wrong := range found {
+		said = append(said, wrong.Error())
+	}
+	return said
+}
+
+var (
+	pin     = regexp.MustCompile(`^[A-Za-z0-9._/-]+@[0-9a-f]{40}$`)
+	githubs = regexp.MustCompile(`^(actions|github)/[a-z/-]+@v\d+$`)
+)
 
 // Rights are given job by job, every job ends some time, others' actions are
 // pinned, and no text of an event becomes shell.
@@ -74,11 +153,26 @@ func TestWorkflowsAreCareful(t *testing.T) {
 			for _, step := range job.Steps {
 				assert.NotContains(t, step.Run, "${{", "%s: %s: give values to a script in env", name, id)
 				own := strings.HasPrefix(step.Uses, "shiksha/actions/") || strings.HasPrefix(step.Uses, "./")
+				// An example names GitHub's own by their version, as its readers do.
+				own = own || strings.HasPrefix(name, "examples/") && githubs.MatchString(step.Uses)
 				if step.Uses != "" && !own {
 					assert.Regexp(t, pin, step.Uses, name)
 				}
 			}
 		}
+	}
+}
+
+// Other workflows may call each of them, but the one that publishes.
+func TestWorkflowsCanBeCalled(t *testing.T) {
+	t.Parallel()
+	for name, w := range workflows(t) {
+		if !strings.HasPrefix(name, ".github/") || strings.HasSuffix(name, "/release.yml") {
+			continue
+		}
+		var triggers map[string]any
+		require.NoError(t, w.On.Decode(&triggers), name)
+		assert.Contains(t, triggers, "workflow_call", name)
 	}
 }
 
@@ -141,7 +235,11 @@ func TestWorkflowsGiveTheActionsTheirInputs(t *testing.T) {
 // declared gives the inputs of an action, and whether each is required.
 func declared(t *testing.T, verb string) (inputs map[string]bool) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(root, "actions", verb, "action.yml"))
+	folder := root
+	if verb != "" {
+		folder = filepath.Join(root, "actions", verb)
+	}
+	text, err := os.ReadFile(filepath.Join(folder, "action.yml"))
 	require.NoError(t, err)
 	var action struct {
 		Inputs map[string]struct{ Required bool }

@@ -80,7 +80,7 @@ func (l *Lab) startBuilder(ctx context.Context, mirror, registry *Registry) (*Bu
 		return nil, err
 	}
 	b := &Builder{Root: root, Address: "unix://" + filepath.Join(root, "sock"), TCP: fmt.Sprintf("tcp://127.0.0.1:%d", port), lab: l}
-	l.atClose(func(ctx context.Context) error { return errors.Join(b.Stop(ctx), b.forget(), os.RemoveAll(root)) })
+	l.AtClose(func(ctx context.Context) error { return errors.Join(b.Stop(ctx), b.forget(), os.RemoveAll(root)) })
 	config := filepath.Join(root, "buildkitd.toml")
 	if err := os.WriteFile(config, []byte(builderConfig(mirror, registry)), 0o600); err != nil {
 		return nil, err

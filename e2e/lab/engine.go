@@ -25,11 +25,11 @@ func (l *Lab) ensureEngine(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.atClose(func(context.Context) error { leave(); return nil })
+	l.AtClose(func(context.Context) error { leave(); return nil })
 
 	engine := l.leftover("dockerd", "dockerd")
 	if engine == nil {
-		if l.engineAnswers(ctx) {
+		if l.engineSettles(ctx) {
 			return nil
 		}
 		l.say("starting the Docker Engine (its log: %s)", filepath.Join(l.Dir, "dockerd.log"))
@@ -37,7 +37,7 @@ func (l *Lab) ensureEngine(ctx context.Context) error {
 			return err
 		}
 	}
-	l.atClose(func(ctx context.Context) error {
+	l.AtClose(func(ctx context.Context) error {
 		leave()
 		alone, err := lockFile(ctx, users, syscall.LOCK_EX)
 		if err != nil {
@@ -48,6 +48,21 @@ func (l *Lab) ensureEngine(ctx context.Context) error {
 		return engine.stop(ctx)
 	})
 	return l.await(ctx, engine, time.Minute, l.engineAnswers)
+}
+
+// engineSettles tells whether an engine answers. One that is starting or ending
+// does not, and lets no other start beside it: that is waited for.
+func (l *Lab) engineSettles(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for !l.engineAnswers(ctx) {
+		text, _ := os.ReadFile("/var/run/docker.pid")
+		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		if err != nil || !runs(pid, "dockerd") || !pause(ctx, 200*time.Millisecond) {
+			return false
+		}
+	}
+	return true
 }
 
 func (l *Lab) engineAnswers(ctx context.Context) bool {
@@ -142,11 +157,16 @@ func (l *Lab) leftover(name, program string) *server {
 	if _, err := fmt.Sscan(string(text), &owner, &pid); err != nil || pid <= 1 {
 		return nil
 	}
-	running, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "comm"))
-	if alive(owner) || strings.TrimSpace(string(running)) != program {
+	if alive(owner) || !runs(pid, program) {
 		return nil
 	}
 	return &server{name: name, pidFile: path, pid: pid}
+}
+
+// runs tells whether a process is a program's.
+func runs(pid int, program string) bool {
+	running, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "comm"))
+	return strings.TrimSpace(string(running)) == program
 }
 
 func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -42,16 +43,35 @@ type HostOptions struct {
 	// KeepState leaves the state folder when the host stops, and begins with the one
 	// that an earlier host of the name left.
 	KeepState bool
+	// Network makes it a machine of its own on the network; nil is this machine.
+	Network *Network
+	// Beside is another host: who may log in there may log in here with the same key,
+	// and its known-hosts file pins this host too.
+	Beside *Host
+}
+
+// Network is how a sandbox host stands on the network as a machine of its own, with
+// an engine of its own.
+type Network struct {
+	// Address is the IP address of the host, where sshd listens on port 22.
+	Address string
+	// Run is the folder with the socket of the host's engine, docker.sock.
+	Run string
+	// Plug joins the network namespace of a process of the host, which has nothing
+	// but a loopback yet, to others.
+	Plug func(ctx context.Context, pid int) error
 }
 
 // Host is a running sandbox host: real OpenSSH, the machine's engine, a state
 // folder of its own.
 type Host struct {
-	// Address is deploy@127.0.0.1:port; the user is not root and may use Docker.
+	// Address is deploy@IP:port; the user is not root and may use Docker.
 	Address string
 	// NoDocker is the address of a user who may not use Docker.
 	NoDocker string
-	// Port is sshd's on 127.0.0.1.
+	// IP is where sshd listens, 127.0.0.1 unless the host is a machine of its own, and
+	// Port its port there.
+	IP   string
 	Port int
 	// Key is the private key both users are let in with, KnownHosts the line
 	// that pins the host's key, Fingerprint the same as SHA256:...
@@ -77,18 +97,21 @@ const connected = "Connection from "
 // StartHost runs a sandbox host until it is stopped or the lab closes. One of
 // the same name that an earlier run left behind is replaced.
 func (l *Lab) StartHost(ctx context.Context, options HostOptions) (*Host, error) {
-	port, err := FreePort()
-	if err != nil {
+	ip, port := "127.0.0.1", 22
+	if options.Network != nil {
+		ip = options.Network.Address
+	} else if free, err := FreePort(); err != nil {
 		return nil, err
+	} else {
+		port = free
 	}
 	h := &Host{
-		lab: l, Port: port, Container: "shiksha-lab-" + options.Name,
+		lab: l, IP: ip, Port: port, Container: "shiksha-lab-" + options.Name,
 		dir: filepath.Join(l.Dir, "hosts", options.Name), StateDir: filepath.Join(stateRoot, options.Name),
 		keepState: options.KeepState,
 	}
-	h.Address = fmt.Sprintf("deploy@127.0.0.1:%d", port)
-	h.NoDocker = fmt.Sprintf("nodocker@127.0.0.1:%d", port)
-	l.say("starting the sandbox host %s (OpenSSH on 127.0.0.1:%d)", h.Container, port)
+	h.Address, h.NoDocker = "deploy@"+h.endpoint(), "nodocker@"+h.endpoint()
+	l.say("starting the sandbox host %s (OpenSSH on %s)", h.Container, h.endpoint())
 	if err := h.Stop(ctx); err != nil {
 		return nil, err
 	}
@@ -99,8 +122,11 @@ func (l *Lab) StartHost(ctx context.Context, options HostOptions) (*Host, error)
 	if err != nil {
 		return nil, err
 	}
-	l.atClose(h.Stop)
+	l.AtClose(h.Stop)
 	if _, err := l.Docker(ctx, args...); err != nil {
+		return nil, err
+	}
+	if err := h.plug(ctx, options.Network); err != nil {
 		return nil, err
 	}
 	if err := h.await(ctx); err != nil {
@@ -108,6 +134,25 @@ func (l *Lab) StartHost(ctx context.Context, options HostOptions) (*Host, error)
 	}
 	h.before, err = h.Connections(ctx)
 	return h, err
+}
+
+// endpoint is sshd's IP address and port.
+func (h *Host) endpoint() string { return fmt.Sprintf("%s:%d", h.IP, h.Port) }
+
+// plug joins a host of its own to its network.
+func (h *Host) plug(ctx context.Context, network *Network) error {
+	if network == nil {
+		return nil
+	}
+	pid, err := h.lab.Docker(ctx, "inspect", "--format", "{{.State.Pid}}", h.Container)
+	if err != nil {
+		return err
+	}
+	number, err := strconv.Atoi(pid)
+	if err != nil {
+		return fmt.Errorf("the process of %s: %w", h.Container, err)
+	}
+	return network.Plug(ctx, number)
 }
 
 // Stop removes the host and, unless it is to be kept, its state.
@@ -159,14 +204,20 @@ func (h *Host) prepare(options HostOptions) error {
 		return err
 	}
 	h.Key = userPEM
-	h.KnownHosts = []byte(knownhosts.Line([]string{fmt.Sprintf("127.0.0.1:%d", h.Port)}, hostPublic) + "\n")
+	h.KnownHosts = []byte(knownhosts.Line([]string{h.endpoint()}, hostPublic) + "\n")
+	authorized := ssh.MarshalAuthorizedKey(userPublic)
+	if options.Beside != nil {
+		if authorized, err = options.Beside.admits(h); err != nil {
+			return err
+		}
+	}
 	h.Fingerprint = ssh.FingerprintSHA256(hostPublic)
 	h.KeyFile, h.KnownHostsFile = filepath.Join(h.dir, "id_ed25519"), filepath.Join(h.dir, "known_hosts")
 	for path, content := range map[string][]byte{
-		h.KeyFile:                               userPEM,
+		h.KeyFile:                               h.Key,
 		h.KnownHostsFile:                        h.KnownHosts,
 		filepath.Join(h.dir, "host_key"):        hostPEM,
-		filepath.Join(h.dir, "authorized_keys"): ssh.MarshalAuthorizedKey(userPublic),
+		filepath.Join(h.dir, "authorized_keys"): authorized,
 		filepath.Join(h.dir, "sshd_config"):     []byte(h.sshdConfig(options)),
 	} {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
@@ -177,11 +228,22 @@ func (h *Host) prepare(options HostOptions) error {
 	return os.Chmod(filepath.Join(h.dir, "authorized_keys"), 0o644)
 }
 
+// admits gives another host this one's key and pins that host beside this one. The
+// other's line is there already; it gets what this host's users are let in with.
+func (h *Host) admits(other *Host) (authorized []byte, err error) {
+	h.KnownHosts = append(h.KnownHosts, other.KnownHosts...)
+	other.Key, other.KnownHosts = h.Key, h.KnownHosts
+	if err := os.WriteFile(h.KnownHostsFile, h.KnownHosts, 0o600); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(filepath.Join(h.dir, "authorized_keys"))
+}
+
 // sshdConfig: the first value of a setting wins, so the caller's come first.
 // What is not named is OpenSSH's own default.
 func (h *Host) sshdConfig(options HostOptions) string {
 	return strings.Join(append(options.SSHD,
-		fmt.Sprintf("ListenAddress 127.0.0.1:%d", h.Port),
+		h.listen(options),
 		"HostKey /etc/ssh/lab/host_key",
 		"AuthorizedKeysFile /etc/ssh/lab/authorized_keys",
 		"PasswordAuthentication no",
@@ -190,6 +252,15 @@ func (h *Host) sshdConfig(options HostOptions) string {
 		"LogLevel VERBOSE",
 		"Subsystem sftp /usr/lib/openssh/sftp-server",
 	), "\n") + "\n"
+}
+
+// listen is the setting of where sshd listens. The address of a machine of its own
+// comes when sshd runs already.
+func (h *Host) listen(options HostOptions) string {
+	if options.Network != nil {
+		return "ListenAddress 0.0.0.0:22"
+	}
+	return "ListenAddress " + h.endpoint()
 }
 
 func (h *Host) runArgs(options HostOptions) ([]string, error) {
@@ -203,12 +274,19 @@ func (h *Host) runArgs(options HostOptions) ([]string, error) {
 	}
 	// The host's network: units are reached by their own addresses, as on a
 	// real host.
+	network, command := "host", []string{sshdImage}
+	if options.Network != nil {
+		network = "none"
+		// The engine makes its socket anew at each start, so its folder is what is
+		// mounted.
+		command = []string{"--volume", options.Network.Run + ":/engine", "--entrypoint", "sh", sshdImage, "-c", "ln -s /engine/docker.sock " + Socket + " && exec entrypoint"}
+	}
 	args := []string{
-		"run", "--detach", "--init", "--name", h.Container, "--label", "shiksha.lab=host", "--network", "host",
+		"run", "--detach", "--init", "--name", h.Container, "--label", "shiksha.lab=host", "--network", network,
 		"--env", fmt.Sprintf("SOCKET_GID=%d", stat.Gid),
 		"--volume", h.dir + ":/etc/ssh/lab:ro", "--volume", h.StateDir + ":" + h.StateDir,
 	}
-	if !options.NoEngine {
+	if !options.NoEngine && options.Network == nil {
 		args = append(args, "--volume", Socket+":"+Socket)
 	}
 	if options.DockerCLI {
@@ -218,7 +296,7 @@ func (h *Host) runArgs(options HostOptions) ([]string, error) {
 		}
 		args = append(args, "--volume", cli+":/usr/bin/docker:ro")
 	}
-	return append(args, sshdImage), nil
+	return append(args, command...), nil
 }
 
 // await waits until sshd greets.
@@ -228,14 +306,14 @@ func (h *Host) await(ctx context.Context) error {
 	for !h.greets() {
 		if !pause(ctx, 50*time.Millisecond) {
 			log, _ := h.lab.Docker(context.WithoutCancel(ctx), "logs", h.Container)
-			return fmt.Errorf("waiting for sshd on 127.0.0.1:%d: %w\n%s", h.Port, ctx.Err(), lastLines(log, 15))
+			return fmt.Errorf("waiting for sshd on %s: %w\n%s", h.endpoint(), ctx.Err(), lastLines(log, 15))
 		}
 	}
 	return nil
 }
 
 func (h *Host) greets() bool {
-	conn, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", h.Port), time.Second)
+	conn, err := net.DialTimeout("tcp", h.endpoint(), time.Second)
 	if err != nil {
 		return false
 	}

@@ -111,8 +111,8 @@ func (l *Lab) Close() error {
 	return errors.Join(errs...)
 }
 
-// atClose remembers what to take away at the end.
-func (l *Lab) atClose(step func(context.Context) error) {
+// AtClose remembers what to take away at the end, the last first.
+func (l *Lab) AtClose(step func(context.Context) error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.undo = append(l.undo, step)

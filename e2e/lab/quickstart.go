@@ -103,7 +103,7 @@ func (l *Lab) Build(ctx context.Context, ref string, release Release) error {
 	if err != nil {
 		return err
 	}
-	l.atClose(func(ctx context.Context) error {
+	l.AtClose(func(ctx context.Context) error {
 		_ = l.Forget(ctx, ref) // a unit may still use it, or it was forgotten before
 		return nil
 	})

@@ -25,6 +25,9 @@ const RegistryEnv = "SHIKSHA_LAB_REGISTRY"
 type RegistryOptions struct {
 	// Port on 127.0.0.1; 0 takes a free one.
 	Port int
+	// Listen is the IP address it listens on and is called by; empty is 127.0.0.1,
+	// called localhost.
+	Listen string
 	// Username and Password are asked for when they are set.
 	Username, Password string
 	// TLS makes it speak HTTPS only, with a certificate that Certificate of the
@@ -84,13 +87,14 @@ func (l *Lab) StartRegistry(ctx context.Context, options RegistryOptions) (*Regi
 	if err != nil {
 		return nil, err
 	}
-	l.say("starting a registry on localhost:%d", options.Port)
+	address := fmt.Sprintf("%s:%d", cmp.Or(options.Listen, "localhost"), options.Port)
+	l.say("starting a registry on %s", address)
 	server, err := l.start(name, "docker-registry", "serve", config)
 	if err != nil {
 		return nil, err
 	}
-	r := &Registry{Address: fmt.Sprintf("localhost:%d", options.Port), Certificate: certificate, options: options, lab: l, server: server}
-	l.atClose(r.Stop)
+	r := &Registry{Address: address, Certificate: certificate, options: options, lab: l, server: server}
+	l.AtClose(r.Stop)
 	return r, l.await(ctx, server, 20*time.Second, r.answers)
 }
 
@@ -160,7 +164,7 @@ func (l *Lab) registryConfig(name string, options RegistryOptions) (path, certif
 	if storage == "" {
 		storage = filepath.Join(l.Dir, "registry")
 	}
-	listen := fmt.Sprintf("  addr: 127.0.0.1:%d", options.Port)
+	listen := fmt.Sprintf("  addr: %s:%d", cmp.Or(options.Listen, "127.0.0.1"), options.Port)
 	if options.TLS {
 		key := filepath.Join(l.Dir, name+".key")
 		certificate = filepath.Join(l.Dir, name+".crt")

@@ -107,7 +107,9 @@ type Fixture struct {
 	// Project is the name of the Compose project; all of it is removed after the
 	// test.
 	Project string
-	// Port is where the quickstart's nginx is published.
+	// Port is where the quickstart's nginx is published, and IP the address of the
+	// host that users reach it by.
+	IP   string
 	Port int
 	// Dir is the copy of the quickstart, with the variables of the project in
 	// lab.env.
@@ -129,7 +131,7 @@ func New(t *testing.T) *Fixture {
 	port, err := FreePort()
 	require.NoError(t, err)
 	f := &Fixture{
-		Lab: shared.lab, Host: shared.host, Port: port, Dir: t.TempDir(), t: t,
+		Lab: shared.lab, Host: shared.host, IP: "127.0.0.1", Port: port, Dir: t.TempDir(), t: t,
 		Project: fmt.Sprintf("e2e-%d-%d", os.Getpid(), projects.Add(1)),
 	}
 	require.NoError(t, f.CopyQuickstart(f.Dir, port))
@@ -144,7 +146,7 @@ func Standing(t *testing.T, name string, port, registry int) *Fixture {
 	t.Helper()
 	shared.once.Do(func() { prepareShared(Options{RegistryPort: registry}, HostOptions{Name: name, KeepState: true}) })
 	require.NoError(t, shared.err, "preparing the lab")
-	f := &Fixture{Lab: shared.lab, Host: shared.host, Port: port, Dir: filepath.Join(shared.lab.Dir, "standing", name), Project: name, t: t}
+	f := &Fixture{Lab: shared.lab, Host: shared.host, IP: "127.0.0.1", Port: port, Dir: filepath.Join(shared.lab.Dir, "standing", name), Project: name, t: t}
 	require.NoError(t, os.MkdirAll(f.Dir, 0o755))
 	return f
 }
@@ -194,7 +196,7 @@ func (l *Lab) CopyQuickstart(dir string, port int) error {
 }
 
 // URL is where users reach the quickstart.
-func (f *Fixture) URL() string { return fmt.Sprintf("http://127.0.0.1:%d", f.Port) }
+func (f *Fixture) URL() string { return fmt.Sprintf("http://%s:%d", f.IP, f.Port) }
 
 // Args are the arguments of a verb on this fixture, more behind them.
 func (f *Fixture) Args(verb string, more ...string) []string {

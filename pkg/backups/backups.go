@@ -114,7 +114,7 @@ func (o Options) databases(ctx context.Context, t *target.Target) ([]backup.Sour
 	if err != nil {
 		return nil, err
 	}
-	seen, err := t.Engine.Observe(ctx, o.Project)
+	seen, err := t.Platform.Observe(ctx, o.Project)
 	if err != nil {
 		return nil, err
 	}
@@ -193,8 +193,13 @@ func (o Options) open(ctx context.Context, sink event.Sink) (*target.Target, err
 		return nil, fault.New(fault.Input, "state-dir", "give the absolute path of a folder on the host", "%q is not absolute", o.StateDir)
 	}
 	t, err := target.Open(ctx, o.Host, o.StateDir, sink)
-	if err == nil {
-		t.Vault = o.Vault
+	if err != nil {
+		return nil, err
 	}
-	return t, err
+	t.Vault = o.Vault
+	if err := t.Choose(ctx, "", "", o.Project); err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
 }

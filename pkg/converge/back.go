@@ -81,7 +81,7 @@ func (d *transition) back(ctx context.Context, touched []string) error {
 	d.Say(event.Warning, "roll back", "", "going back to %s\n%s", d.beforeTitle(), p)
 	lockOnly := func(ctx context.Context) error { return d.opts.Lock.Check(ctx) }
 	defer d.timed("roll back")()
-	report, err := d.rollout(before, lockOnly).Run(ctx, p)
+	report, err := d.carry(ctx, before, p, lockOnly)
 	d.result.Phases = append(d.result.Phases, report.Spans...)
 	return err
 }
@@ -98,7 +98,7 @@ func (d *transition) beforeTitle() string {
 
 func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched []string) (plan.Input, error) {
 	in := plan.Input{Desired: before, Back: true, Only: touched, RemoveOrphans: true, Live: map[string][]string{}}
-	seen, err := d.Engine.Observe(ctx, d.opts.Stack.Name)
+	seen, err := d.Platform.Observe(ctx, d.opts.Stack.Name)
 	if err != nil {
 		return in, err
 	}
@@ -125,7 +125,7 @@ func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched
 // was none.
 func (d *transition) before(ctx context.Context) (*stack.Stack, error) {
 	if s := d.facts.standing; s != nil {
-		return stack.Unseal(s.sealed)
+		return d.unseal(ctx, s.sealed)
 	}
 	if d.facts.verified == nil {
 		return &stack.Stack{Name: d.opts.Stack.Name, Services: map[string]*stack.Service{}, Project: &types.Project{Name: d.opts.Stack.Name}}, nil
@@ -134,7 +134,16 @@ func (d *transition) before(ctx context.Context) (*stack.Stack, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read release %d: %w", d.facts.verified.Number, err)
 	}
-	return stack.Unseal(sealed)
+	return d.unseal(ctx, sealed)
+}
+
+// unseal opens a stack of the ledger, which may have run on something else.
+func (d *transition) unseal(ctx context.Context, sealed []byte) (*stack.Stack, error) {
+	st, err := stack.Unseal(sealed)
+	if err != nil {
+		return nil, err
+	}
+	return st, d.Platform.Adapt(ctx, st)
 }
 
 // refuse ends a release that failed before anything that serves was changed.

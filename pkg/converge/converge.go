@@ -55,7 +55,10 @@ func Run(ctx context.Context, t *target.Target, o Options, result *Result) error
 
 // prepare looks at the host and plans.
 func (d *transition) prepare(ctx context.Context) error {
-	var err error
+	err := d.Platform.Adapt(ctx, d.opts.Stack)
+	if err != nil {
+		return err
+	}
 	if d.ledger, err = d.Ledger(ctx, d.opts.Stack.Name); err != nil {
 		return err
 	}
@@ -168,7 +171,7 @@ func (d *transition) roll(ctx context.Context) error {
 	if d.rest != nil {
 		p = d.rest
 	}
-	report, err := d.rollout(d.opts.Stack, d.guard).Run(ctx, p)
+	report, err := d.carry(ctx, d.opts.Stack, p, d.guard)
 	d.result.Rollout = joined(d.result.Rollout, report)
 	return err
 }
@@ -213,11 +216,11 @@ func (d *transition) complete(ctx context.Context) error {
 
 // left gives the first step that a plan would still have, or nil.
 func (d *transition) left(ctx context.Context) (*plan.Step, error) {
-	seen, err := d.Engine.Observe(ctx, d.opts.Stack.Name)
+	seen, err := d.Platform.Observe(ctx, d.opts.Stack.Name)
 	if err != nil {
 		return nil, err
 	}
-	if err := rehash(d.opts.Stack, seen); err != nil {
+	if _, _, err := d.Platform.Compare(d.opts.Stack, seen); err != nil {
 		return nil, err
 	}
 	for _, s := range plan.Make(plan.Input{Desired: d.opts.Stack, Observed: seen, Only: d.opts.Services, Back: d.opts.Back != nil}).Steps {
@@ -235,11 +238,7 @@ func (d *transition) tolerated(s plan.Step) bool {
 	return svc != nil && len(s.Old) == 0 && float64(s.Missing()) <= svc.Update.MaxFailureRatio*float64(s.Replicas) && s.Missing() > 0
 }
 
-// rollout makes the machine that carries a plan out for a stack.
-func (d *transition) rollout(st *stack.Stack, guard func(context.Context) error) *rollout.Rollout {
-	return &rollout.Rollout{
-		Stack: st, Units: d.Steady(), Eyes: d.Steady(), Ground: d.Engine, Shell: d.Steady(),
-		Gateway: func(u stack.Unit) rollout.Gateway { return d.Nginx(u) },
-		Live:    d.Store(st.Name), Dial: d.Reachable, Guard: guard, Sink: d.Sink, WaitTimeout: d.opts.WaitTimeout,
-	}
+// carry carries a plan out for a stack; guard is asked before every act.
+func (d *transition) carry(ctx context.Context, st *stack.Stack, p *plan.Plan, guard func(context.Context) error) (rollout.Report, error) {
+	return d.Platform.Carry(ctx, p, st, rollout.How{Guard: guard, WaitTimeout: d.opts.WaitTimeout, Login: d.opts.Registry, Release: d.record.Number})
 }

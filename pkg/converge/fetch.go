@@ -42,13 +42,19 @@ type wanted struct {
 	service, platform string
 }
 
+// neededHere tells whether a service's image has to be on the host: because its units are
+// made there, or because its migration runs there.
+func (d *transition) neededHere(name string) bool {
+	return d.Platform.HoldsImages() || slices.Contains(d.migrating(), name)
+}
+
 // absent lists the images to pull, each once, in the stack's order.
 func (d *transition) absent() []wanted {
 	var out []wanted
 	for _, name := range d.opts.Stack.Order {
 		img, svc := d.facts.images[name], d.opts.Stack.Services[name]
 		known := slices.ContainsFunc(out, func(w wanted) bool { return w.Pinned == img.Pinned && w.platform == svc.Platform })
-		if d.plan.Step(name) != nil && !img.Present && !known {
+		if d.plan.Step(name) != nil && !img.Present && !known && d.neededHere(name) {
 			out = append(out, wanted{Image: img, service: name, platform: svc.Platform})
 		}
 	}

@@ -64,7 +64,7 @@ func (d *transition) found(results []check.Result) {
 // gone names the services whose image of the last verified release the host has no
 // more.
 func (d *transition) gone(ctx context.Context) ([]string, error) {
-	if d.facts.verified == nil {
+	if d.facts.verified == nil || !d.Platform.HoldsImages() {
 		return nil, nil
 	}
 	var missing []string

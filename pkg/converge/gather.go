@@ -25,6 +25,8 @@ type facts struct {
 	pins     target.Pins
 	live     map[string][]string
 	missing  []stack.File
+	// networks and volumes exist with another definition.
+	networks, volumes []string
 	// newest is the ledger's last record, verified its last verified one; nil
 	// when there is none.
 	newest, verified *release.Record
@@ -49,7 +51,7 @@ func (d *transition) gather(ctx context.Context) (*facts, error) {
 	f.uncertain = l.Uncertain()
 	eg, looking := errgroup.WithContext(ctx)
 	eg.Go(func() (err error) {
-		if f.observed, err = d.Engine.Observe(looking, st.Name); err != nil {
+		if f.observed, err = d.Platform.Observe(looking, st.Name); err != nil {
 			return err
 		}
 		f.pins, err = d.Pins(looking, st, f.observed)
@@ -81,8 +83,9 @@ func (d *transition) gather(ctx context.Context) (*facts, error) {
 	if err := st.Pin(pinned); err != nil {
 		return nil, err
 	}
-	f.standing = f.stands(ctx, l)
-	return f, rehash(st, f.observed)
+	f.standing = d.stands(ctx, f)
+	f.networks, f.volumes, err = d.Platform.Compare(st, f.observed)
+	return f, err
 }
 
 // standing is a release whose record cannot be read and whose sealed stack is, by
@@ -94,14 +97,14 @@ type standing struct {
 
 // stands finds out whether a release after the last verified one is what runs
 // although its record is damaged.
-func (f *facts) stands(ctx context.Context, l *release.Ledger) *standing {
-	for _, d := range slices.Backward(l.Damage()) {
-		for n := max(d.Number, d.Through); n >= d.Number && n > 0; n-- {
+func (d *transition) stands(ctx context.Context, f *facts) *standing {
+	for _, damage := range slices.Backward(d.ledger.Damage()) {
+		for n := max(damage.Number, damage.Through); n >= damage.Number && n > 0; n-- {
 			if f.verified != nil && n < f.verified.Number {
 				return nil
 			}
-			sealed, err := l.ReadSealed(ctx, n)
-			if err == nil && runs(sealed, f.observed) {
+			sealed, err := d.ledger.ReadSealed(ctx, n)
+			if err == nil && d.isRunning(sealed, f.observed) {
 				return &standing{n, sealed}
 			}
 		}
@@ -109,12 +112,15 @@ func (f *facts) stands(ctx context.Context, l *release.Ledger) *standing {
 	return nil
 }
 
-// runs tells whether a sealed stack is what runs. It has a checksum of its own, and
+// isRunning tells whether a sealed stack is what runs. It has a checksum of its own, and
 // each unit the hash of what it was made of: where they agree in every service
 // nothing is guessed.
-func runs(sealed []byte, seen stack.Observed) bool {
+func (d *transition) isRunning(sealed []byte, seen stack.Observed) bool {
 	st, err := stack.Unseal(sealed)
-	if err != nil || rehash(st, seen) != nil {
+	if err != nil {
+		return false
+	}
+	if _, _, err := d.Platform.Compare(st, seen); err != nil {
 		return false
 	}
 	for name, svc := range st.Services {
@@ -133,20 +139,6 @@ func runs(sealed []byte, seen stack.Observed) bool {
 		}
 	}
 	return true
-}
-
-// rehash completes the hashes of services that share another's network or
-// volumes: they cover the other's unit, which a release may replace.
-func rehash(st *stack.Stack, seen stack.Observed) (err error) {
-	for name, svc := range st.Services {
-		if len(svc.Shares) == 0 {
-			continue
-		}
-		if svc.Hash, err = engine.Hash(st, name, seen); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // optional makes a pointer of a record that may not be there.
@@ -181,13 +173,15 @@ func (f *facts) look(ctx context.Context, store *content.Store) error {
 
 // input is what planning looks at.
 func (f *facts) input(o Options, key []byte) plan.Input {
-	networks, volumes := engine.Diverged(f.stack, f.observed)
 	in := plan.Input{
 		Desired: f.stack, Observed: f.observed, Serving: f.pins.Serving, Stale: f.pins.Stale,
 		Environment: f.stack.EnvironmentHashes(key), Live: f.live, Back: o.Back != nil,
-		DivergedNetworks: networks, DivergedVolumes: volumes,
+		DivergedNetworks: f.networks, DivergedVolumes: f.volumes,
 		Only: o.Services, Replace: o.Strategy == Replace, RemoveOrphans: o.RemoveOrphans,
 		FreeMemory: f.host.FreeMemory, Adopt: o.Adopt || o.Back != nil, Away: f.away, Settled: f.settled,
+	}
+	if f.observed.Scheduled {
+		in.FreeMemory = 0 // each node has its own, and the scheduler knows it
 	}
 	in.Interrupted = f.uncertain || f.newest != nil && (f.newest.Outcome == release.Started || f.newest.Outcome == release.Interrupted)
 	in.SchemaBack = f.swapped()

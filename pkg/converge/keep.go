@@ -10,12 +10,17 @@ import (
 	"strings"
 
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // tag gives each image of the release a name on the host, so that `docker image
 // prune` leaves what a rollback needs.
 func (d *transition) tag(ctx context.Context) error {
 	d.Step("tag")
+	if !d.Platform.HoldsImages() {
+		return nil // their registry does
+	}
 	for _, name := range slices.Sorted(maps.Keys(d.record.Services)) {
 		err := d.Engine.Tag(ctx, d.record.Services[name].Pinned, releaseTag(d.record.Project, name, d.record.Number))
 		switch {
@@ -51,7 +56,27 @@ func (d *transition) prune(ctx context.Context) error {
 	if _, err := d.ledger.Prune(ctx, d.opts.KeepReleases); err != nil {
 		return err
 	}
-	return errors.Join(d.untag(ctx), d.pruneFiles(ctx))
+	return errors.Join(d.untag(ctx), d.pruneFiles(ctx), d.Platform.Prune(ctx, d.opts.Stack.Name, d.kept))
+}
+
+// kept are the stacks of all releases that can be brought back. One that cannot be
+// read is an error: what it needs is not known.
+func (d *transition) kept(ctx context.Context) (kept []*stack.Stack, err error) {
+	for _, r := range d.ledger.All() {
+		if r.Outcome != release.Verified {
+			continue
+		}
+		sealed, err := d.ledger.ReadSealed(ctx, r.Number)
+		if err != nil {
+			return nil, err
+		}
+		st, err := d.unseal(ctx, sealed)
+		if err != nil {
+			return nil, err
+		}
+		kept = append(kept, st)
+	}
+	return kept, nil
 }
 
 // untag lets the images of forgotten releases go, also those of services that have
@@ -77,7 +102,7 @@ func (d *transition) pruneFiles(ctx context.Context) error {
 			}
 		}
 	}
-	seen, err := d.Engine.Observe(ctx, d.opts.Stack.Name)
+	seen, err := d.Platform.Observe(ctx, d.opts.Stack.Name)
 	if err != nil {
 		return err
 	}

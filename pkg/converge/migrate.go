@@ -68,7 +68,7 @@ func (d *transition) heal(ctx context.Context) error {
 
 // settleDatabases heals every database that runs and says how each stands.
 func (d *transition) settleDatabases(ctx context.Context) (states []backup.State, err error) {
-	seen, err := d.Engine.Observe(ctx, d.opts.Stack.Name)
+	seen, err := d.Platform.Observe(ctx, d.opts.Stack.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +143,7 @@ func (d *transition) ground(ctx context.Context, names []string) ([]string, erro
 		rest.Steps = append(rest.Steps, step)
 	}
 	d.rest = &rest
-	report, err := d.rollout(d.opts.Stack, d.guard).Run(ctx, first)
+	report, err := d.carry(ctx, d.opts.Stack, first, d.guard)
 	d.result.Rollout = &report
 	return made, err
 }
@@ -165,7 +165,7 @@ func (d *transition) needed(names []string, service string) bool {
 // backUp takes a proven backup of every database that was there before.
 func (d *transition) backUp(ctx context.Context, made []string) error {
 	defer d.timed("back up")()
-	seen, err := d.Engine.Observe(ctx, d.opts.Stack.Name)
+	seen, err := d.Platform.Observe(ctx, d.opts.Stack.Name)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ import (
 // services that will be replaced.
 func (d *transition) classify(ctx context.Context) error {
 	for _, step := range d.plan.Steps {
-		if step.Gateway == "" || !step.Replaces() || step.Action == plan.Create {
+		if step.Gateway == "" || !step.Replaces() || step.Action == plan.Create || d.opts.Stack.Services[step.Service].Virtual {
 			continue
 		}
 		for _, u := range d.facts.observed.Units[step.Gateway] {
@@ -168,7 +168,7 @@ const notFound = 127
 // try has the programs of the pulled images read what they are about to get. Nothing
 // has changed yet, so what they refuse costs nobody anything.
 func (d *transition) try(ctx context.Context) error {
-	if d.opts.Untried || d.opts.Back != nil {
+	if d.opts.Untried || d.opts.Back != nil || !d.Platform.HoldsImages() {
 		return nil
 	}
 	ended := d.timed("try")

@@ -56,6 +56,9 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 			return err
 		}
 	}
+	if err := t.Choose(ctx, o.Engine, st.Engine, st.Name); err != nil {
+		return err
+	}
 	request := o.request(t, st)
 	request.Verify = verifier
 	if !o.DryRun {

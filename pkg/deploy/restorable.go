@@ -20,9 +20,12 @@ const looks = 8
 // restorable says of verified releases what a rollback to them would lack; one
 // that is not in the map lacks nothing.
 func restorable(ctx context.Context, t *target.Target, l *release.Ledger, all []release.Record) (map[int]string, error) {
-	present, err := presentImages(ctx, t, all)
-	if err != nil {
-		return nil, err
+	present := map[string]bool{}
+	if t.Platform.HoldsImages() {
+		var err error
+		if present, err = presentImages(ctx, t, all); err != nil {
+			return nil, err
+		}
 	}
 	lacks := map[int]string{}
 	for _, r := range all {
@@ -39,7 +42,7 @@ func restorable(ctx context.Context, t *target.Target, l *release.Ledger, all []
 		}
 		var gone []string
 		for _, name := range slices.Sorted(maps.Keys(r.Services)) {
-			if !present[r.Services[name].Pinned] {
+			if there, held := present[r.Services[name].Pinned]; held && !there {
 				gone = append(gone, name)
 			}
 		}

@@ -53,7 +53,7 @@ func Status(ctx context.Context, o Options, sink event.Sink) (*StatusResult, err
 		return nil, err
 	}
 	defer t.Close()
-	seen, err := t.Engine.Observe(ctx, o.Project)
+	seen, err := t.Platform.Observe(ctx, o.Project)
 	if err != nil {
 		return nil, err
 	}
@@ -140,6 +140,9 @@ func openLedger(ctx context.Context, o Options, sink event.Sink) (*target.Target
 		return nil, nil, err
 	}
 	l, err := t.Ledger(ctx, o.Project)
+	if err == nil {
+		err = t.Choose(ctx, o.Engine, "", o.Project)
+	}
 	if err != nil {
 		t.Close()
 		return nil, nil, err

@@ -168,6 +168,9 @@ func (e *Engine) Inspect(ctx context.Context, id string) (stack.Unit, error) {
 	}
 	if cfg := c.Config; cfg != nil {
 		u.Service, u.Image, u.Hash = cfg.Labels[api.ServiceLabel], cfg.Image, cfg.Labels[api.ConfigHashLabel]
+		if u.Service == "" {
+			u.Service, u.Hash = cfg.Labels[stack.KeyLabel], cfg.Labels[stack.HashLabel]
+		}
 		u.Number, _ = strconv.Atoi(cfg.Labels[api.ContainerNumberLabel])
 		u.OneOff = cfg.Labels[api.OneoffLabel] == "True"
 		for _, kv := range cfg.Env {

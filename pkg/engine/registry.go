@@ -46,6 +46,16 @@ func (a Auth) covers(named reference.Named) bool {
 	return a.Username != "" && a.Domain() == reference.Domain(named)
 }
 
+// Header is the login for the registry of an image as the engine takes it in a
+// header, or "" where it is for another one.
+func (a Auth) Header(image string) (string, error) {
+	named, err := reference.ParseNormalizedNamed(image)
+	if err != nil {
+		return "", fmt.Errorf("image %s: %w", image, err)
+	}
+	return a.header(named)
+}
+
 // header is the login for the registry of an image, or "" where it is for another.
 func (a Auth) header(named reference.Named) (string, error) {
 	if !a.covers(named) {

@@ -3,6 +3,7 @@ package extension
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,7 +22,7 @@ type Checks struct {
 	Node *yaml.Node
 }
 
-var topKeys = []string{"checks"}
+var topKeys = []string{"checks", "engine"}
 
 // FindChecks gives the checks of a Compose file, nil when it has none. An error is
 // a fault.Input with the line.
@@ -40,7 +41,7 @@ func FindChecks(file string, content []byte) (*Checks, error) {
 	}
 	for i := 0; i+1 < len(top.Content); i += 2 {
 		key := top.Content[i]
-		if key.Value == "checks" {
+		if slices.Contains(topKeys, key.Value) {
 			continue
 		}
 		hint := "at the top level it may have " + strings.Join(topKeys, ", ")

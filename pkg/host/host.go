@@ -18,6 +18,7 @@ var ErrClosed = errors.New("closed by this side")
 // Host is one machine, reached through one SSH connection. It is safe for
 // concurrent use.
 type Host struct {
+	config   Config
 	settings *settings
 	life     context.Context
 	end      context.CancelFunc
@@ -53,10 +54,22 @@ func Dial(ctx context.Context, config Config) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{settings: s, link: l}
+	h := &Host{config: config, settings: s, link: l}
 	h.filesHub = &Files{host: h}
 	h.life, h.end = context.WithCancel(context.WithoutCancel(ctx))
 	return h, nil
+}
+
+// Beyond connects to another host (host[:port]) through this one, as the same user
+// with the same key. The same known_hosts have to pin both.
+func (h *Host) Beyond(ctx context.Context, address string) (*Host, error) {
+	config := h.config
+	if config.Jump != "" {
+		return nil, fault.New(fault.Refused, "jump-host", "reach this host without a jump host", "%s is reached through a jump host itself, and no way goes through two", h)
+	}
+	target := h.settings.target
+	config.Address, config.Jump, config.Fingerprint = target.user+"@"+address, target.String(), ""
+	return Dial(ctx, config)
 }
 
 // Close ends the connection and everything on it. It may be called twice.

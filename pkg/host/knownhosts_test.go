@@ -187,3 +187,27 @@ func TestRecordedAlgorithms(t *testing.T) {
 		assert.Equal(t, [][]string{want}, trust.rounds, name)
 	}
 }
+
+// FuzzKnownHosts: a file that is taken names for every entry a line that is there,
+// and no garbage pins a key for a name that the file does not hold.
+func FuzzKnownHosts(f *testing.F) {
+	const key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
+	f.Add("gpu1,10.0.0.1 " + key + "\n@revoked * " + key + "\n# comment\n")
+	f.Add("@cert-authority *.example.org,!bad.example.org " + key)
+	f.Add("|1|BMQrpEHMKbFWLtpkWCAYRgzaEJQ=|ZYQOPFpVpLKBjZwAxqAkkwhoBWQ= " + key)
+	f.Fuzz(func(t *testing.T, content string) {
+		known, err := parseKnownHosts([]byte(content))
+		if err != nil {
+			assert.Equal(t, fault.Input, fault.Of(err))
+			return
+		}
+		lines := strings.Count(unfold(content), "\n") + 1
+		for _, e := range known.entries {
+			assert.True(t, e.line >= 1 && e.line <= lines, "line %d of %d", e.line, lines)
+			assert.NotNil(t, e.key)
+		}
+		if !strings.ContainsAny(content, "*?|") && !strings.Contains(content, "gpu7") {
+			assert.Empty(t, known.matching(address{host: "gpu7", port: sshPort}))
+		}
+	})
+}

@@ -98,6 +98,8 @@ type groups struct {
 func sortUnits(in Input, svc *stack.Service) groups {
 	var g groups
 	serving, hasPin := in.Serving[svc.Name]
+	// A scheduler decides which of its units run; a pin is then only out of date.
+	hasPin = hasPin && !in.Observed.Scheduled
 	for _, u := range in.Observed.Units[svc.Name] {
 		switch {
 		case u.OneOff:
@@ -112,7 +114,7 @@ func sortUnits(in Input, svc *stack.Service) groups {
 		}
 	}
 	if in.Interrupted && !hasPin && len(g.good) > 0 && in.Past[svc.Name].Hash != svc.Hash {
-		if len(g.old) > 0 {
+		if len(g.old) > 0 && !in.Observed.Scheduled {
 			g.leftover, g.good = append(g.leftover, g.good...), nil
 		} else {
 			g.unproved = true

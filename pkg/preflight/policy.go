@@ -35,7 +35,7 @@ func policy(f *findings) {
 	f.Each("P02.latest", "every image has a version", f.latest)
 	f.Each("P02.ports", "no port is open to everybody but a gateway's 80 and 443", f.ports)
 	f.Each("P02.stop-grace", "workers have the time to finish", f.grace)
-	f.Each("P02.host-file", "no single file of the host is finding.Mounted", f.hostFiles)
+	f.Each("P02.host-file", "no single file of the host is mounted", f.hostFiles)
 	f.Each("P02.eviction", "no broker throws its queue away", f.eviction)
 }
 

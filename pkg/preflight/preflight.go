@@ -1,5 +1,5 @@
 // Package preflight finds before a release what would be learned in production
-// after it. Its checks are named P01 to P16: Static needs nothing but the
+// after it. Its checks are named P01 to P17: Static needs nothing but the
 // workspace, Host reads on the host, and neither changes anything. A finding says
 // the file, the line and the mend.
 package preflight
@@ -10,6 +10,7 @@ import (
 	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/preflight/finding"
 	"github.com/shiksha/actions/pkg/preflight/monitoring"
+	"github.com/shiksha/actions/pkg/preflight/swarm"
 	"github.com/shiksha/actions/pkg/preflight/workflow"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -33,5 +34,8 @@ func Static(ctx context.Context, st *stack.Stack, o Options) *check.Report {
 	}
 	monitoring.Look(f.Findings)
 	workflow.Look(f.Findings)
+	if o.Swarm {
+		swarm.Look(f.Findings)
+	}
 	return f.Report()
 }

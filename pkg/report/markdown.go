@@ -36,6 +36,12 @@ func (r *Release) markdown(limit int) string {
 	return b.String()
 }
 
+// Problem gives a job summary for a run of which there is no more to tell than its
+// outcome and why.
+func Problem(outcome, text string) string {
+	return fmt.Sprintf("## %s %s\n\n<pre>\n%s\n</pre>\n", (&Release{Outcome: outcome}).Sign(), escape(outcome), pre(text))
+}
+
 func (r *Release) outcome() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "## %s %s\n\n", r.Sign(), escape(r.Headline()))

@@ -118,6 +118,7 @@ func forms(secret string) []string {
 		// error says about it.
 		if !strings.HasPrefix(line, "-----") {
 			add(line)
+			add(escape(line))
 		}
 	}
 	if len(whole) < MinSecret {
@@ -126,7 +127,6 @@ func forms(secret string) []string {
 	add(base64.StdEncoding.EncodeToString([]byte(whole)))
 	add(base64.StdEncoding.EncodeToString([]byte(whole + "\n")))
 	add(base64.RawURLEncoding.EncodeToString([]byte(whole)))
-	add(escape(whole))
 	add(url.QueryEscape(whole))
 	add(url.PathEscape(whole))
 	if quoted, err := json.Marshal(whole); err == nil {

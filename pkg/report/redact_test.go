@@ -17,7 +17,7 @@ func TestRedactor(t *testing.T) {
 	key := "-----BEGIN KEY-----\nAAAAB3NzaC1yc2E\nabc\n-----END KEY-----\n"
 	var r Redactor
 	assert.Equal(t, "nothing known", r.String("nothing known"))
-	added := r.Add(password, key, "", "abc", "longer-AAAAB3NzaC1yc2E-x")
+	added := r.Add(password, key, "[a]*b\nc_d!", "", "abc", "longer-AAAAB3NzaC1yc2E-x")
 	quoted, err := json.Marshal(password)
 	require.NoError(t, err)
 	for name, text := range map[string]string{
@@ -28,6 +28,7 @@ func TestRedactor(t *testing.T) {
 		"path":         url.PathEscape(password),
 		"json":         string(quoted[1 : len(quoted)-1]),
 		"markdown":     escape(password),
+		"a line's":     escape("[a]*b"),
 		"a key's line": "AAAAB3NzaC1yc2E",
 		"the longest":  "longer-AAAAB3NzaC1yc2E-x",
 	} {

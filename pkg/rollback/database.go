@@ -82,7 +82,7 @@ func (r *restoring) run(ctx context.Context) (stopped []string, undo func(contex
 	if err != nil {
 		return nil, nil, err
 	}
-	seen, err := r.Engine.Observe(ctx, r.stack.Name)
+	seen, err := r.Platform.Observe(ctx, r.stack.Name)
 	if err != nil {
 		return nil, nil, err
 	}

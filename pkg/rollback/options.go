@@ -16,8 +16,10 @@ import (
 type Options struct {
 	Host host.Config
 	// Vault is how to log in where copies of backups are, but for the address.
-	Vault    host.Config
-	Project  string
+	Vault   host.Config
+	Project string
+	// Engine is what the stack runs on: target.Auto (or ""), Compose or Swarm.
+	Engine   string
 	StateDir string
 	// Release (a number of the ledger) or Version says where to go; with neither
 	// it is the release before the one that serves.

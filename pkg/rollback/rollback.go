@@ -40,6 +40,9 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 		}
 		defer drop()
 	}
+	if err := t.Choose(ctx, o.Engine, "", o.Project); err != nil {
+		return fault.As(fault.Refused, err)
+	}
 	request, err := o.request(ctx, t)
 	if err != nil {
 		return fault.As(fault.Refused, err)
@@ -54,7 +57,7 @@ func (o Options) request(ctx context.Context, t *target.Target) (converge.Option
 	if err != nil {
 		return converge.Options{}, err
 	}
-	seen, err := t.Engine.Observe(ctx, o.Project)
+	seen, err := t.Platform.Observe(ctx, o.Project)
 	if err != nil {
 		return converge.Options{}, err
 	}

@@ -25,6 +25,9 @@ type fakeHost struct {
 	fail map[string]error
 	// onStart may change a unit when it starts (make it ill, say).
 	onStart func(u *stack.Unit)
+	// onLook may change a unit when it is looked at for the nth time, from 1.
+	onLook func(u *stack.Unit, n int)
+	seen   map[string]int
 	// onAct is called before each act is carried out.
 	onAct func(act string)
 	// pinned is what each gateway has pinned, reloads what nginx has loaded.
@@ -33,10 +36,12 @@ type fakeHost struct {
 	// meddle is the look at the gateway (counted from 1) before which somebody
 	// else reloads it; -1 before each.
 	meddle, looks int
+	// cut is how many connections outlive each drain budget.
+	cut int
 }
 
 func newFakeHost(units ...stack.Unit) *fakeHost {
-	h := &fakeHost{units: map[string]*stack.Unit{}, next: 100, fail: map[string]error{}, pinned: map[string][]string{}, loaded: map[string][]string{}}
+	h := &fakeHost{units: map[string]*stack.Unit{}, seen: map[string]int{}, next: 100, fail: map[string]error{}, pinned: map[string][]string{}, loaded: map[string][]string{}}
 	for _, u := range units {
 		h.units[u.ID] = &u
 	}
@@ -158,6 +163,9 @@ func (h *fakeHost) Inspect(_ context.Context, id string) (stack.Unit, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if u := h.units[id]; u != nil {
+		if h.seen[id]++; h.onLook != nil {
+			h.onLook(u, h.seen[id])
+		}
 		return *u, nil
 	}
 	return stack.Unit{}, errors.New("no such unit " + id)
@@ -166,8 +174,12 @@ func (h *fakeHost) Inspect(_ context.Context, id string) (stack.Unit, error) {
 func (h *fakeHost) Tail(_ context.Context, id string, _ int) (string, error) {
 	return "last words of " + id, nil
 }
-func (h *fakeHost) EnsureNetworks(context.Context, *stack.Stack, []string) error { return nil }
-func (h *fakeHost) EnsureVolumes(context.Context, *stack.Stack, []string) error  { return nil }
+func (h *fakeHost) EnsureNetworks(context.Context, *stack.Stack, []string) error {
+	return h.fail["networks"]
+}
+func (h *fakeHost) EnsureVolumes(context.Context, *stack.Stack, []string) error {
+	return h.fail["volumes"]
+}
 
 func (h *fakeHost) Exec(_ context.Context, id string, argv []string, _ []byte) (string, string, int, error) {
 	if err := h.act("exec %s %s", id, strings.Join(argv, " ")); err != nil {
@@ -222,7 +234,7 @@ func (g fakeGateway) Drained(ctx context.Context, _ gateway.Generation, _ time.D
 		return 0, gateway.Fingerprint{}, err
 	}
 	end, err := g.Fingerprint(ctx)
-	return 0, end, err
+	return g.cut, end, err
 }
 
 func (g fakeGateway) Fingerprint(context.Context) (gateway.Fingerprint, error) {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/gateway"
@@ -63,23 +64,39 @@ type Live interface {
 	Confirm(ctx context.Context, svc *stack.Service) error
 }
 
+// How says how a plan is carried out, whatever carries it out. Guard is asked before
+// every act that changes something and ends the rollout with its error (the lock is
+// gone). WaitTimeout is the longest that units may take to be well. Login is for the
+// registry of the images, where somebody else pulls them.
+type How struct {
+	Guard       func(ctx context.Context) error
+	WaitTimeout time.Duration
+	Login       engine.Auth
+	// Release is the number of the release, for labels.
+	Release int
+}
+
+// Carrier carries one step out. In which order steps come, the guard, what a failure
+// means and the report are the rollout's all the same.
+type Carrier func(ctx context.Context, step plan.Step) error
+
 // Rollout has everything a plan needs to be carried out. Stack is what is
-// wanted; Gateway gives the mover of traffic for a gateway's unit; Guard is asked
-// before every act that changes something and ends the rollout with its error
-// (the lock is gone); Dial tries a TCP connection to a new unit from the host and
+// wanted; Gateway gives the mover of traffic for a gateway's unit; Dial tries a TCP connection to a new unit from the host and
 // may be nil where the host allows none.
 type Rollout struct {
-	Stack       *stack.Stack
-	Units       Units
-	Eyes        Eyes
-	Ground      Ground
-	Shell       Shell
-	Gateway     func(unit stack.Unit) Gateway
-	Live        Live
-	Dial        func(ctx context.Context, addr string) error
-	Guard       func(ctx context.Context) error
-	Sink        event.Sink
-	WaitTimeout time.Duration
+	Stack   *stack.Stack
+	Units   Units
+	Eyes    Eyes
+	Ground  Ground
+	Shell   Shell
+	Gateway func(unit stack.Unit) Gateway
+	Live    Live
+	Dial    func(ctx context.Context, addr string) error
+	How
+	Sink event.Sink
+	// Carrier, where it is set, carries each step out in the place of this package. Of
+	// the parts above only Stack and Ground are used then.
+	Carrier Carrier
 
 	hands   chan struct{}
 	asking  sync.Mutex
@@ -187,6 +204,9 @@ func interrupted(ctx context.Context, service string, err error) error {
 // step carries one step out.
 func (r *Rollout) step(ctx context.Context, step plan.Step) error {
 	defer r.span(string(step.Action), step.Service)()
+	if r.Carrier != nil {
+		return r.Carrier(ctx, step)
+	}
 	if step.Action == plan.Remove {
 		r.say(event.Info, step.Service, "removing: %s", step.Reasons[0])
 		return r.retire(ctx, step.Service, step.Old, stack.DefaultGrace)
@@ -225,6 +245,10 @@ func (r *Rollout) say(level event.Level, service, format string, args ...any) {
 // mark tells on request which act begins: what a person watches when a release
 // hangs, and where tests kill it.
 func (r *Rollout) mark(name, service string) { r.say(event.Debug, service, "step: %s", name) }
+
+// Span is for a Carrier: it marks and times an act, until the function it gives is
+// called.
+func (r *Rollout) Span(name, service string) func() { return r.span(name, service) }
 
 // span marks and times an act: defer r.span("gate", "api")().
 func (r *Rollout) span(name, service string) func() {

@@ -51,7 +51,7 @@ func guarded(ctx context.Context, h *fakeHost, st *stack.Stack, guard func(conte
 	r := &rollout.Rollout{
 		Stack: st, Units: h, Eyes: h, Ground: h, Shell: h, Live: h, Sink: event.Discard,
 		Gateway: func(u stack.Unit) rollout.Gateway { return fakeGateway{h, u.ID} },
-		Guard:   guard,
+		How:     rollout.How{Guard: guard},
 	}
 	return r.Run(ctx, p)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/template"
 	"github.com/compose-spec/compose-go/v2/types"
 
+	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/fault"
 )
 
@@ -343,6 +344,10 @@ func (l *loading) stack(p *types.Project) (*Stack, error) {
 	var err error
 	if s.Checks, err = l.checks(); err != nil {
 		return nil, err
+	}
+	var bad *extension.Error
+	if s.Engine, bad = extension.ParseEngine(p.Extensions[extension.Key]); bad != nil {
+		return nil, l.input(extension.Key+"."+bad.Path, bad.Hint, "%w", bad)
 	}
 	markJobs(s)
 	s.Order = order(s)

@@ -299,6 +299,34 @@ func TestCancelled(t *testing.T) {
 	assert.NotEqual(t, fault.Input, fault.Of(err), "a cancelled run is not the user's mistake")
 }
 
+// A key that a service takes over from elsewhere in the file stands where it is
+// written, and one of its own where the service writes it.
+func TestPlaceOfMergedKeys(t *testing.T) {
+	t.Parallel()
+	dir := workspaceOf(t, one(`x-unit: &unit
+  restart: always
+  deploy: {replicas: 2}
+x-log: &log
+  driver: json-file
+x-more: &more
+  <<: *unit
+  init: true
+services:
+  api:
+    <<: [*more]
+    image: a
+    logging: *log
+    deploy:
+      replicas: 3
+`))
+	s, err := Load(t.Context(), LoadOptions{Workspace: dir, StateDir: "/s"})
+	require.NoError(t, err)
+	for key, line := range map[string]int{"restart": 2, "init": 8, "image": 12, "logging": 13, "logging.driver": 5, "deploy": 14, "deploy.replicas": 15, "user": 10} {
+		_, at := s.Place("services.api." + key)
+		assert.Equal(t, line, at, key)
+	}
+}
+
 // A build asks only for the variables that decide about images.
 func TestLoadBuilds(t *testing.T) {
 	t.Parallel()

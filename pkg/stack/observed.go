@@ -2,6 +2,14 @@ package stack
 
 import "time"
 
+// The labels by which the containers of a Swarm's tasks are told apart: the key of
+// their service in the Compose file and the hash of what they were made of. Compose's
+// own labels would make them units of a single host.
+const (
+	KeyLabel  = "io.shiksha.key"
+	HashLabel = "io.shiksha.config-hash"
+)
+
 // State of a unit as the engine reports it.
 type State string
 
@@ -35,7 +43,7 @@ type Unit struct {
 	Number  int
 	State   State
 	Health  UnitHealth
-	// Hash is the label com.docker.compose.config-hash.
+	// Hash is the label com.docker.compose.config-hash, or HashLabel.
 	Hash string
 	// Image is the reference it was created from; ImageID the engine's ID of it.
 	Image, ImageID string
@@ -46,6 +54,8 @@ type Unit struct {
 	Mounts []string
 	// OneOff is set for `compose run` containers, which are never touched.
 	OneOff bool
+	// Node is the host that it runs on where a stack has several, else "".
+	Node string
 
 	// What follows is known only after a look at the single unit (Inspect).
 
@@ -87,6 +97,9 @@ type Observed struct {
 	Units    map[string][]Unit
 	Networks map[string]Resource
 	Volumes  map[string]Resource
+	// Scheduled is set where somebody else decides which units run (a Swarm): none of
+	// them is ours to take away, and what a cut-off release left goes on by itself.
+	Scheduled bool
 }
 
 // Aliases lists the other names that a service is reached by on its networks:

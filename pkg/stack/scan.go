@@ -312,7 +312,7 @@ func decode(content []byte) (parsed, error) {
 }
 
 // walk notes where keys stand and which variables of the values are not set.
-// Aliases are not followed: their text is looked at where it is written.
+// Aliases are followed for lines only: their text is looked at where it is written.
 func (s *scanner) walk(file string, node *yaml.Node, path string, env types.Mapping) {
 	if node.Tag == "!reset" {
 		return
@@ -338,6 +338,9 @@ func (s *scanner) walk(file string, node *yaml.Node, path string, env types.Mapp
 			}
 			s.walk(file, node.Content[i+1], next, env)
 		}
+		s.inherited(file, node, path)
+	case yaml.AliasNode:
+		s.locate(file, node, path, nil, nil)
 	case yaml.ScalarNode:
 		for _, u := range unsetIn(node.Value, lookupIn(env)) {
 			s.missing(unsetVariable{Name: u.Name, Reason: u.Reason, File: file, Path: path, Line: node.Line})

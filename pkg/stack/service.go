@@ -26,7 +26,7 @@ func (l *loading) service(p *types.Project, s types.ServiceConfig) (*Service, er
 	}
 	service := &Service{
 		Name: s.Name, Image: s.Image, Platform: s.Platform, PullPolicy: s.PullPolicy,
-		Replicas: replicas(s), ContainerName: s.ContainerName, NetworkMode: s.NetworkMode,
+		Replicas: replicas(s), Global: deployMode(s) == "global", ContainerName: s.ContainerName, NetworkMode: s.NetworkMode,
 		Update: update, Rollback: rollback, StopGrace: DefaultGrace, Health: health,
 		Networks: sortedKeys(s.Networks), Ext: ext, Shares: shares(s),
 		Environment: map[string]string{},
@@ -56,7 +56,7 @@ func (l *loading) service(p *types.Project, s types.ServiceConfig) (*Service, er
 	}
 	slices.Sort(service.Volumes)
 	service.Volumes = slices.Compact(service.Volumes)
-	service.HostPorts = hostPorts(s)
+	service.HostPorts, service.Built = hostPorts(s), s.Build != nil
 	return service, nil
 }
 

@@ -5,11 +5,13 @@
 package stack
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/shiksha/actions/pkg/extension"
 )
@@ -130,6 +132,8 @@ type Service struct {
 	Platform string
 	// PullPolicy is Compose's pull_policy, or "".
 	PullPolicy string
+	// Built is set where the file says how to build the image.
+	Built bool
 	// Hash is the config hash that Compose writes on the containers of this
 	// service; empty until pinned.
 	Hash      string
@@ -150,6 +154,12 @@ type Service struct {
 	// volumes this one uses. Compose resolves them to container IDs before it
 	// hashes: compare such a service with Stack.ResolvedHash, not with Hash.
 	Shares []string
+	// Global is set where the file asks for one unit on each node. A single host is one
+	// node.
+	Global bool
+	// Virtual is set where the nodes' kernels balance the service's one address, so that
+	// no gateway in front of it has to be switched.
+	Virtual bool
 	// Job is set for a service that others wait for with
 	// service_completed_successfully: it has to end with 0, not stay up.
 	Job bool
@@ -173,6 +183,9 @@ type Stack struct {
 	// Checks are x-shiksha.checks of the last Compose file that has them, nil for
 	// none.
 	Checks *extension.Checks
+	// Engine is what x-shiksha.engine at the top level asks to run on, "" where it says
+	// nothing.
+	Engine string
 	// Warnings are things worth telling that stop nothing.
 	Warnings []string
 
@@ -215,4 +228,49 @@ func (s *Stack) ComposeFiles() []string {
 		return nil
 	}
 	return s.places.scan.order
+}
+
+// inherited notes the lines of keys that a mapping takes over from others (<<).
+func (s *scanner) inherited(file string, node *yaml.Node, path string) {
+	own := map[string]bool{}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		own[node.Content[i].Value] = true
+	}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		if node.Content[i].Value != "<<" {
+			continue
+		}
+		from := []*yaml.Node{node.Content[i+1]}
+		if from[0].Kind == yaml.SequenceNode {
+			from = from[0].Content
+		}
+		for _, n := range from {
+			s.locate(file, n, path, own, nil)
+		}
+	}
+}
+
+// locate notes the lines of keys below a node that stands for another path, but for
+// the given ones. Above are the nodes it stands in: a circle ends there.
+func (s *scanner) locate(file string, node *yaml.Node, path string, except map[string]bool, above []*yaml.Node) {
+	if node.Kind == yaml.AliasNode {
+		node = node.Alias
+	}
+	if node.Kind != yaml.MappingNode || slices.Contains(above, node) || len(above) > 8 {
+		return
+	}
+	above = append(above, node)
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		key := node.Content[i].Value
+		if key == "<<" {
+			s.locate(file, node.Content[i+1], path, except, above)
+			continue
+		}
+		next := join(path, key)
+		if _, known := s.lines[file][next]; known || except[key] {
+			continue
+		}
+		s.lines[file][next] = node.Content[i].Line
+		s.locate(file, node.Content[i+1], next, nil, above)
+	}
 }

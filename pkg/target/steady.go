@@ -19,13 +19,31 @@ const steadyTries = 3
 // is carried out again when the connection, and with it the lock, is back. That
 // is safe because every act but Create leads to the same state when it is done
 // twice; Create first takes away what the cut one may have made.
+//
+// A unit may be on another host than the one that we speak to; what concerns one
+// unit goes to the engine that has it.
 type Steady struct {
 	*engine.Engine
+	at  func(ctx context.Context, unit string) (*engine.Engine, error)
 	say func(level event.Level, phase, service, format string, args ...any)
 }
 
 // Steady is the engine for acts that a broken connection must not end.
-func (t *Target) Steady() Steady { return Steady{t.Engine, t.Say} }
+func (t *Target) Steady() Steady { return Steady{t.Engine, t.Platform.At, t.Say} }
+
+// Units are the units of a stack wherever they run: Observe asks the platform.
+type Units struct {
+	Steady
+	platform Platform
+}
+
+// Units looks at units and into them.
+func (t *Target) Units() Units { return Units{t.Steady(), t.Platform} }
+
+// Observe looks at what runs of a project.
+func (u Units) Observe(ctx context.Context, project string) (stack.Observed, error) {
+	return u.platform.Observe(ctx, project)
+}
 
 // again carries an act out until it ends with something else than a lost
 // connection.
@@ -109,13 +127,46 @@ func (s Steady) Observe(ctx context.Context, project string) (seen stack.Observe
 
 // Inspect looks at a unit; see engine.Engine.
 func (s Steady) Inspect(ctx context.Context, id string) (u stack.Unit, err error) {
-	err = s.again(ctx, "a look at a unit", func() error { u, err = s.Engine.Inspect(ctx, id); return err })
+	err = s.there(ctx, "a look at a unit", id, func(e *engine.Engine) error { u, err = e.Inspect(ctx, id); return err })
 	return u, err
 }
 
 // Exec runs a command in a unit; see engine.Engine. What rollouts and gateways
 // run there may run twice.
 func (s Steady) Exec(ctx context.Context, id string, argv []string, stdin []byte) (stdout, stderr string, exit int, err error) {
-	err = s.again(ctx, "a command in a unit", func() error { stdout, stderr, exit, err = s.Engine.Exec(ctx, id, argv, stdin); return err })
+	err = s.there(ctx, "a command in a unit", id, func(e *engine.Engine) error { stdout, stderr, exit, err = e.Exec(ctx, id, argv, stdin); return err })
 	return stdout, stderr, exit, err
+}
+
+// ExecEnv runs a command in a unit with variables, once: what a check runs may be
+// anything; see engine.Engine.
+func (s Steady) ExecEnv(ctx context.Context, id string, argv, env []string, stdin []byte) (stdout, stderr string, exit int, err error) {
+	e, err := s.at(ctx, id)
+	if err != nil {
+		return "", "", 0, err
+	}
+	return e.ExecEnv(ctx, id, argv, env, stdin)
+}
+
+// Tail gives the last lines of a unit's output; see engine.Engine.
+func (s Steady) Tail(ctx context.Context, id string, lines int) (text string, err error) {
+	err = s.there(ctx, "a look at a log", id, func(e *engine.Engine) error { text, err = e.Tail(ctx, id, lines); return err })
+	return text, err
+}
+
+// Logs gives a unit's output since a moment; see engine.Engine.
+func (s Steady) Logs(ctx context.Context, id string, since time.Time) (text string, err error) {
+	err = s.there(ctx, "a look at a log", id, func(e *engine.Engine) error { text, err = e.Logs(ctx, id, since); return err })
+	return text, err
+}
+
+// there carries an act out on the engine that has a unit.
+func (s Steady) there(ctx context.Context, what, unit string, act func(*engine.Engine) error) error {
+	return s.again(ctx, what, func() error {
+		e, err := s.at(ctx, unit)
+		if err != nil {
+			return err
+		}
+		return act(e)
+	})
 }

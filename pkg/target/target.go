@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/shiksha/actions/pkg/content"
@@ -25,11 +26,16 @@ type Target struct {
 	Host   *host.Host
 	Files  *host.Files
 	Engine *engine.Engine
+	// Platform is what the stack runs on; a single host until Choose says otherwise.
+	Platform Platform
 	// StateDir is the folder on the host for the state of all projects.
 	StateDir string
 	Sink     event.Sink
 	// Vault is how to log in where copies of backups go, but for the address.
 	Vault host.Config
+
+	mu     sync.Mutex
+	others []*host.Host // other nodes of a Swarm
 }
 
 // Open connects and finds the state folder; one that is not empty is taken as it
@@ -62,11 +68,19 @@ func (t *Target) prepare(ctx context.Context) error {
 		return err
 	}
 	t.Engine, err = engine.New(api, t.Sink)
+	t.Platform = oneHost{t}
 	return err
 }
 
 // Close ends the connection; what it could still complain about changes nothing.
-func (t *Target) Close() { _ = t.Host.Close() }
+func (t *Target) Close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, h := range t.others {
+		_ = h.Close()
+	}
+	_ = t.Host.Close()
+}
 
 // findStateDir follows the convention for state: the system's folder where the
 // user may write it, else the user's own.

@@ -99,7 +99,7 @@ func longestMonitor(st *stack.Stack) time.Duration {
 // newScene puts the host before the checks.
 func newScene(t *target.Target, settings Settings, st *stack.Stack, r *release.Record) *kind.Scene {
 	s := &kind.Scene{
-		Ground: t.Host, Units: t.Steady(), Shell: t.Engine, Dial: direct.DialContext, Project: settings.Project,
+		Ground: t.Host, Units: t.Units(), Shell: t.Units(), Dial: direct.DialContext, Project: settings.Project,
 		Stack: st, URL: settings.URL, Window: settings.Window, Protect: settings.Protect,
 	}
 	if st != nil {

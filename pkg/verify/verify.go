@@ -27,7 +27,9 @@ import (
 // Options is a request to verify what runs.
 type Options struct {
 	Settings
-	Host     host.Config
+	Host host.Config
+	// Engine is what the stack runs on: target.Auto (or ""), Compose or Swarm.
+	Engine   string
 	StateDir string
 	// Workspace holds ComposeFiles, which are read for the project's name and for
 	// its checks only. Neither has to be there when the project is named.
@@ -111,6 +113,9 @@ func (o *Options) run(ctx context.Context, sink event.Sink, r *Result) error {
 	}
 	defer t.Close()
 	r.Host = t.Host.String()
+	if err := t.Choose(ctx, o.Engine, "", o.Project); err != nil {
+		return fault.As(fault.Refused, err)
+	}
 	st, record, err := o.released(ctx, t)
 	if err != nil {
 		return fault.As(fault.Refused, err)

@@ -151,7 +151,8 @@ func TestRelink(t *testing.T) {
 		"[x](../../README.md#security)":   "[x](../README.md#security)",
 		"[x](../verify/README.md)":        "[x](" + repository + "actions/verify/README.md)",
 		"[x](#inputs) [y](https://a.b/c)": "[x](#inputs) [y](https://a.b/c)",
-		"![x](../../docs/a.png)":          "![x](" + repository + "docs/a.png)",
+		"![x](../../docs/a.png)":          "![x](" + pictures + "docs/a.png)",
+		"[![x](../../a.png)](../../A.md)": "[![x](" + pictures + "a.png)](" + repository + "A.md)",
 	} {
 		assert.Equal(t, want, relink(text, "actions/deploy/README.md", "deploy/README.md", moved))
 	}

@@ -11,8 +11,12 @@ import (
 	"strings"
 )
 
-// repository is where a reader of the tree finds what is not in it.
-const repository = "https://github.com/shiksha/actions/blob/main/"
+// repository and pictures are where a reader of the tree finds what is not in it. A
+// picture needs an address of its own: at the other one is a page that shows it.
+const (
+	repository = "https://github.com/shiksha/actions/blob/main/"
+	pictures   = "https://github.com/shiksha/actions/raw/main/"
+)
 
 // Tree is a release tree: each action in a folder of its own at the root, so that
 // it is used as shiksha/actions/deploy@v1, on an image that is there already.
@@ -103,13 +107,14 @@ func (t Tree) onImage(text string) (string, error) {
 	return dockerfile.ReplaceAllLiteralString(text, "  image: docker://"+t.Image), nil
 }
 
-var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+var link = regexp.MustCompile(`(!\[[^\]]*)?\]\(([^)\s]+)\)`)
 
 // relink makes the links of a document lead to the same place from where it is now:
 // to the file's new place, or to the repository.
 func relink(text, from, to string, moved map[string]string) string {
 	return link.ReplaceAllStringFunc(text, func(found string) string {
-		target := link.FindStringSubmatch(found)[1]
+		parts := link.FindStringSubmatch(found)
+		picture, target := parts[1], parts[2]
 		if strings.Contains(target, "://") || strings.HasPrefix(target, "#") || strings.HasPrefix(target, "mailto:") {
 			return found
 		}
@@ -119,13 +124,16 @@ func relink(text, from, to string, moved map[string]string) string {
 		}
 		name = path.Join(path.Dir(from), name)
 		place, here := moved[name]
-		if !here {
+		switch {
+		case !here && picture != "":
+			return picture + "](" + pictures + name + ")"
+		case !here:
 			return "](" + repository + name + anchor + ")"
 		}
 		relative, err := filepath.Rel(path.Dir(to), place)
 		if err != nil {
 			return found
 		}
-		return "](" + filepath.ToSlash(relative) + anchor + ")"
+		return picture + "](" + filepath.ToSlash(relative) + anchor + ")"
 	})
 }

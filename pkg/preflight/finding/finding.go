@@ -22,6 +22,8 @@ type Options struct {
 	Images map[string]string
 	// Now is the time that certificates are compared with; zero for this moment.
 	Now time.Time
+	// Swarm is set where the stack is to run on one.
+	Swarm bool
 }
 
 // Findings collects what a look at a stack finds, by check. A finding that a service
@@ -107,7 +109,7 @@ func (f *Findings) exempt(name, service string) string {
 var kinds = map[string]string{
 	"P01": "images", "P02": "policy", "P03": "secrets", "P04": "registry", "P05": "nginx", "P06": "certificates", "P07": "prometheus",
 	"P08": "alertmanager", "P09": "dashboards", "P10": "host", "P11": "database", "P12": "backup", "P13": "state", "P14": "rollback",
-	"P15": "gpu", "P16": "workflow",
+	"P15": "gpu", "P16": "workflow", "P17": "swarm",
 }
 
 func kind(name string) string { return kinds[name[:3]] }

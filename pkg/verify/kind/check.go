@@ -189,7 +189,7 @@ func examineProbe(p *strict.Problems, node *yaml.Node, what string, probe *Probe
 // dollars refuses ${NAME}: a value of the environment may be a secret, and a check
 // is shown.
 func dollars(p *strict.Problems, node *yaml.Node) {
-	if node.Kind == yaml.ScalarNode && strings.Contains(node.Value, "${") {
+	if strings.Contains(node.Value, "${") {
 		hint := "a secret is named by where it is: {env: NAME, service: SERVICE}"
 		if strings.Contains(node.Value, "${VERSION") {
 			hint = "write {{version}}"
@@ -287,9 +287,7 @@ func (c *Check) Services() (names []string) {
 func servicesIn(v reflect.Value) (names []string) {
 	switch v.Kind() {
 	case reflect.Pointer:
-		if !v.IsNil() {
-			names = servicesIn(v.Elem())
-		}
+		names = servicesIn(v.Elem())
 	case reflect.Slice:
 		for i := range v.Len() {
 			names = append(names, servicesIn(v.Index(i))...)

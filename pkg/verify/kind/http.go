@@ -205,9 +205,7 @@ func (h *HTTP) request(s *Sight, base *url.URL) (*http.Request, error) {
 		}
 		request.Header.Set(name, value)
 	}
-	if h.Host != "" {
-		request.Host = h.Host
-	}
+	request.Host = h.Host // the address's own where that is empty
 	return request, nil
 }
 

@@ -105,3 +105,37 @@ func TestHTTP_Addresses(t *testing.T) {
 		assert.False(t, validURL(bad), bad)
 	}
 }
+
+// What is expected of an answer holds where the answer is so, and only there.
+func TestHTTP_Expectations(t *testing.T) {
+	t.Parallel()
+	for text, outcome := range map[string]check.Outcome{
+		"headers: {X-Unit: {exists: true}}":    check.Pass,
+		"headers: {X-Unit: {exists: false}}":   check.Fail,
+		"headers: {X-Debug: {exists: true}}":   check.Fail,
+		"headers: {X-Debug: {exists: false}}":  check.Pass,
+		"latency: 10s":                         check.Pass,
+		"p95: 10s":                             check.Pass,
+		"distinct: {json: unit, count: 2}":     check.Pass,
+		"distinct: {json: unit, count: 3}":     check.Fail,
+		"distinct: {header: X-Unit, count: 2}": check.Pass,
+		"distinct: {header: X-Unit, count: 3}": check.Fail,
+		"distinct: {json: nobody, count: 1}":   check.Fail,
+	} {
+		var n atomic.Int64
+		s := handled(func(w http.ResponseWriter, _ *http.Request) {
+			unit := fmt.Sprintf("api-%d", n.Add(1)%2)
+			w.Header().Set("X-Unit", unit)
+			_, _ = fmt.Fprintf(w, `{"unit": %q, "version": "v%d"}`, unit, n.Load())
+		})
+		f := look{check: "http: {path: /, repeat: 4, expect: {" + text + "}}", scene: s}.at(t, "")
+		assert.Equal(t, outcome, f.Outcome, "%s: %+v", text, f)
+	}
+}
+
+// A header that is no secret is not hidden: what a server says of it can be read.
+func TestHTTP_PlainHeadersAreShown(t *testing.T) {
+	t.Parallel()
+	f := look{check: "http: {path: /, headers: {X-Mine: plain-as-the-day}}", scene: handled(echo)}.at(t, "")
+	assert.Contains(t, f.Found, "plain-as-the-day")
+}

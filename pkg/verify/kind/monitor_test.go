@@ -1,10 +1,14 @@
 package kind
 
 import (
+	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/assert"
 
 	"github.com/shiksha/actions/pkg/check"
 )
@@ -197,5 +201,30 @@ func TestPrometheus_Baseline(t *testing.T) {
 	}
 	if firing := checks[0].Prometheuses()[0].Baseline(nobody(t).Begin(t.Context(), "it")); len(firing) != 0 {
 		t.Error("what cannot be asked fires nothing", firing)
+	}
+}
+
+// A panel's query goes to the datasource of the query, or else of the panel.
+func TestGrafana_Datasources(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ panel, want string }{
+		"its own":     {`{"title":"p","datasource":{"uid":"panels"},"targets":[{"expr":"up","datasource":{"uid":"its-own"}}]}`, `"uid":"its-own"`},
+		"the panel's": {`{"title":"p","datasource":{"uid":"panels"},"targets":[{"expr":"up"}]}`, `"uid":"panels"`},
+	} {
+		var asked string
+		s := handled(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case strings.HasPrefix(r.URL.Path, "/api/dashboards/uid/"):
+				_, _ = fmt.Fprintf(w, `{"dashboard":{"panels":[%s]}}`, c.panel)
+			case r.URL.Path == "/api/ds/query":
+				body, _ := io.ReadAll(r.Body)
+				asked = string(body)
+				_, _ = io.WriteString(w, `{"results":{"A":{"frames":[{"data":{"values":[[1],[2]]}}]}}}`)
+			default:
+				_, _ = io.WriteString(w, grafanaAnswers[r.URL.Path])
+			}
+		})
+		f := look{check: "grafana: {url: '{{url}}', dashboards: [{uid: d, data: true}]}", scene: s}.at(t, "")
+		assert.Contains(t, asked, c.want, "%s: %+v", name, f)
 	}
 }

@@ -165,8 +165,13 @@ func hostLooks() map[string]look {
 	}
 	const half, none = "/dev/vda1 100 50 50 50% /", "btrfs 0 0 0 - /"
 	return map[string]look{
-		"disk without docker's folder":      {"", "disk: {}", df(half, half, "/var/lib/docker"), check.Pass, "50 % at most"},
-		"disk that has docker's folder":     {"", "disk: {}", df(half, half, ""), check.Pass, "50 % at most"},
+		"disk without docker's folder":  {"", "disk: {}", df(half, half, "/var/lib/docker"), check.Pass, "50 % at most"},
+		"disk that has docker's folder": {"", "disk: {}", df(half, half, ""), check.Pass, "50 % at most"},
+		"disk of docker's folder full": {"disk.fail", "disk: {}", func(*testing.T) *Scene {
+			s := local(nil)
+			s.Ground = dfHost{bytes: half, inodes: half, docker: "/dev/vdb1 100 95 5 95% /var/lib/docker"}
+			return s
+		}, check.Fail, "95 % of the bytes of /var/lib/docker"},
 		"disk without the root":             {"disk.data", "disk: {}", df(half, half, "/"), check.Unknown, "No such file"},
 		"disk without the folder asked for": {"disk.data", "disk: {paths: [/, /srv]}", df(half, half, "/srv"), check.Unknown, "No such file"},
 		"disk without numbers of inodes":    {"", "disk: {}", df(half, none, ""), check.Pass, "50 % at most"},
@@ -304,11 +309,16 @@ func (lostHost) Run(context.Context, []string, io.Reader) (host.Output, error) {
 type dfHost struct {
 	here
 	bytes, inodes, missing string
+	// docker is what it answers of Docker's folder instead.
+	docker string
 }
 
 func (h dfHost) Run(_ context.Context, argv []string, _ io.Reader) (host.Output, error) {
 	if argv[len(argv)-1] == h.missing {
 		return host.Output{Exit: 1, Stderr: []byte("df: No such file or directory")}, nil
+	}
+	if h.docker != "" && argv[len(argv)-1] == "/var/lib/docker" {
+		return host.Output{Stdout: []byte(h.docker)}, nil
 	}
 	return host.Output{Stdout: []byte(map[string]string{"-Pk": h.bytes, "-Pi": h.inodes}[argv[1]])}, nil
 }

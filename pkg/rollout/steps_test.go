@@ -1,0 +1,340 @@
+package rollout_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/extension"
+	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/rollout"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// follow carries given steps out, as a plan that knows more than what runs would
+// have them.
+func follow(t *testing.T, h *fakeHost, st *stack.Stack, edit func(*rollout.Rollout), steps ...plan.Step) (*event.Recorder, error) {
+	told := &event.Recorder{}
+	r := &rollout.Rollout{
+		Stack: st, Units: h, Eyes: h, Ground: h, Shell: h, Live: h, Sink: told,
+		Gateway: func(u stack.Unit) rollout.Gateway { return fakeGateway{h, u.ID} },
+		How:     rollout.How{Guard: func(context.Context) error { return nil }},
+	}
+	if edit != nil {
+		edit(r)
+	}
+	_, err := r.Run(t.Context(), &plan.Plan{Steps: steps})
+	return told, err
+}
+
+// gates is a proxy that can be told of new files.
+func gates(reload extension.Reload) *stack.Stack {
+	st := shop(stack.StartFirst, 0)
+	st.Services["gateway"].Ext.Reload = &reload
+	return st
+}
+
+func TestReload(t *testing.T) {
+	t.Parallel()
+	step := plan.Step{Service: "gateway", Action: plan.Reload, Replicas: 1, Good: []string{"gateway-9"}, Files: []string{"/etc/nginx/nginx.conf"}}
+	for name, c := range map[string]struct {
+		how   extension.Reload
+		edit  func(h *fakeHost)
+		want  string
+		fails string
+	}{
+		"nginx tells itself when it is done": {how: extension.Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"}, want: `
+			swap
+			exec gateway-9 nginx -t
+			reload
+			confirm gateway`},
+		"any other gets a signal from inside and is watched": {how: extension.Reload{Signal: "SIGHUP"}, want: `
+			swap
+			exec gateway-9 sh -c kill -s "$1" 1 shiksha HUP
+			confirm gateway`},
+		"files that do not pass are taken back and the old ones loaded": {how: extension.Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"},
+			edit:  func(h *fakeHost) { h.fail["exec"] = errBroken },
+			fails: `the new files do not pass "nginx -t" in gateway-9: broken on purpose`, want: `
+			swap
+			exec gateway-9 nginx -t
+			swap back
+			exec gateway-9 nginx -t
+			reload`},
+		"a swap that fails reloads nothing": {how: extension.Reload{Signal: "HUP"},
+			edit: func(h *fakeHost) { h.fail["swap"] = errBroken }, fails: "put the new files in place: broken on purpose", want: `
+			swap`},
+		"a process that cannot be signalled keeps the old files": {how: extension.Reload{Signal: "HUP"},
+			edit:  func(h *fakeHost) { h.fail["exec"] = errBroken },
+			fails: "reload gateway-9: send HUP to its first process: broken on purpose", want: `
+			swap
+			exec gateway-9 sh -c kill -s "$1" 1 shiksha HUP
+			swap back
+			exec gateway-9 sh -c kill -s "$1" 1 shiksha HUP`},
+		"one that dies of it gets the old files back": {how: extension.Reload{Signal: "HUP"},
+			edit: func(h *fakeHost) {
+				h.onLook = func(u *stack.Unit, n int) {
+					if n == 2 {
+						u.Restarts = 1
+					}
+				}
+			},
+			fails: "restarted 1 times", want: `
+			swap
+			exec gateway-9 sh -c kill -s "$1" 1 shiksha HUP
+			swap back
+			exec gateway-9 sh -c kill -s "$1" 1 shiksha HUP`},
+		"a swap back that fails is told with what it was for": {how: extension.Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"},
+			edit:  func(h *fakeHost) { h.fail["exec"], h.fail["swap back"] = errBroken, errors.New("disk gone") },
+			fails: "put the old files back: disk gone", want: `
+			swap
+			exec gateway-9 nginx -t
+			swap back`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, st := oldShop(), gates(c.how)
+			st.Services["gateway"].Update.Monitor = 300 * time.Millisecond
+			if c.edit != nil {
+				c.edit(h)
+			}
+			_, err := follow(t, h, st, nil, step)
+			if c.fails == "" {
+				require.NoError(t, err)
+			} else {
+				require.ErrorContains(t, err, c.fails)
+			}
+			assert.Equal(t, lines(c.want), h.log)
+		})
+	}
+}
+
+func TestGate(t *testing.T) {
+	t.Parallel()
+	step := plan.Step{Service: "api", Action: plan.Gate, Replicas: 3, Good: []string{"api-1", "api-2", "api-3"}}
+	ill := func(at int, make func(u *stack.Unit)) func(u *stack.Unit, n int) {
+		return func(u *stack.Unit, n int) {
+			if u.ID == "api-2" && n >= at {
+				make(u)
+			}
+		}
+	}
+	for name, c := range map[string]struct {
+		look  func(u *stack.Unit, n int)
+		wait  time.Duration
+		fails string
+	}{
+		"well and stays well":         {},
+		"slow to become healthy":      {look: ill(1, func(u *stack.Unit) { u.Health = stack.HealthStart }), wait: 200 * time.Millisecond, fails: "api-2 is not healthy after 200ms (it is running, health starting)"},
+		"more memory than its limit":  {look: ill(1, func(u *stack.Unit) { u.OOMKilled = true }), fails: "api-2 was killed because it needs more memory than its limit"},
+		"in a loop of restarts":       {look: ill(1, func(u *stack.Unit) { u.State, u.ExitCode = stack.Restarting, 3 }), fails: "api-2 restarted 0 times (last exit code 3)"},
+		"ended":                       {look: ill(1, func(u *stack.Unit) { u.State, u.ExitCode = stack.Dead, 9 }), fails: "api-2 ended with exit code 9"},
+		"unhealthy":                   {look: ill(1, func(u *stack.Unit) { u.Health = stack.HealthFailed }), fails: "api-2 is unhealthy"},
+		"dies while it is watched":    {look: ill(2, func(u *stack.Unit) { u.State, u.ExitCode = stack.Exited, 1 }), fails: "api-2 ended with exit code 1 within the 300ms it is watched"},
+		"restarts while watched":      {look: ill(2, func(u *stack.Unit) { u.StartedAt = time.Unix(9, 0) }), fails: "api-2 was restarted within the 300ms"},
+		"loses its health in between": {look: ill(2, func(u *stack.Unit) { u.Health = stack.HealthStart }), fails: "api-2 turned from healthy to starting within the 300ms"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, st := oldShop(), shop(stack.StartFirst, 0)
+			h.onLook = c.look
+			st.Services["api"].Update.Monitor = 300 * time.Millisecond
+			told, err := follow(t, h, st, func(r *rollout.Rollout) { r.WaitTimeout = c.wait }, step)
+			if c.fails == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, c.fails)
+			var tails []string
+			for _, e := range told.Events() {
+				if e.Output != "" {
+					tails = append(tails, e.Output)
+				}
+			}
+			assert.Equal(t, []string{"last words of api-2"}, tails, "the log of the one that failed is kept, and no other")
+		})
+	}
+}
+
+func TestJob(t *testing.T) {
+	t.Parallel()
+	step := plan.Step{Service: "api", Action: plan.Create, Replicas: 1, Batch: 1}
+	for name, c := range map[string]struct {
+		look  func(u *stack.Unit, n int)
+		fails string
+	}{
+		"ends with 0": {look: func(u *stack.Unit, n int) {
+			if n == 2 {
+				u.State = stack.Exited
+			}
+		}},
+		"ends with another": {look: func(u *stack.Unit, _ int) { u.State, u.ExitCode = stack.Exited, 4 }, fails: "api-101 ended with exit code 4"},
+		"does not end":      {fails: "api-101 has not ended after 300ms, but others wait for it with service_completed_successfully"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, st := newFakeHost(), shop(stack.StartFirst, 0)
+			st.Services["api"].Job, h.onLook = true, c.look
+			_, err := follow(t, h, st, func(r *rollout.Rollout) { r.WaitTimeout = 300 * time.Millisecond }, step)
+			if c.fails == "" {
+				require.NoError(t, err)
+			} else {
+				require.ErrorContains(t, err, c.fails)
+				assert.Empty(t, h.units, "what failed is taken away again")
+			}
+		})
+	}
+}
+
+func TestScaleAndRemove(t *testing.T) {
+	t.Parallel()
+	api := []string{"api-1", "api-2", "api-3"}
+	for name, c := range map[string]struct {
+		step plan.Step
+		fail string
+		want string
+	}{
+		"fewer units, first out of the gateway": {step: plan.Step{Service: "api", Action: plan.Scale, Replicas: 1, Good: api}, want: `
+			pin api 10.0.0.1
+			reload
+			drain
+			stop api-2 api-3
+			remove api-2 api-3
+			unpin api`},
+		"what serves nobody goes first, behind a gateway that is reloaded": {
+			step: plan.Step{Service: "api", Action: plan.Heal, Replicas: 2, Good: api[:2], Leftovers: api[2:]}, want: `
+			pin api 10.0.0.1 10.0.0.2
+			reload
+			drain
+			stop api-3
+			remove api-3
+			unpin api`},
+		"a service that left the stack": {step: plan.Step{Service: "old-worker", Action: plan.Remove, Old: []string{"api-3"}, Reasons: []string{"not in the Compose file"}}, want: `
+			stop api-3
+			remove api-3`},
+		"a removal that fails is told": {step: plan.Step{Service: "old-worker", Action: plan.Remove, Old: []string{"api-3"}, Reasons: []string{"not in the Compose file"}},
+			fail: "remove", want: `
+			stop api-3
+			remove api-3`},
+		"a stop that fails keeps the unit": {step: plan.Step{Service: "old-worker", Action: plan.Remove, Old: []string{"api-3"}, Reasons: []string{"not in the Compose file"}},
+			fail: "stop", want: `
+			stop api-3`},
+		"changed live files are there before the new units, and confirmed after": {
+			step: plan.Step{Service: "api", Action: plan.StopFirst, Replicas: 3, Old: api, Batch: 3, Files: []string{"/etc/api.yml"}}, want: `
+			swap
+			create api 3
+			stop api-1 api-2 api-3
+			start api-101 api-102 api-103
+			pin api 10.0.0.101 10.0.0.102 10.0.0.103
+			reload
+			drain
+			remove api-1 api-2 api-3
+			confirm api
+			unpin api`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := oldShop()
+			if c.fail != "" {
+				h.fail[c.fail] = errBroken
+			}
+			_, err := follow(t, h, shop(stack.StartFirst, 0), nil, c.step)
+			assert.Equal(t, c.fail != "", errors.Is(err, errBroken), "%v", err)
+			assert.Equal(t, lines(c.want), h.log)
+		})
+	}
+}
+
+func TestAUnitWithAFixedNameIsRemovedBeforeItsSuccessor(t *testing.T) {
+	t.Parallel()
+	step := plan.Step{Service: "api", Action: plan.StopFirst, Replicas: 1, Old: []string{"api-1"}, Batch: 1}
+	h, st := newFakeHost(unit("api", 1, "old"), unit("gateway", 9, "same")), shop(stack.StopFirst, 1)
+	st.Services["api"].ContainerName = "the-api"
+	_, err := follow(t, h, st, nil, step)
+	require.NoError(t, err)
+	assert.Equal(t, lines(`
+		stop api-1
+		remove api-1
+		create api 1
+		start api-101
+		pin api 10.0.0.101
+		reload
+		drain
+		remove api-1
+		unpin api`), h.log)
+}
+
+func TestAUnitThatListensNowhereIsNotAdmitted(t *testing.T) {
+	t.Parallel()
+	step := plan.Step{Service: "api", Action: plan.Surge, Replicas: 3, Old: []string{"api-1", "api-2", "api-3"}, Batch: 3}
+	h, st := oldShop(), shop(stack.StartFirst, 0)
+	st.Services["api"].Ext.Port = 8000
+	var asked []string
+	_, err := follow(t, h, st, func(r *rollout.Rollout) {
+		r.Dial = func(_ context.Context, addr string) error {
+			if asked = append(asked, addr); addr == "10.0.0.102:8000" {
+				return errBroken
+			}
+			return nil
+		}
+	}, step)
+	require.ErrorContains(t, err, "the unit at 10.0.0.102 does not accept connections on port 8000")
+	assert.Equal(t, []string{"10.0.0.101:8000", "10.0.0.102:8000"}, asked)
+	assert.NotContains(t, h.log, "reload", "no request was sent to it")
+	assert.Len(t, h.units, 4, "the old units and their gateway stay, the new ones are gone")
+}
+
+func TestAWayBackThatFailsIsToldWithItsReason(t *testing.T) {
+	t.Parallel()
+	h, st := oldShop(), shop(stack.StopFirst, 0)
+	h.fail["restart"] = errors.New("no space left")
+	h.onStart = func(u *stack.Unit) { u.Health = stack.HealthFailed }
+	_, err := follow(t, h, st, nil, plan.Step{Service: "api", Action: plan.StopFirst, Replicas: 3, Old: []string{"api-1", "api-2", "api-3"}, Batch: 3})
+	require.ErrorContains(t, err, "is unhealthy")
+	require.ErrorContains(t, err, "while going back: start the old units again: no space left", "both are told: what failed and what the way back lacks")
+}
+
+func TestBetweenBatches(t *testing.T) {
+	t.Parallel()
+	step := plan.Step{Service: "api", Action: plan.Surge, Replicas: 3, Old: []string{"api-1", "api-2", "api-3"}, Batch: 2}
+	h, st := oldShop(), shop(stack.StartFirst, 2)
+	st.Services["api"].Update.Delay, h.cut = 50*time.Millisecond, 2
+	told, err := follow(t, h, st, nil, step)
+	require.NoError(t, err)
+	var words []string
+	for _, e := range told.Events() {
+		if e.Level == event.Warning {
+			words = append(words, e.Text)
+		}
+	}
+	assert.Equal(t, []string{"2 connections outlived the drain budget of 30s and were ended", "2 connections outlived the drain budget of 30s and were ended"}, words)
+
+	asked := 0
+	h = oldShop()
+	_, err = follow(t, h, st, func(r *rollout.Rollout) {
+		r.Guard = func(context.Context) error {
+			// Once before the step, twice within a batch, once after it.
+			if asked++; asked == 4 {
+				return errBroken
+			}
+			return nil
+		}
+	}, step)
+	require.ErrorIs(t, err, errBroken)
+	assert.Equal(t, "remove api-1 api-2", h.log[len(h.log)-1], "no second batch begins")
+}
+
+func TestWithoutGroundNothingIsBegun(t *testing.T) {
+	t.Parallel()
+	for _, ground := range []string{"networks", "volumes"} {
+		h := oldShop()
+		h.fail[ground] = errBroken
+		_, err := follow(t, h, shop(stack.StartFirst, 0), nil, plan.Step{Service: "api", Action: plan.Surge, Replicas: 3, Old: []string{"api-1"}, Batch: 3})
+		require.ErrorContains(t, err, "create "+ground+": broken on purpose")
+		assert.Empty(t, h.log)
+	}
+}

@@ -1,0 +1,214 @@
+package swarm
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/moby/moby/api/types/swarm"
+
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// hasIPVS finds out whether the manager's kernel can balance by address. Without
+// it a Swarm has neither virtual addresses nor ports on every node.
+const hasIPVS = `test -e /proc/net/ip_vs || test -d /sys/module/ip_vs || PATH="$PATH:/sbin:/usr/sbin" modprobe -nq ip_vs 2>/dev/null`
+
+// balances tells whether the manager's kernel has IPVS; it is asked once.
+func (s *Swarm) balances(ctx context.Context) (bool, error) {
+	s.mu.Lock()
+	known := s.ipvs
+	s.mu.Unlock()
+	if known != nil {
+		return *known, nil
+	}
+	exit, err := s.Probe(ctx, []string{"sh", "-c", hasIPVS})
+	if err != nil {
+		return false, fmt.Errorf("ask the manager whether its kernel has IPVS: %w", err)
+	}
+	there := exit == 0
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ipvs = &there
+	return there, nil
+}
+
+// Adapt makes of a stack what it means on a Swarm. All of it becomes part of the
+// model and so of the hashes: what runs differently counts as changed.
+func (s *Swarm) Adapt(ctx context.Context, st *stack.Stack) error {
+	vip, err := s.balances(ctx)
+	if err != nil {
+		return err
+	}
+	nodes, err := s.ready(ctx)
+	if err != nil {
+		return err
+	}
+	a := &adapting{st: st, vip: vip, nodes: nodes, modes: map[string][]string{}}
+	for _, name := range slices.Sorted(maps.Keys(st.Services)) {
+		if err := a.service(name); err != nil {
+			return err
+		}
+	}
+	for key, n := range st.Project.Networks {
+		if n.Driver == "" && !bool(n.External) {
+			// Attachable, so that a migration can run in a container of its own.
+			n.Driver, n.Attachable = "overlay", true
+			st.Project.Networks[key] = n
+		}
+	}
+	a.tell()
+	return repin(st)
+}
+
+// repin computes the hashes of a stack again that was pinned before.
+func repin(st *stack.Stack) error {
+	images := map[string]string{}
+	for name, svc := range st.Services {
+		if svc.Pinned == "" {
+			return nil
+		}
+		images[name] = svc.Pinned
+	}
+	return st.Pin(images)
+}
+
+// adapting is one Adapt under way.
+type adapting struct {
+	st    *stack.Stack
+	vip   bool
+	nodes []swarm.Node
+	// modes are the services by endpoint mode, hosted those whose ports are held by
+	// the node of their task.
+	modes  map[string][]string
+	hosted []string
+}
+
+func (a *adapting) service(name string) error {
+	svc, c := a.st.Services[name], a.st.Project.Services[name]
+	if err := a.possible(name, c); err != nil {
+		return err
+	}
+	a.files(svc, &c)
+	a.endpoint(svc, &c)
+	svc.ContainerName, c.ContainerName = "", ""
+	svc.Ext.Reload = nil // files are objects of the Swarm, which a running task keeps
+	if svc.Global {
+		svc.Replicas = len(eligible(a.nodes, constraints(c)))
+	}
+	a.st.Project.Services[name] = c
+	return nil
+}
+
+// possible refuses what Swarm has no word for and the service cannot do without.
+func (a *adapting) possible(name string, c types.ServiceConfig) error {
+	refuse := func(key, hint, format string, args ...any) error {
+		where := "services." + name + "." + key
+		if file, line := a.st.Place(where); file != "" {
+			where = fmt.Sprintf("%s:%d", file, line)
+		}
+		return fault.New(fault.Refused, where, hint, "service %s: "+format, append([]any{name}, args...)...)
+	}
+	for key, mode := range map[string]string{"network_mode": c.NetworkMode, "ipc": c.Ipc, "pid": c.Pid} {
+		if strings.HasPrefix(mode, types.ServicePrefix) || strings.HasPrefix(mode, types.ContainerPrefix) {
+			return refuse(key, "put both programs into one service, or let them speak over a network", "%s: %s is not possible on a Swarm, whose tasks may be on different nodes", key, mode)
+		}
+	}
+	if len(c.VolumesFrom) > 0 {
+		return refuse("volumes_from", "name the volumes in both services", "volumes_from is not possible on a Swarm")
+	}
+	return nil
+}
+
+// files puts files that a single host hands over live where all others are: named
+// by their content.
+func (a *adapting) files(svc *stack.Service, c *types.ServiceConfig) {
+	svc.Files, c.Volumes = slices.Clone(svc.Files), slices.Clone(c.Volumes)
+	for i, f := range svc.Files {
+		if !f.Live {
+			continue
+		}
+		kept := path.Join(a.st.Dir, "files", f.Sum)
+		if !f.Dir {
+			kept = path.Join(kept, path.Base(f.HostPath))
+		}
+		for j := range c.Volumes {
+			if c.Volumes[j].Target == f.Target && c.Volumes[j].Source == f.HostPath {
+				c.Volumes[j].Source = kept
+			}
+		}
+		svc.Files[i].Live, svc.Files[i].HostPath = false, kept
+	}
+}
+
+// endpoint settles how a service is reached: by a virtual address that the kernel
+// balances, or by the addresses of its tasks.
+func (a *adapting) endpoint(svc *stack.Service, c *types.ServiceConfig) {
+	mode := "vip"
+	if c.Deploy != nil && c.Deploy.EndpointMode != "" {
+		mode = c.Deploy.EndpointMode
+	} else if !a.vip {
+		mode = "dnsrr"
+		deploy := types.DeployConfig{}
+		if c.Deploy != nil {
+			deploy = *c.Deploy
+		}
+		deploy.EndpointMode = mode
+		c.Deploy = &deploy
+	}
+	a.modes[mode] = append(a.modes[mode], svc.Name)
+	svc.Virtual = mode == "vip"
+	c.Ports = slices.Clone(c.Ports)
+	svc.HostPorts = nil
+	for i, p := range c.Ports {
+		if mode == "dnsrr" || !a.vip {
+			p.Mode = "host"
+			c.Ports[i] = p
+		}
+		if p.Mode == "host" && p.Published != "" && p.Published != "0" {
+			svc.HostPorts = append(svc.HostPorts, p.Published+"/"+orTCP(p.Protocol))
+		}
+	}
+	slices.Sort(svc.HostPorts)
+	if len(svc.HostPorts) > 0 {
+		a.hosted = append(a.hosted, svc.Name)
+	}
+}
+
+func orTCP(protocol string) string {
+	if protocol == "" {
+		return "tcp"
+	}
+	return protocol
+}
+
+// noted is how the notes of this package begin: they are made anew each time.
+const noted = "Swarm: "
+
+// tell says in the plan which endpoint mode is run and what it means.
+func (a *adapting) tell() {
+	var notes []string
+	if on := a.modes["dnsrr"]; len(on) > 0 {
+		why := ""
+		if !a.vip {
+			why = ", since the manager's kernel has no IPVS"
+		}
+		notes = append(notes, fmt.Sprintf("endpoint mode dnsrr%s: %s are reached by the addresses of their tasks, and a gateway in front of them is switched by the release",
+			why, strings.Join(on, ", ")))
+	}
+	if on := a.modes["vip"]; len(on) > 0 {
+		notes = append(notes, fmt.Sprintf("endpoint mode vip: %s are balanced by the kernels of the nodes, so no gateway has to be switched", strings.Join(on, ", ")))
+	}
+	if len(a.hosted) > 0 {
+		notes = append(notes, fmt.Sprintf("the ports of %s are published in mode host: only by the nodes that run their tasks", strings.Join(a.hosted, ", ")))
+	}
+	a.st.Warnings = slices.DeleteFunc(slices.Clone(a.st.Warnings), func(w string) bool { return strings.HasPrefix(w, noted) })
+	for _, n := range notes {
+		a.st.Warnings = append(a.st.Warnings, noted+n)
+	}
+}

@@ -1,0 +1,223 @@
+package swarm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/swarm"
+	"github.com/moby/moby/client"
+
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/rollout"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// undoBudget bounds the way back of one service, removeBudget how long its tasks may
+// take to be gone.
+const undoBudget, removeBudget = 3 * time.Minute, time.Minute
+
+// Carry carries a plan out: service by service in its order, each a change of
+// Swarm's spec that is watched to its end.
+func (s *Swarm) Carry(ctx context.Context, p *plan.Plan, st *stack.Stack, how rollout.How) (rollout.Report, error) {
+	r := &rollout.Rollout{Stack: st, Ground: s, How: how, Sink: s.Sink}
+	r.Carrier = func(ctx context.Context, step plan.Step) error {
+		c := &change{Swarm: s, st: st, how: how, step: step, svc: st.Services[step.Service], span: r.Span}
+		return c.run(ctx)
+	}
+	return r.Run(ctx, p)
+}
+
+// change is one service on its way.
+type change struct {
+	*Swarm
+	st   *stack.Stack
+	how  rollout.How
+	step plan.Step
+	svc  *stack.Service
+	span func(name, service string) func()
+
+	// id is the service's; before is it as it was, nil for a new one.
+	id     string
+	before *swarm.Service
+	goal   goal
+}
+
+func (c *change) run(ctx context.Context) error {
+	if err := c.find(ctx); err != nil {
+		return err
+	}
+	if c.step.Action == plan.Remove {
+		return c.remove(ctx)
+	}
+	follow, err := c.openTraffic(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.submit(ctx); err != nil {
+		return err
+	}
+	err = c.watch(ctx, follow)
+	switch {
+	case err == nil:
+		return follow.close(ctx)
+	case ctx.Err() != nil || fault.Of(err) == fault.Interrupted:
+		c.last(ctx, follow)
+		return err
+	}
+	c.tail(ctx, err)
+	return errors.Join(err, c.undo(ctx, follow))
+}
+
+// find looks for the service as it is.
+func (c *change) find(ctx context.Context) error {
+	services, err := c.services(ctx, c.st.Name)
+	for _, svc := range services {
+		if keyOf(svc.Spec.Labels, c.st.Name, svc.Spec.Name) == c.step.Service {
+			c.id, c.before = svc.ID, &svc
+		}
+	}
+	return err
+}
+
+// submit gives Swarm the service as it is to be.
+func (c *change) submit(ctx context.Context) error {
+	defer c.span("submit", c.svc.Name)()
+	objects := c.objectsOf(c.st, c.svc.Name)
+	ids, err := c.ensure(ctx, c.st, objects)
+	if err != nil {
+		return err
+	}
+	spec, err := specOf(c.st, c.svc.Name, objects, ids, c.how)
+	if err != nil {
+		return err
+	}
+	auth, err := c.how.Login.Header(c.svc.Pinned)
+	if err != nil {
+		return err
+	}
+	known, err := c.tasks(ctx)
+	if err != nil {
+		return err
+	}
+	c.goal = goal{service: c.svc.Name, hash: c.svc.Hash, replicas: c.svc.Replicas, job: c.svc.Job, known: map[string]bool{},
+		tolerated: int(c.svc.Update.MaxFailureRatio * float64(c.svc.Replicas))}
+	for _, t := range known {
+		c.goal.known[t.ID] = true
+	}
+	if c.before == nil {
+		made, err := c.API.ServiceCreate(ctx, client.ServiceCreateOptions{Spec: spec, EncodedRegistryAuth: auth})
+		c.id = made.ID
+		return c.refused(err)
+	}
+	spec.TaskTemplate.ForceUpdate = c.force(known)
+	c.goal.force = spec.TaskTemplate.ForceUpdate
+	_, err = c.API.ServiceUpdate(ctx, c.id, client.ServiceUpdateOptions{Version: c.before.Version, Spec: spec, EncodedRegistryAuth: auth})
+	return c.refused(err)
+}
+
+// refused says what Swarm did not take.
+func (c *change) refused(err error) error {
+	if errdefs.IsInvalidArgument(err) || errdefs.IsConflict(err) {
+		return fault.New(fault.Failed, "service "+c.svc.Name, "", "Swarm does not take it: %w", err)
+	}
+	return wrap(err, "give the service to the Swarm")
+}
+
+// force is the counter by which tasks are replaced that are what they are to be: the
+// plan wants them anew.
+func (c *change) force(known []swarm.Task) uint64 {
+	force := c.before.Spec.TaskTemplate.ForceUpdate
+	for _, t := range current(*c.before, known) {
+		u := unitOf(*c.before, t, nil)
+		if u.Hash == c.svc.Hash && slices.Contains(c.step.Old, u.ID) && u.Serving() {
+			return force + 1
+		}
+	}
+	return force
+}
+
+// tasks lists all tasks of the service; of a new one there are none.
+func (c *change) tasks(ctx context.Context) ([]swarm.Task, error) {
+	if c.id == "" {
+		return nil, nil
+	}
+	res, err := c.API.TaskList(ctx, client.TaskListOptions{Filters: make(client.Filters).Add("service", c.id)})
+	return res.Items, wrap(err, "list the tasks of %s", c.step.Service)
+}
+
+// undo brings the service back to what it was, unless the file wants it left as it
+// is or Swarm has done so already.
+func (c *change) undo(ctx context.Context, follow *follower) error {
+	if c.svc.Update.FailureAction != stack.Rollback {
+		return nil
+	}
+	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoBudget)
+	defer cancel()
+	defer c.span("undo", c.svc.Name)()
+	if c.before == nil {
+		return wrap(c.remove(back), "while going back")
+	}
+	now, err := c.API.ServiceInspect(back, c.id, client.ServiceInspectOptions{})
+	if err != nil {
+		return fmt.Errorf("while going back: %w", err)
+	}
+	was := c.before.Spec.TaskTemplate
+	if c.goal.hash == hashOf(was) && c.goal.force == was.ForceUpdate {
+		return follow.close(back)
+	}
+	if status := now.Service.UpdateStatus; status == nil || !rollingBack(status.State) {
+		c.say(event.Warning, c.svc.Name, "going back")
+		_, err := c.API.ServiceUpdate(back, c.id, client.ServiceUpdateOptions{Version: now.Service.Version, Spec: now.Service.Spec, Rollback: "previous"})
+		if err != nil {
+			return fmt.Errorf("while going back: %w", err)
+		}
+	}
+	c.goal.hash, c.goal.force, c.goal.replicas, c.goal.back = hashOf(was), was.ForceUpdate, wanted(c.before.Spec), true
+	if err := c.watch(back, follow); err != nil {
+		return fmt.Errorf("while going back: %w", err)
+	}
+	return follow.close(back)
+}
+
+// remove takes the service away and waits until none of its tasks is left.
+func (c *change) remove(ctx context.Context) error {
+	if c.id == "" {
+		return nil
+	}
+	tasks, err := c.tasks(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := c.API.ServiceRemove(ctx, c.id, client.ServiceRemoveOptions{}); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("remove the service: %w", err)
+	}
+	for until := time.Now().Add(removeBudget); ; {
+		left := slices.DeleteFunc(slices.Clone(tasks), func(t swarm.Task) bool { return c.gone(ctx, t) })
+		if len(left) == 0 {
+			return nil
+		}
+		if time.Now().After(until) {
+			return fmt.Errorf("%d of its tasks are not gone after %s", len(left), removeBudget)
+		}
+		if err := sleep(ctx, pollEvery); err != nil {
+			return err
+		}
+	}
+}
+
+// gone tells whether a task runs no more. One of a removed service is forgotten by
+// the manager once its node has ended it.
+func (c *change) gone(ctx context.Context, t swarm.Task) bool {
+	if t.Status.State == swarm.TaskStateShutdown || t.Status.State == swarm.TaskStateFailed || t.Status.State == swarm.TaskStateRejected ||
+		t.Status.State == swarm.TaskStateComplete || t.Status.State == swarm.TaskStateOrphaned {
+		return true
+	}
+	_, err := c.API.TaskInspect(ctx, t.ID, client.TaskInspectOptions{})
+	return errdefs.IsNotFound(err)
+}
