@@ -218,7 +218,7 @@ func TestGrafana_Datasources(t *testing.T) {
 				_, _ = fmt.Fprintf(w, `{"dashboard":{"panels":[%s]}}`, c.panel)
 			case r.URL.Path == "/api/ds/query":
 				body, _ := io.ReadAll(r.Body)
-				asked = string(body)
+				asked = r.Header.Get("Content-Type") + " " + string(body)
 				_, _ = io.WriteString(w, `{"results":{"A":{"frames":[{"data":{"values":[[1],[2]]}}]}}}`)
 			default:
 				_, _ = io.WriteString(w, grafanaAnswers[r.URL.Path])
@@ -226,6 +226,7 @@ func TestGrafana_Datasources(t *testing.T) {
 		})
 		f := look{check: "grafana: {url: '{{url}}', dashboards: [{uid: d, data: true}]}", scene: s}.at(t, "")
 		assert.Contains(t, asked, c.want, "%s: %+v", name, f)
+		assert.Contains(t, asked, "application/json {")
 	}
 }
 

@@ -167,6 +167,9 @@ func TestTLS_OfAService(t *testing.T) {
 	f := look{check: text, scene: one("it", nil)}.at(t, "")
 	assert.Equal(t, check.Pass, f.Outcome, "%+v", f)
 	assert.Equal(t, "shop-it-1", f.Where)
+	f = look{check: text + "\n  min_version: '1.3'", scene: one("it", nil)}.at(t, "")
+	assert.Equal(t, check.Fail, f.Outcome, "%+v", f)
+	assert.Equal(t, "TLS 1.2 is taken", f.Found)
 	f = look{check: text, scene: func(t *testing.T) *Scene {
 		s := one("it", nil)(t)
 		s.Ground = &fakeClosing{open: 1}
