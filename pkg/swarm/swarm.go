@@ -15,7 +15,6 @@ import (
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
-	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -27,6 +26,8 @@ const (
 	hashLabel    = stack.HashLabel
 	keyLabel     = stack.KeyLabel
 	releaseLabel = "io.shiksha.release"
+	// specLabel holds a sum of what a task's spec was when a release made it.
+	specLabel = "io.shiksha.spec"
 )
 
 // Host is what a Swarm needs of who connects to its manager.
@@ -38,7 +39,7 @@ type Host struct {
 	// Content reads a file of a release where it is kept on the manager.
 	Content func(ctx context.Context, f stack.File, entry string) ([]byte, error)
 	// Gateway moves the traffic of a gateway's unit.
-	Gateway func(unit stack.Unit) rollout.Gateway
+	Gateway func(unit stack.Unit) Gateway
 	// Node connects to the engine of another node.
 	Node func(ctx context.Context, node swarm.Node) (*engine.Engine, error)
 	Sink event.Sink
