@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
+	v3loader "github.com/docker/cli/cli/compose/loader"
 
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/stack"
@@ -29,8 +30,9 @@ func modelOf(st *stack.Stack, name string, objects []object) (map[string]any, er
 	if err != nil {
 		return nil, fmt.Errorf("writing service %s down: %w", name, err)
 	}
-	var all map[string]any
-	if err := json.Unmarshal(data, &all); err != nil {
+	// JSON is YAML, and this reader knows whole numbers.
+	all, err := v3loader.ParseYAML(data)
+	if err != nil {
 		return nil, fmt.Errorf("reading service %s: %w", name, err)
 	}
 	out := map[string]any{}
