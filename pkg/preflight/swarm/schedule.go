@@ -63,6 +63,10 @@ func (l *look) health(svc *stack.Service, c types.ServiceConfig) {
 	}
 	l.Warn("P17.unhealthy", at(svc, "healthcheck"), "let the check fail only where a new task would be better, and after enough retries for a busy hour",
 		"a task that becomes unhealthy is stopped and another one is started; one host lets it be")
+	if policy := deploy(c).RestartPolicy; policy != nil && policy.Condition == "on-failure" || policy == nil && strings.HasPrefix(c.Restart, "on-failure") {
+		l.Fail("P17.stays-away", at(svc, "healthcheck"), "write deploy: {restart_policy: {condition: any}}",
+			"a task that becomes unhealthy is stopped, and where the program then ends with 0 none takes its place: it did not fail")
+	}
 	if c.HealthCheck.StartInterval != nil {
 		l.Warn("P17.start-interval", at(svc, "healthcheck.start_interval"), "choose an interval that is right for the start too",
 			"engines before 25.0 leave it out of a task's check")

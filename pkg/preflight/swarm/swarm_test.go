@@ -215,6 +215,8 @@ func TestStacks(t *testing.T) {
 			[]string{"warn compose.yaml:5 restart: unless-stopped becomes a new task after 5 s, perhaps on another node, without what the container has written"}},
 		"restart on failure": {api + "    restart: on-failure:3\n" + inner, "P17.restart", nil,
 			[]string{"warn compose.yaml:5 restart: on-failure:3 becomes a new task after 5 s, perhaps on another node, without what the container has written"}},
+		"one that is ill and ends well": {api + "    restart: on-failure\n    healthcheck: {test: [CMD, a]}\n" + inner, "P17.stays-away", nil,
+			[]string{"fail compose.yaml:6 a task that becomes unhealthy is stopped, and where the program then ends with 0 none takes its place: it did not fail"}},
 		"a job ends": {api + "  web:\n    image: example/web:v1\n    networks: [inner]\n    restart: always\n    depends_on: {api: {condition: service_completed_successfully}}\n" + inner, "P17.restart", nil,
 			[]string{"warn compose.yaml:8 restart: always becomes a new task after 5 s, perhaps on another node, without what the container has written"}},
 		"order": {api + "    depends_on: [db]\n" + db + inner, "P17.depends-on", nil,
