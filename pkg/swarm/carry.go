@@ -11,10 +11,10 @@ import (
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/client"
 
+	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/plan"
-	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -22,22 +22,31 @@ import (
 // take to be gone.
 const undoBudget, removeBudget = 3 * time.Minute, time.Minute
 
-// Carry carries a plan out: service by service in its order, each a change of
-// Swarm's spec that is watched to its end.
-func (s *Swarm) Carry(ctx context.Context, p *plan.Plan, st *stack.Stack, how rollout.How) (rollout.Report, error) {
-	r := &rollout.Rollout{Stack: st, Ground: s, How: how, Sink: s.Sink}
-	r.Carrier = func(ctx context.Context, step plan.Step) error {
-		c := &change{Swarm: s, st: st, how: how, step: step, svc: st.Services[step.Service], span: r.Span}
-		return c.run(ctx)
-	}
-	return r.Run(ctx, p)
+// Order says how a service is changed. Guard is asked while it is watched and ends that
+// with its error. WaitTimeout is how long nothing may move, Login for the registry of
+// its image, Release the number that its label gets. Span times an act until what it
+// gives is called.
+type Order struct {
+	Stack       *stack.Stack
+	Guard       func(ctx context.Context) error
+	WaitTimeout time.Duration
+	Login       engine.Auth
+	Release     int
+	Span        func(name, service string) func()
+}
+
+// Change carries one step of a plan out: a change of Swarm's spec that is watched to
+// its end. One that fails is taken back, unless the file says otherwise.
+func (s *Swarm) Change(ctx context.Context, step plan.Step, o Order) error {
+	c := &change{Swarm: s, st: o.Stack, how: o, step: step, svc: o.Stack.Services[step.Service], span: o.Span}
+	return c.run(ctx)
 }
 
 // change is one service on its way.
 type change struct {
 	*Swarm
 	st   *stack.Stack
-	how  rollout.How
+	how  Order
 	step plan.Step
 	svc  *stack.Service
 	span func(name, service string) func()
@@ -93,7 +102,7 @@ func (c *change) submit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	spec, err := specOf(c.st, c.svc.Name, objects, ids, c.how)
+	spec, err := specOf(c.st, c.svc.Name, objects, ids, c.how.Release)
 	if err != nil {
 		return err
 	}

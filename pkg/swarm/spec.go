@@ -12,14 +12,13 @@ import (
 	"github.com/moby/moby/api/types/swarm"
 
 	"github.com/shiksha/actions/pkg/fault"
-	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
 // specOf makes Swarm's spec of a service: Docker's own conversion of the model, with
 // what the model does not hold any more (how it rolls, how many) and our labels. ids
 // are those of the objects that it mounts, by name.
-func specOf(st *stack.Stack, name string, objects []object, ids map[string]string, how rollout.How) (swarm.ServiceSpec, error) {
+func specOf(st *stack.Stack, name string, objects []object, ids map[string]string, release int) (swarm.ServiceSpec, error) {
 	svc := st.Services[name]
 	config, err := load(st, name, objects)
 	if err != nil {
@@ -32,7 +31,7 @@ func specOf(st *stack.Stack, name string, objects []object, ids map[string]strin
 	}
 	spec.Labels[keyLabel], spec.Labels[hashLabel] = name, svc.Hash
 	spec.Labels[convert.LabelImage] = svc.Image
-	spec.Labels[releaseLabel] = strconv.Itoa(how.Release)
+	spec.Labels[releaseLabel] = strconv.Itoa(release)
 	spec.TaskTemplate.ContainerSpec.Labels[hashLabel] = svc.Hash
 	spec.TaskTemplate.ContainerSpec.Labels[keyLabel] = name
 	spec.Mode = modeOf(svc)

@@ -16,7 +16,6 @@ import (
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
-	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -79,7 +78,7 @@ func specs(t *testing.T, s *Swarm, st *stack.Stack) string {
 		for _, o := range objects {
 			ids[o.name] = "id-of-" + o.name
 		}
-		spec, err := specOf(st, name, objects, ids, rollout.How{Release: 7})
+		spec, err := specOf(st, name, objects, ids, 7)
 		require.NoError(t, err)
 		all[name] = spec
 	}

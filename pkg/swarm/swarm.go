@@ -15,7 +15,6 @@ import (
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
-	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -38,7 +37,7 @@ type Host struct {
 	// Content reads a file of a release where it is kept on the manager.
 	Content func(ctx context.Context, f stack.File, entry string) ([]byte, error)
 	// Gateway moves the traffic of a gateway's unit.
-	Gateway func(unit stack.Unit) rollout.Gateway
+	Gateway func(unit stack.Unit) Gateway
 	// Node connects to the engine of another node.
 	Node func(ctx context.Context, node swarm.Node) (*engine.Engine, error)
 	Sink event.Sink

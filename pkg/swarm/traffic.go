@@ -9,14 +9,21 @@ import (
 	"github.com/moby/moby/api/types/swarm"
 
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/gateway"
 	"github.com/shiksha/actions/pkg/plan"
-	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
 // patience is how long a gateway may fail to be switched before that fails the
 // change.
 const patience = 10 * time.Second
+
+// Gateway moves traffic between tasks; *gateway.Nginx is one.
+type Gateway interface {
+	Set(ctx context.Context, service string, addrs []string) error
+	Clear(ctx context.Context, service string) error
+	Reload(ctx context.Context) (gateway.Generation, error)
+}
 
 // follower keeps a gateway on the tasks that serve, while Swarm replaces them: nginx
 // resolves names only when it loads, and with dnsrr nothing stands between it and
@@ -31,7 +38,7 @@ type follower struct {
 
 type gate struct {
 	unit stack.Unit
-	rollout.Gateway
+	Gateway
 }
 
 // openTraffic finds the gateways of a service and pins what serves now, so that a

@@ -12,7 +12,6 @@ import (
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/host"
-	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
 	"github.com/shiksha/actions/pkg/swarm"
 )
@@ -51,7 +50,7 @@ func (t *Target) Choose(ctx context.Context, wanted, asked, project string) erro
 	case wanted == Compose, wanted == Auto && !runs:
 		return nil
 	}
-	t.Platform = found
+	t.Platform = onSwarm{found}
 	return t.alone(ctx, project)
 }
 
@@ -85,7 +84,7 @@ func (t *Target) findSwarm(ctx context.Context) (*swarm.Swarm, error) {
 	}
 	return swarm.Find(ctx, swarm.Host{
 		API: client, Engine: t.Engine, Sink: t.Sink, Node: t.node,
-		Gateway: func(u stack.Unit) rollout.Gateway { return t.Nginx(u) },
+		Gateway: func(u stack.Unit) swarm.Gateway { return t.Nginx(u) },
 		Probe: func(ctx context.Context, argv []string) (int, error) {
 			out, err := t.Host.Run(ctx, argv, nil)
 			return out.Exit, err

@@ -7,6 +7,7 @@ import (
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
+	"github.com/shiksha/actions/pkg/swarm"
 )
 
 // Platform is what a stack runs on: one host's engine, or a Swarm. Everything else
@@ -85,6 +86,18 @@ func (oneHost) Prune(context.Context, string, func(context.Context) ([]*stack.St
 
 // At is the only engine.
 func (o oneHost) At(context.Context, string) (*engine.Engine, error) { return o.Engine, nil }
+
+// onSwarm is a Swarm: its own updater makes the units.
+type onSwarm struct{ *swarm.Swarm }
+
+// Carry changes service by service, each watched to its end.
+func (s onSwarm) Carry(ctx context.Context, p *plan.Plan, st *stack.Stack, how rollout.How) (rollout.Report, error) {
+	r := &rollout.Rollout{Stack: st, Ground: s, How: how, Sink: s.Sink}
+	r.Carrier = func(ctx context.Context, step plan.Step) error {
+		return s.Change(ctx, step, swarm.Order{Stack: st, Guard: how.Guard, WaitTimeout: how.WaitTimeout, Login: how.Login, Release: how.Release, Span: r.Span})
+	}
+	return r.Run(ctx, p)
+}
 
 // The engines that a stack can run on; Auto chooses.
 const (
