@@ -7,6 +7,7 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/types"
 
+	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/preflight/finding"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -122,7 +123,11 @@ func (l *look) extension(svc *stack.Service, c types.ServiceConfig) {
 	}
 	if svc.Ext.Idle != nil {
 		l.Warn("P17.drain", at(svc, "x-shiksha.drain"), "let it end its work on stop_signal, within a stop_grace_period that is longer than any task of it",
-			"a Swarm stops a worker by itself when its node is drained or has lost its manager: nobody asks whether it is idle")
+			"a Swarm stops a worker by itself, in a release and when its node is drained: nobody tells it to take no more work, or asks whether it is idle")
+	}
+	if d := svc.Ext.Drain; svc.Ext.Gateway != "" && d > svc.StopGrace && d != extension.DefaultDrain {
+		l.Warn("P17.drain", at(svc, "x-shiksha.drain"), fmt.Sprintf("write stop_grace_period: %s, and let the program answer what it has when it is told to stop", d),
+			"a Swarm waits for no gateway: two seconds after an old task has got its last request it is told to stop, and what takes longer than %s is cut off", svc.StopGrace)
 	}
 	if svc.Ext.Gateway != "" && deploy(c).EndpointMode != "dnsrr" {
 		l.Warn("P17.gateway", at(svc, "x-shiksha.gateway"), "to keep it so, write deploy: {endpoint_mode: dnsrr}: releases then switch "+svc.Ext.Gateway+" as on one host",
