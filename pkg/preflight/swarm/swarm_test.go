@@ -168,7 +168,7 @@ func TestExamples(t *testing.T) {
 			require.NoError(t, err)
 			var text strings.Builder
 			for _, r := range look(t, st).Results {
-				fmt.Fprintf(&text, "%s %s\n    %s:%d: %s\n    mend: %s\n", r.Outcome, r.Name, r.File, r.Line, r.Found, r.Hint)
+				fmt.Fprintf(&text, "%s %s\n    at %s: %s\n    %s\n    mend: %s\n", r.Outcome, r.Name, r.File, written(t, o.Workspace, r), r.Found, r.Hint)
 			}
 			golden := filepath.Join("testdata", name+".golden")
 			if *write {
@@ -179,6 +179,17 @@ func TestExamples(t *testing.T) {
 			assert.Equal(t, string(want), text.String())
 		})
 	}
+}
+
+// written is the line of the file that a finding is about: its number would change with
+// each line above it.
+func written(t *testing.T, workspace string, r check.Result) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(workspace, r.File))
+	require.NoError(t, err)
+	lines := strings.Split(string(text), "\n")
+	require.True(t, 1 <= r.Line && r.Line <= len(lines), "%s has no line %d", r.File, r.Line)
+	return strings.TrimSpace(lines[r.Line-1])
 }
 
 // everyVariable sets each variable that a file of examples names.
