@@ -74,16 +74,19 @@ func (s *site) fewChecks() string {
 	return checks
 }
 
-// The application's own tests pass on a real PostgreSQL, as its workflow runs them.
+// The application's own tests pass on a real PostgreSQL and a real Redis.
 func TestBackend(t *testing.T) {
 	if !*application {
 		t.Skip("`make e2e-application` has it")
 	}
 	f := lab.New(t)
-	require.NoError(t, f.EnsureImages(t.Context(), Images(f.Root)[:2]...))
-	name := f.Project + "-postgres"
-	_, err := f.Docker(t.Context(), "run", "--detach", "--init", "--name", name, "--label", "com.docker.compose.project="+f.Project,
+	require.NoError(t, f.EnsureImages(t.Context(), Images(f.Root)[:edgeAndData]...))
+	name, label := f.Project+"-postgres", "com.docker.compose.project="+f.Project
+	_, err := f.Docker(t.Context(), "run", "--detach", "--init", "--name", name, "--label", label,
 		"--env", "POSTGRES_USER=setu", "--env", "POSTGRES_PASSWORD=p@ss/word", "--env", "POSTGRES_DB=setu", "postgres:15.20")
+	require.NoError(t, err)
+	_, err = f.Docker(t.Context(), "run", "--detach", "--network", "container:"+name, "--label", label,
+		"redis:7.0.15", "sh", "-c", `printf 'requirepass "r:ed@is"\n' | redis-server -`)
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		_, err := f.Docker(t.Context(), "exec", name, "pg_isready", "-q", "-h", "127.0.0.1")
@@ -91,7 +94,8 @@ func TestBackend(t *testing.T) {
 	}, time.Minute, 200*time.Millisecond)
 	out, err := f.Docker(t.Context(), "run", "--rm", "--network", "container:"+name, "--workdir", "/app",
 		"--volume", filepath.Join(Example(f.Lab), "backend")+":/app:ro", "--env", "DATABASE_TESTS=1", "--env", "POSTGRES_HOST=localhost",
-		"--env", "PYTHONDONTWRITEBYTECODE=1", "python:3.11-slim-bookworm", "python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
+		"--env", "BROKER_TESTS=1", "--env", "REDIS_HOST=localhost", "--env", "PYTHONDONTWRITEBYTECODE=1",
+		"python:3.11-slim-bookworm", "python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
 	require.NoError(t, err, out)
 	assert.NotContains(t, out, "skipped", fmt.Sprint("all of them ran: ", out))
 }
