@@ -33,7 +33,7 @@ def test_a_worker_that_stops_loses_no_task():
     feeder = threading.Thread(target=feed)
     feeder.start()
     try:
-        for _ in range(4):
+        for _ in range(3):
             worker, sent = start(), len(results)
             while len(results) <= sent or not results[sent].ready():
                 time.sleep(0.1)
