@@ -33,7 +33,7 @@ e2e-build: ## the tests of builds alone, with those that `make test` leaves out:
 e2e-application: ## the application of examples/shikshasetu: its own tests, and released, rolled and verified as in `make test`
 	@go build -o .lab/bin/ ./e2e/setup && exec .lab/bin/setup go test -count=1 -timeout 30m -v ./e2e/shikshasetu -run 'TestTheApplication|TestBackend' -application
 
-e2e-shikshasetu: ## release the production stack of 15 units on real parts: about fifteen minutes, 4 GB
+e2e-shikshasetu: ## release the production stack of 15 units on real parts: about fifteen minutes, 3 GB
 	@go build -o .lab/bin/ ./e2e/setup && exec .lab/bin/setup go test -count=1 -timeout 30m -v ./e2e/shikshasetu -run TestTheStack -whole
 
 mutants: ## turn each comparison of the checks off in turn: some test has to fail (some minutes)
