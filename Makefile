@@ -30,7 +30,7 @@ act: ## the workflows, run with act on a sandbox host, offline (some minutes the
 e2e-build: ## the tests of builds alone, with those that `make test` leaves out: builders that die or are started, other caches, an SBOM
 	@go build -o .lab/bin/ ./e2e/setup && SHIKSHA_E2E_BUILD=1 exec .lab/bin/setup go test -p 1 -timeout 30m -run TestBuild ./e2e
 
-e2e-application: ## the application of examples/shikshasetu: its own tests; released, verified, rolled (four minutes)
+e2e-application: ## the application of examples/shikshasetu: its own tests, and released, rolled and verified as in `make test`
 	@go build -o .lab/bin/ ./e2e/setup && exec .lab/bin/setup go test -count=1 -timeout 30m -v ./e2e/shikshasetu -run 'TestTheApplication|TestBackend' -application
 
 e2e-shikshasetu: ## release the production stack of 15 units on real parts: about fifteen minutes, 4 GB

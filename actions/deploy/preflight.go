@@ -20,9 +20,10 @@ type Preflighter func(context.Context, verb.Options, event.Sink) (*check.Report,
 type PreflightCommand struct {
 	Source
 
-	Strict bool `name:"strict" group:"stack" default:"false" help:"Warnings count as failures."`
-	All    bool `name:"all" person:"" help:"Show what passed too."`
-	JSON   bool `name:"json" person:"" help:"Print the results as JSON on standard output."`
+	Engine string `name:"engine" group:"stack" default:"auto" enum:"auto,compose,swarm" help:"swarm tells too what a Swarm ignores or does otherwise, and so does auto where the stack asks for one."`
+	Strict bool   `name:"strict" group:"stack" default:"false" help:"Warnings count as failures."`
+	All    bool   `name:"all" person:"" help:"Show what passed too."`
+	JSON   bool   `name:"json" person:"" help:"Print the results as JSON on standard output."`
 
 	Verb Preflighter `kong:"-"`
 }
@@ -35,6 +36,7 @@ workflows of the repository. Every finding says the file, the line and the mend.
 
     shiksha preflight --env-file prod.env --version v2
     shiksha preflight --strict --json
+    shiksha preflight --engine swarm
 
 A service is let off a finding in the Compose file, with the reason:
 
@@ -62,6 +64,7 @@ func (c *PreflightCommand) Run(s *door.Session) error {
 	if err != nil {
 		return err
 	}
+	o.Engine = c.Engine
 	if c.Strict {
 		o.Preflight = verb.Strict
 	}

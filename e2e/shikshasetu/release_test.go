@@ -59,7 +59,7 @@ func TestTheStack(t *testing.T) {
 		began := time.Now()
 		passed := t.Run(stage.name, func(t *testing.T) { stage.run(s.at(t)) })
 		t.Logf("%s: %s", stage.name, time.Since(began).Round(time.Second))
-		if !passed && !*standing {
+		if !passed && stage.name == "units" {
 			break // what follows would fail for the same reason
 		}
 	}

@@ -34,12 +34,9 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 	if err != nil {
 		return err
 	}
-	if o.Preflight != Off {
-		result.Preflight = o.static(ctx, st)
-		tell(sink, result.Preflight)
-		if err := o.decide(result.Preflight); err != nil && !o.DryRun {
-			return err
-		}
+	asked := o.asksForSwarm(st)
+	if err := o.look(ctx, st, asked, sink, result); err != nil {
+		return err
 	}
 	if o.DryRun && o.Host.Address == "" {
 		return o.offline(st, sink, result)
@@ -58,6 +55,12 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 	}
 	if err := t.Choose(ctx, o.Engine, st.Engine, st.Name); err != nil {
 		return err
+	}
+	if t.Platform.Name() == target.Swarm && !asked {
+		// It runs there already, which nobody knew before.
+		if err := o.look(ctx, st, true, sink, result); err != nil {
+			return err
+		}
 	}
 	request := o.request(t, st)
 	request.Verify = verifier

@@ -6,11 +6,13 @@ import (
 	"strings"
 
 	"github.com/shiksha/actions/pkg/check"
+	"github.com/shiksha/actions/pkg/converge"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/preflight"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
+	"github.com/shiksha/actions/pkg/target"
 )
 
 // What the findings of a preflight do to a release.
@@ -31,12 +33,34 @@ func Preflight(ctx context.Context, o Options, sink event.Sink) (*check.Report, 
 	if err != nil {
 		return nil, "", err
 	}
-	report := o.static(ctx, st)
+	report := o.static(ctx, st, o.asksForSwarm(st))
 	return report, st.Name, o.decide(report)
 }
 
-func (o Options) static(ctx context.Context, st *stack.Stack) *check.Report {
-	return preflight.Static(ctx, st, preflight.Options{Workspace: o.Workspace, Images: o.Images})
+// asksForSwarm tells whether it is known without a host that the stack is to run on a
+// Swarm.
+func (o Options) asksForSwarm(st *stack.Stack) bool {
+	return o.Engine == target.Swarm || (o.Engine == "" || o.Engine == target.Auto) && st.Engine == target.Swarm
+}
+
+func (o Options) static(ctx context.Context, st *stack.Stack, swarm bool) *check.Report {
+	return preflight.Static(ctx, st, preflight.Options{Workspace: o.Workspace, Images: o.Images, Swarm: swarm})
+}
+
+// look looks at everything that can be known without the host.
+func (o Options) look(ctx context.Context, st *stack.Stack, swarm bool, sink event.Sink, result *converge.Result) error {
+	if o.Preflight == Off {
+		return nil
+	}
+	result.Preflight = o.static(ctx, st, swarm)
+	tell(sink, result.Preflight)
+	if swarm && o.DryRun {
+		differences(sink, result.Preflight)
+	}
+	if err := o.decide(result.Preflight); err != nil && !o.DryRun {
+		return err
+	}
+	return nil
 }
 
 // decide refuses by what was found, as Preflight says.
@@ -77,6 +101,15 @@ func position(r check.Result) string {
 		return r.File
 	}
 	return fmt.Sprintf("%s:%d", r.File, r.Line)
+}
+
+// differences names in a plan all that a Swarm ignores or does otherwise.
+func differences(sink event.Sink, report *check.Report) {
+	for _, r := range report.Results {
+		if r.Outcome == check.Warn && strings.HasPrefix(r.Name, "P17.") {
+			sink.Emit(event.Event{Level: event.Info, Phase: "preflight", Service: r.Where, Text: fmt.Sprintf("%s: %s %s; mend: %s", r.Name, position(r), r.Found, r.Hint)})
+		}
+	}
 }
 
 // tell says what a release finds before it needs a host: failures one by one, the

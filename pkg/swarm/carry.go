@@ -70,7 +70,7 @@ func (c *change) run(ctx context.Context) error {
 		c.last(ctx, follow)
 		return err
 	}
-	c.tail(ctx, err)
+	c.tail(ctx)
 	return errors.Join(err, c.undo(ctx, follow))
 }
 

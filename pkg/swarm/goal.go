@@ -130,8 +130,9 @@ func (g goal) failures(s state) []swarm.Task {
 // failed is the error of a change, with the words of the task that failed.
 func (g goal) failed(s state, what string) error {
 	if bad := g.failures(s); len(bad) > 0 {
-		t := bad[len(bad)-1]
-		return fmt.Errorf("%s: %s", what, wordsOf(t))
+		// The first one: what came after it may be its doing.
+		first := slices.IndexFunc(bad, func(t swarm.Task) bool { return t.Status.State != swarm.TaskStateComplete })
+		return fmt.Errorf("%s: %s", what, wordsOf(bad[max(first, 0)]))
 	}
 	if message := statusOf(s.service).Message; message != "" {
 		return fmt.Errorf("%s: %s", what, message)
@@ -141,6 +142,9 @@ func (g goal) failed(s state, what string) error {
 
 // wordsOf says what became of a task as Swarm says it.
 func wordsOf(t swarm.Task) string {
+	if t.Status.State == swarm.TaskStateComplete {
+		return fmt.Sprintf("task %d ended with exit code 0: by itself, or because its health check failed, which Swarm stops a task for", t.Slot)
+	}
 	text := cmp.Or(t.Status.Err, t.Status.Message, string(t.Status.State))
 	if c := t.Status.ContainerStatus; c != nil && c.ExitCode != 0 && !strings.Contains(text, fmt.Sprint(c.ExitCode)) {
 		text += fmt.Sprintf(" (exit code %d)", c.ExitCode)

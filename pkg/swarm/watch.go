@@ -172,7 +172,7 @@ func (c *change) last(ctx context.Context, follow *follower) {
 }
 
 // tail reports the last lines of a task that failed.
-func (c *change) tail(ctx context.Context, _ error) {
+func (c *change) tail(ctx context.Context) {
 	look, cancel := grace.Last(ctx, 10*time.Second)
 	defer cancel()
 	seen, err := c.state(look)
@@ -183,7 +183,7 @@ func (c *change) tail(ctx context.Context, _ error) {
 	if len(bad) == 0 {
 		return
 	}
-	t := bad[len(bad)-1]
+	t := bad[0]
 	u := unitOf(seen.service, t, nil)
 	c.settleOne(u.ID, t.NodeID)
 	e, err := c.At(look, u.ID)
