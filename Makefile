@@ -33,10 +33,10 @@ e2e-swarm: ## a stack on a Swarm of two nodes: all that is the same as on one ho
 e2e-build: ## the tests of builds alone, with those that `make test` leaves out: builders that die or are started, other caches, an SBOM
 	@go build -o .lab/bin/ ./e2e/setup && SHIKSHA_E2E_BUILD=1 exec .lab/bin/setup go test -p 1 -timeout 30m -run TestBuild ./e2e
 
-e2e-application: ## the application of examples/shikshasetu: its own tests; released, verified, rolled (four minutes)
+e2e-application: ## the application of examples/shikshasetu: its own tests, and released, rolled and verified as in `make test`
 	@go build -o .lab/bin/ ./e2e/setup && exec .lab/bin/setup go test -count=1 -timeout 30m -v ./e2e/shikshasetu -run 'TestTheApplication|TestBackend' -application
 
-e2e-shikshasetu: ## release the production stack of 15 units on real parts: about fifteen minutes, 4 GB
+e2e-shikshasetu: ## release the production stack of 15 units on real parts: about fifteen minutes, 3 GB
 	@go build -o .lab/bin/ ./e2e/setup && exec .lab/bin/setup go test -count=1 -timeout 30m -v ./e2e/shikshasetu -run TestTheStack -whole
 
 mutants: ## turn each comparison of the checks off in turn: some test has to fail (some minutes)

@@ -82,7 +82,7 @@ func (s *site) weigh() (stop func()) {
 			select {
 			case <-halt:
 				return
-			case <-time.After(10 * time.Second):
+			case <-time.After(20 * time.Second):
 			}
 		}
 	}()

@@ -19,14 +19,14 @@ import (
 
 var (
 	// whole runs all of it.
-	whole = flag.Bool("whole", false, "release all 15 units and everything around them: about fifteen minutes, 4 GB")
+	whole = flag.Bool("whole", false, "release all 15 units and everything around them: about fifteen minutes, 3 GB")
 	// application adds the tests that the application has of its own.
 	application = flag.Bool("application", false, "the application's own tests too, on a real PostgreSQL")
 	// standing is for whoever works on one stage: the stack of an earlier run is used
 	// as it is and left as it is. With -run TestTheStack/STAGE a stage is minutes.
 	standing = flag.Bool("standing", false, "go on with the stack that an earlier run with this flag left standing")
-	// teardown takes the standing stack away.
-	teardown = flag.Bool("teardown", false, "take the standing stack away at the end")
+	// teardown takes the standing stack away. It loads the machine whenever its engine runs.
+	teardown = flag.Bool("teardown", false, "take the standing stack away, and do nothing else")
 )
 
 // Ports of a standing stack. They lie below those that the lab hands out.

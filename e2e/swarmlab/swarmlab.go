@@ -54,6 +54,8 @@ type Options struct {
 	// Push are images of this machine that the registry shall have, beside those a
 	// quickstart needs.
 	Push []string
+	// Apart leaves the nodes as they are before anybody makes a Swarm of them.
+	Apart bool
 }
 
 // Swarm is two nodes and what both reach.
@@ -78,13 +80,13 @@ var quickstart = []string{"nginx:1.22", "postgres:15"}
 func Start(ctx context.Context, l *lab.Lab, options Options) (*Swarm, error) {
 	s := &Swarm{lab: l, name: options.Name}
 	l.AtClose(func(context.Context) error { return s.Close() })
-	if err := s.start(ctx, append(quickstart, options.Push...)); err != nil {
+	if err := s.start(ctx, options); err != nil {
 		return nil, errors.Join(fmt.Errorf("making a Swarm of two nodes: %w", err), s.Close())
 	}
 	return s, nil
 }
 
-func (s *Swarm) start(ctx context.Context, images []string) error {
+func (s *Swarm) start(ctx context.Context, options Options) error {
 	wires, err := findWires(ctx)
 	if err != nil {
 		return err
@@ -105,22 +107,26 @@ func (s *Swarm) start(ctx context.Context, images []string) error {
 		return err
 	}
 	pushed := make(chan error, 1)
-	go func() { pushed <- s.push(ctx, images) }()
-	err = s.form(ctx)
+	go func() { pushed <- s.push(ctx, append(quickstart, options.Push...)) }()
+	err = s.startEngines(ctx)
+	if err == nil && !options.Apart {
+		err = s.form(ctx)
+	}
 	return errors.Join(err, <-pushed)
 }
 
-// form starts both engines and joins them.
-func (s *Swarm) form(ctx context.Context) error {
+func (s *Swarm) startEngines(ctx context.Context) error {
 	var wait sync.WaitGroup
 	errs := make([]error, 2)
 	for i, n := range []*Node{s.Manager, s.Worker} {
 		wait.Go(func() { errs[i] = n.Start(ctx) })
 	}
 	wait.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
+	return errors.Join(errs...)
+}
+
+// form joins the nodes.
+func (s *Swarm) form(ctx context.Context) error {
 	if _, err := s.Manager.Docker(ctx, "swarm", "init", "--advertise-addr", s.Manager.Address, "--dispatcher-heartbeat", "1s"); err != nil {
 		return err
 	}

@@ -102,3 +102,37 @@ func TestWhatIsNotSupportedIsSaid(t *testing.T) {
 		assert.NotEmpty(t, fault.Hint(err), text)
 	}
 }
+
+// Who plans for a Swarm reads all that it does otherwise, and a release to one is
+// refused before a host is needed where data would be lost.
+func TestASwarmIsSpokenOf(t *testing.T) {
+	t.Parallel()
+	const services = "services:\n  db:\n    image: postgres:15\n    restart: always\n    volumes: [\"data:/data\"]\nvolumes: {data: {}}\n"
+	for name, c := range map[string]struct {
+		engine, head string
+		spoken       bool
+	}{
+		"asked for": {"swarm", "", true}, "asked for by the stack": {"auto", "x-shiksha: {engine: swarm}\n", true},
+		"one host": {"compose", "x-shiksha: {engine: swarm}\n", false}, "nobody said anything": {"", "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte(c.head+services), 0o600))
+			o := Options{Workspace: dir, Project: "shop", Engine: c.engine, DryRun: true}
+			sink := &event.Recorder{}
+			_, err := Run(t.Context(), o, sink)
+			require.NoError(t, err)
+			told := ""
+			for _, e := range sink.Events() {
+				told += e.Text + "\n"
+			}
+			for _, finding := range []string{"P17.restart db: ", "P17.volume db: "} {
+				assert.Equal(t, c.spoken, strings.Contains(told, finding), told)
+			}
+			o.DryRun = false
+			_, err = Run(t.Context(), o, event.Discard)
+			assert.Equal(t, c.spoken, err != nil && strings.Contains(err.Error(), "P17.volume"), "%v", err)
+		})
+	}
+}

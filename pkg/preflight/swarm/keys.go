@@ -62,7 +62,7 @@ var keys = []key{
 	{name: "network_mode", written: func(c types.ServiceConfig) bool {
 		return c.NetworkMode != "" && c.NetworkMode != "bridge" && c.NetworkMode != "default"
 	}, fatal: true,
-		found: "network_mode is left out, and the task joins the stack's network", mend: "for the node's own network: networks: {hostnet: {}}, and at the top networks: {hostnet: {external: true, name: host}}"},
+		found: "network_mode is left out, and the task joins the stack's network", mend: "publish its ports with mode: host; what needs the network of a node or of another container runs beside the Swarm"},
 	{name: "oom_kill_disable", written: func(c types.ServiceConfig) bool { return c.OomKillDisable },
 		found: "tasks are killed when memory runs out, like all", mend: "reserve the memory: deploy: {resources: {reservations: {memory: 1g}}}"},
 	{name: "pid", written: func(c types.ServiceConfig) bool { return own(c.Pid) },

@@ -11,8 +11,8 @@ import (
 	"github.com/shiksha/actions/pkg/stack"
 )
 
-// largest is what a config or secret holds, in bytes: managers keep them all in the
-// log they agree on. An empty one is refused.
+// largest is what a config or secret holds on every engine, in bytes: managers keep
+// them all in the log they agree on. An empty one is refused.
 const largest = 500 * 1024
 
 // files tells what is otherwise about what a service mounts, but for its volumes.

@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
@@ -67,9 +68,7 @@ func (l *look) networks() {
 		where := finding.In("", file, line)
 		switch {
 		case bool(n.External):
-			if n.Name != "host" {
-				l.Warn("P17.external-network", where, "make it on a manager: docker network create --driver overlay "+n.Name, "%s has to be a network of the Swarm, not one of a single host", n.Name)
-			}
+			l.Warn("P17.external-network", where, "make it on a manager: docker network create --driver overlay --attachable "+n.Name, "%s has to be a network of the Swarm, not one of a single host", n.Name)
 			continue
 		case n.Driver != "" && n.Driver != "overlay":
 			l.Fail("P17.network-driver", where, "take driver out: then it is bridge on one host and overlay on a Swarm", "tasks cannot join a network of the driver %s", n.Driver)
@@ -78,6 +77,11 @@ func (l *look) networks() {
 		if _, encrypted := n.DriverOpts["encrypted"]; !encrypted {
 			l.Warn("P17.encryption", where, "write driver_opts: {encrypted: \"true\"}, or let the nodes speak over a network that nobody else is on",
 				"what services say to each other on %s goes from node to node as it is; on one host it never leaves it", key)
+		}
+		if slices.ContainsFunc(n.Ipam.Config, func(p *types.IPAMPool) bool {
+			return p.Gateway != "" || p.IPRange != "" || len(p.AuxiliaryAddresses) > 0
+		}) {
+			l.Warn("P17.ipam", where, "write the subnet alone", "of its addresses only the subnet is kept: the managers hand them out on all nodes")
 		}
 		if n.EnableIPv6 != nil && *n.EnableIPv6 {
 			l.Warn("P17.ipv6", where, "use IPv4 between services", "virtual addresses and ports of the Swarm are IPv4 only")

@@ -7,6 +7,7 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/types"
 
+	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/preflight/finding"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -63,6 +64,10 @@ func (l *look) health(svc *stack.Service, c types.ServiceConfig) {
 	}
 	l.Warn("P17.unhealthy", at(svc, "healthcheck"), "let the check fail only where a new task would be better, and after enough retries for a busy hour",
 		"a task that becomes unhealthy is stopped and another one is started; one host lets it be")
+	if policy := deploy(c).RestartPolicy; policy != nil && policy.Condition == "on-failure" || policy == nil && strings.HasPrefix(c.Restart, "on-failure") {
+		l.Fail("P17.stays-away", at(svc, "healthcheck"), "write deploy: {restart_policy: {condition: any}}",
+			"a task that becomes unhealthy is stopped, and where the program then ends with 0 none takes its place: it did not fail")
+	}
 	if c.HealthCheck.StartInterval != nil {
 		l.Warn("P17.start-interval", at(svc, "healthcheck.start_interval"), "choose an interval that is right for the start too",
 			"engines before 25.0 leave it out of a task's check")
@@ -118,7 +123,15 @@ func (l *look) extension(svc *stack.Service, c types.ServiceConfig) {
 	}
 	if svc.Ext.Idle != nil {
 		l.Warn("P17.drain", at(svc, "x-shiksha.drain"), "let it end its work on stop_signal, within a stop_grace_period that is longer than any task of it",
-			"a Swarm stops a worker by itself when its node is drained or has lost its manager: nobody asks whether it is idle")
+			"a Swarm stops a worker by itself, in a release and when its node is drained: nobody tells it to take no more work, or asks whether it is idle")
+	}
+	if svc.Ext.Backups != nil {
+		l.Warn("P17.backups", at(svc, "x-shiksha.backups"), "choose the node of its volume to be the manager that is named as host",
+			"dumps are made and kept on the manager that is named as host: a database on another node is refused")
+	}
+	if d := svc.Ext.Drain; svc.Ext.Gateway != "" && d > svc.StopGrace && d != extension.DefaultDrain {
+		l.Warn("P17.drain", at(svc, "x-shiksha.drain"), fmt.Sprintf("write stop_grace_period: %s, and let the program answer what it has when it is told to stop", d),
+			"a Swarm waits for no gateway: two seconds after an old task has got its last request it is told to stop, and what takes longer than %s is cut off", svc.StopGrace)
 	}
 	if svc.Ext.Gateway != "" && deploy(c).EndpointMode != "dnsrr" {
 		l.Warn("P17.gateway", at(svc, "x-shiksha.gateway"), "to keep it so, write deploy: {endpoint_mode: dnsrr}: releases then switch "+svc.Ext.Gateway+" as on one host",

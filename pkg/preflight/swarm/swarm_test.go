@@ -168,7 +168,7 @@ func TestExamples(t *testing.T) {
 			require.NoError(t, err)
 			var text strings.Builder
 			for _, r := range look(t, st).Results {
-				fmt.Fprintf(&text, "%s %s\n    %s:%d: %s\n    mend: %s\n", r.Outcome, r.Name, r.File, r.Line, r.Found, r.Hint)
+				fmt.Fprintf(&text, "%s %s\n    at %s: %s\n    %s\n    mend: %s\n", r.Outcome, r.Name, r.File, written(t, o.Workspace, r), r.Found, r.Hint)
 			}
 			golden := filepath.Join("testdata", name+".golden")
 			if *write {
@@ -179,6 +179,17 @@ func TestExamples(t *testing.T) {
 			assert.Equal(t, string(want), text.String())
 		})
 	}
+}
+
+// written is the line of the file that a finding is about: its number would change with
+// each line above it.
+func written(t *testing.T, workspace string, r check.Result) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(workspace, r.File))
+	require.NoError(t, err)
+	lines := strings.Split(string(text), "\n")
+	require.True(t, 1 <= r.Line && r.Line <= len(lines), "%s has no line %d", r.File, r.Line)
+	return strings.TrimSpace(lines[r.Line-1])
 }
 
 // everyVariable sets each variable that a file of examples names.
@@ -215,6 +226,8 @@ func TestStacks(t *testing.T) {
 			[]string{"warn compose.yaml:5 restart: unless-stopped becomes a new task after 5 s, perhaps on another node, without what the container has written"}},
 		"restart on failure": {api + "    restart: on-failure:3\n" + inner, "P17.restart", nil,
 			[]string{"warn compose.yaml:5 restart: on-failure:3 becomes a new task after 5 s, perhaps on another node, without what the container has written"}},
+		"one that is ill and ends well": {api + "    restart: on-failure\n    healthcheck: {test: [CMD, a]}\n" + inner, "P17.stays-away", nil,
+			[]string{"fail compose.yaml:6 a task that becomes unhealthy is stopped, and where the program then ends with 0 none takes its place: it did not fail"}},
 		"a job ends": {api + "  web:\n    image: example/web:v1\n    networks: [inner]\n    restart: always\n    depends_on: {api: {condition: service_completed_successfully}}\n" + inner, "P17.restart", nil,
 			[]string{"warn compose.yaml:8 restart: always becomes a new task after 5 s, perhaps on another node, without what the container has written"}},
 		"order": {api + "    depends_on: [db]\n" + db + inner, "P17.depends-on", nil,
@@ -233,10 +246,15 @@ func TestStacks(t *testing.T) {
 		"a gateway": {api + "    x-shiksha: {gateway: web, port: 80}\n  web: {image: \"nginx:1\", networks: [inner]}\n" + inner, "P17.gateway", nil,
 			[]string{"warn compose.yaml:5 where the nodes' kernels have IPVS, api is one address that they balance: web sees one server, so its own choice, its retries and its counts of failures have nothing to choose from"}},
 		"a gateway that is switched": {api + "    deploy: {endpoint_mode: dnsrr}\n    x-shiksha: {gateway: web, port: 80}\n  web: {image: \"nginx:1\", networks: [inner]}\n" + inner, "P17.gateway", nil, nil},
+		"long requests": {api + "    stop_grace_period: 20s\n    x-shiksha: {gateway: web, port: 80, drain: 10m}\n  web: {image: \"nginx:1\", networks: [inner]}\n" + inner, "P17.drain", nil,
+			[]string{"warn compose.yaml:6 a Swarm waits for no gateway: two seconds after an old task has got its last request it is told to stop, and what takes longer than 20s is cut off"}},
+		"long requests that may end": {api + "    stop_grace_period: 10m\n    x-shiksha: {gateway: web, port: 80, drain: 10m}\n  web: {image: \"nginx:1\", networks: [inner]}\n" + inner, "P17.drain", nil, nil},
+		"a database that is dumped": {api + "    x-shiksha: {backups: {}}\n" + inner, "P17.backups", nil,
+			[]string{"warn compose.yaml:5 dumps are made and kept on the manager that is named as host: a database on another node is refused"}},
 		"reload": {api + "    volumes: [\"./a.conf:/a.conf:ro\"]\n    x-shiksha: {reload: nginx}\n" + inner, "P17.reload", []string{"a.conf", "a"},
 			[]string{"warn compose.yaml:6 a task keeps the files that it was started with: changed ones replace it, and nothing is reloaded"}},
 		"a worker": {api + "    x-shiksha: {drain: {stop: [a], idle: [b]}}\n" + inner, "P17.drain", nil,
-			[]string{"warn compose.yaml:5 a Swarm stops a worker by itself when its node is drained or has lost its manager: nobody asks whether it is idle"}},
+			[]string{"warn compose.yaml:5 a Swarm stops a worker by itself, in a release and when its node is drained: nobody tells it to take no more work, or asks whether it is idle"}},
 		"a folder": {api + "    volumes: [\"./conf:/etc/conf:ro\"]\n" + inner, "P17.folder", []string{"conf/a", "a"},
 			[]string{"warn compose.yaml:5 conf is not mounted as a folder: each of its files stands at its place, beside those that the image has in /etc/conf"}},
 		"an empty file": {api + "    volumes: [\"./conf:/etc/conf:ro\"]\n" + inner, "P17.empty", []string{"conf/a", "a", "conf/keep", ""},
@@ -268,6 +286,8 @@ func TestStacks(t *testing.T) {
 			[]string{"warn compose.yaml:6 shared has to be a network of the Swarm, not one of a single host"}},
 		"between the nodes": {api + "networks:\n  inner: {enable_ipv6: true}\n", "P17.encryption", nil,
 			[]string{"warn compose.yaml:6 what services say to each other on inner goes from node to node as it is; on one host it never leaves it"}},
+		"who hands out addresses": {api + "networks:\n  inner: {ipam: {config: [{subnet: 10.9.0.0/24, gateway: 10.9.0.9}]}}\n", "P17.ipam", nil,
+			[]string{"warn compose.yaml:6 of its addresses only the subnet is kept: the managers hand them out on all nodes"}},
 		"IPv6":                            {api + "networks:\n  inner: {enable_ipv6: true}\n", "P17.ipv6", nil, []string{"warn compose.yaml:6 virtual addresses and ports of the Swarm are IPv4 only"}},
 		"a template that is meant for it": {api + "    hostname: \"api-{{.Node.Hostname}}\"\n" + inner, "P17.template", nil, nil},
 	}

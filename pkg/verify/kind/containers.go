@@ -1,7 +1,6 @@
 package kind
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -108,7 +107,7 @@ func (c *Containers) unit(s *Sight, listed stack.Unit, record release.ServiceRec
 		return
 	}
 	u, err := s.Units.Inspect(s.Ctx, listed.ID)
-	if errdefs.IsNotFound(err) || errors.Is(err, errNoUnit) {
+	if errdefs.IsNotFound(err) {
 		s.need("containers.gone", false, "a running unit", "it went away during the look")
 		return
 	}
@@ -147,7 +146,7 @@ func (c *Containers) stable(s *Sight, u stack.Unit) {
 			s.need("containers.flip", p.OK, fmt.Sprintf("no failed healthcheck in %s", Duration(s.Back)), fmt.Sprintf("one failed %s ago", time.Since(p.At).Round(100*time.Millisecond)))
 		}
 	}
-	if !s.Began.IsZero() && u.StartedAt.Before(s.Began) {
+	if u.StartedAt.Before(s.Began) {
 		s.want("containers.oom-old", !u.OOMKilled, "no process killed for memory", "one since "+u.StartedAt.UTC().Format(time.RFC3339), "raise its memory limit")
 		return
 	}

@@ -1,5 +1,10 @@
 import os
 import time
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+from celery.signals import heartbeat_sent
+from sqlalchemy.exc import OperationalError
 
 from backend import probe
 from backend.tasks import beat, celery_app, pipeline
@@ -45,6 +50,21 @@ def test_a_job_is_written_after_its_time(monkeypatch):
     assert job == "one" and when - began >= 0.05 and "ON CONFLICT" in statement
 
 
+def test_a_database_that_is_away_loses_no_job(monkeypatch):
+    tried, written = [], []
+
+    @contextmanager
+    def fake_transaction():
+        tried.append(1)
+        if len(tried) < 3:
+            raise OperationalError("SELECT 1", {}, Exception("timeout expired"))
+        yield SimpleNamespace(execute=lambda _, values: written.append(values["job"]))
+
+    monkeypatch.setattr(pipeline, "transaction", fake_transaction)
+    pipeline.process.apply(("one", 0.0))
+    assert len(tried) == 3 and written == ["one"]
+
+
 def test_the_clock_leaves_a_mark(tmp_path, monkeypatch):
     mark = tmp_path / "tick"
     monkeypatch.setenv("BEAT_TICK", str(mark))
@@ -53,4 +73,14 @@ def test_the_clock_leaves_a_mark(tmp_path, monkeypatch):
     assert beat.TickingScheduler.tick(beat.TickingScheduler.__new__(beat.TickingScheduler)) == 20
     assert probe.beat() == ""
     os.utime(mark, (0, 0))
-    assert "looked at the clock" in probe.beat()
+    assert "look at the clock was" in probe.beat()
+
+
+def test_the_worker_leaves_a_mark(tmp_path, monkeypatch):
+    mark = tmp_path / "tick"
+    monkeypatch.setenv("WORKER_TICK", str(mark))
+    assert "not there" in probe.worker()
+    heartbeat_sent.send(sender=None)
+    assert probe.worker() == ""
+    os.utime(mark, (0, 0))
+    assert "heartbeat to the broker was" in probe.worker()

@@ -4,6 +4,8 @@ import socket
 import time
 
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from backend.database import transaction
 from backend.tasks.celery_app import app
@@ -15,7 +17,12 @@ FINISH = text(
 )
 
 
-@app.task(name="pipeline.process")
+# A database that is away for a while loses no job: it is tried again after a second,
+# then two, four and so on, a minute at most, for about a quarter of an hour.
+UNTIL_IT_IS_BACK = {"autoretry_for": (OperationalError, PoolTimeout), "retry_backoff": True, "retry_backoff_max": 60, "max_retries": 20}
+
+
+@app.task(name="pipeline.process", **UNTIL_IT_IS_BACK)
 def process(job: str, seconds: float) -> str:
     """Takes so many seconds and writes its job down once."""
     time.sleep(seconds)
