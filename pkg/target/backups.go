@@ -88,6 +88,14 @@ func (t *Target) Databases(ctx context.Context, st *stack.Stack, seen stack.Obse
 			return nil, fault.New(fault.Refused, "service "+name, "keep it on the manager that releases go to: deploy: {placement: {constraints: [node.hostname==...]}}",
 				"its database runs on node %s, and dumps are made on %s", source.Unit.Node, t.Host)
 		}
+		if source.Unit.ImageID == "" {
+			// A Swarm's manager does not know it of a task; the container does.
+			u, err := t.Steady().Inspect(ctx, source.Unit.ID)
+			if err != nil {
+				return nil, err
+			}
+			source.Unit.ImageID = u.ImageID
+		}
 		out = append(out, source)
 	}
 	return out, nil
