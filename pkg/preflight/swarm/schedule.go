@@ -16,6 +16,7 @@ import (
 func (l *look) scheduling(svc *stack.Service, c types.ServiceConfig) {
 	l.order(svc)
 	l.restarts(svc, c)
+	l.monitored(svc)
 	l.health(svc, c)
 	l.resources(svc, c)
 	l.templates(svc, c)
@@ -36,6 +37,15 @@ func (l *look) order(svc *stack.Service) {
 	}
 	l.Warn("P17.depends-on", at(svc, "depends_on"), "let the program wait until they answer, or end and be started again",
 		"a release keeps the order, a Swarm does not: when a node comes back, it starts whether %s runs or not", strings.Join(names, ", "))
+}
+
+// monitored: on one host a new unit proves itself before it gets requests.
+func (l *look) monitored(svc *stack.Service) {
+	if svc.Ext.Gateway == "" || svc.Update.Order != stack.StartFirst {
+		return
+	}
+	l.Warn("P17.monitor", at(svc, "deploy.update_config.monitor"), "let the health check say only then that it is well when it is: interval times retries as long as monitor",
+		"a new task gets requests, and an old one ends, as soon as its health check passes: monitor watches it afterwards; one host watches first")
 }
 
 // restarts: the engine's own policy of a container is not that of a task. Without
