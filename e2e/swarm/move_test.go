@@ -75,7 +75,7 @@ func TestOutgrowingOneHost(t *testing.T) {
 			m.moved()
 		}
 	}
-	assert.Equal(t, "v1", lab.Serving(t.Context(), f.URL()), "the way back")
+	assert.Eventually(t, func() bool { return lab.Serving(t.Context(), f.URL()) == "v1" }, 20*time.Second, 200*time.Millisecond, "the way back")
 }
 
 func (m *move) file(name string) string { return filepath.Join(m.Dir, name) }

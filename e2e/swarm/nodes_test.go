@@ -69,7 +69,7 @@ func TestANodeFailsInARollout(t *testing.T) {
 func (s subject) rolling(t *testing.T, swarm *swarmlab.Swarm, version string) <-chan lab.Result {
 	t.Helper()
 	before := s.started(t, swarm)
-	cmd, err := s.Command(t.Context(), s.Dir, nil, s.Args("deploy", "--version", version, "--engine", s.engine)...)
+	cmd, err := s.Command(t.Context(), s.Dir, nil, s.Args("deploy", "--version", version, "--engine", s.engine, "--wait-timeout", "20s")...)
 	require.NoError(t, err)
 	ended := make(chan lab.Result, 1)
 	go func() {
