@@ -6,7 +6,7 @@ ACTIONLINT  = github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test act mutants campaign e2e-build e2e-application e2e-shikshasetu lint bench image release-tree fmt
+.PHONY: help demo test act mutants campaign e2e-swarm e2e-build e2e-application e2e-shikshasetu lint bench image release-tree fmt
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,13 +27,16 @@ test: ## every test, the end-to-end ones included
 act: ## the workflows, run with act on a sandbox host, offline (some minutes the first time)
 	@go build -o .lab/bin/ ./e2e/setup && SHIKSHA_ACT=1 exec .lab/bin/setup go test -count=1 -v -timeout 45m ./e2e/act
 
+e2e-swarm: ## a stack on a Swarm of two nodes: all that is the same as on one host, and nodes, managers and programs that fail
+	@go build -o .lab/bin/ ./e2e/setup && SHIKSHA_E2E_SWARM=1 exec .lab/bin/setup go test -count=1 -timeout 30m -v ./e2e/swarm
+
 e2e-build: ## the tests of builds alone, with those that `make test` leaves out: builders that die or are started, other caches, an SBOM
 	@go build -o .lab/bin/ ./e2e/setup && SHIKSHA_E2E_BUILD=1 exec .lab/bin/setup go test -p 1 -timeout 30m -run TestBuild ./e2e
 
 e2e-application: ## the application of examples/shikshasetu: its own tests, and released, rolled and verified as in `make test`
 	@go build -o .lab/bin/ ./e2e/setup && exec .lab/bin/setup go test -count=1 -timeout 30m -v ./e2e/shikshasetu -run 'TestTheApplication|TestBackend' -application
 
-e2e-shikshasetu: ## release the production stack of 15 units on real parts: about fifteen minutes, 4 GB
+e2e-shikshasetu: ## release the production stack of 15 units on real parts: about fifteen minutes, 3 GB
 	@go build -o .lab/bin/ ./e2e/setup && exec .lab/bin/setup go test -count=1 -timeout 30m -v ./e2e/shikshasetu -run TestTheStack -whole
 
 mutants: ## turn each comparison of the checks off in turn: some test has to fail (some minutes)

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -75,12 +77,13 @@ func (l *Lab) EnsureImages(ctx context.Context, images ...Image) error {
 	}
 	defer unlock()
 	online := sync.OnceValue(func() bool { return hubAnswers(ctx) })
+	// Most of an image's time is its packages' way here, so some are made side by side.
+	var some errgroup.Group
+	some.SetLimit(4)
 	for _, image := range images {
-		if err := l.ensure(ctx, image, online); err != nil {
-			return err
-		}
+		some.Go(func() error { return l.ensure(ctx, image, online) })
 	}
-	return nil
+	return some.Wait()
 }
 
 // ensure makes one image be there. One that was made here before is made again

@@ -19,7 +19,7 @@ import (
 
 var (
 	// whole runs all of it.
-	whole = flag.Bool("whole", false, "release all 15 units and everything around them: about fifteen minutes, 4 GB")
+	whole = flag.Bool("whole", false, "release all 15 units and everything around them: about fifteen minutes, 3 GB")
 	// application adds the tests that the application has of its own.
 	application = flag.Bool("application", false, "the application's own tests too, on a real PostgreSQL")
 	// standing is for whoever works on one stage: the stack of an earlier run is used

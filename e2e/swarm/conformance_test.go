@@ -44,23 +44,28 @@ func (s subject) release(version string, want int, more ...string) lab.Result {
 }
 
 // behaviours are what users may rely on, whatever a stack runs on. They are run in
-// this order, on one stack.
+// this order, on one stack; the long ones by `make e2e-swarm` only.
 var behaviours = []struct {
 	name string
 	run  func(t *testing.T, s subject)
+	long bool
 }{
-	{"bad input changes nothing", badInput},
-	{"a dry run of a first release is silent", dryFirst},
-	{"services come up in the order of depends_on", first},
-	{"the same again changes nothing", again},
-	{"a dry run says what would change, and is silent", dryRun},
-	{"a release, a bad one and one whose last service fails lose no request", underLoad},
-	{"status and history say what happened", past},
-	{"verify looks at what runs", verify},
-	{"what was changed by hand is not undone in silence", drift},
-	{"an older release comes back", rollback},
-	{"a service that left the file is removed when asked", orphan},
+	{"bad input changes nothing", badInput, false},
+	{"a dry run of a first release is silent", dryFirst, false},
+	{"services come up in the order of depends_on", first, false},
+	{"the same again changes nothing", again, false},
+	{"a dry run says what would change, and is silent", dryRun, false},
+	{"a release loses no request", rolled, false},
+	{"verify looks at what runs", verify, false},
+	{"a bad release and one whose last service fails go back and lose no request", failed, true},
+	{"status and history say what happened", past, true},
+	{"what was changed by hand is not undone in silence", drift, true},
+	{"an older release comes back", rollback, true},
+	{"a service that left the file is removed when asked", orphan, true},
 }
+
+// whole tells whether the long stories are run as well.
+func whole() bool { return os.Getenv("SHIKSHA_E2E_SWARM") != "" }
 
 // The same file, unchanged, behaves the same on one host and on a Swarm of two nodes.
 func TestConformance(t *testing.T) {
@@ -84,6 +89,9 @@ func TestConformance(t *testing.T) {
 	for _, s := range subjects {
 		t.Run(s.engine, func(t *testing.T) {
 			for _, b := range behaviours {
+				if b.long && !whole() {
+					continue
+				}
 				began := time.Now()
 				if !t.Run(b.name, func(t *testing.T) { b.run(t, s.in(t)) }) {
 					return
@@ -174,6 +182,8 @@ func again(t *testing.T, s subject) {
 	before := s.units(t)
 	result := s.release("c1", 0)
 	assert.Contains(t, result.Stdout, "nothing to change, release 1 (c1) serves")
+	other := s.Shiksha("deploy", "--version", "c1", "--engine", map[string]string{"compose": "swarm", "swarm": "compose"}[s.engine])
+	assert.Equal(t, 2, other.Exit, "a second copy on the other engine is refused: %s", other.Stderr)
 	assert.ElementsMatch(t, before, s.units(t))
 }
 
@@ -187,27 +197,40 @@ func dryRun(t *testing.T, s subject) {
 	assert.Equal(t, "c1", lab.Serving(t.Context(), s.URL()))
 }
 
-// underLoad rolls a release, one that never becomes healthy, and one whose API is good
-// and whose worker fails: the whole stack goes back.
-func underLoad(t *testing.T, s subject) {
+// lossless runs acts under load and asserts that nothing was lost meanwhile.
+func (s subject) lossless(t *testing.T, acts func()) {
+	t.Helper()
 	load := s.Load()
 	load.Mark(probe.During)
-	s.release("c2", 0)
-	assert.Equal(t, "c2", lab.Serving(t.Context(), s.URL()))
-	bad := s.release("bad", 1)
-	assert.Contains(t, bad.Stderr, "c2 serves again")
-	s.write(t, "broken.yaml", "services: {worker: {command: [nonsense]}}\n")
-	broken := s.release("c1", 1, "--compose-file", "compose.yaml,broken.yaml")
-	assert.Contains(t, broken.Stderr, "worker: ")
-	assert.Contains(t, broken.Stderr, "c2 serves again")
+	acts()
 	report, err := load.Stop(t.Context())
 	require.NoError(t, err)
 	t.Logf("%d requests, %d failed; %d orders, %d lost, %d doubled", report.Requests, report.Failed, report.PostsSent, report.PostsLost, report.PostsDoubled)
 	assert.Zero(t, report.Failed, "%v %v", report.Failures, report.Samples)
 	assert.Zero(t, report.PostsLost)
 	assert.Greater(t, report.Requests, 1000)
+}
+
+func rolled(t *testing.T, s subject) {
+	s.lossless(t, func() { s.release("c2", 0) })
+	assert.Equal(t, "c2", lab.Serving(t.Context(), s.URL()))
+}
+
+// failed releases one that never becomes healthy, and one whose API is good and whose
+// worker fails: the whole stack goes back.
+func failed(t *testing.T, s subject) {
+	s.lossless(t, func() { s.fail(t) })
 	assert.Equal(t, "c2", lab.Serving(t.Context(), s.URL()))
 	assert.Contains(t, s.release("c2", 0).Stdout, "nothing to change")
+}
+
+func (s subject) fail(t *testing.T) {
+	bad := s.release("bad", 1)
+	assert.Contains(t, bad.Stderr, "c2 serves again")
+	s.write(t, "broken.yaml", "services: {worker: {command: [nonsense]}}\n")
+	broken := s.release("c1", 1, "--compose-file", "compose.yaml,broken.yaml")
+	assert.Contains(t, broken.Stderr, "worker: ")
+	assert.Contains(t, broken.Stderr, "c2 serves again")
 }
 
 func (s subject) write(t *testing.T, name, text string) {
@@ -217,22 +240,21 @@ func (s subject) write(t *testing.T, name, text string) {
 
 func past(t *testing.T, s subject) {
 	var status struct {
-		Release  int
-		Version  string
+		Release  struct{ Version string }
 		Services []struct {
-			Service                  string
-			Wanted, Serving, Foreign int
+			Service, State  string
+			Wanted, Serving int
 		}
 	}
 	result := s.Shiksha("status", "--json")
 	require.Zero(t, result.Exit, result.Stderr)
 	require.NoError(t, json.Unmarshal([]byte(result.Stdout), &status))
-	assert.Equal(t, "c2", status.Version)
+	assert.Equal(t, "c2", status.Release.Version)
 	got := map[string]string{}
 	for _, svc := range status.Services {
-		got[svc.Service] = fmt.Sprintf("%d/%d %d", svc.Serving, svc.Wanted, svc.Foreign)
+		got[svc.Service] = fmt.Sprintf("%d/%d %s", svc.Serving, svc.Wanted, svc.State)
 	}
-	assert.Equal(t, map[string]string{"api": "3/3 0", "nginx": "1/1 0", "postgres": "1/1 0", "worker": "1/1 0"}, got)
+	assert.Equal(t, map[string]string{"api": "3/3 ok", "nginx": "1/1 ok", "postgres": "1/1 ok", "worker": "1/1 ok"}, got)
 	assert.Equal(t, []string{"failed c1", "failed bad", "verified c2", "verified c1"}, outcomes(t, s))
 }
 
@@ -253,7 +275,7 @@ func outcomes(t *testing.T, s subject) (out []string) {
 
 func verify(t *testing.T, s subject) {
 	s.write(t, "checks.yml", "checks:\n- {name: units, containers: {}}\n- {name: inside, exec: {service: postgres, command: [pg_isready, -h, 127.0.0.1]}}\n"+
-		"- {name: users, http: {url: \"{{url}}/\", json: {version: c2}}}\n- {name: logs, logs: {service: api, since: 10m, deny: [\"panic:\"]}}\n")
+		"- {name: users, http: {path: /, expect: {json: {version: c2}}}}\n- {name: logs, logs: {services: [api], since: 10m, forbid: [\"^panic:\"]}}\n")
 	result := s.Shiksha("verify", "--engine", s.engine, "--checks", "checks.yml", "--url", s.URL(), "--stability-window", "1s")
 	assert.Equal(t, 0, result.Exit, result.Stdout+result.Stderr)
 }

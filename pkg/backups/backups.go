@@ -118,7 +118,7 @@ func (o Options) databases(ctx context.Context, t *target.Target) ([]backup.Sour
 	if err != nil {
 		return nil, err
 	}
-	databases, err := target.Databases(st, seen, serving)
+	databases, err := t.Databases(ctx, st, seen, serving)
 	if err == nil && len(databases) == 0 {
 		err = fault.New(fault.Refused, "", "give the database's service `x-shiksha: {backups: {}}` in the Compose file and deploy",
 			"no service of %s asks for backups", o.Project)

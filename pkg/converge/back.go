@@ -40,7 +40,7 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 		return fault.New(fault.Stuck, "", "look at what runs with shiksha status; release a version that works, or start the services by hand",
 			"%w; and it could not be taken back: %w", cause, err)
 	}
-	return fault.New(fault.Failed, "", "read the lines of the failed unit above; "+d.servesNow()+d.migrated(), "%w", cause)
+	return fault.New(fault.Failed, "", "the last lines of the failed unit say why; "+d.servesNow()+d.migrated(), "%w", cause)
 }
 
 // paused tells whether the service that failed asks for pause.

@@ -16,7 +16,6 @@ import (
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/rollout"
-	"github.com/shiksha/actions/pkg/target"
 )
 
 const (
@@ -72,7 +71,7 @@ func (d *transition) settleDatabases(ctx context.Context) (states []backup.State
 	if err != nil {
 		return nil, err
 	}
-	databases, err := target.Databases(d.opts.Stack, seen, release.Record{})
+	databases, err := d.Databases(ctx, d.opts.Stack, seen, release.Record{})
 	if err != nil || len(databases) == 0 {
 		return nil, nil // nothing is at work in a database that does not run
 	}
@@ -173,7 +172,7 @@ func (d *transition) backUp(ctx context.Context, made []string) error {
 	if d.facts.verified != nil {
 		serving = *d.facts.verified
 	}
-	databases, err := target.Databases(d.opts.Stack, seen, serving)
+	databases, err := d.Databases(ctx, d.opts.Stack, seen, serving)
 	if err != nil {
 		return err
 	}

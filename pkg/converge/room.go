@@ -27,7 +27,7 @@ import (
 // services that will be replaced.
 func (d *transition) classify(ctx context.Context) error {
 	for _, step := range d.plan.Steps {
-		if step.Gateway == "" || !step.Replaces() || step.Action == plan.Create || d.opts.Stack.Services[step.Service].Virtual {
+		if step.Gateway == "" || !step.Replaces() || step.Action == plan.Create || step.Virtual {
 			continue
 		}
 		for _, u := range d.facts.observed.Units[step.Gateway] {

@@ -177,13 +177,16 @@ type lostError struct{ text string }
 
 func (e *lostError) Error() string { return e.text }
 
-// IsConnectionLost tells whether an operation failed because the connection to
-// the host was lost: whether it had an effect there is then unknown. The next
-// operation makes the connection again.
-func IsConnectionLost(err error) bool {
-	var lost *lostError
-	return errors.As(err, &lost)
-}
+// Is makes it an ErrConnectionLost.
+func (e *lostError) Is(target error) bool { return target == ErrConnectionLost }
+
+// ErrConnectionLost is every error of an operation that failed because the
+// connection to the host was lost: whether it had an effect there is then unknown.
+// The next operation makes the connection again.
+var ErrConnectionLost = errors.New("the connection to the host was lost")
+
+// IsConnectionLost tells whether an error is ErrConnectionLost.
+func IsConnectionLost(err error) bool { return errors.Is(err, ErrConnectionLost) }
 
 // open opens a channel. It gives up with ctx, and closes the channel if it is
 // opened after that.

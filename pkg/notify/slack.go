@@ -111,7 +111,7 @@ func facts(r *report.Release) [][2]string {
 	all := [][2]string{
 		{"From", r.Before()}, {"To", r.Label()}, {"By", r.Actor}, {"Where", strings.TrimPrefix(r.Environment+" · "+r.Host, " · ")},
 		{"Services", strings.Join(r.Changed, ", ")}, {"Took", r.Took()}, {"Checks", r.Checked()}, {"Users saw", r.Probe.Text()},
-		{"Serving", r.Serving},
+		{"Serving", report.Brief(r.Serving)},
 	}
 	if r.Outcome == "" {
 		all = all[:5]

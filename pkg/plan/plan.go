@@ -58,8 +58,10 @@ type Step struct {
 	Leftovers []string `json:"leftovers,omitempty"`
 	// Batch is how many units are replaced at a time.
 	Batch int `json:"batch,omitempty"`
-	// Gateway is the service that balances this one, "" for none.
+	// Gateway is the service that balances this one, "" for none. Virtual is set where
+	// the nodes' kernels do that, so that no gateway has to be switched.
 	Gateway string `json:"gateway,omitempty"`
+	Virtual bool   `json:"virtual,omitempty"`
 	// Files are the mount targets whose content changed and is handed over live.
 	Files []string `json:"files,omitempty"`
 	// Interruption says what users notice, "" for nothing; InterruptionSeconds is how

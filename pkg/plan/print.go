@@ -101,6 +101,8 @@ func (s Step) lines(free int64) []string {
 	switch {
 	case s.Interruption != "":
 		lines = append(lines, "interruption: "+s.Interruption)
+	case s.Action == Surge && s.Virtual:
+		lines = append(lines, "no interruption: new units first, and the Swarm balances what serves")
 	case s.Action == Surge && s.Gateway != "":
 		lines = append(lines, "no interruption: new units first, then "+s.Gateway+" is switched")
 	case s.Action == Surge:

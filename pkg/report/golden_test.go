@@ -245,6 +245,24 @@ func TestFailKeepsTheVerbsOutcome(t *testing.T) {
 	assert.Empty(t, r.Outcome+r.Error)
 }
 
+// Most versions are commits; the full one is in the facts, for whoever copies it.
+func TestACommitForAVersionIsShort(t *testing.T) {
+	t.Parallel()
+	now, before := strings.Repeat("0123456789", 4), strings.Repeat("abcdef012345", 4)[:40]
+	digest := strings.Repeat("ab", 32)
+	r := &Release{
+		Project: "shop", Number: 2, Previous: 1, Version: now, PreviousVersion: before, Serving: before, Outcome: "failed", Hint: before + " serves again",
+		Services: []Service{{Name: "api", Action: "surge", Reasons: []string{"image ghcr.io/team/api:" + before + " -> :" + now}}},
+	}
+	assert.Equal(t, "shop: release 2 (012345678901) failed after 0.0s, abcdef012345 serves", r.Headline())
+	assert.Equal(t, "release 1 (abcdef012345)", r.Before())
+	page := r.Markdown()
+	assert.Contains(t, page, "image ghcr.io/team/api:abcdef012345 -&#62; :012345678901")
+	assert.Equal(t, 1, strings.Count(page, now), "the version itself")
+	assert.NotContains(t, page, before)
+	assert.Equal(t, digest, Brief(digest), "no commit")
+}
+
 func TestNumbers(t *testing.T) {
 	t.Parallel()
 	for s, want := range map[float64]string{0: "0.0s", 59.94: "59.9s", 60: "1m00s", 3725: "1h02m", 200000: "2d", -1: "0.0s"} {

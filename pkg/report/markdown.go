@@ -46,9 +46,9 @@ func (r *Release) outcome() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "## %s %s\n\n", r.Sign(), escape(r.Headline()))
 	if r.Error != "" {
-		fmt.Fprintf(&b, "> **%s**\n", escape(r.Error))
+		fmt.Fprintf(&b, "> **%s**\n", escape(Brief(r.Error)))
 		if r.Hint != "" {
-			fmt.Fprintf(&b, ">\n> %s\n", escape(r.Hint))
+			fmt.Fprintf(&b, ">\n> %s\n", escape(Brief(r.Hint)))
 		}
 		b.WriteString("\n")
 	}
@@ -96,7 +96,7 @@ func (r *Release) Sign() string {
 }
 
 func (r *Release) facts(b *strings.Builder) {
-	rows := [][2]string{{"Serving", escape(r.Serving)}, {"Version", escape(r.Version)}, {"Before", escape(r.Before())}}
+	rows := [][2]string{{"Serving", escape(Brief(r.Serving))}, {"Version", escape(r.Version)}, {"Before", escape(r.Before())}}
 	commit := anchor(r.Commit[:min(len(r.Commit), 12)], r.CommitURL)
 	if commit == "" {
 		commit = escape(r.Commit)
@@ -121,7 +121,7 @@ func (r *Release) Before() string {
 	if r.PreviousVersion == "" {
 		return fmt.Sprintf("release %d", r.Previous)
 	}
-	return fmt.Sprintf("release %d (%s)", r.Previous, r.PreviousVersion)
+	return fmt.Sprintf("release %d (%s)", r.Previous, Brief(r.PreviousVersion))
 }
 
 func (r *Release) services() string {
@@ -137,7 +137,7 @@ func (r *Release) services() string {
 		}
 		reasons := make([]string, len(s.Reasons))
 		for i, reason := range s.Reasons {
-			reasons[i] = escape(shorten(reason, maxCell))
+			reasons[i] = escape(shorten(Brief(reason), maxCell))
 		}
 		notice := escape(s.Interruption)
 		if notice == "" {

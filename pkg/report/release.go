@@ -172,7 +172,7 @@ func (r *Release) Sentence() string {
 	}
 	line := fmt.Sprintf("%s %s after %s", r.Label(), clean(r.Outcome), seconds(r.Seconds))
 	if r.Serving != "" {
-		return line + ", " + clean(r.Serving) + " serves"
+		return line + ", " + clean(Brief(r.Serving)) + " serves"
 	}
 	if r.Outcome == "failed" && r.Previous == 0 {
 		return line + ", nothing serves"
@@ -195,7 +195,7 @@ func (r *Release) Label() string {
 		label = fmt.Sprintf("release %d", r.Number)
 	}
 	if r.Version != "" {
-		label += " (" + clean(r.Version) + ")"
+		label += " (" + clean(Brief(r.Version)) + ")"
 	}
 	return label
 }

@@ -47,6 +47,14 @@ func stripEscapes(text string) string {
 	return b.String()
 }
 
+var commits = regexp.MustCompile(`\b[0-9a-f]{40}\b`)
+
+// Brief shows the commits in a text by their first twelve digits, as their links do:
+// a version that is one would push everything else off the page.
+func Brief(text string) string {
+	return commits.ReplaceAllStringFunc(text, func(commit string) string { return commit[:12] })
+}
+
 // shorten cuts text to at most limit bytes, never inside a character.
 func shorten(text string, limit int) string {
 	if len(text) <= limit {

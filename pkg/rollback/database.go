@@ -32,7 +32,7 @@ func (o Options) restoring(ctx context.Context, t *target.Target, l *release.Led
 		return nil, err
 	}
 	r := &restoring{Target: t, store: store, stack: st}
-	databases, err := target.Databases(st, seen, to)
+	databases, err := r.Databases(ctx, st, seen, to)
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,13 @@ const (
 	toldIdle = 10 * time.Second
 )
 
+// Quiet is for a Carrier: it lets the workers of a service finish before they are
+// replaced.
+func (r *Rollout) Quiet(ctx context.Context, svc *stack.Service, ids []string) error {
+	s := &service{Rollout: r, svc: svc}
+	return s.quiet(ctx, ids)
+}
+
 // quiet lets workers finish: each is told to take no more work and waited for until
 // it has none left, all at once, at most for their budget. A worker that cannot be
 // told is stopped as any other unit would be.

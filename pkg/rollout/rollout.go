@@ -95,7 +95,7 @@ type Rollout struct {
 	How
 	Sink event.Sink
 	// Carrier, where it is set, carries each step out in the place of this package. Of
-	// the parts above only Stack and Ground are used then.
+	// the parts above Stack and Ground are used then, and Eyes and Shell by Quiet.
 	Carrier Carrier
 
 	hands   chan struct{}

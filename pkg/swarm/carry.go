@@ -177,6 +177,10 @@ func (c *change) undo(ctx context.Context, follow *follower) error {
 		return fmt.Errorf("while going back: %w", err)
 	}
 	was := c.before.Spec.TaskTemplate
+	if c.svc.Ext.Idle != nil {
+		// Its old tasks were told to take no more work: they begin anew.
+		return c.renew(back, now.Service, follow)
+	}
 	if c.goal.hash == hashOf(was) && c.goal.force == was.ForceUpdate {
 		return follow.close(back)
 	}
@@ -192,6 +196,20 @@ func (c *change) undo(ctx context.Context, follow *follower) error {
 		return fmt.Errorf("while going back: %w", err)
 	}
 	return follow.close(back)
+}
+
+// renew makes the service what it was, with tasks that are new all the same.
+func (c *change) renew(ctx context.Context, now swarm.Service, follow *follower) error {
+	spec := c.before.Spec
+	spec.TaskTemplate.ForceUpdate = max(now.Spec.TaskTemplate.ForceUpdate, spec.TaskTemplate.ForceUpdate) + 1
+	c.goal.hash, c.goal.force, c.goal.replicas = hashOf(spec.TaskTemplate), spec.TaskTemplate.ForceUpdate, wanted(spec)
+	if _, err := c.API.ServiceUpdate(ctx, c.id, client.ServiceUpdateOptions{Version: now.Version, Spec: spec, RegistryAuthFrom: swarm.RegistryAuthFromPreviousSpec}); err != nil {
+		return fmt.Errorf("while going back: %w", err)
+	}
+	if err := c.watch(ctx, follow); err != nil {
+		return fmt.Errorf("while going back: %w", err)
+	}
+	return follow.close(ctx)
 }
 
 // remove takes the service away and waits until none of its tasks is left.

@@ -191,11 +191,17 @@ func taskName(svc swarm.Service, t swarm.Task) string {
 	return svc.Spec.Name + "." + slot + "." + t.ID
 }
 
+// hashOf is the hash of what a task was made of. One that was changed by hand since is
+// made of something else.
 func hashOf(t swarm.TaskSpec) string {
 	if t.ContainerSpec == nil {
 		return ""
 	}
-	return t.ContainerSpec.Labels[hashLabel]
+	labels := t.ContainerSpec.Labels
+	if sum := labels[specLabel]; sum != "" && sum != fingerprint(t) {
+		return labels[hashLabel] + " changed by hand"
+	}
+	return labels[hashLabel]
 }
 
 // stateOf translates a task's state. A task is running once its health check says

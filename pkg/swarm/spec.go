@@ -1,10 +1,13 @@
 package swarm
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/docker/cli/cli/compose/convert"
 	v3loader "github.com/docker/cli/cli/compose/loader"
@@ -34,6 +37,7 @@ func specOf(st *stack.Stack, name string, objects []object, ids map[string]strin
 	spec.Labels[releaseLabel] = strconv.Itoa(release)
 	spec.TaskTemplate.ContainerSpec.Labels[hashLabel] = svc.Hash
 	spec.TaskTemplate.ContainerSpec.Labels[keyLabel] = name
+	spec.TaskTemplate.ContainerSpec.Labels[specLabel] = fingerprint(spec.TaskTemplate)
 	spec.Mode = modeOf(svc)
 	if svc.Job {
 		// A job that failed is told at once, as on a single host.
@@ -43,6 +47,18 @@ func specOf(st *stack.Stack, name string, objects []object, ids map[string]strin
 	}
 	spec.UpdateConfig, spec.RollbackConfig = updateOf(svc.Update, svc.Update.FailureAction), updateOf(svc.Rollback, stack.Pause)
 	return spec, nil
+}
+
+// fingerprint is a sum of what people change by hand (docker service update): image,
+// command and environment. It goes with the tasks, so that one that was changed tells.
+func fingerprint(t swarm.TaskSpec) string {
+	h := sha256.New()
+	c := t.ContainerSpec
+	env := slices.Sorted(slices.Values(c.Env))
+	for _, list := range [][]string{{c.Image}, c.Command, c.Args, env} {
+		fmt.Fprintf(h, "%q\n", strings.Join(list, "\x00"))
+	}
+	return hex.EncodeToString(h.Sum(nil))[:16]
 }
 
 func modeOf(svc *stack.Service) swarm.ServiceMode {

@@ -26,6 +26,8 @@ const (
 	hashLabel    = stack.HashLabel
 	keyLabel     = stack.KeyLabel
 	releaseLabel = "io.shiksha.release"
+	// specLabel holds a sum of what a task's spec was when a release made it.
+	specLabel = "io.shiksha.spec"
 )
 
 // Host is what a Swarm needs of who connects to its manager.

@@ -18,11 +18,15 @@ import (
 // change.
 const patience = 10 * time.Second
 
+// standsIn is how long a gateway follows DNS by itself, should this program be killed.
+const standsIn = time.Hour
+
 // Gateway moves traffic between tasks; *gateway.Nginx is one.
 type Gateway interface {
 	Set(ctx context.Context, service string, addrs []string) error
 	Clear(ctx context.Context, service string) error
 	Reload(ctx context.Context) (gateway.Generation, error)
+	StandIn(ctx context.Context, service, name string, limit time.Duration) error
 }
 
 // follower keeps a gateway on the tasks that serve, while Swarm replaces them: nginx
@@ -44,30 +48,35 @@ type gate struct {
 // openTraffic finds the gateways of a service and pins what serves now, so that a
 // reload by somebody else sends no request to a task that is not well.
 func (c *change) openTraffic(ctx context.Context) (*follower, error) {
-	name := c.svc.Ext.Gateway
-	if name == "" || c.svc.Virtual {
+	if c.svc.Ext.Gateway == "" || c.svc.Virtual {
 		return nil, nil
-	}
-	seen, err := c.Observe(ctx, c.st.Name)
-	if err != nil {
-		return nil, err
 	}
 	f := &follower{change: c}
-	for _, u := range seen.Units[name] {
-		if u.State == stack.Running {
-			f.gates = append(f.gates, gate{u, c.Gateway(u)})
-		}
-	}
-	if len(f.gates) == 0 {
-		return nil, nil
+	if err := f.find(ctx); err != nil || len(f.gates) == 0 {
+		return nil, err
 	}
 	return f, f.pin(ctx)
+}
+
+// find looks for the gateway's units as they are now.
+func (f *follower) find(ctx context.Context) error {
+	seen, err := f.Observe(ctx, f.st.Name)
+	if err != nil {
+		return err
+	}
+	f.gates = nil
+	for _, u := range seen.Units[f.svc.Ext.Gateway] {
+		if u.State == stack.Running && u.Health != stack.HealthStart {
+			f.gates = append(f.gates, gate{u, f.Gateway(u)})
+		}
+	}
+	return nil
 }
 
 // pin writes what serves now into the gateways, without a reload: they are on that
 // set already, unless a release that was cut off left them somewhere else.
 func (f *follower) pin(ctx context.Context) error {
-	if f.before == nil || f.step.Action == plan.Heal || len(f.step.Leftovers) > 0 {
+	if f.before == nil || f.step.Action == plan.Heal || f.step.Action == plan.Gate || len(f.step.Leftovers) > 0 {
 		return nil
 	}
 	s, err := f.state(ctx)
@@ -86,6 +95,10 @@ func (f *follower) pin(ctx context.Context) error {
 		}
 		if err := g.Set(ctx, f.svc.Name, addrs); err != nil {
 			return fmt.Errorf("pin the serving tasks in %s: %w", g.unit.Name, err)
+		}
+		// Swarm goes on although this program may be killed, and ends what is pinned.
+		if err := g.StandIn(ctx, f.svc.Name, "tasks."+f.svc.Name, standsIn); err != nil {
+			return err
 		}
 	}
 	f.on = idsOf(tasks)
@@ -125,7 +138,8 @@ func (f *follower) sync(ctx context.Context, s state) error {
 	case time.Since(f.ill) > patience:
 		return err
 	}
-	return nil
+	// Swarm may have put another gateway in its place, which knows no pins.
+	return f.find(ctx)
 }
 
 // move writes the addresses into each gateway and has it load them.
@@ -153,6 +167,14 @@ func (f *follower) close(ctx context.Context) error {
 		return nil
 	}
 	defer f.span("unpin", f.svc.Name)()
+	err := f.clear(ctx)
+	if err != nil && f.find(ctx) == nil {
+		err = f.clear(ctx) // of those that there are now
+	}
+	return err
+}
+
+func (f *follower) clear(ctx context.Context) error {
 	for _, g := range f.gates {
 		if err := g.Clear(ctx, f.svc.Name); err != nil {
 			return fmt.Errorf("take the pins out of %s: %w", g.unit.Name, err)

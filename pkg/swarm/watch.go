@@ -25,6 +25,8 @@ const (
 	// lostTries is how many looks in a row may be cut off: the host makes the
 	// connection anew within its own budget, and a manager's engine may restart.
 	lostFor = 2 * time.Minute
+	// record is what a cut-off release keeps of its time to write down how it ended.
+	record = 1500 * time.Millisecond
 	// usually is how long a service may take where nothing else is said.
 	usually = 10 * time.Minute
 )
@@ -156,7 +158,7 @@ func (c *change) last(ctx context.Context, follow *follower) {
 	if follow == nil || ctx.Err() == nil {
 		return // the lock is gone: somebody else may hold it
 	}
-	last, cancel := grace.Last(ctx, grace.Acts)
+	last, cancel := grace.Last(ctx, grace.Acts-record)
 	defer cancel()
 	for last.Err() == nil {
 		seen, err := c.state(last)

@@ -66,8 +66,9 @@ func (v *vault) Sum(ctx context.Context, name string) (string, error) {
 
 // Databases are the running databases of a stack that ask for backups, in the
 // stack's order, with the release that serves. One that does not run is refused:
-// what it holds cannot be dumped.
-func Databases(st *stack.Stack, seen stack.Observed, serving release.Record) ([]backup.Source, error) {
+// what it holds cannot be dumped. So is one on another node of a Swarm: dumps are made
+// and kept on the host that we speak to.
+func (t *Target) Databases(ctx context.Context, st *stack.Stack, seen stack.Observed, serving release.Record) ([]backup.Source, error) {
 	var out []backup.Source
 	for _, name := range st.Order {
 		o := st.Services[name].Ext.Backups
@@ -82,6 +83,10 @@ func Databases(st *stack.Stack, seen stack.Observed, serving release.Record) ([]
 		}
 		if source.Unit.ID == "" {
 			return nil, fault.New(fault.Refused, "service "+name, "see what it is with shiksha status", "its database does not run, so it cannot be dumped")
+		}
+		if e, err := t.Platform.At(ctx, source.Unit.ID); err != nil || e != t.Engine {
+			return nil, fault.New(fault.Refused, "service "+name, "keep it on the manager that releases go to: deploy: {placement: {constraints: [node.hostname==...]}}",
+				"its database runs on node %s, and dumps are made on %s", source.Unit.Node, t.Host)
 		}
 		out = append(out, source)
 	}

@@ -50,7 +50,7 @@ func (t *Target) Choose(ctx context.Context, wanted, asked, project string) erro
 	case wanted == Compose, wanted == Auto && !runs:
 		return nil
 	}
-	t.Platform = onSwarm{found}
+	t.Platform = onSwarm{found, t}
 	return t.alone(ctx, project)
 }
 

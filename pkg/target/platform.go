@@ -88,12 +88,22 @@ func (oneHost) Prune(context.Context, string, func(context.Context) ([]*stack.St
 func (o oneHost) At(context.Context, string) (*engine.Engine, error) { return o.Engine, nil }
 
 // onSwarm is a Swarm: its own updater makes the units.
-type onSwarm struct{ *swarm.Swarm }
+type onSwarm struct {
+	*swarm.Swarm
+	target *Target
+}
 
 // Carry changes service by service, each watched to its end.
 func (s onSwarm) Carry(ctx context.Context, p *plan.Plan, st *stack.Stack, how rollout.How) (rollout.Report, error) {
-	r := &rollout.Rollout{Stack: st, Ground: s, How: how, Sink: s.Sink}
+	units := s.target.Units()
+	r := &rollout.Rollout{Stack: st, Ground: s, Eyes: units, Shell: units, How: how, Sink: s.Sink}
 	r.Carrier = func(ctx context.Context, step plan.Step) error {
+		if step.Action == plan.Drain {
+			// All at once: which of them Swarm replaces first nobody knows.
+			if err := r.Quiet(ctx, st.Services[step.Service], step.Old); err != nil {
+				return err
+			}
+		}
 		return s.Change(ctx, step, swarm.Order{Stack: st, Guard: how.Guard, WaitTimeout: how.WaitTimeout, Login: how.Login, Release: how.Release, Span: r.Span})
 	}
 	return r.Run(ctx, p)

@@ -300,9 +300,6 @@ func servicesIn(v reflect.Value) (names []string) {
 		if h, ok := v.Interface().(Header); ok {
 			return servicesIn(reflect.ValueOf(h.secret))
 		}
-		if v.Type().PkgPath() != reflect.TypeFor[Check]().PkgPath() {
-			return nil
-		}
 		for i := range v.NumField() {
 			sf := v.Type().Field(i)
 			switch {

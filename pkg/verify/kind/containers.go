@@ -1,7 +1,6 @@
 package kind
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -38,13 +37,20 @@ func (c *Containers) Look(s *Sight) {
 		s.blind(err)
 		return
 	}
-	total := 0
+	total, nodes := 0, map[string]bool{}
 	for _, service := range c.services(s) {
 		total += c.service(s, service, seen.Units[service])
+		for _, u := range seen.Units[service] {
+			nodes[u.Node] = true
+		}
 	}
 	c.orphans(s, seen)
 	s.at("")
-	s.settle("pass", "every unit as released", fmt.Sprintf("%d units of %d services", total, len(c.services(s))), "")
+	found := fmt.Sprintf("%d units of %d services", total, len(c.services(s)))
+	if seen.Scheduled {
+		found = fmt.Sprintf("%d tasks of %d services, nodes: %d", total, len(c.services(s)), len(nodes))
+	}
+	s.settle("pass", "every unit as released", found, "")
 	s.saw("the project's containers", fmt.Sprintf("%d units of %s", total, s.Project))
 }
 
@@ -94,9 +100,14 @@ func (s *Scene) least(service string, wanted int) int {
 
 // unit looks closely at one.
 func (c *Containers) unit(s *Sight, listed stack.Unit, record release.ServiceRecord) {
-	s.at(listed.Name)
+	s.at(placed(listed))
+	if listed.State == stack.Created && !s.job(listed.Service) {
+		// A Swarm's task that waits for a node has no container to be looked at.
+		s.need("containers.state", false, "running", describe(listed))
+		return
+	}
 	u, err := s.Units.Inspect(s.Ctx, listed.ID)
-	if errdefs.IsNotFound(err) || errors.Is(err, errNoUnit) {
+	if errdefs.IsNotFound(err) {
 		s.need("containers.gone", false, "a running unit", "it went away during the look")
 		return
 	}
@@ -135,11 +146,19 @@ func (c *Containers) stable(s *Sight, u stack.Unit) {
 			s.need("containers.flip", p.OK, fmt.Sprintf("no failed healthcheck in %s", Duration(s.Back)), fmt.Sprintf("one failed %s ago", time.Since(p.At).Round(100*time.Millisecond)))
 		}
 	}
-	if !s.Began.IsZero() && u.StartedAt.Before(s.Began) {
+	if u.StartedAt.Before(s.Began) {
 		s.want("containers.oom-old", !u.OOMKilled, "no process killed for memory", "one since "+u.StartedAt.UTC().Format(time.RFC3339), "raise its memory limit")
 		return
 	}
 	s.need("containers.oom", !u.OOMKilled, "no process killed for memory", "one was", "raise its memory limit")
+}
+
+// placed names a unit, with its node where there are several.
+func placed(u stack.Unit) string {
+	if u.Node == "" {
+		return u.Name
+	}
+	return u.Name + " on node " + u.Node
 }
 
 func wellBefore(probes []stack.HealthProbe, at time.Time) bool {

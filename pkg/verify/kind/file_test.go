@@ -81,6 +81,7 @@ func TestReadFile_Mistakes(t *testing.T) {
 		"- {name: a, backup: {service: b, pattern: x}}":                                    {"backup pattern needs dir", ""},
 		"- {name: a, backup: {service: b, dir: /d, proven: 7d}}":                           {"backup proven is for backups by shiksha", ""},
 		"- {name: a, logs: {services: [b]}}":                                               {"logs needs forbid or require", ""},
+		"- {name: a, redis: {service: b, password: hunter2}}":                              {"a secret is not written into a check", "name where it is"},
 		"- {name: a, redis: {service: b, password: {}}}":                                   {"needs either env or file", "name where it is"},
 		"- {name: a, redis: {service: b, password: {env: A, file: /b}}}":                   {"needs either env or file", ""},
 		"- {name: a, redis: {service: b, password: {file: b}}}":                            {"file is not an absolute path", ""},

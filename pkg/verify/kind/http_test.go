@@ -138,4 +138,6 @@ func TestHTTP_PlainHeadersAreShown(t *testing.T) {
 	t.Parallel()
 	f := look{check: "http: {path: /, headers: {X-Mine: plain-as-the-day}}", scene: handled(echo)}.at(t, "")
 	assert.Contains(t, f.Found, "plain-as-the-day")
+	require.NotEmpty(t, f.Evidence)
+	assert.NotContains(t, f.Evidence[0].Probe, " at ", "an address that is asked as it stands is not told twice")
 }

@@ -2,7 +2,6 @@ package kind
 
 import (
 	"fmt"
-	"math"
 	"regexp"
 	"strconv"
 	"strings"
@@ -147,10 +146,10 @@ func (c condition) holds(value string, exists bool) bool {
 func (c condition) compares(value string) bool {
 	have, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
 	limit, wrong := strconv.ParseFloat(c.operand, 64)
-	if err != nil || wrong != nil || math.IsNaN(have) {
+	if err != nil || wrong != nil {
 		return false
 	}
-	switch c.operator {
+	switch c.operator { // none of them holds for NaN
 	case "lt":
 		return have < limit
 	case "le":

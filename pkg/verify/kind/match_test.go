@@ -35,6 +35,7 @@ func TestMatch_Operators(t *testing.T) {
 		"{ge: 2, lt: 4}":        {[]string{"2", "3.9"}, []string{"1", "4"}},
 		"{exists: true}":        {[]string{"", "x"}, nil},
 		"{exists: false}":       {nil, []string{"", "x"}},
+		"{age_below: 30000d}":   {[]string{fmt.Sprint(now.Unix())}, []string{"0", "-1"}},
 		"{age_below: 10s}": {[]string{fmt.Sprint(now.Unix()), now.Add(-5 * time.Second).Format(time.RFC3339Nano), now.Add(5 * time.Second).Format(time.RFC3339), fmt.Sprintf("%.3f\n", float64(now.UnixMilli())/1000)},
 			[]string{"", "0", "-1", "x", fmt.Sprint(now.Unix() - 60), fmt.Sprint(now.Unix() + 60), now.Add(-time.Minute).Format(time.RFC3339)}},
 	} {

@@ -48,9 +48,6 @@ type api struct {
 func (m *Monitor) apis(s *Sight, port int, header http.Header) []api {
 	h := HTTP{Server: m.Server, URL: m.URL, CA: m.CA, Path: ""}
 	h.Port = cmp.Or(h.Port, port)
-	if m.URL == "" {
-		h.Path = "/"
-	}
 	base, endpoints, err := h.endpoints(s)
 	if err != nil {
 		s.blind(err)

@@ -218,7 +218,7 @@ func TestGrafana_Datasources(t *testing.T) {
 				_, _ = fmt.Fprintf(w, `{"dashboard":{"panels":[%s]}}`, c.panel)
 			case r.URL.Path == "/api/ds/query":
 				body, _ := io.ReadAll(r.Body)
-				asked = string(body)
+				asked = r.Header.Get("Content-Type") + " " + string(body)
 				_, _ = io.WriteString(w, `{"results":{"A":{"frames":[{"data":{"values":[[1],[2]]}}]}}}`)
 			default:
 				_, _ = io.WriteString(w, grafanaAnswers[r.URL.Path])
@@ -226,5 +226,21 @@ func TestGrafana_Datasources(t *testing.T) {
 		})
 		f := look{check: "grafana: {url: '{{url}}', dashboards: [{uid: d, data: true}]}", scene: s}.at(t, "")
 		assert.Contains(t, asked, c.want, "%s: %+v", name, f)
+		assert.Contains(t, asked, "application/json {")
 	}
+}
+
+// A monitor that is a service is asked in each of its units, by plain requests.
+func TestPrometheus_OfAService(t *testing.T) {
+	t.Parallel()
+	var asked []string
+	s := handled(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Method+" "+r.URL.Path+" "+r.Header.Get("Content-Type"))
+		_, _ = io.WriteString(w, `{"status":"success","data":{"alerts":[],"activeTargets":[]}}`)
+	})(t)
+	_, port, _ := strings.Cut(strings.TrimPrefix(s.URL, "http://"), ":")
+	s.URL, s.Units = "", one("prometheus", nil)(t).Units
+	f := look{check: "prometheus: {service: prometheus, port: " + port + "}", scene: func(*testing.T) *Scene { return s }}.at(t, "")
+	assert.Equal(t, "shop-prometheus-1", f.Where, "%+v", f)
+	assert.Contains(t, asked, "GET /-/ready ")
 }

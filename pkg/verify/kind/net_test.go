@@ -205,6 +205,7 @@ func tcpLooks() map[string]look {
 	plain := func(*testing.T) *Scene { return local(nil) }
 	return map[string]look{
 		"tcp sound":          {"", "tcp: {address: '" + speaking("220 hello\r\n") + "', expect: ^220}", plain, check.Pass, "220"},
+		"tcp greets":         {"", "tcp: {address: '" + speaking("220 hello\r\n") + "'}", plain, check.Pass, "connected"},
 		"tcp nobody listens": {"tcp.connect", "tcp: {address: 127.0.0.1:1}", plain, check.Fail, "refused"},
 		"tcp other greeting": {"tcp.expect", "tcp: {address: '" + speaking("500 busy\r\n") + "', expect: ^220}", plain, check.Fail, "500 busy"},
 		// As Docker's proxy does for a unit that does not listen.

@@ -197,7 +197,7 @@ func (s *Sight) firedBefore(alert gjson.Result, since string) bool {
 		return true
 	}
 	at, err := time.Parse(time.RFC3339Nano, since)
-	return err == nil && s.Before == nil && !s.Began.IsZero() && at.Before(s.Began)
+	return err == nil && s.Before == nil && at.Before(s.Began)
 }
 
 func (p *Prometheus) query(a api, q PromQuery) {

@@ -130,14 +130,9 @@ func (s *Sight) Absorb(part *Sight, name, level string) {
 	if len(mine.Evidence) > 2*maxEvidence {
 		mine.Evidence = mine.Evidence[len(mine.Evidence)-2*maxEvidence:]
 	}
-	if name != "" {
-		f.Expected = name + ": " + f.Expected
-	}
 	if Worse(f.Outcome, mine.Outcome) {
-		f.Evidence = mine.Evidence
+		f.Expected, f.Evidence = name+": "+f.Expected, mine.Evidence
 		*mine = f
-	} else if mine.Outcome == check.Pass && mine.Expected == "" {
-		mine.Where, mine.Expected, mine.Found = f.Where, f.Expected, f.Found
 	}
 }
 

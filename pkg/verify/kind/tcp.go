@@ -68,11 +68,9 @@ func (t *TCP) look(s *Sight, e endpoint) {
 	}
 	defer conn.Close()
 	defer context.AfterFunc(s.Ctx, func() { _ = conn.Close() })()
-	if t.Send != "" {
-		if _, err := conn.Write([]byte(t.Send)); err != nil {
-			s.blind(err)
-			return
-		}
+	if _, err := conn.Write([]byte(t.Send)); err != nil {
+		s.blind(err)
+		return
 	}
 	if t.Expect.given() {
 		line, err := bufio.NewReader(conn).ReadString('\n')
@@ -95,8 +93,8 @@ const patience = 250 * time.Millisecond
 func stays(conn net.Conn) bool {
 	ended := make(chan bool, 1)
 	go func() {
-		n, err := conn.Read(make([]byte, 1))
-		ended <- n == 0 && err != nil
+		n, _ := conn.Read(make([]byte, 1))
+		ended <- n == 0
 	}()
 	select {
 	case closed := <-ended:

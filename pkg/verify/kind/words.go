@@ -105,7 +105,7 @@ func (s *Statuses) UnmarshalNode(n *yaml.Node) error {
 	}
 	*s = nil
 	for _, one := range nodes {
-		if one.Kind != yaml.ScalarNode || !status.MatchString(one.Value) {
+		if !status.MatchString(one.Value) {
 			return fault.New(fault.Input, "", "write 200, 2xx, or a list like [401, 422]", "%q is not a status", one.Value)
 		}
 		*s = append(*s, one.Value)

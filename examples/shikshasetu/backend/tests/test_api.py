@@ -125,6 +125,7 @@ def test_a_weak_secret_stops_the_program(monkeypatch, value):
 
 
 def test_passwords_with_signs_survive_the_url(monkeypatch):
-    monkeypatch.delenv("POSTGRES_HOST", raising=False)
+    for name in ("POSTGRES_HOST", "REDIS_HOST"):
+        monkeypatch.delenv(name, raising=False)
     assert settings.database_url() == "postgresql+psycopg2://setu:p%40ss%2Fword@postgres:5432/setu"
     assert settings.redis_url() == "redis://:r%3Aed%40is@redis:6379/0"

@@ -8,6 +8,7 @@ from celery.signals import heartbeat_sent
 from kombu import Queue
 
 from backend.settings import redis_url
+from backend.tasks import broker  # noqa: F401 (it takes the place of kombu's own)
 
 # dead_letter has no consumer: what lies there is for a person to look at.
 CONSUMED = ("default", "pipeline", "ocr", "ml_gpu", "ml_cpu")

@@ -1,0 +1,57 @@
+package plan_test
+
+import (
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/stretchr/testify/assert"
+
+	"github.com/shiksha/actions/pkg/extension"
+	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// scheduled is a service of two units behind a gateway, as a Swarm runs it.
+func scheduled(units ...stack.Unit) plan.Input {
+	api := &stack.Service{Name: "api", Replicas: 2, Hash: "new", Pinned: "i", Update: stack.Update{Order: stack.StartFirst}, Ext: extension.Service{Gateway: "nginx"}}
+	seen := stack.Observed{Units: map[string][]stack.Unit{"api": units}, Scheduled: true}
+	project := &types.Project{Name: "shop", Services: types.Services{"api": types.ServiceConfig{Name: "api"}}}
+	st := &stack.Stack{Name: "shop", Order: []string{"api"}, Services: map[string]*stack.Service{"api": api}, Project: project}
+	return plan.Input{Desired: st, Observed: seen}
+}
+
+func task(id, hash string) stack.Unit {
+	return stack.Unit{ID: id, Name: id, Hash: hash, Image: "i", State: stack.Running, Health: stack.HealthOK}
+}
+
+// What a gateway has pinned says nothing about which tasks of a Swarm may stay: it is
+// out of date, and healed.
+func TestMake_PinsOfAScheduler(t *testing.T) {
+	t.Parallel()
+	in := scheduled(task("a", "new"), task("b", "new"))
+	assert.Equal(t, plan.Unchanged, plan.Make(in).Step("api").Action)
+	in.Serving = map[string][]string{"api": {"a"}}
+	step := plan.Make(in).Step("api")
+	assert.Equal(t, plan.Heal, step.Action)
+	assert.Empty(t, step.Leftovers)
+	assert.Len(t, step.Good, 2)
+}
+
+// A release that was cut off goes on by itself: new tasks beside old ones are none of
+// ours to take away.
+func TestMake_WhatACutOffReleaseLeftOnAScheduler(t *testing.T) {
+	t.Parallel()
+	in := scheduled(task("a", "new"), task("b", "old"))
+	in.Interrupted = true
+	step := plan.Make(in).Step("api")
+	assert.Equal(t, plan.Surge, step.Action)
+	assert.Empty(t, step.Leftovers)
+}
+
+func TestPrint_WhatIsBalancedByTheKernel(t *testing.T) {
+	t.Parallel()
+	in := scheduled(task("a", "old"), task("b", "old"))
+	assert.Contains(t, plan.Make(in).String(), "then nginx is switched")
+	in.Desired.Services["api"].Virtual = true
+	assert.Contains(t, plan.Make(in).String(), "no interruption: new units first, and the Swarm balances what serves")
+}

@@ -1,0 +1,192 @@
+package kind
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/pkg/check"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/host"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// Units are asked at their first address by name, at the check's port, and on the
+// host's own where they share its network.
+func TestServer_Units(t *testing.T) {
+	t.Parallel()
+	at := map[string]string{"b": "10.0.0.2", "a": "10.0.0.1"}
+	for name, c := range map[string]struct {
+		server    Server
+		addresses map[string]string
+		mode      string
+		want      string
+	}{
+		"the kind's port":          {Server{Service: "it"}, at, "", "10.0.0.1:80"},
+		"the check's port":         {Server{Service: "it", Port: 8080}, at, "", "10.0.0.1:8080"},
+		"on the host's network":    {Server{Service: "it"}, nil, "host", "127.0.0.1:80"},
+		"on no network":            {Server{Service: "it"}, nil, "none", "shop-it-1 has no address on any network"},
+		"its own, though on hosts": {Server{Service: "it"}, at, "host", "10.0.0.1:80"},
+	} {
+		s := local(&fakeUnits{units: map[string][]stack.Unit{"it": {{ID: "a", Name: "shop-it-1", State: stack.Running, Addresses: c.addresses}}}})
+		s.Stack = &stack.Stack{Services: map[string]*stack.Service{"it": {NetworkMode: c.mode}}}
+		found, err := c.server.units(s.Begin(t.Context(), "it"), 80)
+		if err != nil {
+			assert.Equal(t, c.want, err.Error(), name)
+			continue
+		}
+		require.Len(t, found, 1, name)
+		assert.Equal(t, c.want, found[0].addr, name)
+	}
+	s := local(&fakeUnits{units: map[string][]stack.Unit{"it": {{ID: "a", Name: "shop-it-1", State: stack.Running}}}})
+	_, err := Server{Service: "it"}.units(s.Begin(t.Context(), "it"), 80)
+	assert.ErrorContains(t, err, "no address", "of a release that nobody knows nothing is assumed")
+}
+
+// fakeWay is a host whose way to an address is closed, or leads elsewhere.
+type fakeWay struct {
+	here
+	err   error
+	asked *[]string
+}
+
+func (w fakeWay) DialTCP(ctx context.Context, addr string) (net.Conn, error) {
+	if w.asked != nil {
+		*w.asked = append(*w.asked, addr)
+	}
+	if w.err != nil {
+		return nil, w.err
+	}
+	return w.here.DialTCP(ctx, addr)
+}
+
+// That sshd forwards nothing, or the connection is gone, says nothing of the part.
+func TestReach_AClosedWayIsUnknown(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		err     error
+		outcome check.Outcome
+	}{
+		"forwarding is refused":  {fault.New(fault.Refused, "", "", "administratively prohibited"), check.Unknown},
+		"the connection is lost": {fmt.Errorf("dial: %w", host.ErrConnectionLost), check.Unknown},
+		"nobody listens":         {errors.New("connection refused"), check.Fail},
+	} {
+		f := look{check: "tcp: {service: it, port: 80}", scene: func(t *testing.T) *Scene {
+			s := one("it", nil)(t)
+			s.Ground = fakeWay{err: c.err}
+			return s
+		}}.at(t, "")
+		assert.Equal(t, c.outcome, f.Outcome, "%s: %+v", name, f)
+		assert.Equal(t, c.outcome == check.Unknown, strings.Contains(f.Hint, "AllowTcpForwarding"), "%s: %+v", name, f)
+	}
+}
+
+// An address is asked from where the check says.
+func TestReach_From(t *testing.T) {
+	t.Parallel()
+	for from, byHost := range map[string]bool{"": false, ", from: runner": false, ", from: host": true} {
+		var asked []string
+		s := served(200, nil, "")(t)
+		s.Ground = fakeWay{asked: &asked}
+		address := strings.TrimPrefix(s.URL, "http://")
+		f := look{check: "tcp: {address: '" + address + "'" + from + "}", scene: func(*testing.T) *Scene { return s }}.at(t, "")
+		assert.Equal(t, check.Pass, f.Outcome, "%+v", f)
+		assert.Equal(t, byHost, len(asked) > 0, from)
+		assert.Equal(t, byHost, strings.HasSuffix(f.Where, " from the host"), f.Where)
+	}
+}
+
+func TestPlain(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		`Get "http://h:80/": dial tcp: refused`: "dial tcp: refused",
+		`Post "http://h/": EOF`:                 "EOF",
+		`read "http://h/": broken`:              `read "http://h/": broken`,
+		`Get lost`:                              "Get lost",
+	} {
+		assert.Equal(t, want, plain(errors.New(text)))
+	}
+}
+
+// What nobody asked for is not asked.
+func TestPrometheus_TargetsOnlyWhereAsked(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{"": false, ", targets: false": false, ", targets: true": true, ", jobs: [api]": true} {
+		var asked atomic.Bool
+		s := handled(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/api/v1/targets" {
+				asked.Store(true)
+			}
+			_, _ = io.WriteString(w, `{"status":"success","data":{"activeTargets":[]}}`)
+		})
+		look{check: "prometheus: {url: '{{url}}'" + text + "}", scene: s}.at(t, "")
+		assert.Equal(t, want, asked.Load(), text)
+	}
+}
+
+// A limit is tried with as many requests as the check says, and an answer that never
+// came is told as such.
+func TestRateLimit_Requests(t *testing.T) {
+	t.Parallel()
+	var n atomic.Int64
+	const row = "rate-limit: {path: /, requests: 20, rate: 1000}"
+	f := look{check: row, scene: handled(func(w http.ResponseWriter, _ *http.Request) {
+		if n.Add(1) > 5 {
+			w.WriteHeader(http.StatusTooManyRequests)
+		}
+	})}.at(t, "")
+	assert.Equal(t, check.Pass, f.Outcome, "%+v", f)
+	assert.EqualValues(t, 20, n.Load())
+	f = look{check: row, scene: handled(func(http.ResponseWriter, *http.Request) {
+		if n.Add(1)%2 == 0 {
+			panic(http.ErrAbortHandler)
+		}
+	})}.at(t, "")
+	assert.Equal(t, check.Fail, f.Outcome)
+	assert.Contains(t, f.Found, "10 with no answer, 10 with 200")
+}
+
+// A certificate is looked at in every unit, and a way that closes while older
+// versions are tried is no refusal of theirs.
+func TestTLS_OfAService(t *testing.T) {
+	t.Parallel()
+	sound := secured("", "shop.example.org", 90, tls.VersionTLS12, true, check.Pass, "")
+	_, rest, _ := strings.Cut(sound.check, "address: 127.0.0.1:")
+	port, rest, _ := strings.Cut(rest, "\n")
+	text := "tls:\n  service: it\n  port: " + port + "\n" + rest
+	f := look{check: text, scene: one("it", nil)}.at(t, "")
+	assert.Equal(t, check.Pass, f.Outcome, "%+v", f)
+	assert.Equal(t, "shop-it-1", f.Where)
+	f = look{check: text + "\n  min_version: '1.3'", scene: one("it", nil)}.at(t, "")
+	assert.Equal(t, check.Fail, f.Outcome, "%+v", f)
+	assert.Equal(t, "TLS 1.2 is taken", f.Found)
+	f = look{check: text, scene: func(t *testing.T) *Scene {
+		s := one("it", nil)(t)
+		s.Ground = &fakeClosing{open: 1}
+		return s
+	}}.at(t, "")
+	assert.Equal(t, check.Unknown, f.Outcome, "%+v", f)
+}
+
+// fakeClosing is a host whose way closes after some connections.
+type fakeClosing struct {
+	here
+	open int
+}
+
+func (c *fakeClosing) DialTCP(ctx context.Context, addr string) (net.Conn, error) {
+	if c.open--; c.open < 0 {
+		return nil, host.ErrConnectionLost
+	}
+	return c.here.DialTCP(ctx, addr)
+}
