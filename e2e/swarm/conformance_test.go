@@ -108,16 +108,17 @@ func TestConformance(t *testing.T) {
 // double makes another unit like the first of the API's, by hand.
 func double(t *testing.T, f *lab.Fixture) error {
 	first := f.MustUnits()["api"][0]
-	labels, err := f.Docker(t.Context(), "inspect", "--format", "{{range $k, $v := .Config.Labels}}--label\n{{$k}}={{$v}}\n{{end}}", first)
+	const flags = `{{range $k, $v := .Config.Labels}}--label={{$k}}={{$v}}|{{end}}{{range .Config.Env}}--env={{.}}|{{end}}{{.Image}}`
+	like, err := f.Docker(t.Context(), "inspect", "--format", flags, first)
 	if err != nil {
 		return err
 	}
-	image, err := f.Docker(t.Context(), "inspect", "--format", "{{.Image}}", first)
+	args := []string{"run", "--detach", "--network", f.Project + "_data"}
+	id, err := f.Docker(t.Context(), append(args, strings.Split(like, "|")...)...)
 	if err != nil {
 		return err
 	}
-	args := append([]string{"run", "--detach", "--network", f.Project + "_edge"}, strings.Split(strings.TrimSpace(labels), "\n")...)
-	_, err = f.Docker(t.Context(), append(args, "--label", "com.docker.compose.container-number=9", image)...)
+	_, err = f.Docker(t.Context(), "network", "connect", f.Project+"_edge", id)
 	return err
 }
 
