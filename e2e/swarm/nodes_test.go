@@ -17,6 +17,9 @@ import (
 // A node that fails in the middle of a rollout leaves a release that ends by itself,
 // says how in its exit code and its record, and can be released over.
 func TestANodeFailsInARollout(t *testing.T) {
+	if !whole() {
+		t.Skip("set SHIKSHA_E2E_SWARM=1 (make e2e-swarm)")
+	}
 	f := lab.New(t)
 	swarm := swarmlab.Shared(t, f)
 	_, err := swarm.Manager.Docker(t.Context(), "node", "update", "--label-add", "quickstart.data=true", swarm.Manager.ID)
@@ -69,7 +72,7 @@ func TestANodeFailsInARollout(t *testing.T) {
 func (s subject) rolling(t *testing.T, swarm *swarmlab.Swarm, version string) <-chan lab.Result {
 	t.Helper()
 	before := s.started(t, swarm)
-	cmd, err := s.Command(t.Context(), s.Dir, nil, s.Args("deploy", "--version", version, "--engine", s.engine)...)
+	cmd, err := s.Command(t.Context(), s.Dir, nil, s.Args("deploy", "--version", version, "--engine", s.engine, "--wait-timeout", "20s")...)
 	require.NoError(t, err)
 	ended := make(chan lab.Result, 1)
 	go func() {

@@ -177,7 +177,8 @@ func unitOf(svc swarm.Service, t swarm.Task, nodes map[string]swarm.Node) stack.
 		u.ExitCode, u.PID = c.ExitCode, c.PID
 	}
 	if c := t.Spec.ContainerSpec; c != nil {
-		u.Image = c.Image
+		// Only its node knows the id that the image has there. By its digest it is found too.
+		u.Image, u.ImageID = c.Image, c.Image
 	}
 	for _, n := range t.NetworksAttachments {
 		if len(n.Addresses) > 0 {

@@ -133,7 +133,7 @@ func (l *look) extension(svc *stack.Service, c types.ServiceConfig) {
 	}
 	if svc.Ext.Idle != nil {
 		l.Warn("P17.drain", at(svc, "x-shiksha.drain"), "let it end its work on stop_signal, within a stop_grace_period that is longer than any task of it",
-			"a Swarm stops a worker by itself, in a release and when its node is drained: nobody tells it to take no more work, or asks whether it is idle")
+			"only a release lets a worker finish: where its node is drained, a Swarm stops it without asking whether it is idle")
 	}
 	if svc.Ext.Backups != nil {
 		l.Warn("P17.backups", at(svc, "x-shiksha.backups"), "choose the node of its volume to be the manager that is named as host",

@@ -254,7 +254,7 @@ func TestStacks(t *testing.T) {
 		"reload": {api + "    volumes: [\"./a.conf:/a.conf:ro\"]\n    x-shiksha: {reload: nginx}\n" + inner, "P17.reload", []string{"a.conf", "a"},
 			[]string{"warn compose.yaml:6 a task keeps the files that it was started with: changed ones replace it, and nothing is reloaded"}},
 		"a worker": {api + "    x-shiksha: {drain: {stop: [a], idle: [b]}}\n" + inner, "P17.drain", nil,
-			[]string{"warn compose.yaml:5 a Swarm stops a worker by itself, in a release and when its node is drained: nobody tells it to take no more work, or asks whether it is idle"}},
+			[]string{"warn compose.yaml:5 only a release lets a worker finish: where its node is drained, a Swarm stops it without asking whether it is idle"}},
 		"a folder": {api + "    volumes: [\"./conf:/etc/conf:ro\"]\n" + inner, "P17.folder", []string{"conf/a", "a"},
 			[]string{"warn compose.yaml:5 conf is not mounted as a folder: each of its files stands at its place, beside those that the image has in /etc/conf"}},
 		"an empty file": {api + "    volumes: [\"./conf:/etc/conf:ro\"]\n" + inner, "P17.empty", []string{"conf/a", "a", "conf/keep", ""},
