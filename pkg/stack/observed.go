@@ -54,8 +54,9 @@ type Unit struct {
 	Mounts []string
 	// OneOff is set for `compose run` containers, which are never touched.
 	OneOff bool
-	// Node is the host that it runs on where a stack has several, else "".
-	Node string
+	// Node is the host that it runs on where a stack has several, else "", and
+	// NodeAddress where ports that it publishes there are reached from the manager.
+	Node, NodeAddress string
 
 	// What follows is known only after a look at the single unit (Inspect).
 

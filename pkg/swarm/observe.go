@@ -79,7 +79,7 @@ func (s *Swarm) Observe(ctx context.Context, project string) (stack.Observed, er
 		key := keyOf(svc.Spec.Labels, project, svc.Spec.Name)
 		for _, t := range current(svc, seen.tasks) {
 			u := unitOf(svc, t, seen.nodes)
-			u.Service = key
+			u.Service, u.NodeAddress = key, s.addressOf(seen.nodes[t.NodeID])
 			where[u.ID] = t.NodeID
 			out.Units[key] = append(out.Units[key], u)
 		}
@@ -93,6 +93,14 @@ func (s *Swarm) Observe(ctx context.Context, project string) (stack.Observed, er
 	}
 	s.settle(where, seen.nodes)
 	return out, nil
+}
+
+// addressOf is where the manager reaches a node; itself it knows by no other name.
+func (s *Swarm) addressOf(n swarm.Node) string {
+	if n.ID == s.self {
+		return "127.0.0.1"
+	}
+	return n.Status.Addr
 }
 
 // wanted is how many tasks a service asks for, 0 for what runs on every node.

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/compose-spec/compose-go/v2/types"
+
 	"github.com/shiksha/actions/pkg/stack"
 	"github.com/shiksha/actions/pkg/verify/kind"
 )
@@ -35,8 +37,8 @@ func ports(st *stack.Stack, name string) (checks []kind.Check) {
 		return nil
 	}
 	for _, p := range model.Ports {
-		published, err := strconv.Atoi(p.Published)
-		if err != nil || published == 0 || p.Protocol != "" && p.Protocol != "tcp" {
+		number, err := strconv.Atoi(p.Published)
+		if err != nil || number == 0 || p.Protocol != "" && p.Protocol != "tcp" {
 			continue
 		}
 		ip := p.HostIP
@@ -45,9 +47,18 @@ func ports(st *stack.Stack, name string) (checks []kind.Check) {
 		}
 		none := kind.Duration(0)
 		checks = append(checks, kind.Check{
-			Name: fmt.Sprintf("%s port %d", name, published), Interval: kind.Duration(100 * time.Millisecond), Window: &none,
-			Probe: kind.Probe{TCP: &kind.TCP{Server: kind.Server{From: kind.OnHost}, Address: net.JoinHostPort(ip, p.Published)}},
+			Name: fmt.Sprintf("%s port %d", name, number), Interval: kind.Duration(100 * time.Millisecond), Window: &none,
+			Probe: kind.Probe{TCP: &kind.TCP{Server: kind.Server{From: kind.OnHost}, Address: net.JoinHostPort(ip, p.Published), Published: published(p, name)}},
 		})
 	}
 	return checks
+}
+
+// published is the service whose nodes hold a port, "" where every node or the one
+// host has it.
+func published(p types.ServicePortConfig, service string) string {
+	if p.Mode == "host" {
+		return service
+	}
+	return ""
 }

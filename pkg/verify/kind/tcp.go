@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"time"
 )
@@ -12,9 +13,12 @@ import (
 // TCP connects, and may say something and look at the answer.
 type TCP struct {
 	Server  `yaml:",inline"`
-	Address string  `yaml:"address" help:"host:port to connect to, instead of service and port."`
-	Send    string  `yaml:"send" help:"Text to send; \\r\\n in double quotes is a line end."`
-	Expect  Pattern `yaml:"expect" help:"Regular expression that the first line of the answer has to match."`
+	Address string `yaml:"address" help:"host:port to connect to, instead of service and port."`
+	Send    string `yaml:"send" help:"Text to send; \\r\\n in double quotes is a line end."`
+	// Published names a service of a Swarm whose port is Address's on the nodes that run
+	// its tasks only.
+	Published string  `yaml:"-" json:"-" jsonschema:"-"`
+	Expect    Pattern `yaml:"expect" help:"Regular expression that the first line of the answer has to match."`
 }
 
 // Manner is how it is looked at.
@@ -47,6 +51,13 @@ func (t *TCP) Look(s *Sight) {
 		return
 	}
 	list := []endpoint{t.address(s, address)}
+	if nodes := s.nodesOf(t.Published); len(nodes) > 0 {
+		_, port, _ := net.SplitHostPort(address)
+		list = nil
+		for _, node := range nodes {
+			list = append(list, t.address(s, net.JoinHostPort(node, port)))
+		}
+	}
 	if t.Service != "" {
 		if list, err = t.units(s, t.Port); err != nil {
 			s.blind(err)
@@ -57,6 +68,24 @@ func (t *TCP) Look(s *Sight) {
 		s.at(e.name)
 		t.look(s, e)
 	}
+}
+
+// nodesOf are the addresses of the nodes that run a service's tasks, each once; none on
+// a single host.
+func (s *Sight) nodesOf(service string) (out []string) {
+	if service == "" {
+		return nil
+	}
+	seen, err := s.Units.Observe(s.Ctx, s.Project)
+	if err != nil {
+		return nil
+	}
+	for _, u := range seen.Units[service] {
+		if u.NodeAddress != "" && !slices.Contains(out, u.NodeAddress) {
+			out = append(out, u.NodeAddress)
+		}
+	}
+	return out
 }
 
 func (t *TCP) look(s *Sight, e endpoint) {
