@@ -4,7 +4,7 @@
 //	go run ./tools/release notes v1.2.3
 //
 // tree writes what a version's tag points to: the actions on a finished image.
-// notes prints what CHANGELOG.md says of a version.
+// notes prints what changes says of a version.
 package main
 
 import (
@@ -34,11 +34,7 @@ func run(args []string, out io.Writer) error {
 	case verb == "tree":
 		return tree(args, out)
 	case verb == "notes" && len(args) == 1:
-		changes, err := os.ReadFile("CHANGELOG.md")
-		if err != nil {
-			return err
-		}
-		text, err := Notes(string(changes), args[0])
+		text, err := Notes(os.DirFS("."), args[0])
 		if err == nil {
 			_, err = io.WriteString(out, text)
 		}

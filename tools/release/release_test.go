@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -162,15 +163,19 @@ func TestRelink(t *testing.T) {
 
 func TestNotes(t *testing.T) {
 	t.Parallel()
-	const log = "# Changelog\n\n## Unreleased\n\n- later\n\n## v1.2.3 (2026-03-01)\n\n- one\n\n### Fixed\n\n- two\n\n## v1.2.2\n\n- old\n\n## v1.2.1\n"
-	got, err := Notes(log, "v1.2.3")
+	changes := fstest.MapFS{
+		"changes/unreleased/later.md": {Data: []byte("- later\n")},
+		"changes/v1.2.3/two.md":       {Data: []byte("- two, see [it](../../docs/a.md)\n")},
+		"changes/v1.2.3/one.md":       {Data: []byte("\n- one\n")},
+		"changes/v1.2.3/empty.md":     {},
+		"changes/v1.2.3/notes.txt":    {Data: []byte("not a change")},
+		"changes/v1.2.1/empty.md":     {Data: []byte(" \n")},
+	}
+	got, err := Notes(changes, "v1.2.3")
 	require.NoError(t, err)
-	assert.Equal(t, "- one\n\n### Fixed\n\n- two\n", got)
-	got, err = Notes(log, "v1.2.2")
-	require.NoError(t, err)
-	assert.Equal(t, "- old\n", got)
-	for _, of := range []string{"v1.2.1", "v1.2", "v9.9.9", "Unreleased"} {
-		_, err := Notes(log, of)
+	assert.Equal(t, "- one\n- two, see [it]("+repository+"docs/a.md)\n", got)
+	for _, of := range []string{"v1.2.1", "v1.2", "v9.9.9", "unreleased", "../unreleased"} {
+		_, err := Notes(changes, of)
 		assert.Error(t, err, of)
 	}
 	var out strings.Builder

@@ -51,11 +51,11 @@ func newCheckout(t *testing.T) *checkout {
 	c := &checkout{t: t, dir: filepath.Join(t.TempDir(), "work"), origin: filepath.Join(t.TempDir(), "origin.git")}
 	require.NoError(t, os.Mkdir(c.dir, 0o755))
 	// tar, since cp has no way to say what to take.
-	c.must(root, "sh", "-c", `tar --create --exclude='*_test.go' Makefile go.mod go.sum third_party tools/release action.yml README.md LICENSE CHANGELOG.md actions/*/action.yml actions/*/README.md | tar --extract --directory "$1"`, "sh", c.dir)
-	log, err := os.ReadFile(filepath.Join(c.dir, "CHANGELOG.md"))
-	require.NoError(t, err)
-	changes := strings.Replace(string(log), "## Unreleased", "## Unreleased\n\n## v1.3.0\n\n- third\n\n## v1.2.4\n\n- second\n\n## v1.2.3\n\n- first", 1)
-	require.NoError(t, os.WriteFile(filepath.Join(c.dir, "CHANGELOG.md"), []byte(changes), 0o644))
+	c.must(root, "sh", "-c", `tar --create --exclude='*_test.go' Makefile go.mod go.sum third_party tools/release action.yml README.md LICENSE CHANGELOG.md changes actions/*/action.yml actions/*/README.md | tar --extract --directory "$1"`, "sh", c.dir)
+	for of, change := range map[string]string{"v1.2.3": "- first", "v1.2.4": "- second", "v1.3.0": "- third"} {
+		require.NoError(t, os.Mkdir(filepath.Join(c.dir, "changes", of), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(c.dir, "changes", of, "one.md"), []byte(change+"\n"), 0o644))
+	}
 	c.must(c.dir, "git", "init", "--quiet", "--initial-branch", "main")
 	c.commit()
 	c.must(c.dir, "git", "init", "--quiet", "--bare", c.origin)
@@ -167,7 +167,7 @@ func TestWorkflowChecksTheVersion(t *testing.T) {
 
 	out, err = begin("v9.9.9")
 	assert.Error(t, err)
-	assert.Contains(t, out, "CHANGELOG.md says nothing of v9.9.9")
+	assert.Contains(t, out, "changes/v9.9.9 says nothing of v9.9.9")
 	c.must(c.dir, "git", "tag", "v1.2.3")
 	out, err = begin("v1.2.3")
 	assert.Error(t, err)
