@@ -108,7 +108,7 @@ func TestConformance(t *testing.T) {
 // double makes another unit like the first of the API's, by hand.
 func double(t *testing.T, f *lab.Fixture) error {
 	first := f.MustUnits()["api"][0]
-	const flags = `{{range $k, $v := .Config.Labels}}--label={{$k}}={{$v}}|{{end}}{{range .Config.Env}}--env={{.}}|{{end}}{{.Image}}`
+	const flags = `{{range $k, $v := .Config.Labels}}--label={{$k}}={{$v}}|{{end}}{{range .Config.Env}}--env={{.}}|{{end}}{{.Config.Image}}`
 	like, err := f.Docker(t.Context(), "inspect", "--format", flags, first)
 	if err != nil {
 		return err
