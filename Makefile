@@ -28,7 +28,7 @@ act: ## the workflows, run with act on a sandbox host, offline (some minutes the
 	@go build -o .lab/bin/ ./e2e/setup && SHIKSHA_ACT=1 exec .lab/bin/setup go test -count=1 -v -timeout 45m ./e2e/act
 
 e2e-swarm: ## a stack on a Swarm of two nodes: all that is the same as on one host, and nodes, managers and programs that fail
-	@go build -o .lab/bin/ ./e2e/setup && SHIKSHA_E2E_SWARM=1 exec .lab/bin/setup go test -count=1 -timeout 30m -v ./e2e/swarm
+	@go build -o .lab/bin/ ./e2e/setup && SHIKSHA_E2E_SWARM=1 exec .lab/bin/setup go test -count=1 -p 1 -timeout 30m -v ./e2e/swarmlab ./e2e/swarm
 
 e2e-build: ## the tests of builds alone, with those that `make test` leaves out: builders that die or are started, other caches, an SBOM
 	@go build -o .lab/bin/ ./e2e/setup && SHIKSHA_E2E_BUILD=1 exec .lab/bin/setup go test -p 1 -timeout 30m -run TestBuild ./e2e

@@ -35,6 +35,7 @@ func whole(t *testing.T) {
 // A registry that is busy for a while is waited for, as long as it says; one that
 // stays so is told.
 func TestBuildAndABusyRegistry(t *testing.T) {
+	whole(t)
 	s := newSite(t)
 	// BuildKit itself is refused some twenty times before it gives up once.
 	for name, c := range map[string]struct {

@@ -18,6 +18,7 @@ import (
 
 // What the preflight tells of a Swarm (P17) is so on a real one.
 func TestWhatThePreflightTells(t *testing.T) {
+	whole(t)
 	f := lab.New(t)
 	s := swarmlab.Shared(t, f)
 	ctx := t.Context()

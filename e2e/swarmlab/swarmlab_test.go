@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -20,12 +21,22 @@ import (
 
 func TestMain(m *testing.M) { lab.Main(m) }
 
+// whole skips what the short run leaves out: there the Swarm is made and used by the
+// tests of e2e/swarm.
+func whole(t *testing.T) {
+	t.Helper()
+	if os.Getenv("SHIKSHA_E2E_SWARM") == "" {
+		t.Skip("the short run leaves it out; `make e2e-swarm` has it")
+	}
+}
+
 // serve is a web server that answers with the name of its node.
 const serve = `echo "server { listen 80; return 200 $NODE; }" > /etc/nginx/conf.d/node.conf && exec nginx -g "daemon off;"`
 
 // The Swarm that tests act on is one: two machines, a network across them, ports on
 // each, and nodes that fail and come back. Swarm balances nothing here but by DNS.
 func TestTwoNodes(t *testing.T) {
+	whole(t)
 	f := lab.New(t)
 	began := time.Now()
 	s := swarmlab.Shared(t, f)

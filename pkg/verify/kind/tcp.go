@@ -97,9 +97,11 @@ func (t *TCP) look(s *Sight, e endpoint) {
 	}
 	defer conn.Close()
 	defer context.AfterFunc(s.Ctx, func() { _ = conn.Close() })()
-	if _, err := conn.Write([]byte(t.Send)); err != nil {
-		s.blind(err)
-		return
+	if t.Send != "" {
+		if _, err := conn.Write([]byte(t.Send)); err != nil {
+			s.blind(err)
+			return
+		}
 	}
 	if t.Expect.given() {
 		line, err := bufio.NewReader(conn).ReadString('\n')
