@@ -3,6 +3,7 @@
 # what they started.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 ACTIONLINT  = github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+DEADCODE    = golang.org/x/tools/cmd/deadcode@v0.48.0
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 .DEFAULT_GOAL := help
@@ -48,12 +49,13 @@ campaign: ## an hour of attacks: every fuzzer for two minutes, then a kill at ea
 bench: ## compare with docker compose: time, connections, memory, what users feel
 	@go build -o .lab/bin/ ./e2e/bench && exec .lab/bin/bench
 
-lint: ## gofmt, go vet, staticcheck, actionlint, the sizes of everything, govulncheck
+lint: ## gofmt, go vet, staticcheck, actionlint, the sizes of everything, dead code, govulncheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not formatted (make fmt):" $$unformatted; exit 1; }
 	go vet ./...
 	go run $(STATICCHECK) ./...
 	go run $(ACTIONLINT)
 	go run ./tools/measure
+	@dead=$$(go run $(DEADCODE) -test ./...) || exit; test -z "$$dead" || { echo "nothing reaches this:"; echo "$$dead"; exit 1; }
 	@if curl -sfI -m 10 -o /dev/null https://vuln.go.dev/index/db.json; then go run $(GOVULNCHECK) ./...; \
 	else echo "govulncheck: left out, the vulnerability database (vuln.go.dev) cannot be reached"; fi
 

@@ -52,9 +52,6 @@ func StartLoad(ctx context.Context, url string) (*Load, error) {
 // Mark begins a phase of the report (probe.Before is the first).
 func (l *Load) Mark(phase string) { l.probe.Mark(phase) }
 
-// Failures is how many requests failed so far.
-func (l *Load) Failures() int { return l.probe.Failures() }
-
 // Stop ends the load, waits for the requests under way and counts the orders in
 // the database.
 func (l *Load) Stop(ctx context.Context) (LoadReport, error) {
