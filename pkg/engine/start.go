@@ -15,14 +15,6 @@ import (
 	"github.com/shiksha/actions/pkg/stack"
 )
 
-// HasPreStart tells whether a service has pre_start hooks. Compose runs them once
-// per service and only while none of its units runs: with a surge they would never
-// run, with stop-first they do.
-func HasPreStart(s *stack.Stack, service string) bool {
-	svc, ok := s.Project.Services[service]
-	return ok && len(svc.PreStart) > 0
-}
-
 // Start starts exactly the units ids of a service, whichever others are stopped.
 // Configs and secrets with content are put into them first and post_start hooks
 // run after, as Compose does; it does not wait for dependencies nor for health. A

@@ -81,8 +81,6 @@ services:
   api: {image: V1, volumes: ["data:/data"], pre_start: [{command: [write, /data/pre, "ran"], image: V1, per_replica: false}]}
 volumes: {data: {}}
 `)
-	assert.True(t, HasPreStart(s, "api"))
-	assert.False(t, HasPreStart(s, "other"))
 	ground(t, e, s)
 	first := run(t, e, s, "api", 1)
 	assert.Equal(t, "ran", output(t, e, first[0], "/unit", "cat", "/data/pre"))
