@@ -83,8 +83,8 @@ func atOnce(t *testing.T, f *lab.Fixture) {
 	t.Helper()
 	trapEdit(t, f, "compose.yaml",
 		"interval: 2s", "interval: 1s", "interval: 2s", "interval: 1s",
-		"    image: nginx:1.22\n", "    image: nginx:1.22\n    deploy: { update_config: { monitor: 0s } }\n",
-		"    image: postgres:15\n", "    image: postgres:15\n    deploy: { update_config: { monitor: 0s } }\n")
+		"node.role==manager\"]\n", "node.role==manager\"]\n      update_config: { monitor: 0s }\n",
+		"quickstart.data==true\"]\n", "quickstart.data==true\"]\n      update_config: { monitor: 0s }\n")
 }
 
 // edit replaces text of the fixture's Compose file.
