@@ -12,6 +12,7 @@ import (
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/rollout"
@@ -210,7 +211,7 @@ func (d *transition) complete(ctx context.Context) error {
 		if time.Now().After(until) {
 			return fmt.Errorf("%s does not run as it should after the release: %s", left.Service, strings.Join(left.Reasons, "; "))
 		}
-		pause(ctx, time.Second)
+		_ = grace.Pause(ctx, time.Second)
 	}
 }
 

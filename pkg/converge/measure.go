@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/probe"
 )
 
@@ -35,7 +36,7 @@ func (d *transition) measure(ctx context.Context) *measurement {
 		return nil
 	}
 	p.Mark("before")
-	pause(ctx, calm)
+	_ = grace.Pause(ctx, calm)
 	m := &measurement{Probe: p}
 	if m.silent = nothingAnswers(p.Report().Phases["before"]); m.silent {
 		d.Say(event.Notice, "probe", "", "nothing answers at the probe's address yet: its failures count once the release is over")
@@ -65,7 +66,7 @@ func (m *measurement) finish(ctx context.Context, budget int) error {
 		return nil
 	}
 	m.Mark("after")
-	pause(ctx, calm)
+	_ = grace.Pause(ctx, calm)
 	if err := m.within(budget); err != nil {
 		return err
 	}
@@ -84,11 +85,4 @@ func (m *measurement) stop() *probe.Report {
 		m.report, m.done = m.Stop(), true
 	}
 	return &m.report
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
 }

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/shiksha/actions/pkg/grace"
 )
 
 // lookScript prints the hosts file, whether it can be written, and every nginx
@@ -99,7 +101,7 @@ func (g *Nginx) settledLook(ctx context.Context) (sight, error) {
 			return seen, g.fail("finish the upgrade of the nginx binary there, then run this again",
 				"more than one nginx master process runs")
 		}
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
+		if err := grace.Pause(ctx, 100*time.Millisecond); err != nil {
 			return sight{}, g.fail("", "stopped while waiting for one nginx master process: %w", err)
 		}
 	}
@@ -200,16 +202,4 @@ func invocation(title string) []string {
 		argv = append(argv, flag[:2], strings.Join(value, " "))
 	}
 	return argv
-}
-
-// pause waits for d or for the end of ctx.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
 }

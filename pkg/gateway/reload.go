@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/grace"
 )
 
 // reloadScript looks, tests the configuration ($2...), tells the master ($1) to load
@@ -118,7 +119,7 @@ func (g *Nginx) confirm(ctx context.Context, was sight, first string) (Generatio
 		if time.Now().After(deadline) {
 			return Generation{}, g.notTaken(ctx)
 		}
-		if err := pause(ctx, delay); err != nil {
+		if err := grace.Pause(ctx, delay); err != nil {
 			return Generation{}, g.fail("", "stopped while waiting for nginx's new workers: %w", err)
 		}
 		now, err = g.look(ctx)

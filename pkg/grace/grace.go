@@ -1,6 +1,7 @@
 // Package grace is the time that a run still has after it was cancelled. A runner
 // sends the end some seconds after it asked for it, so everything that such a run
-// still does shares one deadline, however many acts it is.
+// still does shares one deadline, however many acts it is. What only waits ends with
+// the cancellation.
 package grace
 
 import (
@@ -44,4 +45,16 @@ func Last(ctx context.Context, limit time.Duration) (context.Context, context.Ca
 	last, cut := context.WithCancelCause(limited)
 	stop := context.AfterFunc(over, func() { cut(context.Cause(over)) })
 	return last, func() { stop(); end(); cut(nil) }
+}
+
+// Pause waits, or ends early with the context's cause.
+func Pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
 }

@@ -2,11 +2,13 @@ package grace
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // wait tells how long a context lasts.
@@ -75,4 +77,15 @@ func TestActsOfAContextThatNobodyWatches(t *testing.T) {
 func TestPartsFit(t *testing.T) {
 	assert.Less(t, Acts+Words, Whole)
 	assert.Less(t, Whole, 7*time.Second)
+}
+
+func TestPause(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, Pause(t.Context(), time.Millisecond))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("stopped")
+	cancel(why)
+	began := time.Now()
+	require.ErrorIs(t, Pause(ctx, time.Hour), why)
+	require.Less(t, time.Since(began), time.Minute)
 }

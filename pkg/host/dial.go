@@ -13,6 +13,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/grace"
 )
 
 const (
@@ -49,7 +50,7 @@ func (s *settings) reach(ctx context.Context) (*link, error) {
 		if try == firstTries {
 			break
 		}
-		if err := pause(ctx, time.Duration(try)*jitter(500*time.Millisecond)); err != nil {
+		if err := grace.Pause(ctx, time.Duration(try)*jitter(500*time.Millisecond)); err != nil {
 			return nil, fmt.Errorf("connecting to %s: %w", s.target.network(), err)
 		}
 	}
@@ -273,12 +274,3 @@ func trimPrefixes(err error) error {
 
 // jitter spreads what many runners started at the same second.
 func jitter(d time.Duration) time.Duration { return d + rand.N(d) }
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(d):
-		return nil
-	}
-}

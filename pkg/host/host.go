@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/grace"
 )
 
 // ErrClosed is what the use of a closed Host or Process gives.
@@ -199,7 +200,7 @@ func (h *Host) redial(deadline time.Time) (*link, error) {
 			return nil, &lostError{text: fmt.Sprintf("connection to %s lost and not made again within %s: %s",
 				h, h.settings.reconnectBudget, err)}
 		}
-		if pause(h.life, jitter(wait)) != nil {
+		if grace.Pause(h.life, jitter(wait)) != nil {
 			return nil, ErrClosed
 		}
 		wait = min(2*wait, 5*time.Second)

@@ -131,7 +131,7 @@ func (s *service) healthy(ctx context.Context, id string, deadline time.Time) (s
 		if time.Since(began) < eagerFor {
 			every = pollSoon
 		}
-		if err := sleep(ctx, every); err != nil {
+		if err := grace.Pause(ctx, every); err != nil {
 			return u, err
 		}
 	}
@@ -157,7 +157,7 @@ func ill(u stack.Unit) error {
 func (s *service) stays(ctx context.Context, first stack.Unit) error {
 	until := time.Now().Add(s.svc.Update.Monitor)
 	for time.Now().Before(until) {
-		if err := sleep(ctx, min(pollEvery, time.Until(until))); err != nil {
+		if err := grace.Pause(ctx, min(pollEvery, time.Until(until))); err != nil {
 			return err
 		}
 		u, err := s.Eyes.Inspect(ctx, first.ID)
@@ -198,7 +198,7 @@ func (s *service) finished(ctx context.Context, id string) error {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("%s has not ended after %s, but others wait for it with service_completed_successfully", u.Name, limit)
 		}
-		if err := sleep(ctx, pollEvery); err != nil {
+		if err := grace.Pause(ctx, pollEvery); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -83,7 +84,7 @@ func (s *service) awaitIdle(ctx context.Context, busy []string) error {
 				return err
 			}
 		}
-		if err := sleep(ctx, askIdle); err != nil {
+		if err := grace.Pause(ctx, askIdle); err != nil {
 			return err
 		}
 	}

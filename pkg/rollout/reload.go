@@ -10,6 +10,7 @@ import (
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/extension"
+	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -94,7 +95,7 @@ func (s *service) signal(ctx context.Context, u stack.Unit) error {
 	if exit != 0 {
 		return fmt.Errorf("send %s to its first process: %s", s.svc.Ext.Reload.Signal, strings.TrimSpace(stderr))
 	}
-	if err := sleep(ctx, 200*time.Millisecond); err != nil {
+	if err := grace.Pause(ctx, 200*time.Millisecond); err != nil {
 		return err
 	}
 	return s.stays(ctx, u)

@@ -3,9 +3,9 @@ package rollout
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -64,7 +64,7 @@ func (s *service) batches(ctx context.Context) error {
 		missing -= n
 		if !last && s.svc.Update.Delay > 0 {
 			s.say(event.Info, s.svc.Name, "waiting %s before the next batch", s.svc.Update.Delay)
-			if err := sleep(ctx, s.svc.Update.Delay); err != nil {
+			if err := grace.Pause(ctx, s.svc.Update.Delay); err != nil {
 				return err
 			}
 		}
@@ -133,16 +133,4 @@ func (s *service) finish(ctx context.Context) error {
 // serving is the whole set that may get requests right now.
 func (s *service) serving() []string {
 	return append(append([]string(nil), s.good...), s.old...)
-}
-
-// sleep waits, or ends early with the context's cause.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
-	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/gateway"
+	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -124,7 +125,7 @@ func (t *traffic) restarted(ctx context.Context, g gate, was stack.Unit) bool {
 		if err == nil && ierr == nil {
 			return !now.StartedAt.Equal(was.StartedAt)
 		}
-		if time.Now().After(deadline) || sleep(ctx, pollEvery) != nil {
+		if time.Now().After(deadline) || grace.Pause(ctx, pollEvery) != nil {
 			return false
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -232,7 +233,7 @@ func (c *change) remove(ctx context.Context) error {
 		if time.Now().After(until) {
 			return fmt.Errorf("%d of its tasks are not gone after %s", len(left), removeBudget)
 		}
-		if err := sleep(ctx, pollEvery); err != nil {
+		if err := grace.Pause(ctx, pollEvery); err != nil {
 			return err
 		}
 	}

@@ -47,7 +47,7 @@ func (c *change) watch(ctx context.Context, follow *follower) error {
 		if time.Since(w.moved) > limit {
 			return fmt.Errorf("nothing moved for %s (wait-timeout): %s", limit, c.goal.stuck(w.seen))
 		}
-		if err := sleep(ctx, pollEvery); err != nil {
+		if err := grace.Pause(ctx, pollEvery); err != nil {
 			return err
 		}
 	}
@@ -169,7 +169,7 @@ func (c *change) last(ctx context.Context, follow *follower) {
 			_ = follow.close(last)
 			return
 		}
-		_ = sleep(last, pollEvery)
+		_ = grace.Pause(last, pollEvery)
 	}
 }
 
@@ -201,15 +201,3 @@ func (c *change) tail(ctx context.Context) {
 
 // tailLines of a failed unit's log go into the report.
 const tailLines = 20
-
-// sleep waits, or ends early with the context's cause.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
-	}
-}
