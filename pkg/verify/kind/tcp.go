@@ -51,7 +51,12 @@ func (t *TCP) Look(s *Sight) {
 		return
 	}
 	list := []endpoint{t.address(s, address)}
-	if nodes := s.nodesOf(t.Published); len(nodes) > 0 {
+	nodes, err := s.nodesOf(t.Published)
+	if err != nil {
+		s.blind(err)
+		return
+	}
+	if len(nodes) > 0 {
 		_, port, _ := net.SplitHostPort(address)
 		list = nil
 		for _, node := range nodes {
@@ -72,20 +77,20 @@ func (t *TCP) Look(s *Sight) {
 
 // nodesOf are the addresses of the nodes that run a service's tasks, each once; none on
 // a single host.
-func (s *Sight) nodesOf(service string) (out []string) {
+func (s *Sight) nodesOf(service string) (out []string, err error) {
 	if service == "" {
-		return nil
+		return nil, nil
 	}
-	seen, err := s.Units.Observe(s.Ctx, s.Project)
+	seen, err := s.observed(s.Ctx)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	for _, u := range seen.Units[service] {
 		if u.NodeAddress != "" && !slices.Contains(out, u.NodeAddress) {
 			out = append(out, u.NodeAddress)
 		}
 	}
-	return out
+	return out, nil
 }
 
 func (t *TCP) look(s *Sight, e endpoint) {
