@@ -142,7 +142,7 @@ func converged(t *testing.T, f *lab.Fixture, version string) {
 	for _, id := range append(all["api"], all["worker"]...) {
 		image, err := f.Docker(t.Context(), "inspect", "--format", "{{index .Config.Image}}", id)
 		require.NoError(t, err)
-		want, err := f.Docker(t.Context(), "inspect", "--format", "{{index .RepoDigests 0}}", f.Registry+"/quickstart/api:"+version)
+		want, err := f.Pinned(t.Context(), f.Registry+"/quickstart/api:"+version)
 		require.NoError(t, err)
 		assert.Equal(t, want, image)
 	}

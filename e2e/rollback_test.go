@@ -98,7 +98,8 @@ func TestRollback_UnderLoadWithoutCheckoutAndRegistry(t *testing.T) {
 // imagesGone takes the image of k2 off the host, whose registry is stopped.
 func imagesGone(t *testing.T, f *lab.Fixture, ref string) {
 	t.Helper()
-	pinned := trapDocker(t, f, "inspect", "--format", "{{index .RepoDigests 0}}", ref)
+	pinned, err := f.Pinned(t.Context(), ref)
+	require.NoError(t, err)
 	for _, name := range []string{"api", "worker"} {
 		trapDocker(t, f, "rmi", "shiksha.local/"+f.Project+"/"+name+":release-2")
 	}

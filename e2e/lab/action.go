@@ -60,13 +60,20 @@ func (l *Lab) PublishAction(ctx context.Context, image string) (ref string, err 
 	if _, err := l.Docker(ctx, "push", "--quiet", tag); err != nil {
 		return "", err
 	}
+	return l.Pinned(ctx, tag)
+}
+
+// Pinned names an image by its digest in the repository of its tag. An image has
+// a digest for every repository that it was ever pushed to, in no order of use.
+func (l *Lab) Pinned(ctx context.Context, tag string) (ref string, err error) {
+	repository := tag[:strings.LastIndex(tag, ":")]
 	digests, err := l.dockerLines(ctx, "image", "inspect", "--format", `{{range .RepoDigests}}{{println .}}{{end}}`, tag)
 	for _, ref := range digests {
 		if strings.HasPrefix(ref, repository+"@") {
 			return ref, err
 		}
 	}
-	return "", errors.Join(err, fmt.Errorf("%s has no digest although it was pushed", tag))
+	return "", errors.Join(err, fmt.Errorf("%s has no digest: it was never pushed", tag))
 }
 
 // ensureGolang makes the image be there that the root Dockerfile compiles in:
