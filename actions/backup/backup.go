@@ -16,18 +16,8 @@ import (
 
 // Inputs are those of both commands.
 type Inputs struct {
-	inputs.Connection
+	inputs.Query
 	inputs.Vault
-
-	Project  string `name:"project" group:"stack" required:"" example:"shop" help:"Name of the Compose project on the host."`
-	StateDir string `name:"state-dir" group:"stack" placeholder:"DIR" help:"Folder on the host for releases, backups and the lock. Default: /var/lib/shiksha, or the user's own state folder where that cannot be written."`
-	JSON     bool   `name:"json" person:"" help:"Print JSON."`
-}
-
-// Check tells what is wrong with the inputs beyond their types.
-func (in *Inputs) Check(s inputs.Source) []error {
-	problems := append(in.Connection.Check(s), inputs.CheckStateDir(in.StateDir)...)
-	return append(problems, inputs.CheckProject(in.Project)...)
 }
 
 func (in *Inputs) options(s *door.Session) verb.Options {
@@ -65,7 +55,16 @@ that fails makes the command end with 1. Where node_exporter reads STATE-DIR/met
 
     shiksha backup  --host deploy@gpu1.example.org --project shop
     shiksha backup  --host deploy@gpu1.example.org --project shop --prove
-    shiksha backups --host deploy@gpu1.example.org --project shop`
+    shiksha backups --host deploy@gpu1.example.org --project shop
+
+EXIT STATUS
+
+    0  taken: every database has a new dump that was read back, and its copy
+    1  failed: a proof or a copy; what was made is listed
+    2  refused: a database could not be dumped, or none asks for it; older backups stay
+    3  bad input: nothing was dumped
+    4  locked: somebody else is releasing this project
+    5  interrupted: older backups stay, run it again`
 }
 
 // Run dumps.

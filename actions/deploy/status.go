@@ -14,28 +14,9 @@ import (
 	"github.com/shiksha/actions/pkg/report"
 )
 
-// Query is the inputs of the commands that only read what a host remembers.
-type Query struct {
-	inputs.Connection
-
-	Project  string `name:"project" group:"stack" required:"" example:"shop" help:"Name of the Compose project on the host."`
-	StateDir string `name:"state-dir" group:"stack" placeholder:"DIR" help:"Folder on the host for releases and the lock. Default: /var/lib/shiksha, or the user's own state folder where that cannot be written."`
-	JSON     bool   `name:"json" person:"" help:"Print JSON."`
-}
-
-// Check tells what is wrong with the inputs beyond their types.
-func (q *Query) Check(s inputs.Source) []error {
-	problems := append(q.Connection.Check(s), inputs.CheckStateDir(q.StateDir)...)
-	return append(problems, inputs.CheckProject(q.Project)...)
-}
-
-func (q *Query) options(s *door.Session) verb.Options {
-	return verb.Options{Host: q.Config(s.Person), Project: q.Project, StateDir: q.StateDir}
-}
-
 // StatusCommand is `shiksha status`.
 type StatusCommand struct {
-	Query
+	inputs.Query
 
 	Verb func(context.Context, verb.Options, event.Sink) (*verb.StatusResult, error) `kong:"-"`
 }
@@ -53,7 +34,7 @@ func (c *StatusCommand) Run(s *door.Session) error {
 	if look == nil {
 		look = verb.Status
 	}
-	result, err := look(s.Context, c.options(s), s.Sink)
+	result, err := look(s.Context, about(&c.Query, s), s.Sink)
 	if err != nil {
 		return err
 	}
@@ -67,7 +48,7 @@ func (c *StatusCommand) Run(s *door.Session) error {
 
 // HistoryCommand is `shiksha history`.
 type HistoryCommand struct {
-	Query
+	inputs.Query
 
 	Verb func(context.Context, verb.Options, event.Sink) (*verb.HistoryResult, error) `kong:"-"`
 }
@@ -86,7 +67,7 @@ func (c *HistoryCommand) Run(s *door.Session) error {
 	if read == nil {
 		read = verb.History
 	}
-	result, err := read(s.Context, c.options(s), s.Sink)
+	result, err := read(s.Context, about(&c.Query, s), s.Sink)
 	if err != nil {
 		return err
 	}
@@ -96,6 +77,10 @@ func (c *HistoryCommand) Run(s *door.Session) error {
 	}
 	s.Print(told.Text())
 	return nil
+}
+
+func about(q *inputs.Query, s *door.Session) verb.Options {
+	return verb.Options{Host: q.Config(s.Person), Project: q.Project, StateDir: q.StateDir}
 }
 
 func printJSON(s *door.Session, told interface{ JSON() ([]byte, error) }) error {
