@@ -25,31 +25,19 @@ const module = "github.com/shiksha/actions"
 var layers = [][]string{
 	{"."},
 	{"actions/backup", "actions/build", "actions/deploy", "actions/rollback", "actions/verify"},
-	{"actions/outcome"},
-	{"actions/door", "actions/manifest"},
-	{"actions/inputs", "pkg/action"},
-	{"pkg/backups", "pkg/build", "pkg/deploy", "pkg/rollback", "pkg/verify"},
-	{"pkg/converge"},
-	{"pkg/target"},
-	{"pkg/swarm", "pkg/verify/kind"},
-	{"pkg/backup", "pkg/content", "pkg/gateway", "pkg/github", "pkg/notify", "pkg/plan", "pkg/preflight", "pkg/preflight/image", "pkg/probe", "pkg/release", "pkg/report", "pkg/rollout"},
-	{"pkg/preflight/monitoring", "pkg/preflight/swarm", "pkg/preflight/workflow"},
-	{"pkg/preflight/finding"},
+	{"actions/outcome", "pkg/backups", "pkg/build", "pkg/deploy", "pkg/rollback", "pkg/verify"},
+	{"actions/door", "actions/manifest", "pkg/converge", "pkg/platform", "pkg/preflight", "pkg/verify/kind"},
+	{"actions/inputs", "pkg/action", "pkg/github", "pkg/notify", "pkg/preflight/image", "pkg/preflight/monitoring", "pkg/preflight/onhost",
+		"pkg/preflight/swarm", "pkg/preflight/workflow", "pkg/rollout", "pkg/swarm", "pkg/target"},
+	{"pkg/backup", "pkg/content", "pkg/gateway", "pkg/plan", "pkg/preflight/finding", "pkg/probe", "pkg/release", "pkg/report"},
 	{"pkg/engine", "pkg/host", "pkg/layers", "pkg/stack"},
 	{"pkg/check", "pkg/extension", "pkg/strict"},
 	{"pkg/event", "pkg/fault", "pkg/grace", "pkg/suggest"},
 }
 
-// sameLayer lists the imports within a layer that are meant; verbs have none.
+// sameLayer lists the imports within a layer that are meant.
 var sameLayer = map[string][]string{
-	"actions/door":        {},
-	"pkg/rollout":         {"pkg/gateway", "pkg/plan"},
-	"pkg/content":         {"pkg/release"},
-	"pkg/engine":          {"pkg/stack"},
-	"pkg/github":          {"pkg/report"},
-	"pkg/notify":          {"pkg/report"},
-	"pkg/preflight":       {"pkg/gateway", "pkg/plan"},
-	"pkg/preflight/image": {"pkg/plan"},
+	"pkg/engine": {"pkg/stack"},
 }
 
 // onlyDoors may speak to the runner.

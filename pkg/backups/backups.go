@@ -12,6 +12,7 @@ import (
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/host"
+	"github.com/shiksha/actions/pkg/platform"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
 	"github.com/shiksha/actions/pkg/target"
@@ -42,7 +43,7 @@ type Result struct {
 // were made, also when a later one failed.
 func Take(ctx context.Context, o Options, sink event.Sink) (*Result, error) {
 	result := &Result{Project: o.Project}
-	t, err := o.open(ctx, sink)
+	t, on, err := o.open(ctx, sink)
 	if err != nil {
 		return result, err
 	}
@@ -53,18 +54,18 @@ func Take(ctx context.Context, o Options, sink event.Sink) (*Result, error) {
 		return result, err
 	}
 	defer drop()
-	return result, fault.As(fault.Refused, o.take(ctx, t, result))
+	return result, fault.As(fault.Refused, o.take(ctx, t, on, result))
 }
 
-func (o Options) take(ctx context.Context, t *target.Target, result *Result) error {
-	databases, err := o.databases(ctx, t)
+func (o Options) take(ctx context.Context, t *target.Target, on platform.Platform, result *Result) error {
+	databases, err := o.databases(ctx, t, on)
 	if err != nil {
 		return err
 	}
 	if err := t.Engine.ClearTasks(ctx, o.Project); err != nil {
 		return err
 	}
-	store, err := t.Backups(ctx, o.Project)
+	store, err := t.Backups(ctx, on, o.Project)
 	if err != nil {
 		return err
 	}
@@ -109,16 +110,16 @@ func (o Options) serving(ctx context.Context, t *target.Target) (*stack.Stack, r
 }
 
 // databases are those of the release that serves.
-func (o Options) databases(ctx context.Context, t *target.Target) ([]backup.Source, error) {
+func (o Options) databases(ctx context.Context, t *target.Target, on platform.Platform) ([]backup.Source, error) {
 	st, serving, err := o.serving(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	seen, err := t.Platform.Observe(ctx, o.Project)
+	seen, err := on.Observe(ctx, o.Project)
 	if err != nil {
 		return nil, err
 	}
-	databases, err := t.Databases(ctx, st, seen, serving)
+	databases, err := t.Databases(ctx, on, st, seen, serving)
 	if err == nil && len(databases) == 0 {
 		err = fault.New(fault.Refused, "", "give the database's service `x-shiksha: {backups: {}}` in the Compose file and deploy",
 			"no service of %s asks for backups", o.Project)
@@ -129,13 +130,13 @@ func (o Options) databases(ctx context.Context, t *target.Target) ([]backup.Sour
 // List gives all backups of a project.
 func List(ctx context.Context, o Options, sink event.Sink) (*Result, error) {
 	result := &Result{Project: o.Project}
-	t, err := o.open(ctx, sink)
+	t, on, err := o.open(ctx, sink)
 	if err != nil {
 		return result, err
 	}
 	defer t.Close()
 	result.Host = t.Host.String()
-	store, err := t.Backups(ctx, o.Project)
+	store, err := t.Backups(ctx, on, o.Project)
 	if err == nil {
 		result.Backups, err = store.List(ctx)
 	}
@@ -185,21 +186,23 @@ func merge(here, away []backup.Backup) []backup.Backup {
 	return here
 }
 
-func (o Options) open(ctx context.Context, sink event.Sink) (*target.Target, error) {
+// open connects, and finds what the project runs on.
+func (o Options) open(ctx context.Context, sink event.Sink) (*target.Target, platform.Platform, error) {
 	if o.Project == "" {
-		return nil, fault.New(fault.Input, "project", "for example: --project shop", "which project on the host is not said")
+		return nil, nil, fault.New(fault.Input, "project", "for example: --project shop", "which project on the host is not said")
 	}
 	if o.StateDir != "" && !strings.HasPrefix(o.StateDir, "/") {
-		return nil, fault.New(fault.Input, "state-dir", "give the absolute path of a folder on the host", "%q is not absolute", o.StateDir)
+		return nil, nil, fault.New(fault.Input, "state-dir", "give the absolute path of a folder on the host", "%q is not absolute", o.StateDir)
 	}
 	t, err := target.Open(ctx, o.Host, o.StateDir, sink)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	t.Vault = o.Vault
-	if err := t.Choose(ctx, "", "", o.Project); err != nil {
+	on, err := platform.Choose(ctx, t, "", "", o.Project)
+	if err != nil {
 		t.Close()
-		return nil, err
+		return nil, nil, err
 	}
-	return t, nil
+	return t, on, nil
 }

@@ -98,11 +98,11 @@ func (d *transition) beforeTitle() string {
 
 func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched []string) (plan.Input, error) {
 	in := plan.Input{Desired: before, Back: true, Only: touched, RemoveOrphans: true, Live: map[string][]string{}}
-	seen, err := d.Platform.Observe(ctx, d.opts.Stack.Name)
+	seen, err := d.on.Observe(ctx, d.opts.Stack.Name)
 	if err != nil {
 		return in, err
 	}
-	found, err := d.Pins(ctx, d.opts.Stack, seen)
+	found, err := d.Pins(ctx, d.on, d.opts.Stack, seen)
 	if err != nil {
 		// A gateway that does not run has nothing pinned; going back matters more.
 		d.Say(event.Warning, "roll back", "", "the gateway's pins cannot be read: %v", err)
@@ -143,7 +143,7 @@ func (d *transition) unseal(ctx context.Context, sealed []byte) (*stack.Stack, e
 	if err != nil {
 		return nil, err
 	}
-	return st, d.Platform.Adapt(ctx, st)
+	return st, d.on.Adapt(ctx, st)
 }
 
 // refuse ends a release that failed before anything that serves was changed.

@@ -23,6 +23,7 @@ import (
 // transition is one release on its way.
 type transition struct {
 	*target.Target
+	on     Platform
 	opts   Options
 	ledger *release.Ledger
 	facts  *facts
@@ -36,11 +37,11 @@ type transition struct {
 	result       *Result
 }
 
-// Run makes the host run the stack, or only plans it with DryRun, and says in the
-// result how far it came. A verb calls it once it has the stack and, unless it
-// only plans, the lock.
-func Run(ctx context.Context, t *target.Target, o Options, result *Result) error {
-	d := &transition{Target: t, opts: o, result: result}
+// Run makes the host run the stack on what it is to run on, or only plans it with
+// DryRun, and says in the result how far it came. A verb calls it once it has the
+// stack and, unless it only plans, the lock.
+func Run(ctx context.Context, t *target.Target, on Platform, o Options, result *Result) error {
+	d := &transition{Target: t, on: on, opts: o, result: result}
 	result.Project, result.Host, result.Commit = o.Stack.Name, t.Host.String(), o.Run.Commit
 	looked := d.timed("look")
 	err := d.prepare(ctx)
@@ -56,7 +57,7 @@ func Run(ctx context.Context, t *target.Target, o Options, result *Result) error
 
 // prepare looks at the host and plans.
 func (d *transition) prepare(ctx context.Context) error {
-	err := d.Platform.Adapt(ctx, d.opts.Stack)
+	err := d.on.Adapt(ctx, d.opts.Stack)
 	if err != nil {
 		return err
 	}
@@ -217,11 +218,11 @@ func (d *transition) complete(ctx context.Context) error {
 
 // left gives the first step that a plan would still have, or nil.
 func (d *transition) left(ctx context.Context) (*plan.Step, error) {
-	seen, err := d.Platform.Observe(ctx, d.opts.Stack.Name)
+	seen, err := d.on.Observe(ctx, d.opts.Stack.Name)
 	if err != nil {
 		return nil, err
 	}
-	if _, _, err := d.Platform.Compare(d.opts.Stack, seen); err != nil {
+	if _, _, err := d.on.Compare(d.opts.Stack, seen); err != nil {
 		return nil, err
 	}
 	for _, s := range plan.Make(plan.Input{Desired: d.opts.Stack, Observed: seen, Only: d.opts.Services, Back: d.opts.Back != nil}).Steps {
@@ -241,5 +242,5 @@ func (d *transition) tolerated(s plan.Step) bool {
 
 // carry carries a plan out for a stack; guard is asked before every act.
 func (d *transition) carry(ctx context.Context, st *stack.Stack, p *plan.Plan, guard func(context.Context) error) (rollout.Report, error) {
-	return d.Platform.Carry(ctx, p, st, rollout.How{Guard: guard, WaitTimeout: d.opts.WaitTimeout, Login: d.opts.Registry, Release: d.record.Number})
+	return d.on.Carry(ctx, p, st, rollout.How{Guard: guard, WaitTimeout: d.opts.WaitTimeout, Login: d.opts.Registry, Release: d.record.Number})
 }

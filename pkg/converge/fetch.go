@@ -45,7 +45,7 @@ type wanted struct {
 // neededHere tells whether a service's image has to be on the host: because its units are
 // made there, or because its migration runs there.
 func (d *transition) neededHere(name string) bool {
-	return d.Platform.HoldsImages() || slices.Contains(d.migrating(), name)
+	return d.on.HoldsImages() || slices.Contains(d.migrating(), name)
 }
 
 // absent lists the images to pull, each once, in the stack's order.

@@ -8,20 +8,20 @@ import (
 	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/plan"
-	"github.com/shiksha/actions/pkg/preflight"
+	"github.com/shiksha/actions/pkg/preflight/onhost"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
 // survey asks the host about itself: what it has free, its clock, who listens. A
 // host that does not tell is no reason to stop.
-func (d *transition) survey(ctx context.Context) preflight.HostFacts {
+func (d *transition) survey(ctx context.Context) onhost.Facts {
 	asked := time.Now()
-	out, err := d.Host.Run(ctx, []string{"sh", "-c", preflight.Probe}, nil)
+	out, err := d.Host.Run(ctx, []string{"sh", "-c", onhost.Probe}, nil)
 	if err != nil {
 		d.Say(event.Debug, "preflight", "", "the host does not say what it has: %v", err)
 	}
-	return preflight.ReadProbe(string(out.Stdout), asked)
+	return onhost.ReadProbe(string(out.Stdout), asked)
 }
 
 // look over the host, under the lock: what the plan will meet there.
@@ -40,7 +40,7 @@ func (d *transition) preflight(ctx context.Context) error {
 	if h.Missing, err = d.gone(ctx); err != nil {
 		return err
 	}
-	found := preflight.Host(d.opts.Stack, d.plan, d.facts.observed, h)
+	found := onhost.Look(d.opts.Stack, d.plan, d.facts.observed, h)
 	d.found(found)
 	for _, r := range found {
 		switch {
@@ -64,7 +64,7 @@ func (d *transition) found(results []check.Result) {
 // gone names the services whose image of the last verified release the host has no
 // more.
 func (d *transition) gone(ctx context.Context) ([]string, error) {
-	if d.facts.verified == nil || !d.Platform.HoldsImages() {
+	if d.facts.verified == nil || !d.on.HoldsImages() {
 		return nil, nil
 	}
 	var missing []string

@@ -11,7 +11,7 @@ import (
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/plan"
-	"github.com/shiksha/actions/pkg/preflight"
+	"github.com/shiksha/actions/pkg/preflight/onhost"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
 	"github.com/shiksha/actions/pkg/target"
@@ -39,7 +39,7 @@ type facts struct {
 	// is not known, or where the record says it.
 	standing *standing
 	// host is what it says of itself, away how long services were away before.
-	host preflight.HostFacts
+	host onhost.Facts
 	away map[string]time.Duration
 }
 
@@ -51,10 +51,10 @@ func (d *transition) gather(ctx context.Context) (*facts, error) {
 	f.uncertain = l.Uncertain()
 	eg, looking := errgroup.WithContext(ctx)
 	eg.Go(func() (err error) {
-		if f.observed, err = d.Platform.Observe(looking, st.Name); err != nil {
+		if f.observed, err = d.on.Observe(looking, st.Name); err != nil {
 			return err
 		}
-		f.pins, err = d.Pins(looking, st, f.observed)
+		f.pins, err = d.Pins(looking, d.on, st, f.observed)
 		return err
 	})
 	eg.Go(func() (err error) {
@@ -84,7 +84,7 @@ func (d *transition) gather(ctx context.Context) (*facts, error) {
 		return nil, err
 	}
 	f.standing = d.stands(ctx, f)
-	f.networks, f.volumes, err = d.Platform.Compare(st, f.observed)
+	f.networks, f.volumes, err = d.on.Compare(st, f.observed)
 	return f, err
 }
 
@@ -120,7 +120,7 @@ func (d *transition) isRunning(sealed []byte, seen stack.Observed) bool {
 	if err != nil {
 		return false
 	}
-	if _, _, err := d.Platform.Compare(st, seen); err != nil {
+	if _, _, err := d.on.Compare(st, seen); err != nil {
 		return false
 	}
 	for name, svc := range st.Services {

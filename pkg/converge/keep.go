@@ -18,7 +18,7 @@ import (
 // prune` leaves what a rollback needs.
 func (d *transition) tag(ctx context.Context) error {
 	d.Step("tag")
-	if !d.Platform.HoldsImages() {
+	if !d.on.HoldsImages() {
 		return nil // their registry does
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.record.Services)) {
@@ -56,7 +56,7 @@ func (d *transition) prune(ctx context.Context) error {
 	if _, err := d.ledger.Prune(ctx, d.opts.KeepReleases); err != nil {
 		return err
 	}
-	return errors.Join(d.untag(ctx), d.pruneFiles(ctx), d.Platform.Prune(ctx, d.opts.Stack.Name, d.kept))
+	return errors.Join(d.untag(ctx), d.pruneFiles(ctx), d.on.Prune(ctx, d.opts.Stack.Name, d.kept))
 }
 
 // kept are the stacks of all releases that can be brought back. One that cannot be
@@ -102,7 +102,7 @@ func (d *transition) pruneFiles(ctx context.Context) error {
 			}
 		}
 	}
-	seen, err := d.Platform.Observe(ctx, d.opts.Stack.Name)
+	seen, err := d.on.Observe(ctx, d.opts.Stack.Name)
 	if err != nil {
 		return err
 	}

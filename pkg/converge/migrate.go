@@ -67,15 +67,15 @@ func (d *transition) heal(ctx context.Context) error {
 
 // settleDatabases heals every database that runs and says how each stands.
 func (d *transition) settleDatabases(ctx context.Context) (states []backup.State, err error) {
-	seen, err := d.Platform.Observe(ctx, d.opts.Stack.Name)
+	seen, err := d.on.Observe(ctx, d.opts.Stack.Name)
 	if err != nil {
 		return nil, err
 	}
-	databases, err := d.Databases(ctx, d.opts.Stack, seen, release.Record{})
+	databases, err := d.Databases(ctx, d.on, d.opts.Stack, seen, release.Record{})
 	if err != nil || len(databases) == 0 {
 		return nil, nil // nothing is at work in a database that does not run
 	}
-	store, err := d.Backups(ctx, d.opts.Stack.Name)
+	store, err := d.Backups(ctx, d.on, d.opts.Stack.Name)
 	for _, db := range databases {
 		var state backup.State
 		if err == nil {
@@ -164,7 +164,7 @@ func (d *transition) needed(names []string, service string) bool {
 // backUp takes a proven backup of every database that was there before.
 func (d *transition) backUp(ctx context.Context, made []string) error {
 	defer d.timed("back up")()
-	seen, err := d.Platform.Observe(ctx, d.opts.Stack.Name)
+	seen, err := d.on.Observe(ctx, d.opts.Stack.Name)
 	if err != nil {
 		return err
 	}
@@ -172,11 +172,11 @@ func (d *transition) backUp(ctx context.Context, made []string) error {
 	if d.facts.verified != nil {
 		serving = *d.facts.verified
 	}
-	databases, err := d.Databases(ctx, d.opts.Stack, seen, serving)
+	databases, err := d.Databases(ctx, d.on, d.opts.Stack, seen, serving)
 	if err != nil {
 		return err
 	}
-	store, err := d.Backups(ctx, d.opts.Stack.Name)
+	store, err := d.Backups(ctx, d.on, d.opts.Stack.Name)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
+	"github.com/shiksha/actions/pkg/target"
 )
 
 // The strategies of a release.
@@ -62,6 +63,24 @@ type Options struct {
 	// Verify decides whether the release stays; nil accepts what the rollout's
 	// own gates accepted.
 	Verify Verifier
+}
+
+// Platform is what a release asks of what the stack runs on; pkg/platform has what
+// fulfils it. It is declared here so that converge and the platforms can stand beside
+// each other.
+type Platform interface {
+	target.Sight
+	// Adapt makes of a stack what it means there; one that is pinned stays so.
+	Adapt(ctx context.Context, st *stack.Stack) error
+	// Compare completes the hashes that cover what runs, and names the networks and
+	// volumes that exist with another definition.
+	Compare(st *stack.Stack, seen stack.Observed) (networks, volumes []string, err error)
+	// Carry carries a plan for a stack out.
+	Carry(ctx context.Context, p *plan.Plan, st *stack.Stack, how rollout.How) (rollout.Report, error)
+	// HoldsImages tells whether images have to be on the host that we speak to.
+	HoldsImages() bool
+	// Prune lets go of what none of the kept releases needs.
+	Prune(ctx context.Context, project string, kept func(context.Context) ([]*stack.Stack, error)) error
 }
 
 // Back says what a rollback is: the release that it undoes, the one whose stack it

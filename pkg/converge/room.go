@@ -18,8 +18,8 @@ import (
 	"github.com/shiksha/actions/pkg/gateway"
 	"github.com/shiksha/actions/pkg/layers"
 	"github.com/shiksha/actions/pkg/plan"
-	"github.com/shiksha/actions/pkg/preflight"
 	"github.com/shiksha/actions/pkg/preflight/image"
+	"github.com/shiksha/actions/pkg/preflight/onhost"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -43,7 +43,7 @@ func (d *transition) classify(ctx context.Context) error {
 }
 
 func (d *transition) classifyAt(ctx context.Context, u stack.Unit, svc *stack.Service) error {
-	f, err := d.Nginx(u).Classify(ctx, svc.Name, svc.Ext.Port,
+	f, err := d.Nginx(d.on, u).Classify(ctx, svc.Name, svc.Ext.Port,
 		gateway.Aliases(d.opts.Stack.Aliases(svc.Name)...), gateway.OtherServices(d.opts.Stack.Order...))
 	if err != nil {
 		return err
@@ -67,7 +67,7 @@ func (d *transition) classifyAt(ctx context.Context, u stack.Unit, svc *stack.Se
 const asking = 4 * time.Second
 
 // weigh tells what is pulled and how much room there is for it.
-func (d *transition) weigh(ctx context.Context, info engine.Info, h *preflight.HostFacts) error {
+func (d *transition) weigh(ctx context.Context, info engine.Info, h *onhost.Facts) error {
 	absent := d.absent()
 	if len(absent) == 0 {
 		return nil
@@ -83,7 +83,7 @@ func (d *transition) weigh(ctx context.Context, info engine.Info, h *preflight.H
 		d.Say(event.Debug, "preflight", "", "free space of %s is not known: %v", info.RootDir, err)
 		return nil
 	}
-	h.Disk = &preflight.Space{Dir: info.RootDir, Free: free, Inodes: inodes}
+	h.Disk = &onhost.Space{Dir: info.RootDir, Free: free, Inodes: inodes}
 	for _, p := range d.plan.Pulls {
 		h.Disk.Needs += p.Bytes
 	}
@@ -128,7 +128,7 @@ func (d *transition) pulls(ctx context.Context, info engine.Info, absent []wante
 
 // databases looks at those that a migration needs: that they answer, and that there
 // is room for their dumps.
-func (d *transition) databases(ctx context.Context, h *preflight.HostFacts) {
+func (d *transition) databases(ctx context.Context, h *onhost.Facts) {
 	if len(d.plan.Backups) == 0 {
 		return
 	}
@@ -138,13 +138,13 @@ func (d *transition) databases(ctx context.Context, h *preflight.HostFacts) {
 			if u.OneOff || !u.Serving() {
 				continue
 			}
-			said, _, exit, err := d.Steady().Exec(ctx, u.ID, []string{"sh", "-c", ready}, nil)
+			said, _, exit, err := d.Steady(d.on).Exec(ctx, u.ID, []string{"sh", "-c", ready}, nil)
 			if err == nil && exit != 0 && exit != notFound {
 				h.Unready[name] = strings.Join(strings.Fields(said), " ")
 			}
 		}
 	}
-	store, err := d.Backups(ctx, d.opts.Stack.Name)
+	store, err := d.Backups(ctx, d.on, d.opts.Stack.Name)
 	if err != nil {
 		return
 	}
@@ -153,7 +153,7 @@ func (d *transition) databases(ctx context.Context, h *preflight.HostFacts) {
 		d.Say(event.Debug, "preflight", "", "free space of %s is not known: %v", store.Dir, err)
 		return
 	}
-	h.Backups = &preflight.Space{Dir: store.Dir, Free: free}
+	h.Backups = &onhost.Space{Dir: store.Dir, Free: free}
 	if all, err := store.List(ctx); err == nil && len(all) > 0 {
 		h.Backups.Needs = all[0].Bytes
 	}
@@ -168,7 +168,7 @@ const notFound = 127
 // try has the programs of the pulled images read what they are about to get. Nothing
 // has changed yet, so what they refuse costs nobody anything.
 func (d *transition) try(ctx context.Context) error {
-	if d.opts.Untried || d.opts.Back != nil || !d.Platform.HoldsImages() {
+	if d.opts.Untried || d.opts.Back != nil || !d.on.HoldsImages() {
 		return nil
 	}
 	ended := d.timed("try")

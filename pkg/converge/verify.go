@@ -24,12 +24,14 @@ type Verifier interface {
 type Released struct {
 	Stack  *stack.Stack
 	Record *release.Record
+	// On is where its units are.
+	On target.Sight
 }
 
 // baseline lets the verifier look before the first change.
 func (d *transition) baseline(ctx context.Context) {
 	if d.opts.Verify != nil {
-		d.opts.Verify.Before(ctx, d.Target, Released{Stack: d.opts.Stack, Record: d.record})
+		d.opts.Verify.Before(ctx, d.Target, Released{Stack: d.opts.Stack, Record: d.record, On: d.on})
 	}
 }
 
@@ -42,6 +44,6 @@ func (d *transition) inspect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.result.Checks, err = d.opts.Verify.After(ctx, d.Target, Released{Stack: runs, Record: d.record})
+	d.result.Checks, err = d.opts.Verify.After(ctx, d.Target, Released{Stack: runs, Record: d.record, On: d.on})
 	return err
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/platform"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
 	"github.com/shiksha/actions/pkg/target"
@@ -53,10 +54,11 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 			return err
 		}
 	}
-	if err := t.Choose(ctx, o.Engine, st.Engine, st.Name); err != nil {
+	on, err := platform.Choose(ctx, t, o.Engine, st.Engine, st.Name)
+	if err != nil {
 		return err
 	}
-	if t.Platform.Name() == target.Swarm && !asked {
+	if on.Name() == platform.Swarm && !asked {
 		// It runs there already, which nobody knew before.
 		if err := o.look(ctx, st, true, sink, result); err != nil {
 			return err
@@ -72,7 +74,7 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 		}
 		defer drop()
 	}
-	return converge.Run(ctx, t, request, result)
+	return converge.Run(ctx, t, on, request, result)
 }
 
 // load reads the stack and checks the inputs against it; it needs no host.

@@ -43,7 +43,7 @@ type Options struct {
 	Strategy string
 	// Preflight says what its findings do: On (also for ""), Strict, Warn or Off.
 	Preflight string
-	// Engine is what the stack runs on: target.Auto (or ""), Compose or Swarm.
+	// Engine is what the stack runs on: platform.Auto (or ""), Compose or Swarm.
 	Engine string
 	// Adopt allows a release to undo what was changed on the host by hand.
 	Adopt             bool

@@ -9,10 +9,10 @@ import (
 	"github.com/shiksha/actions/pkg/converge"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/platform"
 	"github.com/shiksha/actions/pkg/preflight"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
-	"github.com/shiksha/actions/pkg/target"
 )
 
 // What the findings of a preflight do to a release.
@@ -40,7 +40,7 @@ func Preflight(ctx context.Context, o Options, sink event.Sink) (*check.Report, 
 // asksForSwarm tells whether it is known without a host that the stack is to run on a
 // Swarm.
 func (o Options) asksForSwarm(st *stack.Stack) bool {
-	return o.Engine == target.Swarm || (o.Engine == "" || o.Engine == target.Auto) && st.Engine == target.Swarm
+	return o.Engine == platform.Swarm || (o.Engine == "" || o.Engine == platform.Auto) && st.Engine == platform.Swarm
 }
 
 func (o Options) static(ctx context.Context, st *stack.Stack, swarm bool) *check.Report {

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/shiksha/actions/pkg/platform"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
 	"github.com/shiksha/actions/pkg/target"
@@ -19,9 +20,9 @@ const looks = 8
 
 // restorable says of verified releases what a rollback to them would lack; one
 // that is not in the map lacks nothing.
-func restorable(ctx context.Context, t *target.Target, l *release.Ledger, all []release.Record) (map[int]string, error) {
+func restorable(ctx context.Context, t *target.Target, on platform.Platform, l *release.Ledger, all []release.Record) (map[int]string, error) {
 	present := map[string]bool{}
-	if t.Platform.HoldsImages() {
+	if on.HoldsImages() {
 		var err error
 		if present, err = presentImages(ctx, t, all); err != nil {
 			return nil, err

@@ -7,6 +7,7 @@ import (
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/platform"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
 	"github.com/shiksha/actions/pkg/target"
@@ -48,12 +49,12 @@ type HistoryResult struct {
 
 // Status looks at the host without changing anything.
 func Status(ctx context.Context, o Options, sink event.Sink) (*StatusResult, error) {
-	t, l, err := openLedger(ctx, o, sink)
+	t, on, l, err := openLedger(ctx, o, sink)
 	if err != nil {
 		return nil, err
 	}
 	defer t.Close()
-	seen, err := t.Platform.Observe(ctx, o.Project)
+	seen, err := on.Observe(ctx, o.Project)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +112,7 @@ func (s *ServiceStatus) count(u stack.Unit, hash string) {
 
 // History reads the ledger.
 func History(ctx context.Context, o Options, sink event.Sink) (*HistoryResult, error) {
-	t, l, err := openLedger(ctx, o, sink)
+	t, on, l, err := openLedger(ctx, o, sink)
 	if err != nil {
 		return nil, err
 	}
@@ -121,31 +122,32 @@ func History(ctx context.Context, o Options, sink event.Sink) (*HistoryResult, e
 	for i := len(all) - 1; i >= 0; i-- {
 		out.Releases = append(out.Releases, all[i])
 	}
-	if out.Lacks, err = restorable(ctx, t, l, all); err != nil {
+	if out.Lacks, err = restorable(ctx, t, on, l, all); err != nil {
 		return nil, err
 	}
 	return out, nil
 }
 
-// openLedger connects and opens the ledger of the project that is asked about.
-func openLedger(ctx context.Context, o Options, sink event.Sink) (*target.Target, *release.Ledger, error) {
+// openLedger connects and opens the ledger of the project that is asked about, and
+// finds what the project runs on.
+func openLedger(ctx context.Context, o Options, sink event.Sink) (t *target.Target, on platform.Platform, l *release.Ledger, err error) {
 	if o.Project == "" {
-		return nil, nil, fault.New(fault.Input, "project", "for example: --project shop", "which project on the host is not said")
+		return nil, nil, nil, fault.New(fault.Input, "project", "for example: --project shop", "which project on the host is not said")
 	}
-	if err := o.check(); err != nil {
-		return nil, nil, err
+	if err = o.check(); err != nil {
+		return nil, nil, nil, err
 	}
-	t, err := target.Open(ctx, o.Host, o.StateDir, sink)
+	t, err = target.Open(ctx, o.Host, o.StateDir, sink)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	l, err := t.Ledger(ctx, o.Project)
+	l, err = t.Ledger(ctx, o.Project)
 	if err == nil {
-		err = t.Choose(ctx, o.Engine, "", o.Project)
+		on, err = platform.Choose(ctx, t, o.Engine, "", o.Project)
 	}
 	if err != nil {
 		t.Close()
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	return t, l, nil
+	return t, on, l, nil
 }

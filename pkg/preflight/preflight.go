@@ -1,7 +1,7 @@
 // Package preflight finds before a release what would be learned in production
-// after it. Its checks are named P01 to P17: Static needs nothing but the
-// workspace, Host reads on the host, and neither changes anything. A finding says
-// the file, the line and the mend.
+// after it. Its checks are named P01 to P17: Static needs nothing but the workspace.
+// What needs the host is looked at by the packages onhost and image, under the lock;
+// none of them changes anything. A finding says the file, the line and the mend.
 package preflight
 
 import (

@@ -18,6 +18,7 @@ import (
 // restoring is a database on its way back to the moment of a backup.
 type restoring struct {
 	*target.Target
+	on     target.Sight
 	store  *backup.Store
 	backup backup.Backup
 	into   backup.Source
@@ -26,13 +27,13 @@ type restoring struct {
 
 // restoring finds the named backup and the database it is of, before anything
 // changes.
-func (o Options) restoring(ctx context.Context, t *target.Target, l *release.Ledger, to release.Record, st *stack.Stack, seen stack.Observed) (*restoring, error) {
-	store, err := t.Backups(ctx, o.Project)
+func (o Options) restoring(ctx context.Context, t *target.Target, on target.Sight, l *release.Ledger, to release.Record, st *stack.Stack, seen stack.Observed) (*restoring, error) {
+	store, err := t.Backups(ctx, on, o.Project)
 	if err != nil {
 		return nil, err
 	}
-	r := &restoring{Target: t, store: store, stack: st}
-	databases, err := r.Databases(ctx, st, seen, to)
+	r := &restoring{Target: t, on: on, store: store, stack: st}
+	databases, err := r.Databases(ctx, on, st, seen, to)
 	if err != nil {
 		return nil, err
 	}
@@ -82,14 +83,14 @@ func (r *restoring) run(ctx context.Context) (stopped []string, undo func(contex
 	if err != nil {
 		return nil, nil, err
 	}
-	seen, err := r.Platform.Observe(ctx, r.stack.Name)
+	seen, err := r.on.Observe(ctx, r.stack.Name)
 	if err != nil {
 		return nil, nil, err
 	}
 	services, ids := r.writers(seen)
 	r.Say(event.Warning, "restore", "", "users are not served from here until the release is up: stopping what writes to %s (%s)",
 		restored.Database, strings.Join(services, ", "))
-	if err := r.Steady().Stop(ctx, ids, stack.DefaultGrace); err != nil {
+	if err := r.Steady(r.on).Stop(ctx, ids, stack.DefaultGrace); err != nil {
 		return services, nil, fmt.Errorf("stop what writes to the database: %w", err)
 	}
 	if err := restored.Swap(ctx); err != nil {

@@ -18,7 +18,7 @@ type Options struct {
 	// Vault is how to log in where copies of backups are, but for the address.
 	Vault   host.Config
 	Project string
-	// Engine is what the stack runs on: target.Auto (or ""), Compose or Swarm.
+	// Engine is what the stack runs on: platform.Auto (or ""), Compose or Swarm.
 	Engine   string
 	StateDir string
 	// Release (a number of the ledger) or Version says where to go; with neither

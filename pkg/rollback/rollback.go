@@ -8,6 +8,7 @@ import (
 	"github.com/shiksha/actions/pkg/converge"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/platform"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/target"
 )
@@ -40,24 +41,25 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 		}
 		defer drop()
 	}
-	if err := t.Choose(ctx, o.Engine, "", o.Project); err != nil {
+	on, err := platform.Choose(ctx, t, o.Engine, "", o.Project)
+	if err != nil {
 		return fault.As(fault.Refused, err)
 	}
-	request, err := o.request(ctx, t)
+	request, err := o.request(ctx, t, on)
 	if err != nil {
 		return fault.As(fault.Refused, err)
 	}
 	request.Lock, result.Version = lock, request.Version
-	return converge.Run(ctx, t, request, result)
+	return converge.Run(ctx, t, on, request, result)
 }
 
 // request is what the host should run: the stack of the chosen release.
-func (o Options) request(ctx context.Context, t *target.Target) (converge.Options, error) {
+func (o Options) request(ctx context.Context, t *target.Target, on platform.Platform) (converge.Options, error) {
 	ledger, err := t.Ledger(ctx, o.Project)
 	if err != nil {
 		return converge.Options{}, err
 	}
-	seen, err := t.Platform.Observe(ctx, o.Project)
+	seen, err := on.Observe(ctx, o.Project)
 	if err != nil {
 		return converge.Options{}, err
 	}
@@ -83,7 +85,7 @@ func (o Options) request(ctx context.Context, t *target.Target) (converge.Option
 	}
 	back := &converge.Back{Undoes: c.from, Restores: origin(c.to), Reason: o.Reason}
 	if o.RestoreDatabase != "" {
-		r, err := o.restoring(ctx, t, ledger, c.to, st, seen)
+		r, err := o.restoring(ctx, t, on, ledger, c.to, st, seen)
 		if err != nil {
 			return converge.Options{}, err
 		}

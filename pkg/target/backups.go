@@ -15,14 +15,14 @@ import (
 )
 
 // Backups keeps the dumps of a project's databases.
-func (t *Target) Backups(ctx context.Context, project string) (*backup.Store, error) {
+func (t *Target) Backups(ctx context.Context, on Where, project string) (*backup.Store, error) {
 	out, err := t.Host.Run(ctx, []string{"sh", "-c", `echo "$(id -u):$(id -g)"`}, nil)
 	if err != nil {
 		return nil, fmt.Errorf("ask the host who its user is: %w", err)
 	}
 	return &backup.Store{
 		Project: project, Dir: path.Join(t.Root(project), "backups"), Metrics: path.Join(t.StateDir, "metrics"),
-		User: strings.TrimSpace(string(out.Stdout)), Files: t.Files, Engine: t.Steady(), Sink: t.Sink, Dial: t.vault,
+		User: strings.TrimSpace(string(out.Stdout)), Files: t.Files, Engine: t.Steady(on), Sink: t.Sink, Dial: t.vault,
 	}, nil
 }
 
@@ -68,7 +68,7 @@ func (v *vault) Sum(ctx context.Context, name string) (string, error) {
 // stack's order, with the release that serves. One that does not run is refused:
 // what it holds cannot be dumped. So is one on another node of a Swarm: dumps are made
 // and kept on the host that we speak to.
-func (t *Target) Databases(ctx context.Context, st *stack.Stack, seen stack.Observed, serving release.Record) ([]backup.Source, error) {
+func (t *Target) Databases(ctx context.Context, on Where, st *stack.Stack, seen stack.Observed, serving release.Record) ([]backup.Source, error) {
 	var out []backup.Source
 	for _, name := range st.Order {
 		o := st.Services[name].Ext.Backups
@@ -84,13 +84,13 @@ func (t *Target) Databases(ctx context.Context, st *stack.Stack, seen stack.Obse
 		if source.Unit.ID == "" {
 			return nil, fault.New(fault.Refused, "service "+name, "see what it is with shiksha status", "its database does not run, so it cannot be dumped")
 		}
-		if e, err := t.Platform.At(ctx, source.Unit.ID); err != nil || e != t.Engine {
+		if e, err := on.At(ctx, source.Unit.ID); err != nil || e != t.Engine {
 			return nil, fault.New(fault.Refused, "service "+name, "keep it on the manager that releases go to: deploy: {placement: {constraints: [node.hostname==...]}}",
 				"its database runs on node %s, and dumps are made on %s", source.Unit.Node, t.Host)
 		}
 		if source.Unit.ImageID == "" {
 			// A Swarm's manager does not know it of a task; the container does.
-			u, err := t.Steady().Inspect(ctx, source.Unit.ID)
+			u, err := t.Steady(on).Inspect(ctx, source.Unit.ID)
 			if err != nil {
 				return nil, err
 			}

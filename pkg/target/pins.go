@@ -15,14 +15,14 @@ type Pins struct {
 }
 
 // Pins reads the serving sets that running gateways have pinned.
-func (t *Target) Pins(ctx context.Context, st *stack.Stack, seen stack.Observed) (Pins, error) {
+func (t *Target) Pins(ctx context.Context, on Where, st *stack.Stack, seen stack.Observed) (Pins, error) {
 	p := Pins{Serving: map[string][]string{}, Stale: map[string]bool{}}
 	for _, name := range gateways(st) {
 		for _, u := range seen.Units[name] {
 			if u.State != stack.Running || u.OneOff {
 				continue
 			}
-			marked, err := t.Nginx(u).Pinned(ctx)
+			marked, err := t.Nginx(on, u).Pinned(ctx)
 			if err != nil {
 				return p, err
 			}

@@ -15,6 +15,13 @@ import (
 // the middle of it; the host redials by itself, within its own budget.
 const steadyTries = 3
 
+// Where says which engine has a unit of a stack: units may be on other hosts than the
+// one that we speak to.
+type Where interface {
+	// At gives the engine that has a unit.
+	At(ctx context.Context, unit string) (*engine.Engine, error)
+}
+
 // Steady is the engine for a connection that may break: an act that was cut off
 // is carried out again when the connection, and with it the lock, is back. That
 // is safe because every act but Create leads to the same state when it is done
@@ -24,25 +31,32 @@ const steadyTries = 3
 // unit goes to the engine that has it.
 type Steady struct {
 	*engine.Engine
-	at  func(ctx context.Context, unit string) (*engine.Engine, error)
+	on  Where
 	say func(level event.Level, phase, service, format string, args ...any)
 }
 
 // Steady is the engine for acts that a broken connection must not end.
-func (t *Target) Steady() Steady { return Steady{t.Engine, t.Platform.At, t.Say} }
+func (t *Target) Steady(on Where) Steady { return Steady{t.Engine, on, t.Say} }
 
-// Units are the units of a stack wherever they run: Observe asks the platform.
+// Sight is where all units of a stack are seen, and which engine has each.
+type Sight interface {
+	Where
+	// Observe looks at what runs of a project.
+	Observe(ctx context.Context, project string) (stack.Observed, error)
+}
+
+// Units are the units of a stack wherever they run: Observe asks what it runs on.
 type Units struct {
 	Steady
-	platform Platform
+	on Sight
 }
 
 // Units looks at units and into them.
-func (t *Target) Units() Units { return Units{t.Steady(), t.Platform} }
+func (t *Target) Units(on Sight) Units { return Units{t.Steady(on), on} }
 
 // Observe looks at what runs of a project.
 func (u Units) Observe(ctx context.Context, project string) (stack.Observed, error) {
-	return u.platform.Observe(ctx, project)
+	return u.on.Observe(ctx, project)
 }
 
 // again carries an act out until it ends with something else than a lost
@@ -141,7 +155,7 @@ func (s Steady) Exec(ctx context.Context, id string, argv []string, stdin []byte
 // ExecEnv runs a command in a unit with variables, once: what a check runs may be
 // anything; see engine.Engine.
 func (s Steady) ExecEnv(ctx context.Context, id string, argv, env []string, stdin []byte) (stdout, stderr string, exit int, err error) {
-	e, err := s.at(ctx, id)
+	e, err := s.on.At(ctx, id)
 	if err != nil {
 		return "", "", 0, err
 	}
@@ -163,7 +177,7 @@ func (s Steady) Logs(ctx context.Context, id string, since time.Time) (text stri
 // there carries an act out on the engine that has a unit.
 func (s Steady) there(ctx context.Context, what, unit string, act func(*engine.Engine) error) error {
 	return s.again(ctx, what, func() error {
-		e, err := s.at(ctx, unit)
+		e, err := s.on.At(ctx, unit)
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 // Package target is the host that a verb acts on: the one connection to it and
 // all that speaks through it (commands, files, the Docker API), the project's
-// folder there, and its lock. It decides nothing.
+// folder there, and its lock. It decides nothing, and does not know what the stack
+// runs on: what needs that gets it as an argument.
 package target
 
 import (
@@ -26,8 +27,6 @@ type Target struct {
 	Host   *host.Host
 	Files  *host.Files
 	Engine *engine.Engine
-	// Platform is what the stack runs on; a single host until Choose says otherwise.
-	Platform Platform
 	// StateDir is the folder on the host for the state of all projects.
 	StateDir string
 	Sink     event.Sink
@@ -68,8 +67,20 @@ func (t *Target) prepare(ctx context.Context) error {
 		return err
 	}
 	t.Engine, err = engine.New(api, t.Sink)
-	t.Platform = oneHost{t}
 	return err
+}
+
+// Beyond connects to another node of a Swarm through the host. The connection ends
+// with the target.
+func (t *Target) Beyond(ctx context.Context, address string) (*host.Host, error) {
+	h, err := t.Host.Beyond(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.others = append(t.others, h)
+	return h, nil
 }
 
 // Close ends the connection; what it could still complain about changes nothing.
@@ -117,7 +128,9 @@ func (t *Target) Ledger(ctx context.Context, project string) (*release.Ledger, e
 }
 
 // Nginx is the gateway that a unit is.
-func (t *Target) Nginx(u stack.Unit) *gateway.Nginx { return gateway.New(t.Steady(), u, t.Sink) }
+func (t *Target) Nginx(on Where, u stack.Unit) *gateway.Nginx {
+	return gateway.New(t.Steady(on), u, t.Sink)
+}
 
 // Reachable tries a TCP connection from the host to an address.
 func (t *Target) Reachable(ctx context.Context, addr string) error {

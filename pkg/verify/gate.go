@@ -44,7 +44,7 @@ func NewGate(st *stack.Stack, settings Settings) (*Gate, error) {
 // Before looks which alerts fire before the first change: they are not the
 // release's doing. What cannot be asked yet fires nothing.
 func (g *Gate) Before(ctx context.Context, t *target.Target, r converge.Released) {
-	scene := newScene(t, g.settings, r.Stack, nil)
+	scene := newScene(t, r.On, g.settings, r.Stack, nil)
 	for i := range g.checks {
 		if g.checks[i].LeftOut != "" {
 			continue
@@ -63,7 +63,7 @@ func (g *Gate) Before(ctx context.Context, t *target.Target, r converge.Released
 
 // After runs the checks on what was released.
 func (g *Gate) After(ctx context.Context, t *target.Target, r converge.Released) (*check.Report, error) {
-	scene := newScene(t, g.settings, r.Stack, r.Record)
+	scene := newScene(t, r.On, g.settings, r.Stack, r.Record)
 	scene.Before = g.before
 	if g.settings.Window == 0 {
 		scene.Window = longestMonitor(r.Stack)
@@ -97,9 +97,9 @@ func longestMonitor(st *stack.Stack) time.Duration {
 }
 
 // newScene puts the host before the checks.
-func newScene(t *target.Target, settings Settings, st *stack.Stack, r *release.Record) *kind.Scene {
+func newScene(t *target.Target, on target.Sight, settings Settings, st *stack.Stack, r *release.Record) *kind.Scene {
 	s := &kind.Scene{
-		Ground: t.Host, Units: t.Units(), Shell: t.Units(), Dial: direct.DialContext, Project: settings.Project,
+		Ground: t.Host, Units: t.Units(on), Shell: t.Units(on), Dial: direct.DialContext, Project: settings.Project,
 		Stack: st, URL: settings.URL, Window: settings.Window, Protect: settings.Protect,
 	}
 	if st != nil {
@@ -108,7 +108,7 @@ func newScene(t *target.Target, settings Settings, st *stack.Stack, r *release.R
 	if r != nil {
 		s.Services, s.Version, s.Number, s.Began = r.Services, r.Version, r.Number, r.Started
 	}
-	s.Backups = func(ctx context.Context) (*backup.Store, error) { return t.Backups(ctx, s.Project) }
+	s.Backups = func(ctx context.Context) (*backup.Store, error) { return t.Backups(ctx, on, s.Project) }
 	s.HideEnvironment()
 	return s
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/host"
+	"github.com/shiksha/actions/pkg/platform"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
 	"github.com/shiksha/actions/pkg/strict"
@@ -28,7 +29,7 @@ import (
 type Options struct {
 	Settings
 	Host host.Config
-	// Engine is what the stack runs on: target.Auto (or ""), Compose or Swarm.
+	// Engine is what the stack runs on: platform.Auto (or ""), Compose or Swarm.
 	Engine   string
 	StateDir string
 	// Workspace holds ComposeFiles, which are read for the project's name and for
@@ -113,7 +114,8 @@ func (o *Options) run(ctx context.Context, sink event.Sink, r *Result) error {
 	}
 	defer t.Close()
 	r.Host = t.Host.String()
-	if err := t.Choose(ctx, o.Engine, "", o.Project); err != nil {
+	on, err := platform.Choose(ctx, t, o.Engine, "", o.Project)
+	if err != nil {
 		return fault.As(fault.Refused, err)
 	}
 	st, record, err := o.released(ctx, t)
@@ -139,7 +141,7 @@ func (o *Options) run(ctx context.Context, sink event.Sink, r *Result) error {
 	if err != nil {
 		return err
 	}
-	r.Report = perform(ctx, t, newScene(t, o.Settings, st, record), checks, o.Settings)
+	r.Report = perform(ctx, t, newScene(t, on, o.Settings, st, record), checks, o.Settings)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

@@ -1,4 +1,4 @@
-package target
+package platform
 
 import (
 	"cmp"
@@ -11,9 +11,9 @@ import (
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
-	"github.com/shiksha/actions/pkg/host"
 	"github.com/shiksha/actions/pkg/stack"
 	"github.com/shiksha/actions/pkg/swarm"
+	"github.com/shiksha/actions/pkg/target"
 )
 
 // sshLabel is the label of a node that says where its sshd is, where that is not
@@ -23,41 +23,43 @@ const sshLabel = "io.shiksha.ssh"
 // Choose settles what a project runs on. Wanted is the input engine, asked what the
 // stack itself asks for ("" where it is not known). With auto a Swarm is taken where
 // the host is a manager of one and the stack asks for it or runs there already.
-func (t *Target) Choose(ctx context.Context, wanted, asked, project string) error {
+func Choose(ctx context.Context, t *target.Target, wanted, asked, project string) (Platform, error) {
 	wanted = cmp.Or(wanted, Auto)
 	if wanted == Auto && asked != "" {
 		wanted = asked
 	}
-	found, err := t.findSwarm(ctx)
+	found, err := findSwarm(ctx, t)
 	if err != nil && wanted == Swarm {
-		return err
+		return nil, err
 	}
 	if found == nil {
 		if wanted == Swarm {
-			return fault.New(fault.Refused, "engine", "make the host a manager (docker swarm init), name one as host, or release with engine: compose",
+			return nil, fault.New(fault.Refused, "engine", "make the host a manager (docker swarm init), name one as host, or release with engine: compose",
 				"the host is in no Swarm, which engine: swarm needs")
 		}
-		return nil
+		return oneHost{t}, nil
 	}
 	runs, err := found.Runs(ctx, project)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	switch {
 	case wanted == Compose && runs:
-		return fault.New(fault.Refused, "engine", "release with engine: swarm, or take the stack off the Swarm first: docker stack rm "+project,
+		return nil, fault.New(fault.Refused, "engine", "release with engine: swarm, or take the stack off the Swarm first: docker stack rm "+project,
 			"%s runs as a stack of the Swarm; a second copy on this host would serve beside it", project)
 	case wanted == Compose, wanted == Auto && !runs:
-		return nil
+		return oneHost{t}, nil
 	}
-	t.Platform = onSwarm{found, t}
-	return t.alone(ctx, project)
+	if err := alone(ctx, t.Engine, project); err != nil {
+		return nil, err
+	}
+	return onSwarm{found, t}, nil
 }
 
 // alone refuses a project whose containers a single host's release left here: the
 // tasks would fight with them for ports, and two databases for one volume.
-func (t *Target) alone(ctx context.Context, project string) error {
-	seen, err := t.Engine.Observe(ctx, project)
+func alone(ctx context.Context, e *engine.Engine, project string) error {
+	seen, err := e.Observe(ctx, project)
 	if err != nil {
 		return err
 	}
@@ -77,14 +79,15 @@ func (t *Target) alone(ctx context.Context, project string) error {
 }
 
 // findSwarm gives the Swarm that the host manages, nil for none.
-func (t *Target) findSwarm(ctx context.Context) (*swarm.Swarm, error) {
+func findSwarm(ctx context.Context, t *target.Target) (found *swarm.Swarm, err error) {
 	client, err := t.Host.Docker(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return swarm.Find(ctx, swarm.Host{
-		API: client, Engine: t.Engine, Sink: t.Sink, Node: t.node,
-		Gateway: func(u stack.Unit) swarm.Gateway { return t.Nginx(u) },
+	found, err = swarm.Find(ctx, swarm.Host{
+		API: client, Engine: t.Engine, Sink: t.Sink,
+		Node:    func(ctx context.Context, n api.Node) (*engine.Engine, error) { return node(ctx, t, n) },
+		Gateway: func(u stack.Unit) swarm.Gateway { return t.Nginx(found, u) },
 		Probe: func(ctx context.Context, argv []string) (int, error) {
 			out, err := t.Host.Run(ctx, argv, nil)
 			return out.Exit, err
@@ -93,33 +96,26 @@ func (t *Target) findSwarm(ctx context.Context) (*swarm.Swarm, error) {
 			return t.Files.Read(ctx, path.Join(f.HostPath, entry))
 		},
 	})
+	return found, err
 }
 
 // node connects to the engine of another node: through the manager, as the same user
 // with the same key. known-hosts has to pin it as well.
-func (t *Target) node(ctx context.Context, n api.Node) (*engine.Engine, error) {
+func node(ctx context.Context, t *target.Target, n api.Node) (*engine.Engine, error) {
 	name := n.Description.Hostname
 	address := n.Spec.Labels[sshLabel]
 	if address == "" {
 		address = net.JoinHostPort(n.Status.Addr, "22")
 	}
 	t.Say(event.Debug, "look", "", "connecting to node %s at %s", name, address)
-	h, err := t.Host.Beyond(ctx, address)
+	h, err := t.Beyond(ctx, address)
 	if err != nil {
 		return nil, fault.New(fault.Refused, "node "+name, "let the user in there with the same key, pin its host key in known-hosts, or say where its sshd is: "+
 			"docker node update --label-add "+sshLabel+"=HOST:PORT "+name, "a unit runs on node %s, which cannot be reached through the manager: %w", name, err)
 	}
-	t.beyond(h)
 	client, err := h.Docker(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return engine.New(client, t.Sink)
-}
-
-// beyond remembers a connection to end with the target.
-func (t *Target) beyond(h *host.Host) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.others = append(t.others, h)
 }

@@ -1,4 +1,7 @@
-package preflight
+// Package onhost is the part of a preflight that is about the host: its clock, its
+// engine, ports, room and GPUs against what the plan is about to ask of them. Probe
+// is the command that tells them, Look reads nothing more; neither changes anything.
+package onhost
 
 import (
 	"bufio"
@@ -14,15 +17,15 @@ import (
 	"github.com/shiksha/actions/pkg/stack"
 )
 
-// Probe is the one command that tells what Host wants to know of a host. It only
+// Probe is the one command that tells what Look wants to know of a host. It only
 // reads, and what a host does not have it leaves out.
 const Probe = `echo "now $(date +%s)"; grep '^MemAvailable:' /proc/meminfo; ` +
 	`cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk '$4 == "0A" {print "listen " $2}'; ` +
 	askGPU
 
-// HostFacts is what a host says of itself. Memory is in bytes and 0 where it is not
+// Facts is what a host says of itself. Memory is in bytes and 0 where it is not
 // known; so is the clock's zero time.
-type HostFacts struct {
+type Facts struct {
 	Clock, Asked time.Time
 	FreeMemory   int64
 	// Listening are the TCP ports that somebody listens on at any address.
@@ -50,8 +53,8 @@ type HostFacts struct {
 }
 
 // ReadProbe reads what Probe printed, asked at a moment of this machine's clock.
-func ReadProbe(text string, asked time.Time) HostFacts {
-	f := HostFacts{Asked: asked, Listening: map[string]bool{}}
+func ReadProbe(text string, asked time.Time) Facts {
+	f := Facts{Asked: asked, Listening: map[string]bool{}}
 	for lines := bufio.NewScanner(strings.NewReader(text)); lines.Scan(); {
 		words := strings.Fields(lines.Text())
 		if len(words) < 2 {
@@ -109,9 +112,12 @@ func pulled(p *plan.Plan) string {
 	return fmt.Sprintf("%d to pull, %d MiB", len(p.Pulls), (bytes+1<<20-1)>>20)
 }
 
-// Host looks at what a host says of itself against the plan. It reads nothing more.
-func Host(st *stack.Stack, p *plan.Plan, seen stack.Observed, h HostFacts) []check.Result {
-	f := &findings{Findings: finding.Of(context.Background(), st, Options{})}
+// findings are those of a look.
+type findings struct{ *finding.Findings }
+
+// Look looks at what a host says of itself against the plan. It reads nothing more.
+func Look(st *stack.Stack, p *plan.Plan, seen stack.Observed, h Facts) []check.Result {
+	f := findings{finding.Of(context.Background(), st, finding.Options{})}
 	f.clock(h)
 	f.engine(h)
 	f.hostPortsFree(p, seen, h)
@@ -136,7 +142,7 @@ func Host(st *stack.Stack, p *plan.Plan, seen stack.Observed, h HostFacts) []che
 	return f.Report().Results
 }
 
-func (f *findings) clock(h HostFacts) {
+func (f findings) clock(h Facts) {
 	if h.Clock.IsZero() {
 		f.Skip("P10.clock", finding.Place{}, "", "the host does not tell its time")
 		return
@@ -146,7 +152,7 @@ func (f *findings) clock(h HostFacts) {
 	}
 }
 
-func (f *findings) engine(h HostFacts) {
+func (f findings) engine(h Facts) {
 	if h.Version != "" && olderEngine(h.Version) {
 		f.Fail("P10.engine", finding.Place{}, "install Docker Engine "+minEngine+" or newer", "the engine is %s", h.Version)
 	}
@@ -162,7 +168,7 @@ func olderEngine(version string) bool {
 
 // hostPortsFree finds ports that a new service wants and that somebody has. Where
 // units of the stack run one of them may be it.
-func (f *findings) hostPortsFree(p *plan.Plan, seen stack.Observed, h HostFacts) {
+func (f findings) hostPortsFree(p *plan.Plan, seen stack.Observed, h Facts) {
 	for _, step := range p.Steps {
 		svc := f.Stack.Services[step.Service]
 		if step.Action != plan.Create || svc == nil {
@@ -191,7 +197,7 @@ const (
 )
 
 // spaces: a full disk is learned half way otherwise.
-func (f *findings) spaces(h HostFacts) {
+func (f findings) spaces(h Facts) {
 	if d := h.Disk; d != nil {
 		need := max(leastDisk, uint64(d.Needs)*unpacked)
 		const mend = "free some on the host, for example with: docker image prune (images of kept releases are tagged and stay)"

@@ -1,4 +1,4 @@
-package preflight
+package onhost
 
 import (
 	"regexp"
@@ -32,7 +32,7 @@ func mebibytes(text string) int64 {
 	return n << 20
 }
 
-func (h *HostFacts) addGPU(words []string) {
+func (h *Facts) addGPU(words []string) {
 	h.GPUs++
 	h.VRAM += mebibytes(words[0])
 	if len(words) > 1 {
@@ -42,7 +42,7 @@ func (h *HostFacts) addGPU(words []string) {
 
 var containerID = regexp.MustCompile(`[0-9a-f]{64}`)
 
-func (h *HostFacts) addHolder(words []string) {
+func (h *Facts) addHolder(words []string) {
 	if len(words) < 2 {
 		return
 	}
@@ -54,7 +54,7 @@ const foreignShare = 10
 
 // gpus: a unit that reserves one starts only where there is one, and where others
 // leave it room. What the stack's own units hold comes back when they are stopped.
-func (f *findings) gpus(p *plan.Plan, seen stack.Observed, h HostFacts) {
+func (f findings) gpus(p *plan.Plan, seen stack.Observed, h Facts) {
 	for _, step := range p.Steps {
 		if f.Stack.Services[step.Service] == nil || !step.Replaces() || !f.Stack.UsesGPU(step.Service) {
 			continue
@@ -70,7 +70,7 @@ func (f *findings) gpus(p *plan.Plan, seen stack.Observed, h HostFacts) {
 	}
 }
 
-func (f *findings) vram(where finding.Place, seen stack.Observed, h HostFacts) {
+func (f findings) vram(where finding.Place, seen stack.Observed, h Facts) {
 	var foreign int64
 	var who []string
 	for _, holder := range h.Holders {

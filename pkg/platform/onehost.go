@@ -1,0 +1,62 @@
+package platform
+
+import (
+	"context"
+
+	"github.com/shiksha/actions/pkg/engine"
+	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/rollout"
+	"github.com/shiksha/actions/pkg/stack"
+	"github.com/shiksha/actions/pkg/target"
+)
+
+// oneHost is a single engine: units are containers that the rollout makes itself.
+type oneHost struct{ *target.Target }
+
+// Name is compose: the Compose file's services are containers of this host.
+func (oneHost) Name() string { return Compose }
+
+// Adapt changes nothing: a single host is what stacks are read for.
+func (oneHost) Adapt(context.Context, *stack.Stack) error { return nil }
+
+// Observe looks at the containers, networks and volumes of a project.
+func (o oneHost) Observe(ctx context.Context, project string) (stack.Observed, error) {
+	return o.Steady(o).Observe(ctx, project)
+}
+
+// Compare completes the hashes of services that share another's network or
+// volumes: they cover the other's unit, which a release may replace.
+func (oneHost) Compare(st *stack.Stack, seen stack.Observed) (networks, volumes []string, err error) {
+	for name, svc := range st.Services {
+		if len(svc.Shares) == 0 {
+			continue
+		}
+		if svc.Hash, err = engine.Hash(st, name, seen); err != nil {
+			return nil, nil, err
+		}
+	}
+	networks, volumes = engine.Diverged(st, seen)
+	return networks, volumes, nil
+}
+
+// Carry starts, gates, switches, drains and retires units.
+func (o oneHost) Carry(ctx context.Context, p *plan.Plan, st *stack.Stack, how rollout.How) (rollout.Report, error) {
+	units := o.Steady(o)
+	r := &rollout.Rollout{
+		Stack: st, Units: units, Eyes: units, Ground: o.Engine, Shell: units,
+		Gateway: func(u stack.Unit) rollout.Gateway { return o.Nginx(o, u) },
+		Live:    o.Store(st.Name), Dial: o.Reachable, How: how, Sink: o.Sink,
+	}
+	return r.Run(ctx, p)
+}
+
+// HoldsImages is true: the containers are made here.
+func (oneHost) HoldsImages() bool { return true }
+
+// Prune has nothing to do: a single host keeps files and images only.
+func (oneHost) Prune(context.Context, string, func(context.Context) ([]*stack.Stack, error)) error {
+	return nil
+}
+
+// At is the only engine.
+func (o oneHost) At(context.Context, string) (*engine.Engine, error) { return o.Engine, nil }

@@ -1,0 +1,137 @@
+package onhost_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/pkg/check"
+	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/preflight/onhost"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// now is when the tests look at the host's clock.
+var now = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
+
+// load reads a Compose file that stands alone in a workspace.
+func load(t *testing.T, compose string) *stack.Stack {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte(compose), 0o644))
+	st, err := stack.Load(t.Context(), stack.LoadOptions{Workspace: dir, Project: "shop", StateDir: "/var/lib/shiksha"})
+	require.NoError(t, err)
+	return st
+}
+
+// about gives the results of one check.
+func about(results []check.Result, name string) []check.Result {
+	return slices.DeleteFunc(slices.Clone(results), func(r check.Result) bool { return r.Name != name && !strings.HasPrefix(r.Name, name+" ") })
+}
+
+func TestTheProbeOfAHost(t *testing.T) {
+	t.Parallel()
+	out, err := exec.CommandContext(t.Context(), "sh", "-c", onhost.Probe).Output()
+	require.NoError(t, err)
+	f := onhost.ReadProbe(string(out), time.Now())
+	assert.WithinDuration(t, time.Now(), f.Clock, 5*time.Second)
+	assert.Greater(t, f.FreeMemory, int64(16<<20))
+}
+
+func TestTheHostAgainstThePlan(t *testing.T) {
+	t.Parallel()
+	st := load(t, "services:\n  web: {image: \"example/web:v1\", ports: [\"8443:443\"]}\n  llm: {image: \"example/llm:v1\", gpus: all}\n")
+	first := plan.Make(plan.Input{Desired: st})
+	good := onhost.ReadProbe("now 1780315200\nMemAvailable: 1024 kB\nlisten 00000000:0016\ngpu 24576, 24000\n", time.Unix(1780315203, 0))
+	good.Version, good.GPURuntime = "20.10.24", true
+	assert.Equal(t, int64(1<<20), good.FreeMemory)
+	r := onhost.Look(st, first, stack.Observed{}, good)
+	require.Len(t, r, 1)
+	assert.Equal(t, check.Pass, r[0].Outcome)
+
+	bad := onhost.ReadProbe("now 1780315200\nlisten 00000000000000000000000000000000:20FB\n", time.Unix(1780315300, 0))
+	bad.Version, bad.Damaged, bad.Missing = "19.03.1", true, []string{"web"}
+	r = onhost.Look(st, first, stack.Observed{}, bad)
+	for name, want := range map[string]check.Outcome{"P10.clock": check.Warn, "P10.engine": check.Fail, "P10.ports": check.Fail,
+		"P13.ledger": check.Warn, "P14.rollback": check.Warn, "P15.gpu": check.Warn} {
+		require.Len(t, about(r, name), 1, name)
+		assert.Equal(t, want, about(r, name)[0].Outcome, name)
+		assert.NotEmpty(t, about(r, name)[0].Hint, name)
+	}
+	seen := stack.Observed{Units: map[string][]stack.Unit{"old": {{ID: "1"}}}}
+	r = onhost.Look(st, first, seen, bad)
+	assert.Equal(t, check.Warn, about(r, "P10.ports")[0].Outcome, "another unit of the stack may hold it")
+}
+
+// A GPU unit that is replaced gives back what it holds; what others hold it does not.
+func TestMemoryOfTheGPU(t *testing.T) {
+	t.Parallel()
+	st := load(t, "services:\n  llm: {image: \"example/llm:v2\", gpus: all}\n")
+	own, other := strings.Repeat("a", 64), strings.Repeat("b", 64)
+	seen := stack.Observed{Units: map[string][]stack.Unit{"llm": {{ID: own, Name: "shop-llm-1", State: stack.Running, Health: stack.HealthOK, Hash: "old"}}}}
+	p := plan.Make(plan.Input{Desired: st, Observed: seen})
+	require.Equal(t, plan.StopFirst, p.Steps[0].Action)
+	about15 := func(text string) []check.Result {
+		h := onhost.ReadProbe("now 1780315200\ngpu 24576, 1000\n"+text, time.Unix(1780315200, 0))
+		h.Version, h.GPURuntime = "24.0.0", true
+		return about(onhost.Look(st, p, seen, h), "P15.vram")
+	}
+	assert.Empty(t, about15("vram 22000 71 0::/system.slice/docker-"+own+".scope\n"), "it is the unit's own")
+	found := about15("vram 12000 71 0::/system.slice/docker-" + own + ".scope\nvram 10000 72 12:devices:/docker/" + other + "\nvram 1000 73 0::/user.slice\n")
+	require.Len(t, found, 1)
+	assert.Equal(t, "11000 of 24576 MiB of the GPUs' memory are held by others than this stack", found[0].Found)
+	assert.Equal(t, "see who: ps -fp 72,73", found[0].Hint)
+
+	h := onhost.ReadProbe("now 1780315200\ngpu 24576, 24000\n", time.Unix(1780315200, 0))
+	assert.Len(t, about(onhost.Look(st, p, seen, h), "P15.runtime"), 1)
+	unchanged := &plan.Plan{Steps: []plan.Step{{Service: "llm", Action: plan.Unchanged}}}
+	assert.Empty(t, about(onhost.Look(st, unchanged, seen, h), "P15.runtime"), "one that stays is left alone")
+}
+
+func TestRoomOnTheHost(t *testing.T) {
+	t.Parallel()
+	st := load(t, "services:\n  db: {image: \"postgres:15\"}\n")
+	p := plan.Make(plan.Input{Desired: st})
+	good := onhost.Facts{Version: "24.0.0", Clock: now, Asked: now,
+		Disk:    &onhost.Space{Dir: "/var/lib/docker", Free: 9 << 30, Inodes: 1e6, Needs: 2 << 30},
+		Backups: &onhost.Space{Dir: "/var/lib/shiksha/shop/backups", Free: 4 << 30, Needs: 1 << 30}}
+	good.Resolved = 1
+	p.Pulls = []plan.Pull{{Service: "db", Bytes: 45 << 20}}
+	whole := onhost.Look(st, p, stack.Observed{}, good)
+	assert.Equal(t, "every image was found by digest (1), for this host's platform; 1 to pull, 45 MiB", about(whole, "P04.registry")[0].Found)
+	good.Resolved = 0
+	for name, c := range map[string]struct {
+		edit  func(*onhost.Facts)
+		check string
+		says  string
+	}{
+		"disk":       {func(h *onhost.Facts) { h.Disk.Free = 5 << 30 }, "P10.disk", "only 5120 MiB are free in /var/lib/docker on the host, and images have to be pulled: they need 6144 MiB"},
+		"least disk": {func(h *onhost.Facts) { h.Disk.Free, h.Disk.Needs = 200<<20, 0 }, "P10.disk", "they need 1024 MiB"},
+		"inodes":     {func(h *onhost.Facts) { h.Disk.Inodes = 12 }, "P10.inodes", "only 12 inodes are free"},
+		"backups":    {func(h *onhost.Facts) { h.Backups.Free = 2 << 30 }, "P12.space", "the last dump was 1024 MiB"},
+		"database":   {func(h *onhost.Facts) { h.Unready = map[string]string{"db": "rejecting connections"} }, "P11.database", "rejecting connections"},
+		"old engine": {func(h *onhost.Facts) { h.Version = "19.03.1" }, "P10.engine", "19.03.1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, disk, backups := good, *good.Disk, *good.Backups
+			h.Disk, h.Backups = &disk, &backups
+			sound := onhost.Look(st, p, stack.Observed{}, h)
+			require.Len(t, sound, 1)
+			assert.Equal(t, check.Pass, sound[0].Outcome, sound[0].Found)
+			c.edit(&h)
+			found := about(onhost.Look(st, p, stack.Observed{}, h), c.check)
+			require.Len(t, found, 1)
+			assert.Equal(t, check.Fail, found[0].Outcome)
+			assert.Contains(t, found[0].Found, c.says)
+			assert.NotEmpty(t, found[0].Hint)
+		})
+	}
+}
