@@ -57,7 +57,7 @@ func hashes(s *stack.Stack) map[string]string {
 func TestPin(t *testing.T) {
 	t.Parallel()
 	s := loaded(t, "services: {a: {image: a}, b: {image: b}}\n", "")
-	assert.ErrorContains(t, s.Pin(map[string]string{"a": "a@sha256:1"}), "service b")
+	assert.EqualError(t, s.Pin(map[string]string{"a": "a@sha256:1"}), "services.b: no image is known for service b")
 	assert.Empty(t, s.Services["a"].Pinned, "nothing is pinned by half")
 	require.NoError(t, s.Pin(map[string]string{"a": "a@sha256:1", "b": "sha256:2"}))
 	assert.Equal(t, "sha256:2", s.Project.Services["b"].Image)
