@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/pkg/compose"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -20,7 +21,7 @@ func TestChangesOnlyTheAPI(t *testing.T) {
 	require.NoError(t, os.CopyFS(dir, os.DirFS("../../examples/quickstart")))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "bench.yaml"), []byte(changes), 0o600))
 	load := func(version string) *stack.Stack {
-		s, err := stack.Load(t.Context(), stack.LoadOptions{
+		s, err := compose.Load(t.Context(), compose.LoadOptions{
 			Workspace: dir, Files: []string{"compose.yaml", "bench.yaml"}, Project: "bench", StateDir: "/state",
 			Environment: map[string]string{"VERSION": version, "REGISTRY": "localhost:5000", "PORT": "8080"},
 		})
@@ -45,7 +46,7 @@ func TestSleeperStack(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte(sleeperStack("localhost:5000/bench/sleeper:1", 150)), 0o600))
-	s, err := stack.Load(t.Context(), stack.LoadOptions{Workspace: dir, Project: "bench-150", StateDir: "/state"})
+	s, err := compose.Load(t.Context(), compose.LoadOptions{Workspace: dir, Project: "bench-150", StateDir: "/state"})
 	require.NoError(t, err)
 	assert.Len(t, s.Services, 150)
 	assert.Zero(t, s.Services["s150"].Update.Monitor)

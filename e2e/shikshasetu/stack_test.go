@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/check"
+	"github.com/shiksha/actions/pkg/compose"
 	"github.com/shiksha/actions/pkg/preflight"
 	"github.com/shiksha/actions/pkg/stack"
 	"github.com/shiksha/actions/pkg/verify/kind"
@@ -59,7 +60,7 @@ func load(t *testing.T, env string, files ...string) (*stack.Stack, error) {
 
 func loadIn(t *testing.T, workspace, env string, files ...string) (*stack.Stack, error) {
 	t.Helper()
-	return stack.Load(t.Context(), stack.LoadOptions{
+	return compose.Load(t.Context(), compose.LoadOptions{
 		Workspace: workspace, Files: files, EnvFile: []byte(env), Environment: map[string]string{"VERSION": "v1"}, StateDir: "/var/lib/shiksha",
 	})
 }

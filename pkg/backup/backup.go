@@ -15,9 +15,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
-	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -36,8 +34,8 @@ type Files interface {
 
 // Engine runs the database's own tools on the host.
 type Engine interface {
-	RunImage(ctx context.Context, project string, t engine.Task) (engine.Ended, error)
-	StartImage(ctx context.Context, project string, t engine.Task) (string, error)
+	RunImage(ctx context.Context, project string, t stack.Task) (stack.Ended, error)
+	StartImage(ctx context.Context, project string, t stack.Task) (string, error)
 	Discard(ctx context.Context, id string)
 	Exec(ctx context.Context, id string, argv []string, stdin []byte) (stdout, stderr string, exit int, err error)
 	Inspect(ctx context.Context, id string) (stack.Unit, error)
@@ -101,7 +99,7 @@ func (b Backup) Total() (n int64) {
 type Source struct {
 	Service string
 	Unit    stack.Unit
-	Options extension.Backups
+	Options stack.Backups
 	// Release and Version are of what serves.
 	Release int
 	Version string
@@ -163,7 +161,7 @@ func (s *Store) read(ctx context.Context, id string) (Backup, error) {
 
 // Find gives one backup. Where the host has lost it, its copy is looked for; one that
 // is nowhere, or whose file is spoiled, is refused with what there is.
-func (s *Store) Find(ctx context.Context, id string, copies ...*extension.Copy) (Backup, error) {
+func (s *Store) Find(ctx context.Context, id string, copies ...*stack.Copy) (Backup, error) {
 	all, err := s.List(ctx)
 	if err != nil {
 		return Backup{}, err

@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/shiksha/actions/pkg/event"
-	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // Vault is the files of the host that copies go to.
@@ -36,7 +36,7 @@ const (
 )
 
 // vault opens the place of a copy as a store of its own.
-func (s *Store) vault(ctx context.Context, c *extension.Copy) (*Store, Vault, error) {
+func (s *Store) vault(ctx context.Context, c *stack.Copy) (*Store, Vault, error) {
 	if s.Dial == nil {
 		return nil, nil, fmt.Errorf("no way to %s is known", c)
 	}
@@ -48,7 +48,7 @@ func (s *Store) vault(ctx context.Context, c *extension.Copy) (*Store, Vault, er
 }
 
 // Away lists what is copied to a place, the newest first.
-func (s *Store) Away(ctx context.Context, c *extension.Copy) ([]Backup, error) {
+func (s *Store) Away(ctx context.Context, c *stack.Copy) ([]Backup, error) {
 	store, v, err := s.vault(ctx, c)
 	if err != nil {
 		return nil, err
@@ -77,7 +77,7 @@ func (s *Store) CopyOut(ctx context.Context, from Source) error {
 	return nil
 }
 
-func (s *Store) copyOut(ctx context.Context, from Source, c *extension.Copy) error {
+func (s *Store) copyOut(ctx context.Context, from Source, c *stack.Copy) error {
 	all, err := s.List(ctx)
 	if err != nil {
 		return err
@@ -103,7 +103,7 @@ func (s *Store) copyOut(ctx context.Context, from Source, c *extension.Copy) err
 	if newest := slices.IndexFunc(all, func(b Backup) bool { return b.Service == from.Service }); newest >= 0 {
 		err = s.metric(ctx, all[newest])
 	}
-	if err := errors.Join(err, store.sweepParts(ctx, time.Now()), store.prune(ctx, from.Service, extension.Backups{Keep: c.Keep, Least: c.Least}, time.Now())); err != nil {
+	if err := errors.Join(err, store.sweepParts(ctx, time.Now()), store.prune(ctx, from.Service, stack.Backups{Keep: c.Keep, Least: c.Least}, time.Now())); err != nil {
 		s.say(event.Warning, "the metric of the copy could not be written, or old copies not be removed: %v", err)
 	}
 	return nil
@@ -130,7 +130,7 @@ func (s *Store) copyOne(ctx context.Context, b Backup, to *Store, v Vault, limit
 }
 
 // fetch brings a backup back of which the host has only the copy.
-func (s *Store) fetch(ctx context.Context, b Backup, c *extension.Copy) error {
+func (s *Store) fetch(ctx context.Context, b Backup, c *stack.Copy) error {
 	from, v, err := s.vault(ctx, c)
 	if err != nil {
 		return err

@@ -21,8 +21,8 @@ import (
 	"github.com/shiksha/actions/e2e/disk"
 	"github.com/shiksha/actions/pkg/backup"
 	"github.com/shiksha/actions/pkg/event"
-	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // fakeVault is a folder of this machine in the place of another host's. It runs no
@@ -76,8 +76,8 @@ func newShelf(t *testing.T) *shelf {
 			return s.vault, s.down
 		}}
 	require.NoError(t, os.MkdirAll(s.Dir, 0o700))
-	s.from = backup.Source{Service: "db", Options: extension.Backups{Timeout: time.Minute,
-		Copy: &extension.Copy{Address: "backup@vault:22", Dir: s.away, Keep: 24 * time.Hour, Least: 2}}}
+	s.from = backup.Source{Service: "db", Options: stack.Backups{Timeout: time.Minute,
+		Copy: &stack.Copy{Address: "backup@vault:22", Dir: s.away, Keep: 24 * time.Hour, Least: 2}}}
 	return s
 }
 

@@ -6,8 +6,8 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // SessionName is the variable of libpq that names the sessions of a task. A client
@@ -94,16 +94,16 @@ func (s *Store) Heal(ctx context.Context, from Source) (State, error) {
 }
 
 // tool runs a script in a container of the database's image, beside its unit.
-func (s *Store) tool(ctx context.Context, from Source, access map[string]string, name, script string, args ...string) (engine.Ended, error) {
+func (s *Store) tool(ctx context.Context, from Source, access map[string]string, name, script string, args ...string) (stack.Ended, error) {
 	if err := s.Files.MkdirAll(ctx, s.Dir, 0o700); err != nil {
-		return engine.Ended{}, fmt.Errorf("make the folder for backups: %w", err)
+		return stack.Ended{}, fmt.Errorf("make the folder for backups: %w", err)
 	}
 	variable, session := SessionName(name)
 	env := map[string]string{variable: session}
 	for k, v := range access {
 		env[k] = v
 	}
-	return s.Engine.RunImage(ctx, s.Project, engine.Task{
+	return s.Engine.RunImage(ctx, s.Project, stack.Task{
 		Name: name, Image: from.Unit.ImageID, Network: "container:" + from.Unit.ID, User: s.User, Binds: []string{s.Dir}, Env: env,
 		Command: append([]string{"bash", "-c", script, name}, args...),
 	})

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/shiksha/actions/pkg/event"
-	"github.com/shiksha/actions/pkg/extension"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // settle does what follows a backup: the metric, and letting old ones go. Neither
@@ -81,7 +81,7 @@ func (s *Store) sweep(ctx context.Context) error {
 
 // prune forgets the backups of a service that are older than its options keep. It
 // is called only after a newer one was made, and leaves the newest least.
-func (s *Store) prune(ctx context.Context, service string, o extension.Backups, now time.Time) error {
+func (s *Store) prune(ctx context.Context, service string, o stack.Backups, now time.Time) error {
 	all, err := s.List(ctx)
 	if err != nil {
 		return err
@@ -97,7 +97,7 @@ func (s *Store) prune(ctx context.Context, service string, o extension.Backups, 
 
 // outdated picks the backups to forget out of all, the newest first. One that has
 // lost its file does not count among those to keep.
-func outdated(all []Backup, service string, o extension.Backups, now time.Time) []Backup {
+func outdated(all []Backup, service string, o stack.Backups, now time.Time) []Backup {
 	var old []Backup
 	kept := 0
 	for _, b := range all {

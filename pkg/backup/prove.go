@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // checkSum ends with 0 when the dump is what its manifest says.
@@ -47,7 +47,7 @@ func (s *Store) Prove(ctx context.Context, b Backup, image string) (Backup, erro
 func (s *Store) prove(ctx context.Context, b Backup, image string) error {
 	// A server of its own that has no network, with a password that nobody knows.
 	password := rand.Text()
-	id, err := s.Engine.StartImage(ctx, s.Project, engine.Task{Name: "prove", Image: image, Network: "none", Keep: true,
+	id, err := s.Engine.StartImage(ctx, s.Project, stack.Task{Name: "prove", Image: image, Network: "none", Keep: true,
 		Env:   map[string]string{"POSTGRES_USER": "postgres", "POSTGRES_DB": "postgres", "POSTGRES_PASSWORD": password, "PGPASSWORD": password},
 		Binds: []string{s.Dir}, Command: []string{"postgres"}})
 	if err != nil {

@@ -20,7 +20,6 @@ import (
 	"github.com/shiksha/actions/pkg/backup"
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
-	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -88,7 +87,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, engine: e, events: recorder, Store: &backup.Store{
 		Project: name, Dir: filepath.Join(state, "backups"), Metrics: filepath.Join(state, "metrics"), User: "0:0", Files: disk.Files{}, Engine: e, Sink: recorder,
 	}, from: backup.Source{Service: "postgres", Unit: stack.Unit{ID: id, ImageID: docker(t, "inspect", "--format", "{{.Image}}", id)},
-		Options: extension.Backups{Keep: 7 * 24 * time.Hour, Least: 2, Timeout: time.Minute}, Release: 4, Version: "v4"}}
+		Options: stack.Backups{Keep: 7 * 24 * time.Hour, Least: 2, Timeout: time.Minute}, Release: 4, Version: "v4"}}
 	require.Eventually(t, func() bool {
 		return exec.Command("docker", "exec", id, "pg_isready", "-q", "-h", "127.0.0.1").Run() == nil
 	},

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // The exit codes of the scripts, by which step failed.
@@ -84,7 +84,7 @@ func (s *Store) failed(ctx context.Context, service string, err error) error {
 }
 
 // failure says which step of a script ended with what.
-func failure(ended engine.Ended) error {
+func failure(ended stack.Ended) error {
 	text := strings.TrimSpace(ended.Output)
 	switch ended.Exit {
 	case 0:

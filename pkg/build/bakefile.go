@@ -10,9 +10,9 @@ import (
 	"github.com/docker/buildx/bake"
 	"github.com/docker/buildx/util/buildflags"
 
+	"github.com/shiksha/actions/pkg/compose"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
-	"github.com/shiksha/actions/pkg/stack"
 )
 
 // loadBake reads the targets of a bake file. A target of the name of a service is
@@ -64,7 +64,7 @@ func (r *run) readBake(ctx context.Context) (map[string]*bake.Target, error) {
 	if err != nil {
 		return nil, fault.New(fault.Input, "bake-file", "name a file of the workspace, relative to it", "%s cannot be read: %w", r.o.BakeFile, cause(err))
 	}
-	vars, err := stack.Variables(stack.LoadOptions{EnvFile: r.o.EnvFile, EnvFileName: r.o.EnvFileName, Environment: r.o.Environment})
+	vars, err := compose.Variables(compose.LoadOptions{EnvFile: r.o.EnvFile, EnvFileName: r.o.EnvFileName, Environment: r.o.Environment})
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func (t *target) confineBake(r *run) error {
 // bakeSecrets reads the secrets that a bake target names: files of the workspace
 // and variables of env-file.
 func (t *target) bakeSecrets(r *run) error {
-	vars, err := stack.Variables(stack.LoadOptions{EnvFile: r.o.EnvFile, EnvFileName: r.o.EnvFileName, Environment: r.o.Environment})
+	vars, err := compose.Variables(compose.LoadOptions{EnvFile: r.o.EnvFile, EnvFileName: r.o.EnvFileName, Environment: r.o.Environment})
 	if err != nil {
 		return err
 	}

@@ -16,9 +16,9 @@ import (
 	"github.com/docker/buildx/util/buildflags"
 	dockeropts "github.com/docker/cli/opts"
 
+	"github.com/shiksha/actions/pkg/compose"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
-	"github.com/shiksha/actions/pkg/stack"
 )
 
 // ErrNothing is the error of a stack whose images are all somebody else's.
@@ -106,8 +106,8 @@ func load(ctx context.Context, r *run) (*plan, error) {
 	return p, nil
 }
 
-func (r *run) compose(ctx context.Context) (*stack.Builds, error) {
-	return stack.LoadBuilds(ctx, stack.LoadOptions{
+func (r *run) compose(ctx context.Context) (*compose.Builds, error) {
+	return compose.LoadBuilds(ctx, compose.LoadOptions{
 		Workspace: r.o.Workspace, Files: r.o.ComposeFiles, Project: r.o.Project, Folder: r.o.Folder,
 		EnvFile: r.o.EnvFile, EnvFileName: r.o.EnvFileName, Environment: r.o.Environment,
 	})
@@ -115,7 +115,7 @@ func (r *run) compose(ctx context.Context) (*stack.Builds, error) {
 
 // selected are the services to build: those that were named, or all with `build:`
 // whose profile is active.
-func selected(wanted []string, b *stack.Builds) ([]string, error) {
+func selected(wanted []string, b *compose.Builds) ([]string, error) {
 	var all []string
 	for name, s := range b.Project.Services {
 		if s.Build != nil {
@@ -150,7 +150,7 @@ func selected(wanted []string, b *stack.Builds) ([]string, error) {
 }
 
 // fromService makes a target of a service.
-func fromService(b *stack.Builds, s types.ServiceConfig) (*target, error) {
+func fromService(b *compose.Builds, s types.ServiceConfig) (*target, error) {
 	at := "services." + s.Name + ".build"
 	t := &target{name: s.Name, place: b.Place(at), image: s.Image, spec: &bake.Target{Name: s.Name}}
 	if err := t.contexts(b, s.Build); err != nil {
@@ -179,7 +179,7 @@ func fromService(b *stack.Builds, s types.ServiceConfig) (*target, error) {
 var fetched = regexp.MustCompile(`^(https?://|git@|git://|ssh://|docker-image://|oci-layout://|target:|service:)`)
 
 // contexts settles which folders are sent, all of them inside the workspace.
-func (t *target) contexts(b *stack.Builds, c *types.BuildConfig) error {
+func (t *target) contexts(b *compose.Builds, c *types.BuildConfig) error {
 	inside := func(what, path string) (string, error) {
 		if _, err := b.Confine(path); err != nil {
 			return "", fault.New(fault.Input, t.place, "keep what is built in the repository", "service %s: %s %s: %w", t.name, what, b.Rel(path), err)
@@ -277,7 +277,7 @@ func (t *target) settings(c *types.BuildConfig) (err error) {
 
 // arguments are the build arguments and what is attested. An argument without a
 // value takes it from the variables the Compose file can see, as Compose does.
-func (t *target) arguments(b *stack.Builds, s types.ServiceConfig) error {
+func (t *target) arguments(b *compose.Builds, s types.ServiceConfig) error {
 	t.spec.Args = map[string]*string{}
 	for _, name := range slices.Sorted(maps.Keys(s.Build.Args)) {
 		value := s.Build.Args[name]
@@ -304,7 +304,7 @@ func (t *target) arguments(b *stack.Builds, s types.ServiceConfig) error {
 }
 
 // secretsOf reads the secrets that `build.secrets` names.
-func (t *target) secretsOf(b *stack.Builds, c *types.BuildConfig) error {
+func (t *target) secretsOf(b *compose.Builds, c *types.BuildConfig) error {
 	t.secrets = map[string][]byte{}
 	for _, ref := range c.Secrets {
 		id := ref.Target

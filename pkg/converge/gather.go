@@ -10,6 +10,7 @@ import (
 	"github.com/shiksha/actions/pkg/content"
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/preflight/onhost"
 	"github.com/shiksha/actions/pkg/release"
@@ -81,7 +82,7 @@ func (d *transition) gather(ctx context.Context) (*facts, error) {
 		}
 	}
 	if err := st.Pin(pinned); err != nil {
-		return nil, err
+		return nil, fault.As(fault.Refused, err)
 	}
 	f.standing = d.stands(ctx, f)
 	f.networks, f.volumes, err = d.on.Compare(st, f.observed)

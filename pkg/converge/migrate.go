@@ -9,13 +9,12 @@ import (
 	"time"
 
 	"github.com/shiksha/actions/pkg/backup"
-	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
-	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/rollout"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 const (
@@ -265,17 +264,17 @@ func (d *transition) revision(ctx context.Context, name string) string {
 
 // task runs a command of a service in a container of its own, its statements
 // bounded in how long they wait for locks.
-func (d *transition) task(ctx context.Context, service, name string, argv []string) (engine.Ended, error) {
+func (d *transition) task(ctx context.Context, service, name string, argv []string) (stack.Ended, error) {
 	svc := d.opts.Stack.Services[service]
 	env := LockTimeout(svc.Environment, svc.Ext.Migrate)
 	variable, session := backup.SessionName(name)
 	env[variable] = session
-	return d.Engine.RunService(ctx, d.opts.Stack, service, engine.Task{Name: name, Command: argv, Env: env})
+	return d.Engine.RunService(ctx, d.opts.Stack, service, stack.Task{Name: name, Command: argv, Env: env})
 }
 
 // LockTimeout gives the variable that makes statements of libpq's users give up
 // waiting for a lock, so that a migration cannot queue everybody behind it.
-func LockTimeout(env map[string]string, m *extension.Migrate) map[string]string {
+func LockTimeout(env map[string]string, m *stack.Migrate) map[string]string {
 	options := fmt.Sprintf("-c lock_timeout=%d", m.LockTimeout.Milliseconds())
 	return map[string]string{"PGOPTIONS": strings.TrimSpace(env["PGOPTIONS"] + " " + options)}
 }

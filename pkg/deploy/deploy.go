@@ -7,6 +7,7 @@ import (
 	"context"
 	"maps"
 
+	"github.com/shiksha/actions/pkg/compose"
 	"github.com/shiksha/actions/pkg/converge"
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
@@ -85,7 +86,7 @@ func (o Options) load(ctx context.Context, stateDir string) (*stack.Stack, error
 	if o.StateDir != "" {
 		stateDir = o.StateDir
 	}
-	st, err := stack.Load(ctx, stack.LoadOptions{
+	st, err := compose.Load(ctx, compose.LoadOptions{
 		Workspace: o.Workspace, Files: o.ComposeFiles, Project: o.Project, Folder: o.Folder, EnvFile: o.EnvFile, EnvFileName: o.EnvFileName,
 		Environment: o.Environment, Profiles: o.Profiles, StateDir: stateDir,
 	})

@@ -6,6 +6,7 @@ import (
 
 	"github.com/shiksha/actions/pkg/converge"
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -20,7 +21,7 @@ func (o Options) offline(st *stack.Stack, sink event.Sink, result *converge.Resu
 		}
 	}
 	if err := st.Pin(images); err != nil {
-		return err
+		return fault.As(fault.Refused, err)
 	}
 	p := plan.Make(plan.Input{Desired: st, Only: o.Services})
 	p.Notes = append(p.Notes, "no host was given: this is what a first release would do, and no registry was asked for the images")

@@ -26,51 +26,14 @@ const (
 	watch, losses = 200 * time.Millisecond, 5
 )
 
-// Task is a command that runs once in a container of its own.
-type Task struct {
-	// Name is for labels and messages: "migrate".
-	Name    string
-	Command []string
-	// Env is added to what the image or service has.
-	Env map[string]string
-	// Trial, where it is set, makes RunService's container fit to be tried before
-	// anything of the release is there.
-	Trial *Trial
-	// What follows is for RunImage only. Network is a network mode ("none",
-	// "container:<id>"), Binds are "host:container[:ro]" paths, User is "uid:gid" or
-	// empty for the image's own.
-	Image, Network, User string
-	Binds                []string
-	// Keep leaves the entrypoint of the image in front of the command.
-	Keep bool
-}
-
-// Trial is how the container of a service differs when it is tried before its
-// release: it is on none of the stack's own networks, so that it meets nobody, and
-// reserves nothing. Command replaces the image's entrypoint too.
-type Trial struct {
-	// Hosts are names that resolve in it, to their addresses.
-	Hosts map[string]string
-	// Volumes are the keys of those that the host does not have yet: they are left out.
-	Volumes []string
-	// Sources put another path of the host at a mount target.
-	Sources map[string]string
-}
-
-// Ended is what a task came to. Output is the end of what it printed, both streams.
-type Ended struct {
-	Exit   int
-	Output string
-}
-
 // RunService runs a command in a container that the Compose SDK makes of a service:
 // its image, environment, networks, volumes, configs and secrets, but not its
 // ports, its name or its aliases, so that nobody sends it requests. It waits for the
 // end and removes the container. An exit code other than 0 is no error.
-func (e *Engine) RunService(ctx context.Context, s *stack.Stack, service string, t Task) (Ended, error) {
+func (e *Engine) RunService(ctx context.Context, s *stack.Stack, service string, t stack.Task) (stack.Ended, error) {
 	project, err := taskProject(s, service, t)
 	if err != nil {
-		return Ended{}, err
+		return stack.Ended{}, err
 	}
 	o := &oneOff{view: view{APIClient: e.api, uncut: e.uncut}}
 	o.start = func(ctx context.Context, id string, so client.ContainerStartOptions) error {
@@ -79,7 +42,7 @@ func (e *Engine) RunService(ctx context.Context, s *stack.Stack, service string,
 	}
 	sdk, done, err := e.sdk(o, 1)
 	if err != nil {
-		return Ended{}, err
+		return stack.Ended{}, err
 	}
 	defer done()
 	err = sdk.Create(ctx, project, api.CreateOptions{
@@ -94,13 +57,13 @@ func (e *Engine) RunService(ctx context.Context, s *stack.Stack, service string,
 		err = sdk.Start(ctx, s.Name, api.StartOptions{Project: project, Services: []string{service}})
 	}
 	if err != nil {
-		return Ended{}, fmt.Errorf("run %s of %s: %w", t.Name, service, err)
+		return stack.Ended{}, fmt.Errorf("run %s of %s: %w", t.Name, service, err)
 	}
 	return e.await(ctx, ids[0])
 }
 
 // taskProject is a project of the one service, made into a task.
-func taskProject(s *stack.Stack, service string, t Task) (*types.Project, error) {
+func taskProject(s *stack.Stack, service string, t stack.Task) (*types.Project, error) {
 	project, err := narrow(s, service)
 	if err != nil {
 		return nil, err
@@ -123,7 +86,7 @@ func taskProject(s *stack.Stack, service string, t Task) (*types.Project, error)
 		svc.Environment[k] = &v
 	}
 	if t.Trial != nil {
-		t.Trial.alter(s, &svc)
+		alter(&svc, t.Trial, s)
 		maps.DeleteFunc(project.Networks, func(key string, _ types.NetworkConfig) bool { _, on := svc.Networks[key]; return !on })
 		maps.DeleteFunc(project.Volumes, func(key string, _ types.VolumeConfig) bool { return slices.Contains(t.Trial.Volumes, key) })
 		svc.Entrypoint, svc.Command = t.Command[:1], t.Command[1:]
@@ -133,7 +96,7 @@ func taskProject(s *stack.Stack, service string, t Task) (*types.Project, error)
 }
 
 // alter makes a service one that is only tried.
-func (t *Trial) alter(s *stack.Stack, svc *types.ServiceConfig) {
+func alter(svc *types.ServiceConfig, t *stack.Trial, s *stack.Stack) {
 	outside := map[string]*types.ServiceNetworkConfig{}
 	for key := range svc.Networks {
 		if s.Project.Networks[key].External {
@@ -208,17 +171,17 @@ func (o *oneOff) ContainerList(ctx context.Context, _ client.ContainerListOption
 
 // RunImage runs a command in a container of an image, waits for its end and removes
 // it. An exit code other than 0 is no error.
-func (e *Engine) RunImage(ctx context.Context, project string, t Task) (Ended, error) {
+func (e *Engine) RunImage(ctx context.Context, project string, t stack.Task) (stack.Ended, error) {
 	id, err := e.StartImage(ctx, project, t)
 	if err != nil {
-		return Ended{}, err
+		return stack.Ended{}, err
 	}
 	defer e.discard(ctx, []string{id})
 	return e.await(ctx, id)
 }
 
 // StartImage is RunImage that does not wait; the caller ends it with Discard.
-func (e *Engine) StartImage(ctx context.Context, project string, t Task) (string, error) {
+func (e *Engine) StartImage(ctx context.Context, project string, t stack.Task) (string, error) {
 	var env []string
 	for k, v := range t.Env {
 		env = append(env, k+"="+v)
@@ -249,7 +212,7 @@ func (e *Engine) StartImage(ctx context.Context, project string, t Task) (string
 }
 
 // await waits for the end of a task.
-func (e *Engine) await(ctx context.Context, id string) (Ended, error) {
+func (e *Engine) await(ctx context.Context, id string) (stack.Ended, error) {
 	tick := time.NewTicker(watch)
 	defer tick.Stop()
 	for lost := 0; ; {
@@ -257,18 +220,18 @@ func (e *Engine) await(ctx context.Context, id string) (Ended, error) {
 		switch {
 		case err == nil && res.Container.State != nil && res.Container.State.Status == container.StateExited:
 			text, err := e.tail(ctx, id, client.ContainerLogsOptions{Tail: "10000"}, tailBytes)
-			return Ended{Exit: res.Container.State.ExitCode, Output: text}, err
+			return stack.Ended{Exit: res.Container.State.ExitCode, Output: text}, err
 		case err == nil:
 			lost = 0
 		case isGone(err) || lost == losses:
-			return Ended{}, fmt.Errorf("watch %s: %w", e.unit(id), err)
+			return stack.Ended{}, fmt.Errorf("watch %s: %w", e.unit(id), err)
 		default:
 			lost++
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return Ended{}, context.Cause(ctx)
+			return stack.Ended{}, context.Cause(ctx)
 		}
 	}
 }

@@ -7,42 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
-)
 
-// Backups says how the database of a PostgreSQL service is dumped and how long the
-// dumps are kept.
-type Backups struct {
-	// Database and User are those of the dump; "" takes what the unit's
-	// POSTGRES_DB and POSTGRES_USER say.
-	Database string
-	User     string
-	// Keep is how long a dump is kept at least; the newest Least stay whatever
-	// their age.
-	Keep  time.Duration
-	Least int
-	// Timeout bounds one dump with its reading back, and again one copy.
-	Timeout time.Duration
-	// Copy, where it is set, is where each dump goes as well.
-	Copy *Copy
-}
-
-// Copy is a folder on another host that dumps are copied to over SFTP. Keep and
-// Least are as in Backups.
-type Copy struct {
-	// Address is user@host:port, Dir an absolute path there.
-	Address, Dir string
-	Keep         time.Duration
-	Least        int
-}
-
-// String is the copy's address as the Compose file has it, but for the port.
-func (c *Copy) String() string { return "sftp://" + c.Address + c.Dir }
-
-// What a service with backups that says nothing more gets.
-const (
-	DefaultKeep          = 7 * 24 * time.Hour
-	DefaultLeast         = 3
-	DefaultBackupTimeout = time.Hour
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 var backupsKeys = []string{"database", "user", "keep-days", "keep-least", "timeout", "copy"}
@@ -50,8 +16,8 @@ var backupsKeys = []string{"database", "user", "keep-days", "keep-least", "timeo
 var copyKeys = []string{"to", "keep-days", "keep-least"}
 
 // parseBackups reads a mapping, which may be empty.
-func parseBackups(v any) (*Backups, *Error) {
-	b := &Backups{Keep: DefaultKeep, Least: DefaultLeast, Timeout: DefaultBackupTimeout}
+func parseBackups(v any) (*stack.Backups, *Error) {
+	b := &stack.Backups{Keep: stack.DefaultKeep, Least: stack.DefaultLeast, Timeout: stack.DefaultBackupTimeout}
 	tree, ok := v.(map[string]any)
 	if !ok {
 		return nil, bad("backups", "backups: {database: shop, keep-days: 7}, or backups: {}", "x-shiksha.backups has to be a mapping")
@@ -93,21 +59,21 @@ func orElse[T comparable](value, fallback T) T {
 }
 
 // parseCopy reads where copies go: an address, or a mapping with more.
-func parseCopy(v any) (*Copy, *Error) {
-	c := &Copy{}
+func parseCopy(v any) (*stack.Copy, *Error) {
+	c := &stack.Copy{}
 	if text, ok := v.(string); ok {
-		return c, c.parseAddress(text)
+		return c, parseAddress(c, text)
 	}
 	tree, ok := v.(map[string]any)
 	if !ok {
-		return nil, c.parseAddress("")
+		return nil, parseAddress(c, "")
 	}
 	for _, key := range sortedKeys(tree) {
 		var wrong *Error
 		switch v := tree[key]; key {
 		case "to":
 			text, _ := v.(string)
-			wrong = c.parseAddress(text)
+			wrong = parseAddress(c, text)
 		case "keep-days":
 			c.Keep, wrong = parseDays("backups.copy.keep-days", v)
 		case "keep-least":
@@ -120,14 +86,14 @@ func parseCopy(v any) (*Copy, *Error) {
 		}
 	}
 	if c.Address == "" {
-		return nil, c.parseAddress("")
+		return nil, parseAddress(c, "")
 	}
 	return c, nil
 }
 
 // parseAddress reads sftp://user@host[:port]/folder. A password has no place in a
 // Compose file, and the root of a host is no folder for backups.
-func (c *Copy) parseAddress(text string) *Error {
+func parseAddress(c *stack.Copy, text string) *Error {
 	const example = "for example sftp://backup@vault.example.org/srv/backups; the key is the input backup-ssh-key"
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "sftp" || u.Hostname() == "" || u.User.Username() == "" || u.RawQuery != "" || u.Fragment != "" {

@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 func TestCopiesOfBackups(t *testing.T) {
@@ -13,12 +15,12 @@ func TestCopiesOfBackups(t *testing.T) {
 	const day = 24 * time.Hour
 	for name, c := range map[string]struct {
 		in   map[string]any
-		want *Copy
+		want *stack.Copy
 	}{
 		"none":    {map[string]any{}, nil},
-		"short":   {map[string]any{"copy": "sftp://backup@vault.example.org/srv/backups/"}, &Copy{"backup@vault.example.org", "/srv/backups", DefaultKeep, DefaultLeast}},
-		"as here": {map[string]any{"keep-days": 2, "keep-least": 5, "copy": map[string]any{"to": "sftp://b@v:2222/x"}}, &Copy{"b@v:2222", "/x", 2 * day, 5}},
-		"its own": {map[string]any{"copy": map[string]any{"to": "sftp://b@[::1]:22/x", "keep-days": 90, "keep-least": 12}}, &Copy{"b@[::1]:22", "/x", 90 * day, 12}},
+		"short":   {map[string]any{"copy": "sftp://backup@vault.example.org/srv/backups/"}, &stack.Copy{Address: "backup@vault.example.org", Dir: "/srv/backups", Keep: stack.DefaultKeep, Least: stack.DefaultLeast}},
+		"as here": {map[string]any{"keep-days": 2, "keep-least": 5, "copy": map[string]any{"to": "sftp://b@v:2222/x"}}, &stack.Copy{Address: "b@v:2222", Dir: "/x", Keep: 2 * day, Least: 5}},
+		"its own": {map[string]any{"copy": map[string]any{"to": "sftp://b@[::1]:22/x", "keep-days": 90, "keep-least": 12}}, &stack.Copy{Address: "b@[::1]:22", Dir: "/x", Keep: 90 * day, Least: 12}},
 	} {
 		got, wrong := parseBackups(c.in)
 		require.Nil(t, wrong, name)

@@ -1,7 +1,6 @@
 package extension
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -10,23 +9,15 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/stack"
 	"github.com/shiksha/actions/pkg/suggest"
 )
-
-// Checks are the checks of a stack as its Compose file has them at the top level,
-// under x-shiksha. They are read by who runs them; Compose's variables are not put
-// in, since a check is shown and a variable may be a secret.
-type Checks struct {
-	// File is the Compose file's path in the workspace, Node the list.
-	File string
-	Node *yaml.Node
-}
 
 var topKeys = []string{"checks", "engine"}
 
 // FindChecks gives the checks of a Compose file, nil when it has none. An error is
 // a fault.Input with the line.
-func FindChecks(file string, content []byte) (*Checks, error) {
+func FindChecks(file string, content []byte) (*stack.Checks, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(content, &doc); err != nil || len(doc.Content) == 0 {
 		return nil, nil // who loads the file tells what is wrong with it
@@ -63,7 +54,7 @@ func FindChecks(file string, content []byte) (*Checks, error) {
 		return nil, fault.New(fault.Input, at(key), "", "x-shiksha.checks has to be a list")
 	}
 	undouble(list)
-	return &Checks{File: file, Node: list}, nil
+	return &stack.Checks{File: file, Node: list}, nil
 }
 
 // entry finds a key of a mapping and its value.
@@ -85,35 +76,4 @@ func undouble(n *yaml.Node) {
 	for _, child := range n.Content {
 		undouble(child)
 	}
-}
-
-type storedChecks struct {
-	File string `json:"file"`
-	Text string `json:"text"`
-}
-
-// MarshalJSON writes them down with a stack.
-func (c *Checks) MarshalJSON() ([]byte, error) {
-	text, err := yaml.Marshal(c.Node)
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(storedChecks{c.File, string(text)})
-}
-
-// UnmarshalJSON reads them back.
-func (c *Checks) UnmarshalJSON(data []byte) error {
-	var in storedChecks
-	if err := json.Unmarshal(data, &in); err != nil {
-		return err
-	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal([]byte(in.Text), &doc); err != nil {
-		return err
-	}
-	if len(doc.Content) != 1 {
-		return fmt.Errorf("the stored checks of %s are empty", in.File)
-	}
-	c.File, c.Node = in.File, doc.Content[0]
-	return nil
 }

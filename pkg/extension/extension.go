@@ -12,37 +12,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/shiksha/actions/pkg/stack"
 	"github.com/shiksha/actions/pkg/suggest"
 )
 
 // Key is where a Compose file holds what Compose cannot say.
 const Key = "x-shiksha"
-
-// Service is x-shiksha on a service.
-type Service struct {
-	// Gateway names the service that balances this one (nginx); Port is the
-	// port it reaches it on.
-	Gateway string
-	Port    int
-	// Reload is set on a service that can take changed files without being
-	// recreated.
-	Reload *Reload
-	// Drain is how long the gateway's old workers may finish their requests
-	// before the old units go anyway (WebSockets never end). Default 30 s.
-	Drain time.Duration
-	// Idle is set on a worker that is let finish its work before it is stopped.
-	Idle *Idle
-	// Migrate is set on a service that brings its database's schema along, Backups
-	// on a database that is dumped.
-	Migrate *Migrate
-	Backups *Backups
-	// Exempt are the preflight findings that this service is let off, each with
-	// its reason: the name of the finding ("P02.health") to why.
-	Exempt map[string]string `json:",omitempty"`
-}
-
-// DefaultDrain is the drain budget of a service that names none.
-const DefaultDrain = 30 * time.Second
 
 var serviceKeys = []string{"gateway", "port", "drain", "reload", "migrate", "backups", "exempt"}
 
@@ -57,8 +32,8 @@ func bad(path, hint, format string, args ...any) *Error {
 }
 
 // ParseService reads the value of x-shiksha on a service, whatever it is.
-func ParseService(value any) (Service, *Error) {
-	ext := Service{Drain: DefaultDrain}
+func ParseService(value any) (stack.Extension, *Error) {
+	ext := stack.Extension{Drain: stack.DefaultDrain}
 	tree, ok := value.(map[string]any)
 	if !ok {
 		return ext, bad("", "write it as a mapping with "+strings.Join(serviceKeys, ", "), "x-shiksha has to be a mapping")
@@ -90,14 +65,14 @@ func ParseService(value any) (Service, *Error) {
 			wrong = unknown("x-shiksha", key, serviceKeys)
 		}
 		if wrong != nil {
-			return Service{}, wrong
+			return stack.Extension{}, wrong
 		}
 	}
 	switch {
 	case ext.Gateway != "" && ext.Port == 0:
-		return Service{}, bad("gateway", "add `port:`, the port of this service that "+ext.Gateway+" uses", "x-shiksha.gateway needs x-shiksha.port")
+		return stack.Extension{}, bad("gateway", "add `port:`, the port of this service that "+ext.Gateway+" uses", "x-shiksha.gateway needs x-shiksha.port")
 	case ext.Gateway == "" && ext.Port != 0:
-		return Service{}, bad("port", "add `gateway:`, the service that balances this one", "x-shiksha.port means nothing without x-shiksha.gateway")
+		return stack.Extension{}, bad("port", "add `gateway:`, the service that balances this one", "x-shiksha.port means nothing without x-shiksha.gateway")
 	}
 	return ext, nil
 }

@@ -1,23 +1,12 @@
 package extension
 
-import "time"
-
-// Idle says how a worker is let finish its work before it is stopped: Stop makes it
-// take no more work, then Wait, asked again and again, ends with 0 when none is
-// left. Budget bounds the waiting; after it the worker is stopped all the same.
-type Idle struct {
-	Stop, Wait []string
-	Budget     time.Duration
-}
-
-// DefaultIdleBudget is how long a worker that names no budget may take.
-const DefaultIdleBudget = 10 * time.Minute
+import "github.com/shiksha/actions/pkg/stack"
 
 var idleKeys = []string{"stop", "idle", "budget"}
 
 // parseIdle reads the mapping form of drain.
-func parseIdle(tree map[string]any) (*Idle, *Error) {
-	idle := &Idle{Budget: DefaultIdleBudget}
+func parseIdle(tree map[string]any) (*stack.Idle, *Error) {
+	idle := &stack.Idle{Budget: stack.DefaultIdleBudget}
 	for _, key := range sortedKeys(tree) {
 		var wrong *Error
 		switch v := tree[key]; key {

@@ -1,33 +1,12 @@
 package extension
 
-import "time"
-
-// Migrate says how a service brings its database to the schema that it needs.
-type Migrate struct {
-	// Command runs once per release, from the new image, after a proven backup and
-	// before any unit is replaced.
-	Command []string
-	// Timeout bounds it; LockTimeout is how long one of its statements may wait
-	// for a lock (PGOPTIONS).
-	Timeout, LockTimeout time.Duration
-	// Current prints the revision the database is at. Compatible ends with 0 when
-	// its code can work with the schema that is there. Both may be empty.
-	Current, Compatible []string
-	// Elsewhere is set where the database is backed up by other means.
-	Elsewhere bool
-}
-
-// What a migration that names no times gets.
-const (
-	DefaultMigrateTimeout = 10 * time.Minute
-	DefaultLockTimeout    = 5 * time.Second
-)
+import "github.com/shiksha/actions/pkg/stack"
 
 var migrateKeys = []string{"command", "timeout", "lock-timeout", "current", "compatible", "backed-up-elsewhere"}
 
 // parseMigrate reads a command as a list, or a mapping.
-func parseMigrate(v any) (*Migrate, *Error) {
-	m := &Migrate{Timeout: DefaultMigrateTimeout, LockTimeout: DefaultLockTimeout}
+func parseMigrate(v any) (*stack.Migrate, *Error) {
+	m := &stack.Migrate{Timeout: stack.DefaultMigrateTimeout, LockTimeout: stack.DefaultLockTimeout}
 	tree, ok := v.(map[string]any)
 	if !ok {
 		var wrong *Error

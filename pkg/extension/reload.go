@@ -4,15 +4,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/shiksha/actions/pkg/stack"
 	"github.com/shiksha/actions/pkg/suggest"
 )
-
-// Reload says how a service takes changed files: Test must end with 0 inside
-// the unit before Signal is sent to its first process.
-type Reload struct {
-	Test   []string
-	Signal string
-}
 
 var (
 	reloadKeys = []string{"test", "signal"}
@@ -20,12 +14,12 @@ var (
 )
 
 // parseReload reads "nginx", or a mapping of test and signal.
-func parseReload(v any) (*Reload, *Error) {
+func parseReload(v any) (*stack.Reload, *Error) {
 	const example = "reload: nginx, or reload: {test: [nginx, -t], signal: HUP}"
 	switch v := v.(type) {
 	case string:
 		if v == "nginx" {
-			return &Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"}, nil
+			return &stack.Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"}, nil
 		}
 		hint := example
 		if suggest.Near(v, "nginx") {
@@ -38,8 +32,8 @@ func parseReload(v any) (*Reload, *Error) {
 	return nil, bad("reload", example, "x-shiksha.reload has to be nginx, or a mapping of test and signal")
 }
 
-func parseReloadMapping(tree map[string]any) (*Reload, *Error) {
-	reload := &Reload{}
+func parseReloadMapping(tree map[string]any) (*stack.Reload, *Error) {
+	reload := &stack.Reload{}
 	for _, key := range sortedKeys(tree) {
 		switch key {
 		case "test":

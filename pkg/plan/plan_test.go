@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -38,13 +37,13 @@ func quickstart() *stack.Stack {
 			"api": svc("api", func(s *stack.Service) {
 				s.Replicas = 3
 				s.Update.Order, s.Update.Parallelism = stack.StartFirst, 0
-				s.Ext = extension.Service{Gateway: "gateway", Port: 8000}
+				s.Ext = stack.Extension{Gateway: "gateway", Port: 8000}
 				s.DependsOn = []stack.Dependency{{Service: "db", Condition: stack.Healthy, Required: true}}
 			}),
 			"gateway": svc("gateway", func(s *stack.Service) {
 				s.HostPorts = []string{"443/tcp"}
 				s.Update.Order = stack.StartFirst
-				s.Ext.Reload = &extension.Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"}
+				s.Ext.Reload = &stack.Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"}
 			}),
 			"worker": svc("worker", func(s *stack.Service) {
 				s.DependsOn = []stack.Dependency{{Service: "db", Condition: stack.Started, Required: true}}
@@ -107,13 +106,13 @@ func TestMake_Golden(t *testing.T) {
 		"one-by-one": func(in *plan.Input) { in.Desired.Services["api"].Update.Parallelism = 1 },
 		"worker-drains": func(in *plan.Input) {
 			in.Only = []string{"worker"}
-			in.Desired.Services["worker"].Ext.Idle = &extension.Idle{Stop: []string{"pause"}, Wait: []string{"idle"}, Budget: 20 * time.Minute}
+			in.Desired.Services["worker"].Ext.Idle = &stack.Idle{Stop: []string{"pause"}, Wait: []string{"idle"}, Budget: 20 * time.Minute}
 		},
 		"worker-after-an-interruption": func(in *plan.Input) {
 			in.Observed, in.Interrupted = observed("v2"), true
 			in.Only = []string{"worker"}
 			in.Past = map[string]plan.Past{"worker": {Hash: "worker-v2"}}
-			in.Desired.Services["worker"].Ext.Idle = &extension.Idle{Stop: []string{"pause"}, Wait: []string{"idle"}, Budget: 20 * time.Minute}
+			in.Desired.Services["worker"].Ext.Idle = &stack.Idle{Stop: []string{"pause"}, Wait: []string{"idle"}, Budget: 20 * time.Minute}
 		},
 		"replace": func(in *plan.Input) { in.Replace = true },
 		"reload": func(in *plan.Input) {
@@ -213,8 +212,8 @@ func TestMake_Golden(t *testing.T) {
 		"migrates": func(in *plan.Input) {
 			in.FreeMemory = 5 << 30
 			limited(in, 512<<20)
-			in.Desired.Services["db"].Ext.Backups = &extension.Backups{}
-			in.Desired.Services["api"].Ext.Migrate = &extension.Migrate{Command: []string{"alembic", "upgrade", "head"}}
+			in.Desired.Services["db"].Ext.Backups = &stack.Backups{}
+			in.Desired.Services["api"].Ext.Migrate = &stack.Migrate{Command: []string{"alembic", "upgrade", "head"}}
 		},
 		"container-name": func(in *plan.Input) {
 			in.Desired.Services["worker"].ContainerName = "the-worker"

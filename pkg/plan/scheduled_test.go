@@ -6,14 +6,13 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/stretchr/testify/assert"
 
-	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
 // scheduled is a service of two units behind a gateway, as a Swarm runs it.
 func scheduled(units ...stack.Unit) plan.Input {
-	api := &stack.Service{Name: "api", Replicas: 2, Hash: "new", Pinned: "i", Update: stack.Update{Order: stack.StartFirst}, Ext: extension.Service{Gateway: "nginx"}}
+	api := &stack.Service{Name: "api", Replicas: 2, Hash: "new", Pinned: "i", Update: stack.Update{Order: stack.StartFirst}, Ext: stack.Extension{Gateway: "nginx"}}
 	seen := stack.Observed{Units: map[string][]stack.Unit{"api": units}, Scheduled: true}
 	project := &types.Project{Name: "shop", Services: types.Services{"api": types.ServiceConfig{Name: "api"}}}
 	st := &stack.Stack{Name: "shop", Order: []string{"api"}, Services: map[string]*stack.Service{"api": api}, Project: project}

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/check"
+	"github.com/shiksha/actions/pkg/compose"
 	"github.com/shiksha/actions/pkg/preflight"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -47,7 +48,7 @@ func workspace(t *testing.T, f files) string {
 func load(t *testing.T, f files, env string) (*stack.Stack, string, error) {
 	t.Helper()
 	dir := workspace(t, f)
-	st, err := stack.Load(t.Context(), stack.LoadOptions{Workspace: dir, Project: "shop", EnvFile: []byte(env), StateDir: "/var/lib/shiksha"})
+	st, err := compose.Load(t.Context(), compose.LoadOptions{Workspace: dir, Project: "shop", EnvFile: []byte(env), StateDir: "/var/lib/shiksha"})
 	return st, dir, err
 }
 

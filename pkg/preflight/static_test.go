@@ -19,14 +19,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/check"
+	"github.com/shiksha/actions/pkg/compose"
 	"github.com/shiksha/actions/pkg/preflight"
-	"github.com/shiksha/actions/pkg/stack"
 )
 
 func TestTheQuickstartPasses(t *testing.T) {
 	t.Parallel()
 	dir := "../../examples/quickstart"
-	st, err := stack.Load(t.Context(), stack.LoadOptions{Workspace: dir, Environment: map[string]string{"VERSION": "v1"}, StateDir: "/var/lib/shiksha"})
+	st, err := compose.Load(t.Context(), compose.LoadOptions{Workspace: dir, Environment: map[string]string{"VERSION": "v1"}, StateDir: "/var/lib/shiksha"})
 	require.NoError(t, err)
 	r := preflight.Static(t.Context(), st, preflight.Options{Workspace: dir})
 	assert.Equal(t, check.Pass, r.Worst(check.Fail), "%+v", r.Results)
@@ -175,7 +175,7 @@ func TestWorkflowsStayInTheWorkspace(t *testing.T) {
 	dir := workspace(t, files{"compose.yaml": twoServices})
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, ".github"), 0o755))
 	require.NoError(t, os.Symlink(outside, filepath.Join(dir, ".github", "workflows")))
-	st, err := stack.Load(t.Context(), stack.LoadOptions{Workspace: dir, Project: "shop", StateDir: "/var/lib/shiksha"})
+	st, err := compose.Load(t.Context(), compose.LoadOptions{Workspace: dir, Project: "shop", StateDir: "/var/lib/shiksha"})
 	require.NoError(t, err)
 	for _, r := range preflight.Static(t.Context(), st, preflight.Options{Workspace: dir}).Results {
 		assert.NotEqual(t, "workflow", r.Kind)

@@ -8,7 +8,6 @@ import (
 
 	"github.com/shiksha/actions/pkg/backup"
 	"github.com/shiksha/actions/pkg/event"
-	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
@@ -37,7 +36,7 @@ func (o Options) restoring(ctx context.Context, t *target.Target, on target.Sigh
 	if err != nil {
 		return nil, err
 	}
-	var copies []*extension.Copy
+	var copies []*stack.Copy
 	for _, db := range databases {
 		if db.Options.Copy != nil {
 			copies = append(copies, db.Options.Copy)

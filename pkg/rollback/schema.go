@@ -177,7 +177,7 @@ func unreadable(ctx context.Context, t *target.Target, st *stack.Stack, service 
 	if err := t.Engine.Pull(ctx, svc.Pinned, svc.Platform, auth); err != nil {
 		return fmt.Sprintf("the older code cannot be asked whether it can read it: %v", err)
 	}
-	ended, err := t.Engine.RunService(ctx, st, service, engine.Task{Name: "compatible", Command: svc.Ext.Migrate.Compatible})
+	ended, err := t.Engine.RunService(ctx, st, service, stack.Task{Name: "compatible", Command: svc.Ext.Migrate.Compatible})
 	if err != nil {
 		return fmt.Sprintf("the older code cannot be asked whether it can read it: %v", err)
 	}

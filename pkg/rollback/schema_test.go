@@ -7,7 +7,6 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/shiksha/actions/pkg/backup"
-	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
@@ -100,7 +99,7 @@ func TestSuits(t *testing.T) {
 // Who is asked whether the older code can read the schema.
 func TestAsked(t *testing.T) {
 	t.Parallel()
-	migrating := &stack.Service{Ext: extension.Service{Migrate: &extension.Migrate{}}}
+	migrating := &stack.Service{Ext: stack.Extension{Migrate: &stack.Migrate{}}}
 	st := &stack.Stack{Order: []string{"app", "jobs", "web"}, Services: map[string]*stack.Service{"app": migrating, "jobs": migrating, "web": {}}}
 	assert.Equal(t, []string{"app"}, asked(st, []since{{service: "app"}, {service: "app"}}))
 	assert.Equal(t, []string{"app", "jobs"}, asked(st, []since{{service: ""}}))

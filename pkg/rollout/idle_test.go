@@ -9,7 +9,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -17,7 +16,7 @@ import (
 func workers(budget time.Duration) (*stack.Stack, *fakeHost) {
 	st := &stack.Stack{Name: "shop", Order: []string{"worker"}, Services: map[string]*stack.Service{"worker": {
 		Name: "worker", Replicas: 1, Hash: "new", Update: stack.Update{Order: stack.StopFirst, Parallelism: 1, FailureAction: stack.Rollback},
-		Ext: extension.Service{Idle: &extension.Idle{Stop: []string{"pause"}, Wait: []string{"idle"}, Budget: budget}},
+		Ext: stack.Extension{Idle: &stack.Idle{Stop: []string{"pause"}, Wait: []string{"idle"}, Budget: budget}},
 	}}}
 	return st, newFakeHost(unit("worker", 1, "old"))
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/shiksha/actions/pkg/event"
-	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -68,7 +67,7 @@ func (s *service) reloadUnits(ctx context.Context, ids []string) error {
 
 // isNginx tells whether nginx's own confirmation (new worker processes) can be
 // asked for.
-func isNginx(r *extension.Reload) bool { return len(r.Test) > 0 && path.Base(r.Test[0]) == "nginx" }
+func isNginx(r *stack.Reload) bool { return len(r.Test) > 0 && path.Base(r.Test[0]) == "nginx" }
 
 func (s *service) test(ctx context.Context, u stack.Unit) error {
 	how := s.svc.Ext.Reload

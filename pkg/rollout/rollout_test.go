@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/event"
-	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/rollout"
@@ -26,7 +25,7 @@ func shop(order stack.Order, parallelism int) *stack.Stack {
 	return &stack.Stack{Name: "shop", Order: []string{"api", "gateway"}, Services: map[string]*stack.Service{
 		"api": {Name: "api", Replicas: 3, Hash: "new", StopGrace: stack.DefaultGrace,
 			Update: stack.Update{Order: order, Parallelism: parallelism, FailureAction: stack.Rollback},
-			Ext:    extension.Service{Gateway: "gateway"}},
+			Ext:    stack.Extension{Gateway: "gateway"}},
 		"gateway": {Name: "gateway", Replicas: 1, Hash: "same", HostPorts: []string{"80/tcp"}},
 	}}
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/event"
-	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
@@ -33,7 +32,7 @@ func follow(t *testing.T, h *fakeHost, st *stack.Stack, edit func(*rollout.Rollo
 }
 
 // gates is a proxy that can be told of new files.
-func gates(reload extension.Reload) *stack.Stack {
+func gates(reload stack.Reload) *stack.Stack {
 	st := shop(stack.StartFirst, 0)
 	st.Services["gateway"].Ext.Reload = &reload
 	return st
@@ -43,21 +42,21 @@ func TestReload(t *testing.T) {
 	t.Parallel()
 	step := plan.Step{Service: "gateway", Action: plan.Reload, Replicas: 1, Good: []string{"gateway-9"}, Files: []string{"/etc/nginx/nginx.conf"}}
 	for name, c := range map[string]struct {
-		how   extension.Reload
+		how   stack.Reload
 		edit  func(h *fakeHost)
 		want  string
 		fails string
 	}{
-		"nginx tells itself when it is done": {how: extension.Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"}, want: `
+		"nginx tells itself when it is done": {how: stack.Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"}, want: `
 			swap
 			exec gateway-9 nginx -t
 			reload
 			confirm gateway`},
-		"any other gets a signal from inside and is watched": {how: extension.Reload{Signal: "SIGHUP"}, want: `
+		"any other gets a signal from inside and is watched": {how: stack.Reload{Signal: "SIGHUP"}, want: `
 			swap
 			exec gateway-9 sh -c kill -s "$1" 1 shiksha HUP
 			confirm gateway`},
-		"files that do not pass are taken back and the old ones loaded": {how: extension.Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"},
+		"files that do not pass are taken back and the old ones loaded": {how: stack.Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"},
 			edit:  func(h *fakeHost) { h.fail["exec"] = errBroken },
 			fails: `the new files do not pass "nginx -t" in gateway-9: broken on purpose`, want: `
 			swap
@@ -65,17 +64,17 @@ func TestReload(t *testing.T) {
 			swap back
 			exec gateway-9 nginx -t
 			reload`},
-		"a swap that fails reloads nothing": {how: extension.Reload{Signal: "HUP"},
+		"a swap that fails reloads nothing": {how: stack.Reload{Signal: "HUP"},
 			edit: func(h *fakeHost) { h.fail["swap"] = errBroken }, fails: "put the new files in place: broken on purpose", want: `
 			swap`},
-		"a process that cannot be signalled keeps the old files": {how: extension.Reload{Signal: "HUP"},
+		"a process that cannot be signalled keeps the old files": {how: stack.Reload{Signal: "HUP"},
 			edit:  func(h *fakeHost) { h.fail["exec"] = errBroken },
 			fails: "reload gateway-9: send HUP to its first process: broken on purpose", want: `
 			swap
 			exec gateway-9 sh -c kill -s "$1" 1 shiksha HUP
 			swap back
 			exec gateway-9 sh -c kill -s "$1" 1 shiksha HUP`},
-		"one that dies of it gets the old files back": {how: extension.Reload{Signal: "HUP"},
+		"one that dies of it gets the old files back": {how: stack.Reload{Signal: "HUP"},
 			edit: func(h *fakeHost) {
 				h.onLook = func(u *stack.Unit, n int) {
 					if n == 2 {
@@ -88,7 +87,7 @@ func TestReload(t *testing.T) {
 			exec gateway-9 sh -c kill -s "$1" 1 shiksha HUP
 			swap back
 			exec gateway-9 sh -c kill -s "$1" 1 shiksha HUP`},
-		"a swap back that fails is told with what it was for": {how: extension.Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"},
+		"a swap back that fails is told with what it was for": {how: stack.Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"},
 			edit:  func(h *fakeHost) { h.fail["exec"], h.fail["swap back"] = errBroken, errors.New("disk gone") },
 			fails: "put the old files back: disk gone", want: `
 			swap

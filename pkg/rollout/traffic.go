@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/shiksha/actions/pkg/event"
-	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/gateway"
 	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/stack"
@@ -149,7 +148,7 @@ func (t *traffic) move(ctx context.Context, g gate, ids []string) error {
 	defer t.span("drain", t.svc.Name)()
 	budget := t.svc.Ext.Drain
 	if budget == 0 {
-		budget = extension.DefaultDrain
+		budget = stack.DefaultDrain
 	}
 	cut, end, err := g.Drained(ctx, gen, budget)
 	if err != nil {

@@ -1,86 +1,104 @@
 package stack
 
-import (
-	"cmp"
-	"fmt"
-	"maps"
-	"os"
-	"slices"
+import "time"
 
-	"github.com/compose-spec/compose-go/v2/types"
+// Extension is x-shiksha on a service: what Compose itself has no word for.
+type Extension struct {
+	// Gateway names the service that balances this one (nginx); Port is the
+	// port it reaches it on.
+	Gateway string
+	Port    int
+	// Reload is set on a service that can take changed files without being
+	// recreated.
+	Reload *Reload
+	// Drain is how long the gateway's old workers may finish their requests
+	// before the old units go anyway (WebSockets never end). Default 30 s.
+	Drain time.Duration
+	// Idle is set on a worker that is let finish its work before it is stopped.
+	Idle *Idle
+	// Migrate is set on a service that brings its database's schema along, Backups
+	// on a database that is dumped.
+	Migrate *Migrate
+	Backups *Backups
+	// Exempt are the preflight findings that this service is let off, each with
+	// its reason: the name of the finding ("P02.health") to why.
+	Exempt map[string]string `json:",omitempty"`
+}
 
-	"github.com/shiksha/actions/pkg/extension"
-	"github.com/shiksha/actions/pkg/suggest"
+// DefaultDrain is the drain budget of a service that names none.
+const DefaultDrain = 30 * time.Second
+
+// Reload says how a service takes changed files: Test must end with 0 inside
+// the unit before Signal is sent to its first process.
+type Reload struct {
+	Test   []string
+	Signal string
+}
+
+// Idle says how a worker is let finish its work before it is stopped: Stop makes it
+// take no more work, then Wait, asked again and again, ends with 0 when none is
+// left. Budget bounds the waiting; after it the worker is stopped all the same.
+type Idle struct {
+	Stop, Wait []string
+	Budget     time.Duration
+}
+
+// DefaultIdleBudget is how long a worker that names no budget may take.
+const DefaultIdleBudget = 10 * time.Minute
+
+// Migrate says how a service brings its database to the schema that it needs.
+type Migrate struct {
+	// Command runs once per release, from the new image, after a proven backup and
+	// before any unit is replaced.
+	Command []string
+	// Timeout bounds it; LockTimeout is how long one of its statements may wait
+	// for a lock (PGOPTIONS).
+	Timeout, LockTimeout time.Duration
+	// Current prints the revision the database is at. Compatible ends with 0 when
+	// its code can work with the schema that is there. Both may be empty.
+	Current, Compatible []string
+	// Elsewhere is set where the database is backed up by other means.
+	Elsewhere bool
+}
+
+// What a migration that names no times gets.
+const (
+	DefaultMigrateTimeout = 10 * time.Minute
+	DefaultLockTimeout    = 5 * time.Second
 )
 
-// extension reads x-shiksha of a service.
-func (l *loading) extension(s types.ServiceConfig) (extension.Service, error) {
-	at := "services." + s.Name + "."
-	for _, key := range sortedKeys(s.Extensions) {
-		if suggest.Near(key, extension.Key) {
-			return extension.Service{}, l.input(at+key, fmt.Sprintf("did you mean %q?", extension.Key), "service %s: unknown key %q", s.Name, key)
-		}
-	}
-	value, ok := s.Extensions[extension.Key]
-	if !ok {
-		return extension.Service{Drain: extension.DefaultDrain}, nil
-	}
-	ext, bad := extension.ParseService(value)
-	if bad != nil {
-		path := at + extension.Key
-		if bad.Path != "" {
-			path += "." + bad.Path
-		}
-		return extension.Service{}, l.input(path, bad.Hint, "service %s: %w", s.Name, bad)
-	}
-	return ext, nil
+// Backups says how the database of a PostgreSQL service is dumped and how long the
+// dumps are kept.
+type Backups struct {
+	// Database and User are those of the dump; "" takes what the unit's
+	// POSTGRES_DB and POSTGRES_USER say.
+	Database string
+	User     string
+	// Keep is how long a dump is kept at least; the newest Least stay whatever
+	// their age.
+	Keep  time.Duration
+	Least int
+	// Timeout bounds one dump with its reading back, and again one copy.
+	Timeout time.Duration
+	// Copy, where it is set, is where each dump goes as well.
+	Copy *Copy
 }
 
-// checks finds the checks at the top level: those of the last file that has some.
-func (l *loading) checks() (found *extension.Checks, err error) {
-	for _, file := range l.files {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		checks, err := extension.FindChecks(l.ws.rel(file), content)
-		if err != nil {
-			return nil, err
-		}
-		if checks != nil {
-			found = checks
-		}
-	}
-	return found, nil
+// Copy is a folder on another host that dumps are copied to over SFTP. Keep and
+// Least are as in Backups.
+type Copy struct {
+	// Address is user@host:port, Dir an absolute path there.
+	Address, Dir string
+	Keep         time.Duration
+	Least        int
 }
 
-// verifyGateways makes sure that every gateway can reach what it balances.
-func (l *loading) verifyGateways(s *Stack) error {
-	for _, name := range sortedKeys(s.Services) {
-		service := s.Services[name]
-		if service.Ext.Gateway == "" {
-			continue
-		}
-		at := "services." + name + "." + extension.Key + ".gateway"
-		gateway, ok := s.Services[service.Ext.Gateway]
-		if !ok {
-			hint := "name a service of the stack"
-			if near := suggest.Nearest(service.Ext.Gateway, sortedKeys(s.Services)); near != "" {
-				hint = fmt.Sprintf("did you mean %q?", near)
-			}
-			return l.input(at, hint, "service %s: its gateway %s is not in the stack", name, service.Ext.Gateway)
-		}
-		if gateway == service {
-			return l.input(at, "name the service that balances it", "service %s cannot be its own gateway", name)
-		}
-		shared := slices.ContainsFunc(service.Networks, func(n string) bool { return slices.Contains(gateway.Networks, n) })
-		if !shared {
-			return l.input(at, "put both on one network", "service %s and its gateway %s share no network", name, gateway.Name)
-		}
-	}
-	return nil
-}
+// String is the copy's address as the Compose file has it, but for the port.
+func (c *Copy) String() string { return "sftp://" + c.Address + c.Dir }
 
-func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
-	return slices.Sorted(maps.Keys(m))
-}
+// What a service with backups that says nothing more gets.
+const (
+	DefaultKeep          = 7 * 24 * time.Hour
+	DefaultLeast         = 3
+	DefaultBackupTimeout = time.Hour
+)

@@ -16,10 +16,9 @@ import (
 	"sync"
 
 	"github.com/compose-spec/compose-go/v2/loader"
+	"github.com/compose-spec/compose-go/v2/schema"
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/docker/compose/v5/pkg/compose"
-
-	"github.com/shiksha/actions/pkg/extension"
 )
 
 // sealedVersion is the format that Seal writes. One that Unseal does not know
@@ -38,7 +37,7 @@ type sealed struct {
 	Environment map[string]string   `json:"environment"`
 	Warnings    []string            `json:"warnings,omitempty"`
 	Model       string              `json:"model"`
-	Checks      *extension.Checks   `json:"checks,omitempty"`
+	Checks      *Checks             `json:"checks,omitempty"`
 	Engine      string              `json:"engine,omitempty"`
 }
 
@@ -127,7 +126,7 @@ func Unseal(data []byte) (*Stack, error) {
 	if in.Version != sealedVersion {
 		return nil, fmt.Errorf("the sealed stack has format %d, this program reads %d", in.Version, sealedVersion)
 	}
-	if !projectName.MatchString(in.Name) {
+	if !ValidName(in.Name) {
 		return nil, fmt.Errorf("the sealed stack has no valid name")
 	}
 	if in.Environment == nil {
@@ -182,15 +181,16 @@ func readModel(in sealed) (*types.Project, error) {
 			project.Configs[name] = config
 		}
 	}
-	place(project, in.Dir, in.Files)
+	Label(project, in.Dir, in.Files)
 	return project, nil
 }
 
 const (
-	mask = "***"
-	// minSecret is the shortest value that is hidden wherever it occurs; hiding
+	// Mask stands where a secret was.
+	Mask = "***"
+	// MinSecret is the shortest value that is hidden wherever it occurs; hiding
 	// "1" or "true" would hide everything.
-	minSecret = 6
+	MinSecret = 6
 )
 
 // Redacted gives the model as JSON for the release's record, which more people
@@ -224,7 +224,7 @@ func (s *Stack) Redacted() ([]byte, error) {
 func secretValues(s *Stack) []string {
 	var values []string
 	add := func(v string) {
-		if len(v) >= minSecret && v != s.Name {
+		if len(v) >= MinSecret && v != s.Name {
 			values = append(values, v)
 		}
 	}
@@ -266,7 +266,7 @@ func (r redactor) redact(v any, key string) any {
 			}
 			_, isText := e.(string)
 			if isText && (key == "environment" || k == "content") {
-				out[name] = mask
+				out[name] = Mask
 				continue
 			}
 			out[name] = r.redact(e, k)
@@ -278,7 +278,7 @@ func (r redactor) redact(v any, key string) any {
 
 func (r redactor) text(s string) string {
 	for _, v := range r.values {
-		s = strings.ReplaceAll(s, v, mask)
+		s = strings.ReplaceAll(s, v, Mask)
 	}
 	return s
 }
@@ -290,7 +290,8 @@ var schemaKeys = sync.OnceValue(func() map[string]bool {
 	walk = func(v any) {
 		switch v := v.(type) {
 		case map[string]any:
-			for k := range mapping(v["properties"]) {
+			properties, _ := v["properties"].(map[string]any)
+			for k := range properties {
 				keys[k] = true
 			}
 			for e := range maps.Values(v) {
@@ -302,7 +303,10 @@ var schemaKeys = sync.OnceValue(func() map[string]bool {
 			}
 		}
 	}
-	walk(composeSchema())
+	var tree any
+	if json.Unmarshal([]byte(schema.Schema), &tree) == nil {
+		walk(tree)
+	}
 	return keys
 })
 
@@ -334,7 +338,7 @@ func (s *Stack) Hide(text string) string {
 	values := secretValues(s)
 	for _, service := range s.Services {
 		for name, value := range service.Environment {
-			if secretName.MatchString(name) && len(value) >= minSecret {
+			if secretName.MatchString(name) && len(value) >= MinSecret {
 				values = append(values, value)
 			}
 			if m := userInfo.FindStringSubmatch(value); m != nil {

@@ -1,19 +1,14 @@
-// Package stack turns Compose files into the nouns that plans and rollouts
-// speak of: a stack of services with pinned images, content-addressed files and
-// an update policy. It reads the workspace and nothing else: no Docker, no host,
-// no process environment.
+// Package stack has the nouns that plans and rollouts speak of: a stack of services
+// with pinned images, content-addressed files and an update policy, what runs of it
+// on a host, and how it is sealed and brought back. It reads no file, calls nobody
+// and imports nothing of this module.
 package stack
 
 import (
-	"slices"
-	"strconv"
-	"strings"
+	"regexp"
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
-	"go.yaml.in/yaml/v4"
-
-	"github.com/shiksha/actions/pkg/extension"
 )
 
 // Order says whether the new units of a service start before or after the old
@@ -163,7 +158,7 @@ type Service struct {
 	// Job is set for a service that others wait for with
 	// service_completed_successfully: it has to end with 0, not stay up.
 	Job bool
-	Ext extension.Service
+	Ext Extension
 	// Environment holds the variables of the service, for reasons by name.
 	Environment map[string]string
 	Files       []File
@@ -182,95 +177,24 @@ type Stack struct {
 	Project *types.Project
 	// Checks are x-shiksha.checks of the last Compose file that has them, nil for
 	// none.
-	Checks *extension.Checks
+	Checks *Checks
 	// Engine is what x-shiksha.engine at the top level asks to run on, "" where it says
 	// nothing.
 	Engine string
 	// Warnings are things worth telling that stop nothing.
 	Warnings []string
 
-	// places knows where keys stand; nil for a stack that was not read from files.
-	places *places
+	// Places knows where keys stand; nil for a stack that was not read from files.
+	Places *Places
 }
+
+// projectName is what Compose takes for the name of a project.
+var projectName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
+
+// ValidName tells whether a project may be called so: the name becomes a folder on
+// the host and a prefix of every container.
+func ValidName(name string) bool { return projectName.MatchString(name) && len(name) <= 128 }
 
 // DefaultGrace is how long a unit may take to stop where the Compose file says
 // nothing (Compose's stop_grace_period).
 const DefaultGrace = 10 * time.Second
-
-// places remembers where the keys of a stack's files stand, for who finds fault
-// with one of them later.
-type places struct {
-	scan  *scanner
-	files []string
-}
-
-// Place says where a key of the Compose file stands ("services.api.image"), as
-// the file (relative to the workspace) and the line. A key that is not written
-// stands where the nearest one above it does. A stack that was not read from files
-// gives "" and 0.
-func (s *Stack) Place(key string) (file string, line int) {
-	if s.places == nil {
-		return "", 0
-	}
-	text := s.places.scan.place(key, s.places.files[0])
-	name, number, ok := strings.Cut(text, ":")
-	if !ok {
-		return text, 0
-	}
-	line, _ = strconv.Atoi(number)
-	return name, line
-}
-
-// ComposeFiles are the files that the stack was read from, relative to the
-// workspace, included ones too; none for a stack that was not read from files.
-func (s *Stack) ComposeFiles() []string {
-	if s.places == nil {
-		return nil
-	}
-	return s.places.scan.order
-}
-
-// inherited notes the lines of keys that a mapping takes over from others (<<).
-func (s *scanner) inherited(file string, node *yaml.Node, path string) {
-	own := map[string]bool{}
-	for i := 0; i+1 < len(node.Content); i += 2 {
-		own[node.Content[i].Value] = true
-	}
-	for i := 0; i+1 < len(node.Content); i += 2 {
-		if node.Content[i].Value != "<<" {
-			continue
-		}
-		from := []*yaml.Node{node.Content[i+1]}
-		if from[0].Kind == yaml.SequenceNode {
-			from = from[0].Content
-		}
-		for _, n := range from {
-			s.locate(file, n, path, own, nil)
-		}
-	}
-}
-
-// locate notes the lines of keys below a node that stands for another path, but for
-// the given ones. Above are the nodes it stands in: a circle ends there.
-func (s *scanner) locate(file string, node *yaml.Node, path string, except map[string]bool, above []*yaml.Node) {
-	if node.Kind == yaml.AliasNode {
-		node = node.Alias
-	}
-	if node.Kind != yaml.MappingNode || slices.Contains(above, node) || len(above) > 8 {
-		return
-	}
-	above = append(above, node)
-	for i := 0; i+1 < len(node.Content); i += 2 {
-		key := node.Content[i].Value
-		if key == "<<" {
-			s.locate(file, node.Content[i+1], path, except, above)
-			continue
-		}
-		next := join(path, key)
-		if _, known := s.lines[file][next]; known || except[key] {
-			continue
-		}
-		s.lines[file][next] = node.Content[i].Line
-		s.locate(file, node.Content[i+1], next, nil, above)
-	}
-}

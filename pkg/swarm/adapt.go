@@ -75,7 +75,7 @@ func repin(st *stack.Stack) error {
 		}
 		images[name] = svc.Pinned
 	}
-	return st.Pin(images)
+	return fault.As(fault.Refused, st.Pin(images))
 }
 
 // adapting is one Adapt under way.

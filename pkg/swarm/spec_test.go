@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/pkg/compose"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/stack"
@@ -48,16 +49,16 @@ func newSwarm(ipvs bool) *Swarm {
 }
 
 // adapted reads a workspace with the given Compose file, adapts it and pins its images.
-func adapted(t *testing.T, s *Swarm, workspace, compose string) *stack.Stack {
+func adapted(t *testing.T, s *Swarm, workspace, file string) *stack.Stack {
 	t.Helper()
-	if compose != "" {
+	if file != "" {
 		workspace = t.TempDir()
-		for name, text := range map[string]string{"compose.yaml": compose, "site.conf": "server {}\n", "key.pem": "secret\n", "dir/a.conf": "a\n", "dir/sub/b.conf": "b\n"} {
+		for name, text := range map[string]string{"compose.yaml": file, "site.conf": "server {}\n", "key.pem": "secret\n", "dir/a.conf": "a\n", "dir/sub/b.conf": "b\n"} {
 			require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(workspace, name)), 0o755))
 			require.NoError(t, os.WriteFile(filepath.Join(workspace, name), []byte(text), 0o644))
 		}
 	}
-	st, err := stack.Load(t.Context(), stack.LoadOptions{Workspace: workspace, Project: "shop", StateDir: "/var/lib/shiksha", Environment: map[string]string{"VERSION": "v1"}})
+	st, err := compose.Load(t.Context(), compose.LoadOptions{Workspace: workspace, Project: "shop", StateDir: "/var/lib/shiksha", Environment: map[string]string{"VERSION": "v1"}})
 	require.NoError(t, err)
 	require.NoError(t, s.Adapt(t.Context(), st))
 	images := map[string]string{}
@@ -180,13 +181,13 @@ func TestSpecsSurviveTheLedger(t *testing.T) {
 // A release that a single host made can come back on a Swarm.
 func TestAdaptsAReleaseOfASingleHost(t *testing.T) {
 	t.Parallel()
-	const compose = "services: {web: {image: example/web, container_name: web, volumes: [\"./site.conf:/etc/site.conf:ro\", \"./dir:/etc/dir:ro\"], x-shiksha: {reload: nginx}}}\n"
+	const file = "services: {web: {image: example/web, container_name: web, volumes: [\"./site.conf:/etc/site.conf:ro\", \"./dir:/etc/dir:ro\"], x-shiksha: {reload: nginx}}}\n"
 	dir := t.TempDir()
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "dir"), 0o755))
-	for name, text := range map[string]string{"compose.yaml": compose, "site.conf": "x\n", "dir/a.conf": "a\n"} {
+	for name, text := range map[string]string{"compose.yaml": file, "site.conf": "x\n", "dir/a.conf": "a\n"} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
-	st, err := stack.Load(t.Context(), stack.LoadOptions{Workspace: dir, Project: "shop", StateDir: "/state"})
+	st, err := compose.Load(t.Context(), compose.LoadOptions{Workspace: dir, Project: "shop", StateDir: "/state"})
 	require.NoError(t, err)
 	require.NoError(t, st.Pin(map[string]string{"web": "example/web@sha256:" + strings.Repeat("a", 64)}))
 	alone := st.Services["web"].Hash
@@ -211,9 +212,9 @@ func TestWhatASwarmCannot(t *testing.T) {
 		"volumes_from: [b]":       "volumes_from is not possible",
 	} {
 		dir := t.TempDir()
-		compose := "services:\n  a:\n    image: a\n    " + text + "\n  b: {image: b}\n"
-		require.NoError(t, os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte(compose), 0o644))
-		st, err := stack.Load(t.Context(), stack.LoadOptions{Workspace: dir, Project: "shop", StateDir: "/state"})
+		file := "services:\n  a:\n    image: a\n    " + text + "\n  b: {image: b}\n"
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte(file), 0o644))
+		st, err := compose.Load(t.Context(), compose.LoadOptions{Workspace: dir, Project: "shop", StateDir: "/state"})
 		require.NoError(t, err)
 		err = newSwarm(true).Adapt(t.Context(), st)
 		assert.Equal(t, fault.Refused, fault.Of(err))

@@ -9,7 +9,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/engine"
-	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/host"
 	"github.com/shiksha/actions/pkg/release"
@@ -35,7 +34,7 @@ func TestDatabases(t *testing.T) {
 	here, away := &engine.Engine{}, &engine.Engine{}
 	at := &target.Target{Host: &host.Host{}, Engine: here}
 	db := &stack.Service{Name: "db"}
-	db.Ext.Backups = &extension.Backups{}
+	db.Ext.Backups = &stack.Backups{}
 	st := &stack.Stack{Name: "shop", Order: []string{"api", "db"}, Services: map[string]*stack.Service{"api": {Name: "api"}, "db": db}}
 	unit := stack.Unit{ID: "new", ImageID: "sha256:db", Node: "two", State: stack.Running}
 	stopped, once := unit, unit

@@ -177,7 +177,7 @@ var composeNames = []string{"compose.yaml", "compose.yml", "docker-compose.yaml"
 
 // compose reads the project's name, unless it is given, and the checks out of the
 // Compose files, the last one first.
-func (o *Options) compose() (*extension.Checks, error) {
+func (o *Options) compose() (*stack.Checks, error) {
 	root, err := os.OpenRoot(o.Workspace)
 	if err != nil {
 		return nil, fault.New(fault.Input, "compose-file", "", "the workspace cannot be read: %w", err)
@@ -187,7 +187,7 @@ func (o *Options) compose() (*extension.Checks, error) {
 	if len(names) == 0 {
 		names, named = composeNames, false
 	}
-	var found *extension.Checks
+	var found *stack.Checks
 	read := false
 	for _, name := range names {
 		content, err := root.ReadFile(filepath.Clean(name))
@@ -224,7 +224,7 @@ func (o *Options) folder() string {
 }
 
 // read takes the name and the checks out of one Compose file.
-func (o *Options) read(name string, content []byte) (*extension.Checks, error) {
+func (o *Options) read(name string, content []byte) (*stack.Checks, error) {
 	doc, err := strict.Parse(name, content)
 	if err != nil {
 		return nil, err

@@ -20,7 +20,7 @@ func TestFuzzersAreFound(t *testing.T) {
 		names = append(names, a.name)
 	}
 	for _, parser := range []string{"pkg/release FuzzRecord", "pkg/gateway FuzzSight", "pkg/host FuzzKnownHosts", "actions/inputs FuzzSecretValues",
-		"pkg/stack FuzzLoad", "pkg/verify/kind FuzzReadFile", "pkg/extension FuzzService"} {
+		"pkg/compose FuzzLoad", "pkg/verify/kind FuzzReadFile", "pkg/extension FuzzService"} {
 		assert.Contains(t, names, parser)
 	}
 }

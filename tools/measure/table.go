@@ -14,9 +14,9 @@ const (
 	maxFile      = 400
 	maxFiles     = 12
 	maxInterface = 8
-	// These two are where the house stands, and may only get better: 6 and 0.8 are
-	// what it is to come to.
-	maxDepth  = 9
+	maxDepth     = 6
+	// minTested is where the house stands, and may only get better: 0.8 is what it is
+	// to come to.
 	minTested = 0.75
 )
 

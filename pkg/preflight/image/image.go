@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shiksha/actions/pkg/check"
-	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/preflight/finding"
 	"github.com/shiksha/actions/pkg/stack"
@@ -23,7 +22,7 @@ import (
 
 // Runner runs a command in a container that is made of a service.
 type Runner interface {
-	RunService(ctx context.Context, st *stack.Stack, service string, t engine.Task) (engine.Ended, error)
+	RunService(ctx context.Context, st *stack.Stack, service string, t stack.Task) (stack.Ended, error)
 }
 
 // Host is what a trial needs of the host: who runs it, and where the content of a
@@ -58,7 +57,7 @@ type trial struct {
 func Look(ctx context.Context, st *stack.Stack, p *plan.Plan, h Host) ([]check.Result, error) {
 	f := finding.Of(ctx, st, finding.Options{})
 	trials := chosen(f, p)
-	ended := make([]engine.Ended, len(trials))
+	ended := make([]stack.Ended, len(trials))
 	failed := make([]error, len(trials))
 	var eg errgroup.Group
 	eg.SetLimit(atOnce)
@@ -66,9 +65,9 @@ func Look(ctx context.Context, st *stack.Stack, p *plan.Plan, h Host) ([]check.R
 		eg.Go(func() error {
 			limited, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it took longer than %s", patience))
 			defer cancel()
-			ended[i], failed[i] = h.RunService(limited, st, t.service.Name, engine.Task{
+			ended[i], failed[i] = h.RunService(limited, st, t.service.Name, stack.Task{
 				Name: "preflight", Command: t.command,
-				Trial: &engine.Trial{Hosts: neighbours(st, t.service), Volumes: p.Volumes, Sources: sources(t.service, h.Kept)},
+				Trial: &stack.Trial{Hosts: neighbours(st, t.service), Volumes: p.Volumes, Sources: sources(t.service, h.Kept)},
 			})
 			return nil
 		})
@@ -201,7 +200,7 @@ func neighbours(st *stack.Stack, svc *stack.Service) map[string]string {
 var missing = regexp.MustCompile(`executable file not found|no such file or directory: unknown|sh: .*not found`)
 
 // judge tells what came of a trial.
-func judge(f *finding.Findings, t trial, ended engine.Ended, err error) {
+func judge(f *finding.Findings, t trial, ended stack.Ended, err error) {
 	where := finding.At(t.service.Name, "image")
 	output := f.Stack.Hide(ended.Output)
 	switch {

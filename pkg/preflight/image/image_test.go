@@ -14,13 +14,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/check"
-	"github.com/shiksha/actions/pkg/engine"
+	"github.com/shiksha/actions/pkg/compose"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/preflight/image"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
-const compose = `
+const shop = `
 services:
   web:
     image: nginx:1.22
@@ -42,13 +42,13 @@ volumes: {certs: {}}
 
 // fakeEngine ends each command as it is told, for faults that no image has on demand.
 type fakeEngine struct {
-	ends  map[string]engine.Ended
+	ends  map[string]stack.Ended
 	errs  map[string]error
 	mu    sync.Mutex
-	asked map[string]engine.Task
+	asked map[string]stack.Task
 }
 
-func (f *fakeEngine) RunService(_ context.Context, _ *stack.Stack, service string, t engine.Task) (engine.Ended, error) {
+func (f *fakeEngine) RunService(_ context.Context, _ *stack.Stack, service string, t stack.Task) (stack.Ended, error) {
 	f.mu.Lock()
 	f.asked[service] = t
 	f.mu.Unlock()
@@ -58,17 +58,17 @@ func (f *fakeEngine) RunService(_ context.Context, _ *stack.Stack, service strin
 func load(t *testing.T) *stack.Stack {
 	t.Helper()
 	dir := t.TempDir()
-	for name, text := range map[string]string{"compose.yaml": compose, "nginx.conf": "events {}\n", "prometheus.yml": "scrape_configs: []\n"} {
+	for name, text := range map[string]string{"compose.yaml": shop, "nginx.conf": "events {}\n", "prometheus.yml": "scrape_configs: []\n"} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
-	st, err := stack.Load(t.Context(), stack.LoadOptions{Workspace: dir, Project: "shop", StateDir: "/var/lib/shiksha"})
+	st, err := compose.Load(t.Context(), compose.LoadOptions{Workspace: dir, Project: "shop", StateDir: "/var/lib/shiksha"})
 	require.NoError(t, err)
 	return st
 }
 
 func look(t *testing.T, f *fakeEngine, p func(*stack.Stack) *plan.Plan) map[string]check.Result {
 	t.Helper()
-	f.asked = map[string]engine.Task{}
+	f.asked = map[string]stack.Task{}
 	st := load(t)
 	found, err := image.Look(t.Context(), st, p(st), image.Host{Runner: f, Kept: func(f stack.File) string { return "/kept/" + f.Sum[:3] }})
 	require.NoError(t, err)
@@ -86,7 +86,7 @@ func first(st *stack.Stack) *plan.Plan {
 
 func TestEachIsAskedInItsOwnImage(t *testing.T) {
 	t.Parallel()
-	f := &fakeEngine{ends: map[string]engine.Ended{"api": {Output: "INFO  [alembic] x\n3f (head)\n"}}}
+	f := &fakeEngine{ends: map[string]stack.Ended{"api": {Output: "INFO  [alembic] x\n3f (head)\n"}}}
 	found := look(t, f, first)
 	require.Len(t, found, 4)
 	for _, r := range found {
@@ -109,7 +109,7 @@ func TestEachIsAskedInItsOwnImage(t *testing.T) {
 func TestWhatIsFound(t *testing.T) {
 	t.Parallel()
 	f := &fakeEngine{
-		ends: map[string]engine.Ended{
+		ends: map[string]stack.Ended{
 			"web":        {Exit: 1, Output: "nginx: [emerg] host not found in upstream \"vllm\" in /etc/nginx/nginx.conf:12\nnginx: configuration file /etc/nginx/nginx.conf test failed\n"},
 			"api":        {Output: "3f (head)\n9c (head)\n"},
 			"prometheus": {Exit: 1, Output: "Checking /etc/prometheus/prometheus.yml\n  FAILED: parsing YAML file /etc/prometheus/prometheus.yml: yaml: line 3: found a tab\n"},

@@ -15,6 +15,7 @@ import (
 
 	"github.com/shiksha/actions/e2e/lab"
 	"github.com/shiksha/actions/pkg/check"
+	"github.com/shiksha/actions/pkg/compose"
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/plan"
@@ -80,7 +81,7 @@ func TestRealImagesReadTheirConfiguration(t *testing.T) {
 			}
 			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 		}
-		st, err := stack.Load(t.Context(), stack.LoadOptions{Workspace: dir, Project: project, StateDir: state})
+		st, err := compose.Load(t.Context(), compose.LoadOptions{Workspace: dir, Project: project, StateDir: state})
 		require.NoError(t, err)
 		images := map[string]string{}
 		for name, svc := range st.Services {

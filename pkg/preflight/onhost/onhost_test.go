@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/check"
+	"github.com/shiksha/actions/pkg/compose"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/preflight/onhost"
 	"github.com/shiksha/actions/pkg/stack"
@@ -22,11 +23,11 @@ import (
 var now = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 
 // load reads a Compose file that stands alone in a workspace.
-func load(t *testing.T, compose string) *stack.Stack {
+func load(t *testing.T, text string) *stack.Stack {
 	t.Helper()
 	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte(compose), 0o644))
-	st, err := stack.Load(t.Context(), stack.LoadOptions{Workspace: dir, Project: "shop", StateDir: "/var/lib/shiksha"})
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte(text), 0o644))
+	st, err := compose.Load(t.Context(), compose.LoadOptions{Workspace: dir, Project: "shop", StateDir: "/var/lib/shiksha"})
 	require.NoError(t, err)
 	return st
 }

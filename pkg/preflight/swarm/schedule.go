@@ -7,7 +7,6 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/types"
 
-	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/preflight/finding"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -139,7 +138,7 @@ func (l *look) extension(svc *stack.Service, c types.ServiceConfig) {
 		l.Warn("P17.backups", at(svc, "x-shiksha.backups"), "choose the node of its volume to be the manager that is named as host",
 			"dumps are made and kept on the manager that is named as host: a database on another node is refused")
 	}
-	if d := svc.Ext.Drain; svc.Ext.Gateway != "" && d > svc.StopGrace && d != extension.DefaultDrain {
+	if d := svc.Ext.Drain; svc.Ext.Gateway != "" && d > svc.StopGrace && d != stack.DefaultDrain {
 		l.Warn("P17.drain", at(svc, "x-shiksha.drain"), fmt.Sprintf("write stop_grace_period: %s, and let the program answer what it has when it is told to stop", d),
 			"a Swarm waits for no gateway: two seconds after an old task has got its last request it is told to stop, and what takes longer than %s is cut off", svc.StopGrace)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/check"
+	"github.com/shiksha/actions/pkg/compose"
 	"github.com/shiksha/actions/pkg/preflight/finding"
 	"github.com/shiksha/actions/pkg/preflight/swarm"
 	"github.com/shiksha/actions/pkg/stack"
@@ -23,7 +24,7 @@ import (
 var write = flag.Bool("write", false, "write the golden files")
 
 // load reads a Compose file that stands alone in a workspace.
-func load(t *testing.T, compose string, files ...string) *stack.Stack {
+func load(t *testing.T, text string, files ...string) *stack.Stack {
 	t.Helper()
 	dir := t.TempDir()
 	for i := 0; i+1 < len(files); i += 2 {
@@ -31,8 +32,8 @@ func load(t *testing.T, compose string, files ...string) *stack.Stack {
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
 		require.NoError(t, os.WriteFile(path, []byte(files[i+1]), 0o644))
 	}
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte(compose), 0o644))
-	st, err := stack.Load(t.Context(), stack.LoadOptions{Workspace: dir, Project: "shop", StateDir: "/var/lib/shiksha"})
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte(text), 0o644))
+	st, err := compose.Load(t.Context(), compose.LoadOptions{Workspace: dir, Project: "shop", StateDir: "/var/lib/shiksha"})
 	require.NoError(t, err)
 	return st
 }
@@ -156,7 +157,7 @@ func TestKeys(t *testing.T) {
 // The two examples, whole: what a team that moves them is told.
 func TestExamples(t *testing.T) {
 	t.Parallel()
-	for name, o := range map[string]stack.LoadOptions{
+	for name, o := range map[string]compose.LoadOptions{
 		"quickstart": {Workspace: "../../../examples/quickstart", EnvFile: []byte("VERSION=v1\n")},
 		"shikshasetu": {Workspace: "../../../examples/shikshasetu", Files: []string{"docker-compose.production.yml", "docker-compose.exporters.yml"},
 			EnvFile: everyVariable(t, "../../../examples/shikshasetu/.env.production.example")},
@@ -164,7 +165,7 @@ func TestExamples(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o.StateDir = "/var/lib/shiksha"
-			st, err := stack.Load(t.Context(), o)
+			st, err := compose.Load(t.Context(), o)
 			require.NoError(t, err)
 			var text strings.Builder
 			for _, r := range look(t, st).Results {

@@ -1,4 +1,4 @@
-package stack
+package compose
 
 import (
 	"fmt"
@@ -8,10 +8,12 @@ import (
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
+
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // service reads one service of the model.
-func (l *loading) service(p *types.Project, s types.ServiceConfig) (*Service, error) {
+func (l *loading) service(p *types.Project, s types.ServiceConfig) (*stack.Service, error) {
 	ext, err := l.extension(s)
 	if err != nil {
 		return nil, err
@@ -24,10 +26,10 @@ func (l *loading) service(p *types.Project, s types.ServiceConfig) (*Service, er
 	if err != nil {
 		return nil, err
 	}
-	service := &Service{
+	service := &stack.Service{
 		Name: s.Name, Image: s.Image, Platform: s.Platform, PullPolicy: s.PullPolicy,
 		Replicas: replicas(s), Global: deployMode(s) == "global", ContainerName: s.ContainerName, NetworkMode: s.NetworkMode,
-		Update: update, Rollback: rollback, StopGrace: DefaultGrace, Health: health,
+		Update: update, Rollback: rollback, StopGrace: stack.DefaultGrace, Health: health,
 		Networks: sortedKeys(s.Networks), Ext: ext, Shares: shares(s),
 		Environment: map[string]string{},
 	}
@@ -44,8 +46,8 @@ func (l *loading) service(p *types.Project, s types.ServiceConfig) (*Service, er
 	for _, name := range sortedKeys(s.DependsOn) {
 		d := s.DependsOn[name]
 		if _, active := p.Services[name]; active {
-			service.DependsOn = append(service.DependsOn, Dependency{
-				Service: name, Condition: Condition(d.Condition), Restart: d.Restart, Required: d.Required,
+			service.DependsOn = append(service.DependsOn, stack.Dependency{
+				Service: name, Condition: stack.Condition(d.Condition), Restart: d.Restart, Required: d.Required,
 			})
 		}
 	}
@@ -112,10 +114,10 @@ func shares(s types.ServiceConfig) []string {
 }
 
 // markJobs finds the services that have to end, because others wait for it.
-func markJobs(s *Stack) {
+func markJobs(s *stack.Stack) {
 	for _, service := range s.Services {
 		for _, d := range service.DependsOn {
-			if d.Condition == Completed {
+			if d.Condition == stack.Completed {
 				s.Services[d.Service].Job = true
 			}
 		}
@@ -124,13 +126,13 @@ func markJobs(s *Stack) {
 
 // order lists the services with their dependencies before them, ties by name.
 // There are no circles: verify refuses them.
-func order(s *Stack) []string {
+func order(s *stack.Stack) []string {
 	done := map[string]bool{}
 	var names []string
 	for len(names) < len(s.Services) {
 		before := len(names)
 		for _, name := range sortedKeys(s.Services) {
-			ready := !done[name] && !slices.ContainsFunc(s.Services[name].DependsOn, func(d Dependency) bool { return !done[d.Service] })
+			ready := !done[name] && !slices.ContainsFunc(s.Services[name].DependsOn, func(d stack.Dependency) bool { return !done[d.Service] })
 			if ready {
 				names = append(names, name)
 				done[name] = true
@@ -145,12 +147,12 @@ func order(s *Stack) []string {
 }
 
 // health reads the healthcheck; nil where there is none or it is switched off.
-func (l *loading) health(s types.ServiceConfig) (*Health, error) {
+func (l *loading) health(s types.ServiceConfig) (*stack.Health, error) {
 	c := s.HealthCheck
 	if c == nil || c.Disable || len(c.Test) > 0 && c.Test[0] == "NONE" {
 		return nil, nil
 	}
-	h := &Health{Interval: 30 * time.Second, Timeout: 30 * time.Second, Retries: 3, Inherited: len(c.Test) == 0}
+	h := &stack.Health{Interval: 30 * time.Second, Timeout: 30 * time.Second, Retries: 3, Inherited: len(c.Test) == 0}
 	at := "services." + s.Name + ".healthcheck"
 	for _, d := range []struct {
 		to   *time.Duration
@@ -191,26 +193,26 @@ func explicitMonitors(dict map[string]any) map[string]explicitMonitor {
 // updates reads update_config and rollback_config with their defaults. What
 // rollback_config leaves out is taken from update_config: a service that is
 // updated without losing a request must not lose one on the way back.
-func (l *loading) updates(s types.ServiceConfig) (update, rollback Update, err error) {
-	update = Update{Parallelism: 1, Order: StopFirst, Monitor: DefaultMonitor, FailureAction: Rollback}
+func (l *loading) updates(s types.ServiceConfig) (update, rollback stack.Update, err error) {
+	update = stack.Update{Parallelism: 1, Order: stack.StopFirst, Monitor: stack.DefaultMonitor, FailureAction: stack.Rollback}
 	explicit := l.monitor[s.Name]
 	var deploy types.DeployConfig
 	if s.Deploy != nil {
 		deploy = *s.Deploy
 	}
 	at := "services." + s.Name + ".deploy."
-	actions := []FailureAction{Rollback, Pause, Continue}
+	actions := []stack.FailureAction{stack.Rollback, stack.Pause, stack.Continue}
 	if update, err = l.policy(at+"update_config", deploy.UpdateConfig, update, explicit.update, actions); err != nil {
 		return update, rollback, err
 	}
 	rollback = update
-	rollback.FailureAction = Pause
+	rollback.FailureAction = stack.Pause
 	rollback, err = l.policy(at+"rollback_config", deploy.RollbackConfig, rollback, explicit.rollback, actions[1:])
 	return update, rollback, err
 }
 
 // policy lays what the file says over the defaults.
-func (l *loading) policy(at string, c *types.UpdateConfig, u Update, monitor bool, actions []FailureAction) (Update, error) {
+func (l *loading) policy(at string, c *types.UpdateConfig, u stack.Update, monitor bool, actions []stack.FailureAction) (stack.Update, error) {
 	if c == nil {
 		return u, nil
 	}
@@ -230,13 +232,13 @@ func (l *loading) policy(at string, c *types.UpdateConfig, u Update, monitor boo
 		u.Monitor = time.Duration(c.Monitor)
 	}
 	if c.Order != "" {
-		u.Order = Order(c.Order)
+		u.Order = stack.Order(c.Order)
 	}
-	if u.Order != StartFirst && u.Order != StopFirst {
+	if u.Order != stack.StartFirst && u.Order != stack.StopFirst {
 		return u, l.input(at+".order", "use start-first or stop-first", "%s.order cannot be %q", at, c.Order)
 	}
 	if c.FailureAction != "" {
-		if u.FailureAction = FailureAction(c.FailureAction); !slices.Contains(actions, u.FailureAction) {
+		if u.FailureAction = stack.FailureAction(c.FailureAction); !slices.Contains(actions, u.FailureAction) {
 			return u, l.input(at+".failure_action", fmt.Sprintf("use one of %v", actions), "%s.failure_action cannot be %q", at, c.FailureAction)
 		}
 	}
@@ -248,27 +250,4 @@ func (l *loading) policy(at string, c *types.UpdateConfig, u Update, monitor boo
 		u.MaxFailureRatio = math.Round(float64(c.MaxFailureRatio)*1e6) / 1e6
 	}
 	return u, nil
-}
-
-// UsesGPU tells whether a service reserves a device for computing.
-func (s *Stack) UsesGPU(service string) bool {
-	c := s.Project.Services[service]
-	if len(c.Gpus) > 0 || c.Runtime == "nvidia" {
-		return true
-	}
-	if c.Deploy == nil || c.Deploy.Resources.Reservations == nil {
-		return false
-	}
-	return slices.ContainsFunc(c.Deploy.Resources.Reservations.Devices, func(d types.DeviceRequest) bool {
-		return slices.Contains(d.Capabilities, "gpu") || d.Driver == "nvidia"
-	})
-}
-
-// MemoryLimit is what one unit of a service may use, in bytes; 0 for no limit.
-func (s *Stack) MemoryLimit(service string) int64 {
-	c := s.Project.Services[service]
-	if c.Deploy != nil && c.Deploy.Resources.Limits != nil && c.Deploy.Resources.Limits.MemoryBytes > 0 {
-		return int64(c.Deploy.Resources.Limits.MemoryBytes)
-	}
-	return int64(c.MemLimit)
 }

@@ -1,4 +1,4 @@
-package stack
+package compose
 
 import (
 	"encoding/json"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/stack"
 	"github.com/shiksha/actions/pkg/suggest"
 )
 
@@ -83,8 +84,8 @@ func (l *loading) scrub(text string) string {
 		}
 	}
 	for name, value := range l.env {
-		if name != "COMPOSE_PROJECT_NAME" && len(value) >= minSecret {
-			text = strings.ReplaceAll(text, value, mask)
+		if name != "COMPOSE_PROJECT_NAME" && len(value) >= stack.MinSecret {
+			text = strings.ReplaceAll(text, value, stack.Mask)
 		}
 	}
 	return text

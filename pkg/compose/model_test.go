@@ -1,19 +1,17 @@
-package stack
+package compose
 
 import (
 	"context"
-	"encoding/json"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/docker/compose/v5/pkg/compose"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/shiksha/actions/pkg/extension"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 func contextCancelled(t *testing.T) (context.Context, context.CancelFunc) {
@@ -115,7 +113,7 @@ func TestFilesOfAService(t *testing.T) {
 	require.NoError(t, os.Chmod(filepath.Join(dir, "one"), 0o600))
 	s, err := Load(t.Context(), LoadOptions{Workspace: dir, StateDir: "/srv/state", EnvFile: []byte("E=1\nT=2\n")})
 	require.NoError(t, err)
-	got := map[string]File{}
+	got := map[string]stack.File{}
 	for _, f := range s.Services["a"].Files {
 		got[f.Target] = f
 		assert.Equal(t, "/srv/state/shop/files/"+f.Sum, f.HostPath)
@@ -152,7 +150,7 @@ func TestFilesOfAService(t *testing.T) {
 func TestReload(t *testing.T) {
 	t.Parallel()
 	text := "name: shop\nservices:\n  nginx:\n    image: n\n    volumes: ['./conf:/etc/nginx/conf.d:ro', './a b.conf:/etc/a b.conf:ro', /data:/data]\n    secrets: [key]\n    x-shiksha: {reload: {test: [nginx, -t], signal: sighup}}\nsecrets: {key: {file: ./key}}\n"
-	load := func(conf string) *Stack {
+	load := func(conf string) *stack.Stack {
 		return pinned(t, mustLoad(t, map[string]string{"compose.yaml": text, "conf/x": conf, "a b.conf": conf, "key": conf}))
 	}
 	a, b := load("1"), load("2")
@@ -168,7 +166,7 @@ func TestReload(t *testing.T) {
 		"/var/lib/shiksha/shop/live/nginx/etc%2Fnginx%2Fconf.d",
 		"/var/lib/shiksha/shop/live/nginx/run%2Fsecrets%2Fkey",
 	}, paths)
-	assert.Equal(t, &extension.Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"}, a.Services["nginx"].Ext.Reload)
+	assert.Equal(t, &stack.Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"}, a.Services["nginx"].Ext.Reload)
 }
 
 func TestContentLabelIsSalted(t *testing.T) {
@@ -180,133 +178,4 @@ func TestContentLabelIsSalted(t *testing.T) {
 	}
 	assert.Len(t, label("one"), 64)
 	assert.NotEqual(t, label("one"), label("two"))
-}
-
-func TestPin(t *testing.T) {
-	t.Parallel()
-	s := mustLoad(t, one("services: {a: {image: a}, b: {image: b}}\n"))
-	assert.ErrorContains(t, s.Pin(map[string]string{"a": "a@sha256:1"}), "service b")
-	assert.Empty(t, s.Services["a"].Pinned, "nothing is pinned by half")
-	require.NoError(t, s.Pin(map[string]string{"a": "a@sha256:1", "b": "sha256:2"}))
-	assert.Equal(t, "sha256:2", s.Project.Services["b"].Image)
-	assert.Equal(t, "b", s.Services["b"].Image)
-	hash, err := compose.ServiceHash(s.Project.Services["a"])
-	require.NoError(t, err)
-	assert.Equal(t, hash, s.Services["a"].Hash)
-	before := s.Services["a"].Hash
-	require.NoError(t, s.Pin(map[string]string{"a": "a@sha256:3", "b": "sha256:2"}))
-	assert.NotEqual(t, before, s.Services["a"].Hash)
-}
-
-func TestResolvedHash(t *testing.T) {
-	t.Parallel()
-	s := pinned(t, everything(t))
-	got, err := s.ResolvedHash("sidecar", map[string]string{"db": "0123"})
-	require.NoError(t, err)
-	c := s.Project.Services["sidecar"]
-	c.NetworkMode, c.Pid, c.VolumesFrom = "container:0123", "container:0123", []string{"0123"}
-	want, err := compose.ServiceHash(c)
-	require.NoError(t, err)
-	assert.Equal(t, want, got)
-	assert.Equal(t, []string{"db:ro"}, s.Project.Services["sidecar"].VolumesFrom, "the model stays")
-	got, err = s.ResolvedHash("api", nil)
-	require.NoError(t, err)
-	assert.Equal(t, s.Services["api"].Hash, got)
-}
-
-func TestSealRoundTrip(t *testing.T) {
-	t.Parallel()
-	s := pinned(t, everything(t))
-	data, err := s.Seal()
-	require.NoError(t, err)
-	back, err := Unseal(data)
-	require.NoError(t, err)
-	assert.Equal(t, s.Name, back.Name)
-	assert.Equal(t, s.Dir, back.Dir)
-	assert.Equal(t, s.Order, back.Order)
-	assert.Equal(t, s.Warnings, back.Warnings)
-	for name, service := range s.Services {
-		want := *service
-		want.Files = withoutSources(want.Files)
-		assert.Equal(t, &want, back.Services[name])
-		assert.Equal(t, s.Project.Services[name].CustomLabels, back.Project.Services[name].CustomLabels)
-		assert.Equal(t, s.Project.Services[name].DependsOn, back.Project.Services[name].DependsOn)
-		assert.Equal(t, s.Project.Services[name].Scale, back.Project.Services[name].Scale)
-	}
-	assert.Equal(t, s.Project.Environment, back.Project.Environment)
-	assert.Equal(t, s.Project.WorkingDir, back.Project.WorkingDir)
-	assert.Equal(t, "s3cr3t-pa$$word", back.Project.Secrets["db-password"].Content)
-	assert.Equal(t, s.Project.Configs["inline"].Content, back.Project.Configs["inline"].Content)
-	again, err := back.Seal()
-	require.NoError(t, err)
-	assert.JSONEq(t, string(data), string(again))
-	// Released again under other images it is as good as a loaded one.
-	pinned(t, back)
-	assert.Equal(t, hashes(s), hashes(back))
-}
-
-func TestSealRefuses(t *testing.T) {
-	t.Parallel()
-	_, err := everything(t).Seal()
-	assert.ErrorContains(t, err, "not pinned")
-	data, err := pinned(t, everything(t)).Seal()
-	require.NoError(t, err)
-	for name, broken := range map[string]string{
-		"torn":          string(data[:len(data)/2]),
-		"empty":         "",
-		"null":          "null",
-		"other format":  strings.Replace(string(data), `"version":1`, `"version":2`, 1),
-		"edited":        strings.Replace(string(data), `LOG_LEVEL: info`, `LOG_LEVEL: debug`, 1),
-		"lost services": strings.Replace(string(data), `services:\n`, `services: {}\nx-services:\n`, 1),
-		"bad name":      strings.Replace(string(data), `"name":"everything"`, `"name":"../x"`, 1),
-	} {
-		_, err := Unseal([]byte(broken))
-		assert.Error(t, err, name)
-	}
-}
-
-func TestRedacted(t *testing.T) {
-	t.Parallel()
-	s := mustLoad(t, one("services:\n  postgres:\n    image: postgres:16\n    command: [--password, 'x-${PASS}-y', '${SHORT}']\n    environment: {PLAIN: literal-value, URL: 'pg://${PASS}'}\n    labels: ['${PASS}=1', 'via=${PASS}', 'kind=${KIND}']\n    secrets: [s]\n    configs: [c]\nsecrets: {s: {environment: PASS}}\nconfigs: {c: {content: 'pass=${PASS}'}}\n"),
-		env("PASS=hunter2-hunter2\nSHORT=abc\nKIND=postgres\n"))
-	data, err := pinned(t, s).Redacted()
-	require.NoError(t, err)
-	assert.NotContains(t, string(data), "hunter2")
-	assert.NotContains(t, string(data), "literal-value")
-	assert.NotContains(t, string(data), "pass=")
-	var model struct {
-		Services map[string]struct {
-			Command     []string
-			Environment map[string]string
-			Labels      map[string]string
-		}
-	}
-	require.NoError(t, json.Unmarshal(data, &model))
-	got := model.Services["postgres"]
-	assert.Equal(t, []string{"--password", "x-***-y", "abc"}, got.Command)
-	assert.Equal(t, map[string]string{"PLAIN": "***", "URL": "***"}, got.Environment)
-	assert.Equal(t, "***", got.Labels["via"])
-	assert.Equal(t, "1", got.Labels["***"])
-	assert.Equal(t, "hunter2-hunter2", s.Project.Secrets["s"].Content, "the stack itself is not changed")
-}
-
-func TestEnvironmentHashes(t *testing.T) {
-	t.Parallel()
-	s := mustLoad(t, one("services: {a: {image: a, environment: {X: v, Y: v}}, b: {image: b}}\n"))
-	h := s.EnvironmentHashes([]byte("key"))
-	assert.Len(t, h["a"]["X"], 16)
-	assert.NotEqual(t, h["a"]["X"], h["a"]["Y"], "the same value under two names does not show")
-	assert.NotEqual(t, h["a"]["X"], s.EnvironmentHashes([]byte("other"))["a"]["X"])
-	assert.Equal(t, h, s.EnvironmentHashes([]byte("key")))
-	assert.Empty(t, h["b"])
-}
-
-func TestGoBackRollsAsRollbackConfigSays(t *testing.T) {
-	t.Parallel()
-	svc := &Service{
-		Update:   Update{Parallelism: 1, Order: StopFirst, Monitor: DefaultMonitor, FailureAction: Continue},
-		Rollback: Update{Parallelism: 3, Order: StartFirst, FailureAction: Pause},
-	}
-	(&Stack{Services: map[string]*Service{"api": svc}}).GoBack()
-	assert.Equal(t, Update{Parallelism: 3, Order: StartFirst, FailureAction: Continue}, svc.Update)
 }

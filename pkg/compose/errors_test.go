@@ -1,4 +1,4 @@
-package stack
+package compose
 
 import (
 	"errors"
@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 var golden = flag.Bool("golden", false, "write the golden files anew")
@@ -34,7 +35,7 @@ func workspaceOf(t testing.TB, files map[string]string) string {
 	return dir
 }
 
-func loadFiles(t testing.TB, files map[string]string, change ...func(*LoadOptions)) (*Stack, error) {
+func loadFiles(t testing.TB, files map[string]string, change ...func(*LoadOptions)) (*stack.Stack, error) {
 	t.Helper()
 	opts := LoadOptions{Workspace: workspaceOf(t, files), StateDir: "/var/lib/shiksha"}
 	for _, c := range change {
@@ -43,7 +44,7 @@ func loadFiles(t testing.TB, files map[string]string, change ...func(*LoadOption
 	return Load(t.Context(), opts)
 }
 
-func mustLoad(t testing.TB, files map[string]string, change ...func(*LoadOptions)) *Stack {
+func mustLoad(t testing.TB, files map[string]string, change ...func(*LoadOptions)) *stack.Stack {
 	t.Helper()
 	s, err := loadFiles(t, files, change...)
 	require.NoError(t, err)

@@ -1,4 +1,4 @@
-package stack
+package compose
 
 import (
 	"crypto/sha256"
@@ -14,6 +14,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // The modes that files have on the host. Of the checkout's mode only the
@@ -29,7 +30,7 @@ const (
 
 // addFiles moves what a service mounts from the workspace to the host: its
 // binds, and the configs and secrets that come from a file.
-func (l *loading) addFiles(s *Stack, p *types.Project, c *types.ServiceConfig) error {
+func (l *loading) addFiles(s *stack.Stack, p *types.Project, c *types.ServiceConfig) error {
 	service := s.Services[c.Name]
 	for i, v := range c.Volumes {
 		if v.Type != types.VolumeTypeBind || !l.ws.lexically(v.Source) {
@@ -67,7 +68,7 @@ func (l *loading) addFiles(s *Stack, p *types.Project, c *types.ServiceConfig) e
 	if len(c.Secrets) == 0 {
 		c.Secrets = nil
 	}
-	slices.SortFunc(service.Files, func(a, b File) int { return strings.Compare(a.Target, b.Target) })
+	slices.SortFunc(service.Files, func(a, b stack.File) int { return strings.Compare(a.Target, b.Target) })
 	if service.Ext.Reload != nil && len(service.Files) == 0 {
 		l.warn("service %s has x-shiksha.reload but mounts no file of the repository, so there is nothing to reload for", c.Name)
 	}
@@ -76,7 +77,7 @@ func (l *loading) addFiles(s *Stack, p *types.Project, c *types.ServiceConfig) e
 
 // addReference mounts a config or secret that comes from a file, where Compose
 // would. A volume at the same place wins, as it does there.
-func (l *loading) addReference(s *Stack, c *types.ServiceConfig, at, source string, ref types.FileReferenceConfig, folder string, mode uint32) error {
+func (l *loading) addReference(s *stack.Stack, c *types.ServiceConfig, at, source string, ref types.FileReferenceConfig, folder string, mode uint32) error {
 	target := ref.Target
 	switch {
 	case target == "":
@@ -105,7 +106,7 @@ func (l *loading) addReference(s *Stack, c *types.ServiceConfig, at, source stri
 // mount is the bind of a file's place on the host. It is read-only: units of
 // other releases mount the same bytes. The engine must not make a folder where
 // a file is missing, except where SELinux labels leave no other way to mount.
-func mount(v types.ServiceVolumeConfig, f File) types.ServiceVolumeConfig {
+func mount(v types.ServiceVolumeConfig, f stack.File) types.ServiceVolumeConfig {
 	bind := types.ServiceVolumeBind{}
 	if v.Bind != nil {
 		bind = *v.Bind
@@ -119,8 +120,8 @@ func mount(v types.ServiceVolumeConfig, f File) types.ServiceVolumeConfig {
 
 // addFile reads a file or directory of the workspace and settles its place on
 // the host. Mode 0 stands for what the checkout says.
-func (l *loading) addFile(s *Stack, service *Service, at, source, target string, mode uint32) (File, error) {
-	f := File{Service: service.Name, Target: target, Source: l.ws.rel(source), Live: service.Ext.Reload != nil}
+func (l *loading) addFile(s *stack.Stack, service *stack.Service, at, source, target string, mode uint32) (stack.File, error) {
+	f := stack.File{Service: service.Name, Target: target, Source: l.ws.rel(source), Live: service.Ext.Reload != nil}
 	real, err := l.ws.confine(source)
 	if err != nil {
 		hint := "commit the file, or name a path of the host with / in front, or a named volume"
@@ -136,7 +137,7 @@ func (l *loading) addFile(s *Stack, service *Service, at, source, target string,
 	reader := &fileReader{l: l, at: at, mode: mode}
 	if f.Dir = info.IsDir(); f.Dir {
 		err = reader.dir(real, "", nil)
-		slices.SortFunc(reader.entries, func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
+		slices.SortFunc(reader.entries, func(a, b stack.Entry) int { return strings.Compare(a.Path, b.Path) })
 		f.Sum = sumOfDir(reader.entries)
 	} else if err = reader.file(real, "", info); err == nil {
 		f.Sum = reader.entries[0].Sum
@@ -161,7 +162,7 @@ type fileReader struct {
 	l       *loading
 	at      string
 	mode    uint32
-	entries []Entry
+	entries []stack.Entry
 	skipped bool
 }
 
@@ -226,7 +227,7 @@ func (r *fileReader) file(real, rel string, info os.FileInfo) error {
 			mode = modeExec
 		}
 	}
-	r.entries = append(r.entries, Entry{Path: rel, Source: real, Mode: mode, Sum: sum(content)})
+	r.entries = append(r.entries, stack.Entry{Path: rel, Source: real, Mode: mode, Sum: sum(content)})
 	return nil
 }
 
@@ -248,7 +249,7 @@ func sum(content []byte) string {
 }
 
 // sumOfDir is the hash of a directory: of its sorted paths, modes and sums.
-func sumOfDir(entries []Entry) string {
+func sumOfDir(entries []stack.Entry) string {
 	h := sha256.New()
 	fmt.Fprintln(h, "dir")
 	for _, e := range entries {

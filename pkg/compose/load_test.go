@@ -1,4 +1,4 @@
-package stack
+package compose
 
 import (
 	"os"
@@ -10,14 +10,14 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 const everythingEnv = "VERSION=1.2.3\nREGION=eu-west\nDB_PASSWORD='s3cr3t-pa$$word'\n"
 
 // everything loads the stack that uses every feature, from a copy of its own.
-func everything(t testing.TB) *Stack {
+func everything(t testing.TB) *stack.Stack {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "checkout")
 	require.NoError(t, os.CopyFS(dir, os.DirFS("testdata/everything")))
@@ -27,7 +27,7 @@ func everything(t testing.TB) *Stack {
 }
 
 // pinned pins every service to an image of its own.
-func pinned(t testing.TB, s *Stack) *Stack {
+func pinned(t testing.TB, s *stack.Stack) *stack.Stack {
 	t.Helper()
 	images := map[string]string{}
 	for name := range s.Services {
@@ -37,7 +37,7 @@ func pinned(t testing.TB, s *Stack) *Stack {
 	return s
 }
 
-func hashes(s *Stack) map[string]string {
+func hashes(s *stack.Stack) map[string]string {
 	all := map[string]string{}
 	for name, service := range s.Services {
 		all[name] = service.Hash
@@ -55,14 +55,14 @@ func TestLoadEverything(t *testing.T) {
 	a := s.Services["api"]
 	assert.Equal(t, 3, a.Replicas)
 	assert.Equal(t, "registry.example/api:1.2.3", a.Image)
-	assert.Equal(t, Update{Parallelism: 0, Delay: 90 * time.Second, Order: StartFirst, Monitor: 0, FailureAction: Pause, MaxFailureRatio: 0.1}, a.Update)
-	assert.Equal(t, Update{Parallelism: 2, Delay: 90 * time.Second, Order: StartFirst, Monitor: 0, FailureAction: Pause, MaxFailureRatio: 0.1}, a.Rollback)
+	assert.Equal(t, stack.Update{Parallelism: 0, Delay: 90 * time.Second, Order: stack.StartFirst, Monitor: 0, FailureAction: stack.Pause, MaxFailureRatio: 0.1}, a.Update)
+	assert.Equal(t, stack.Update{Parallelism: 2, Delay: 90 * time.Second, Order: stack.StartFirst, Monitor: 0, FailureAction: stack.Pause, MaxFailureRatio: 0.1}, a.Rollback)
 	assert.Equal(t, 45*time.Second, a.StopGrace)
-	assert.Equal(t, &Health{Interval: 2 * time.Second, Timeout: time.Second, StartPeriod: 20 * time.Second, Retries: 5}, a.Health)
-	assert.Equal(t, extension.Service{Gateway: "gateway", Port: 8000, Drain: 15 * time.Second}, a.Ext)
-	assert.Equal(t, []Dependency{
-		{Service: "db", Condition: Healthy, Restart: true, Required: true},
-		{Service: "migrate", Condition: Completed, Required: true},
+	assert.Equal(t, &stack.Health{Interval: 2 * time.Second, Timeout: time.Second, StartPeriod: 20 * time.Second, Retries: 5}, a.Health)
+	assert.Equal(t, stack.Extension{Gateway: "gateway", Port: 8000, Drain: 15 * time.Second}, a.Ext)
+	assert.Equal(t, []stack.Dependency{
+		{Service: "db", Condition: stack.Healthy, Restart: true, Required: true},
+		{Service: "migrate", Condition: stack.Completed, Required: true},
 	}, a.DependsOn)
 	assert.Equal(t, map[string]string{
 		"LOG_LEVEL": "info", "REGION": "eu-west", "EMPTY": "", "QUOTED": "$NOT_EXPANDED",
@@ -71,20 +71,20 @@ func TestLoadEverything(t *testing.T) {
 
 	g := s.Services["gateway"]
 	assert.Equal(t, []string{"8080/tcp", "8443/tcp"}, g.HostPorts)
-	assert.Equal(t, &extension.Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"}, g.Ext.Reload)
+	assert.Equal(t, &stack.Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"}, g.Ext.Reload)
 	assert.Equal(t, []string{"edge", "inner"}, g.Networks)
 	assert.Equal(t, []string{"logs"}, g.Volumes)
 
 	db := s.Services["db"]
-	assert.Equal(t, Update{Parallelism: 1, Order: StopFirst, Monitor: DefaultMonitor, FailureAction: Rollback}, db.Update)
-	assert.Equal(t, &Health{Interval: 30 * time.Second, Timeout: 30 * time.Second, Retries: 3}, db.Health)
-	assert.Equal(t, DefaultGrace, db.StopGrace)
+	assert.Equal(t, stack.Update{Parallelism: 1, Order: stack.StopFirst, Monitor: stack.DefaultMonitor, FailureAction: stack.Rollback}, db.Update)
+	assert.Equal(t, &stack.Health{Interval: 30 * time.Second, Timeout: 30 * time.Second, Retries: 3}, db.Health)
+	assert.Equal(t, stack.DefaultGrace, db.StopGrace)
 	assert.Empty(t, db.Files, "an absolute bind is the host's")
 
 	assert.True(t, s.Services["migrate"].Job)
 	assert.Nil(t, s.Services["sidecar"].Health)
 	assert.Equal(t, []string{"db"}, s.Services["sidecar"].Shares)
-	assert.Equal(t, []Dependency{{Service: "db", Condition: Started, Restart: true, Required: true}}, s.Services["sidecar"].DependsOn)
+	assert.Equal(t, []stack.Dependency{{Service: "db", Condition: stack.Started, Restart: true, Required: true}}, s.Services["sidecar"].DependsOn)
 	assert.Equal(t, 1, s.Services["worker"].Replicas, "global is one on one host")
 	assert.Equal(t, map[string]string{"KIND": "base", "BASE_REGION": "eu-west"}, s.Services["worker"].Environment)
 
@@ -275,7 +275,7 @@ func TestHealth(t *testing.T) {
 	s := mustLoad(t, one("services:\n  none: {image: i}\n  off: {image: i, healthcheck: {test: [NONE]}}\n  times: {image: i, healthcheck: {interval: 0s, start_period: 1m}}\n"))
 	assert.Nil(t, s.Services["none"].Health)
 	assert.Nil(t, s.Services["off"].Health)
-	assert.Equal(t, &Health{Interval: 30 * time.Second, Timeout: 30 * time.Second, StartPeriod: time.Minute, Retries: 3, Inherited: true}, s.Services["times"].Health)
+	assert.Equal(t, &stack.Health{Interval: 30 * time.Second, Timeout: 30 * time.Second, StartPeriod: time.Minute, Retries: 3, Inherited: true}, s.Services["times"].Health)
 	assert.Equal(t, 4*time.Minute, s.Services["times"].Health.Budget())
 }
 

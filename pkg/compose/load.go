@@ -1,4 +1,6 @@
-package stack
+// Package compose reads the Compose files of a workspace, and only that, into a
+// stack: no Docker, no host, no process environment.
+package compose
 
 import (
 	"context"
@@ -6,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -18,6 +19,7 @@ import (
 
 	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // LoadOptions say what to load. Nothing else is read: not the environment of
@@ -49,8 +51,6 @@ type LoadOptions struct {
 	StateDir string
 }
 
-var projectName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
-
 // loading is one Load under way.
 type loading struct {
 	ctx     context.Context
@@ -69,7 +69,7 @@ type loading struct {
 // Load reads the Compose files of a workspace and gives the stack they
 // describe, its images not pinned yet. Every error is a fault.Input that names
 // the file and, where it can be had, the line, the service and the mend.
-func Load(ctx context.Context, opts LoadOptions) (*Stack, error) {
+func Load(ctx context.Context, opts LoadOptions) (*stack.Stack, error) {
 	if !filepath.IsAbs(opts.StateDir) {
 		return nil, fault.New(fault.Input, "state-dir", "name an absolute folder on the host, such as /var/lib/shiksha",
 			"%q is not an absolute path", opts.StateDir)
@@ -83,56 +83,6 @@ func Load(ctx context.Context, opts LoadOptions) (*Stack, error) {
 		return nil, err
 	}
 	return l.stack(project)
-}
-
-// Builds is what a build has to know of a workspace's Compose files.
-type Builds struct {
-	// Project is the model as Compose reads it. Only names, images, `build:` and
-	// the secrets of it can be relied on: variables that are used elsewhere need
-	// not be set.
-	Project *types.Project
-	// Warnings are things worth telling that stop nothing.
-	Warnings []string
-
-	loading *loading
-}
-
-// LoadBuilds reads the Compose files as Load does, for a build: it asks only for
-// the variables that decide about images, and lets pass what only a deploy
-// refuses.
-func LoadBuilds(ctx context.Context, opts LoadOptions) (*Builds, error) {
-	l, name, err := begin(ctx, opts, builds)
-	if err != nil {
-		return nil, err
-	}
-	l.lenient = true
-	project, err := l.project(name)
-	if err != nil {
-		return nil, err
-	}
-	return &Builds{Project: project, Warnings: l.warns, loading: l}, nil
-}
-
-// Place names the file and the line of a path of the model
-// ("services.api.build").
-func (b *Builds) Place(path string) string { return b.loading.scan.place(path, b.loading.main()) }
-
-// Confine gives the file or folder of the workspace that a path really is. The
-// error says what is wrong with it without naming it.
-func (b *Builds) Confine(path string) (string, error) { return b.loading.ws.confine(path) }
-
-// Rel names a path as people know it: relative to the workspace.
-func (b *Builds) Rel(path string) string { return b.loading.ws.rel(path) }
-
-// Variables is what a Compose file of these options can see.
-func Variables(opts LoadOptions) (map[string]string, error) { return explicitEnvironment(opts) }
-
-// builds tells the variables that decide about images from the others. Text that
-// is written under a key of ours (x-...) may end up anywhere.
-func builds(u unsetVariable) bool {
-	keys := strings.Split(u.Path, ".")
-	return !u.NoDefault && (slices.Contains(keys, "build") || slices.Contains(keys, "image") ||
-		slices.Contains([]string{"name", "include", "secrets"}, keys[0]) || slices.Contains(keys, "extends"))
 }
 
 // begin settles what is read and scans it. Matters says which unset variables are
@@ -239,7 +189,7 @@ func (l *loading) projectName() (string, error) {
 		}
 		where, name = "project", loader.NormalizeProjectName(folder)
 	}
-	if !projectName.MatchString(name) || len(name) > 128 {
+	if !stack.ValidName(name) {
 		return "", fault.New(fault.Input, where,
 			"use lower-case letters, digits, - and _, starting with a letter or digit",
 			"%q cannot be the name of a project", name)
@@ -323,14 +273,14 @@ func (l *loading) project(name string) (p *types.Project, err error) {
 
 // stack turns the loaded model into the nouns and into what the Compose SDK
 // gets to see.
-func (l *loading) stack(p *types.Project) (*Stack, error) {
+func (l *loading) stack(p *types.Project) (*stack.Stack, error) {
 	if err := l.scan.refused(p); err != nil {
 		return nil, err
 	}
 	if err := l.resolveEnvironment(p); err != nil {
 		return nil, err
 	}
-	s := &Stack{Name: p.Name, Services: map[string]*Service{}, Dir: filepath.Join(l.opts.StateDir, p.Name)}
+	s := &stack.Stack{Name: p.Name, Services: map[string]*stack.Service{}, Dir: filepath.Join(l.opts.StateDir, p.Name)}
 	for _, name := range p.ServiceNames() {
 		service, err := l.service(p, p.Services[name])
 		if err != nil {
@@ -356,10 +306,7 @@ func (l *loading) stack(p *types.Project) (*Stack, error) {
 	}
 	s.Project = p
 	s.Warnings = l.warns
-	s.places = &places{scan: l.scan}
-	for _, f := range l.files {
-		s.places.files = append(s.places.files, l.ws.rel(f))
-	}
+	s.Places = l.scan.places
 	return s, nil
 }
 

@@ -1,4 +1,4 @@
-package stack
+package compose
 
 import (
 	"bytes"
@@ -10,13 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
 	"go.yaml.in/yaml/v4"
 
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // The most a stack may be made of. A file that includes itself under other
@@ -40,13 +40,12 @@ type scanner struct {
 	unset    []unsetVariable
 	// matters says which unset variables are errors; nil for all.
 	matters func(unsetVariable) bool
-	// lines maps a file and a path in it to the line it stands on.
-	lines map[string]map[string]int
-	order []string
+	// places are where the keys of the files stand, in the order they are read.
+	places *stack.Places
 }
 
 func newScanner(ctx context.Context, ws workspace, env types.Mapping) *scanner {
-	return &scanner{ctx: ctx, ws: ws, env: env, seen: map[string]bool{}, files: map[string]parsed{}, lines: map[string]map[string]int{}}
+	return &scanner{ctx: ctx, ws: ws, env: env, seen: map[string]bool{}, files: map[string]parsed{}, places: &stack.Places{Lines: map[string]map[string]int{}}}
 }
 
 // run scans the main files and says which variables are missing in any file.
@@ -286,8 +285,8 @@ func (s *scanner) parse(file, name string) (parsed, error) {
 	if err != nil {
 		return parsed{}, yamlError(name, err)
 	}
-	s.lines[name] = map[string]int{}
-	s.order = append(s.order, name)
+	s.places.Lines[name] = map[string]int{}
+	s.places.Files = append(s.places.Files, name)
 	return f, nil
 }
 
@@ -308,49 +307,6 @@ func decode(content []byte) (parsed, error) {
 		}
 		f.docs = append(f.docs, mapping(tree))
 		f.nodes = append(f.nodes, &node)
-	}
-}
-
-// walk notes where keys stand and which variables of the values are not set.
-// Aliases are followed for lines only: their text is looked at where it is written.
-func (s *scanner) walk(file string, node *yaml.Node, path string, env types.Mapping) {
-	if node.Tag == "!reset" {
-		return
-	}
-	switch node.Kind {
-	case yaml.DocumentNode:
-		for _, n := range node.Content {
-			s.walk(file, n, path, env)
-		}
-	case yaml.SequenceNode:
-		for i, n := range node.Content {
-			next := join(path, strconv.Itoa(i))
-			if _, known := s.lines[file][next]; !known {
-				s.lines[file][next] = n.Line
-			}
-			s.walk(file, n, next, env)
-		}
-	case yaml.MappingNode:
-		for i := 0; i+1 < len(node.Content); i += 2 {
-			next := join(path, node.Content[i].Value)
-			if _, known := s.lines[file][next]; !known {
-				s.lines[file][next] = node.Content[i].Line
-			}
-			s.walk(file, node.Content[i+1], next, env)
-		}
-		s.inherited(file, node, path)
-	case yaml.AliasNode:
-		s.locate(file, node, path, nil, nil)
-	case yaml.ScalarNode:
-		for _, u := range unsetIn(node.Value, lookupIn(env)) {
-			s.missing(unsetVariable{Name: u.Name, Reason: u.Reason, File: file, Path: path, Line: node.Line})
-		}
-		if name, ok := strings.CutSuffix(path, ".environment"); ok && strings.Count(name, ".") == 1 &&
-			(strings.HasPrefix(name, "secrets.") || strings.HasPrefix(name, "configs.")) {
-			if _, set := env[node.Value]; !set {
-				s.missing(unsetVariable{Name: node.Value, File: file, Path: path, Line: node.Line, NoDefault: true})
-			}
-		}
 	}
 }
 
@@ -378,18 +334,4 @@ func join(path, key string) string {
 
 func lookupIn(env types.Mapping) lookup {
 	return func(k string) (string, bool) { v, ok := env[k]; return v, ok }
-}
-
-// place names where a path of the merged model stands: the last file that
-// writes it, since that one wins.
-func (s *scanner) place(path, fallback string) string {
-	for _, file := range slices.Backward(s.order) {
-		if line := s.lines[file][path]; line > 0 {
-			return file + ":" + strconv.Itoa(line)
-		}
-	}
-	if up := strings.LastIndex(path, "."); up > 0 {
-		return s.place(path[:up], fallback)
-	}
-	return fallback
 }

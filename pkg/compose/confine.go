@@ -1,11 +1,10 @@
-package stack
+package compose
 
 import (
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/format"
@@ -221,16 +220,4 @@ func (s *scanner) reference(file, base, at, text string) (string, error) {
 		return "", fault.New(fault.Input, where, insideHint, "%s: %s: %w", at, text, err)
 	}
 	return path, nil
-}
-
-// placeIn is place within one file.
-func (s *scanner) placeIn(file, path string) string {
-	name := s.ws.rel(file)
-	for path != "" {
-		if line := s.lines[name][path]; line > 0 {
-			return name + ":" + strconv.Itoa(line)
-		}
-		path = path[:max(strings.LastIndex(path, "."), 0)]
-	}
-	return name
 }

@@ -1,0 +1,26 @@
+package stack
+
+import (
+	"strings"
+
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/docker/compose/v5/pkg/api"
+)
+
+// Label gives the project and the labels of its containers the folder on the
+// host, whatever the runner's checkout is called. Compose compares no container
+// by them and `docker compose ls` shows them.
+func Label(p *types.Project, dir string, files []string) {
+	p.WorkingDir, p.ComposeFiles = dir, files
+	for name, c := range p.Services {
+		c.CustomLabels = types.Labels{
+			api.ProjectLabel:     p.Name,
+			api.ServiceLabel:     name,
+			api.VersionLabel:     api.ComposeVersion,
+			api.WorkingDirLabel:  dir,
+			api.ConfigFilesLabel: strings.Join(files, ","),
+			api.OneoffLabel:      "False",
+		}
+		p.Services[name] = c
+	}
+}
