@@ -39,7 +39,8 @@ type TakeCommand struct {
 
 // Help is what `shiksha backup --help` teaches.
 func (*TakeCommand) Help() string {
-	return `Dumps every database of the release that serves whose service has x-shiksha.backups, on the host itself:
+	return `Dumps every database of the release that serves whose service has x-shiksha.backups, on the host itself (in a
+Swarm on the node that has the database):
 
     services:
       postgres:
@@ -92,7 +93,7 @@ type ListCommand struct {
 // Help is what `shiksha backups --help` teaches.
 func (*ListCommand) Help() string {
 	return `Lists the backups of a project's databases, the newest first: when, of which release, how large, whether proven by a
-restore. The first column is what rollback takes as restore-database.
+restore. The first column is what rollback takes as restore-database; backups on another node of a Swarm have its name in the last.
 
     shiksha backups --host deploy@gpu1.example.org --project shop`
 }
@@ -122,7 +123,7 @@ func tell(s *door.Session, result *verb.Result, asJSON bool, failed error) error
 	told := report.Backups{Project: result.Project, Host: result.Host}
 	for _, b := range result.Backups {
 		told.Backups = append(told.Backups, report.Backup{ID: b.ID, Database: b.Database, Taken: b.Taken, Bytes: b.Bytes, Rows: b.Total(),
-			Release: b.Release, Version: b.Version, Proven: b.Proven, Lost: b.Lost, Copied: b.CopiedTo, Away: b.Away})
+			Release: b.Release, Version: b.Version, Proven: b.Proven, Lost: b.Lost, Copied: b.CopiedTo, Away: b.Away, Node: b.Node})
 	}
 	s.Print(told.Text())
 	return failed

@@ -53,7 +53,7 @@ func enter(t *testing.T, result *verb.Result, err error, args ...string) (got to
 func made() *verb.Result {
 	taken := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
 	return &verb.Result{Project: "shop", Host: "deploy@gpu1:22", Backups: []backup.Backup{{ID: "db-20260301T090000Z", Service: "db", Database: "shop", Taken: taken,
-		Bytes: 4_200_000, Rows: map[string]int64{"orders": 20_000, "users": 7}, Release: 12, Version: "v2", CopiedTo: "sftp://backup@vault/srv"}}}
+		Bytes: 4_200_000, Rows: map[string]int64{"orders": 20_000, "users": 7}, Release: 12, Version: "v2", Node: "node2", CopiedTo: "sftp://backup@vault/srv"}}}
 }
 
 func TestBackup(t *testing.T) {
@@ -66,7 +66,7 @@ func TestBackup(t *testing.T) {
 	assert.Equal(t, "KEY\n", string(o.Host.Key))
 	assert.Equal(t, "OTHER\n", string(o.Vault.Key))
 	assert.Empty(t, o.Vault.Address+o.Vault.Fingerprint, "they are of the host")
-	for _, words := range []string{"db-20260301T090000Z", "20,007", "12 v2", "sftp://backup@vault/srv"} {
+	for _, words := range []string{"db-20260301T090000Z", "20,007", "12 v2", "sftp://backup@vault/srv", "node2"} {
 		assert.Contains(t, got.out, words)
 	}
 	assert.NotContains(t, got.out+got.errors, "KEY")

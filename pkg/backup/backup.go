@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/shiksha/actions/pkg/event"
-	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -39,11 +38,18 @@ type Engine interface {
 	Discard(ctx context.Context, id string)
 	Exec(ctx context.Context, id string, argv []string, stdin []byte) (stdout, stderr string, exit int, err error)
 	Inspect(ctx context.Context, id string) (stack.Unit, error)
+	// ClearTasks ends what an interrupted run left at work.
+	ClearTasks(ctx context.Context, project string) error
 }
 
 // Store is the backups of one project on one host.
 type Store struct {
 	Project string
+	// Node is what a Swarm calls that host, "" for the one that releases go to.
+	Node string
+	// Announce tells the host that releases go to that there will be backups here; nil
+	// where this is it.
+	Announce func(ctx context.Context) error
 	// Dir is the project's folder for backups, Metrics the folder for the textfile
 	// of node_exporter.
 	Dir, Metrics string
@@ -78,6 +84,9 @@ type Backup struct {
 	// Copied is when a copy of it was read back whole, CopiedTo where that is.
 	Copied   time.Time `json:"copied,omitzero"`
 	CopiedTo string    `json:"copied_to,omitempty"`
+	// Node is the node of a Swarm that has it, "" for the host that releases go to; it
+	// is not stored.
+	Node string `json:"node,omitempty"`
 	// Away is set for one that only its copy is left of; it is not stored.
 	Away bool `json:"away,omitempty"`
 	// Lost says what is wrong with the dump's file; it is not stored.
@@ -138,6 +147,7 @@ func (s *Store) List(ctx context.Context) ([]Backup, error) {
 		} else if size != b.Bytes {
 			b.Lost = fmt.Sprintf("its file has %d bytes, not %d", size, b.Bytes)
 		}
+		b.Node = s.Node
 		all = append(all, b)
 	}
 	slices.SortFunc(all, func(a, b Backup) int { return b.Taken.Compare(a.Taken) })
@@ -159,48 +169,8 @@ func (s *Store) read(ctx context.Context, id string) (Backup, error) {
 	return b, nil
 }
 
-// Find gives one backup. Where the host has lost it, its copy is looked for; one that
-// is nowhere, or whose file is spoiled, is refused with what there is.
-func (s *Store) Find(ctx context.Context, id string, copies ...*stack.Copy) (Backup, error) {
-	all, err := s.List(ctx)
-	if err != nil {
-		return Backup{}, err
-	}
-	here := slices.IndexFunc(all, func(b Backup) bool { return b.ID == id })
-	if here >= 0 && all[here].Lost == "" {
-		return all[here], nil
-	}
-	var lost error
-	if here >= 0 {
-		lost = fault.New(fault.Refused, "", "take another: shiksha backups lists them", "backup %s cannot be used: %s", id, all[here].Lost)
-	}
-	for _, c := range copies {
-		away, err := s.Away(ctx, c)
-		if err != nil {
-			s.say(event.Warning, "%v", err)
-		}
-		if i := slices.IndexFunc(away, func(b Backup) bool { return b.ID == id && b.Lost == "" }); i >= 0 {
-			return away[i], nil
-		}
-		all = append(all, away...)
-	}
-	if lost != nil {
-		return Backup{}, lost
-	}
-	var names []string
-	for _, b := range all {
-		names = append(names, b.ID)
-	}
-	hint := "the host has none; take one with shiksha backup"
-	if len(names) > 0 {
-		slices.Sort(names)
-		hint = "the host has " + strings.Join(slices.Compact(names), ", ")
-	}
-	return Backup{}, fault.New(fault.Input, "restore-database", hint, "the host has no backup %q", id)
-}
-
 func (s *Store) write(ctx context.Context, b Backup) error {
-	b.Lost, b.Away = "", false
+	b.Lost, b.Away, b.Node = "", false, ""
 	data, err := json.MarshalIndent(b, "", "  ")
 	if err != nil {
 		return err

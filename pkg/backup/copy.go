@@ -137,7 +137,7 @@ func (s *Store) fetch(ctx context.Context, b Backup, c *stack.Copy) error {
 	}
 	defer v.Close()
 	defer context.AfterFunc(ctx, func() { _ = v.Close() })()
-	if err := s.Files.MkdirAll(ctx, s.Dir, 0o700); err != nil {
+	if err := s.begin(ctx); err != nil {
 		return err
 	}
 	s.say(event.Info, "fetching backup %s (%.1f MB) from %s", b.ID, float64(b.Bytes)/1e6, c)

@@ -72,6 +72,9 @@ func (s *Store) Heal(ctx context.Context, from Source) (State, error) {
 		return State{}, err
 	}
 	state := State{Database: access["PGDATABASE"]}
+	if err := s.Engine.ClearTasks(ctx, s.Project); err != nil {
+		return state, err
+	}
 	like := "^" + regexp.QuoteMeta(beside(state.Database, "")) + `_(restored|replaced)_[0-9]{8}t[0-9]{6}$`
 	ended, err := s.tool(ctx, from, access, "heal", healScript, state.Database, like, unfinished)
 	if err == nil && ended.Exit != 0 {

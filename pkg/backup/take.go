@@ -43,16 +43,19 @@ func (s *Store) Take(ctx context.Context, from Source) (Backup, error) {
 	if err != nil {
 		return Backup{}, err
 	}
-	if err := s.Files.MkdirAll(ctx, s.Dir, 0o700); err != nil {
-		return Backup{}, fmt.Errorf("make the folder for backups: %w", err)
+	if err := s.begin(ctx); err != nil {
+		return Backup{}, err
+	}
+	if err := s.Engine.ClearTasks(ctx, s.Project); err != nil {
+		return Backup{}, err
 	}
 	if err := s.sweep(ctx); err != nil {
 		return Backup{}, err
 	}
 	now := time.Now().UTC().Truncate(time.Second)
 	b := Backup{Schema: schema, ID: from.Service + "-" + now.Format("20060102T150405Z"), Project: s.Project, Service: from.Service,
-		Database: access["PGDATABASE"], Release: from.Release, Version: from.Version, Taken: now}
-	s.say(event.Info, "dumping database %s of %s", b.Database, from.Service)
+		Database: access["PGDATABASE"], Release: from.Release, Version: from.Version, Taken: now, Node: s.Node}
+	s.say(event.Info, "dumping database %s of %s on %s", b.Database, from.Service, s.place())
 	limited, cancel := context.WithTimeoutCause(ctx, from.Options.Timeout, fmt.Errorf("it took longer than %s (x-shiksha.backups.timeout)", from.Options.Timeout))
 	defer cancel()
 	defer s.progress(limited, b.ID)()
@@ -72,6 +75,20 @@ func (s *Store) Take(ctx context.Context, from Source) (Backup, error) {
 	s.say(event.Notice, "backup %s: %d rows in %d tables, %.1f MB, read back whole in %.1f s", b.ID, b.Total(), len(b.Rows), float64(b.Bytes)/1e6, b.Seconds)
 	s.settle(ctx, b, from)
 	return b, nil
+}
+
+// begin makes the folder for backups, and has the host know of it first: whoever lists
+// backups looks where the host says that there may be some.
+func (s *Store) begin(ctx context.Context) error {
+	if s.Announce != nil {
+		if err := s.Announce(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.Files.MkdirAll(ctx, s.Dir, 0o700); err != nil {
+		return fmt.Errorf("make the folder for backups: %w", err)
+	}
+	return nil
 }
 
 // failed takes away what a failed dump left, and says that there is no new backup.

@@ -65,12 +65,15 @@ func (o Options) take(ctx context.Context, t *target.Target, on platform.Platfor
 	if err := t.Engine.ClearTasks(ctx, o.Project); err != nil {
 		return err
 	}
-	store, err := t.Backups(ctx, on, o.Project)
-	if err != nil {
-		return err
+	stores := make([]*backup.Store, len(databases))
+	for i, db := range databases {
+		if stores[i], err = t.Backups(ctx, db.Node, o.Project); err != nil {
+			return err
+		}
 	}
-	for _, db := range databases {
-		b, err := store.Take(ctx, db)
+	for i, db := range databases {
+		store := stores[i]
+		b, err := store.Take(ctx, db.Source)
 		if err != nil {
 			return err
 		}
@@ -78,7 +81,7 @@ func (o Options) take(ctx context.Context, t *target.Target, on platform.Platfor
 			b, err = store.Prove(ctx, b, db.Unit.ImageID)
 		}
 		if err == nil {
-			err = store.CopyOut(ctx, db)
+			err = store.CopyOut(ctx, db.Source)
 		}
 		if made, readErr := store.Find(ctx, b.ID); readErr == nil {
 			b = made // with its copy
@@ -110,7 +113,7 @@ func (o Options) serving(ctx context.Context, t *target.Target) (*stack.Stack, r
 }
 
 // databases are those of the release that serves.
-func (o Options) databases(ctx context.Context, t *target.Target, on platform.Platform) ([]backup.Source, error) {
+func (o Options) databases(ctx context.Context, t *target.Target, on platform.Platform) ([]target.Database, error) {
 	st, serving, err := o.serving(ctx, t)
 	if err != nil {
 		return nil, err
@@ -127,18 +130,19 @@ func (o Options) databases(ctx context.Context, t *target.Target, on platform.Pl
 	return databases, err
 }
 
-// List gives all backups of a project.
+// List gives all backups of a project, on the host and on the other nodes of its Swarm
+// that have some.
 func List(ctx context.Context, o Options, sink event.Sink) (*Result, error) {
 	result := &Result{Project: o.Project}
-	t, on, err := o.open(ctx, sink)
+	t, _, err := o.open(ctx, sink)
 	if err != nil {
 		return result, err
 	}
 	defer t.Close()
 	result.Host = t.Host.String()
-	store, err := t.Backups(ctx, on, o.Project)
+	stores, err := t.Stores(ctx, o.Project)
 	if err == nil {
-		result.Backups, err = store.List(ctx)
+		result.Backups, err = all(ctx, t, stores)
 	}
 	if err != nil {
 		return result, fault.As(fault.Refused, err)
@@ -147,8 +151,25 @@ func List(ctx context.Context, o Options, sink event.Sink) (*Result, error) {
 	if err != nil {
 		return result, nil // where copies are says the release that serves: there is none
 	}
-	result.Backups = merge(result.Backups, away(ctx, t, store, st))
+	result.Backups = merge(result.Backups, away(ctx, t, stores[0], st))
 	return result, nil
+}
+
+// all lists what stores have, the host's first. Another node whose backups cannot be
+// read is a warning: the others are listed all the same.
+func all(ctx context.Context, t *target.Target, stores []*backup.Store) (out []backup.Backup, err error) {
+	for _, s := range stores {
+		there, err := s.List(ctx)
+		switch {
+		case err != nil && s.Node == "":
+			return nil, err
+		case err != nil:
+			t.Say(event.Warning, "backup", "", "the backups on node %s are not listed: %v", s.Node, err)
+		}
+		out = append(out, there...)
+	}
+	slices.SortStableFunc(out, func(a, b backup.Backup) int { return b.Taken.Compare(a.Taken) })
+	return out, nil
 }
 
 // away lists the copies off the host. A place that cannot be reached is a warning:

@@ -36,7 +36,9 @@ func (d *transition) preflight(ctx context.Context) error {
 	if err := d.weigh(ctx, info, &h); err != nil {
 		return err
 	}
-	d.databases(ctx, &h)
+	if err := d.databases(ctx, &h); err != nil {
+		return err
+	}
 	if h.Missing, err = d.gone(ctx); err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
+	"github.com/shiksha/actions/pkg/target"
 )
 
 const (
@@ -71,18 +72,24 @@ func (d *transition) settleDatabases(ctx context.Context) (states []backup.State
 		return nil, err
 	}
 	databases, err := d.Databases(ctx, d.on, d.opts.Stack, seen, release.Record{})
-	if err != nil || len(databases) == 0 {
+	if errors.Is(err, target.ErrStopped) {
 		return nil, nil // nothing is at work in a database that does not run
 	}
-	store, err := d.Backups(ctx, d.on, d.opts.Stack.Name)
-	for _, db := range databases {
-		var state backup.State
-		if err == nil {
-			state, err = store.Heal(ctx, db)
-		}
-		states = append(states, state)
+	if err != nil {
+		return nil, err
 	}
-	return states, err
+	for _, db := range databases {
+		store, err := d.Backups(ctx, db.Node, d.opts.Stack.Name)
+		if err != nil {
+			return states, err
+		}
+		state, err := store.Heal(ctx, db.Source)
+		states = append(states, state)
+		if err != nil {
+			return states, err
+		}
+	}
+	return states, nil
 }
 
 // unprotected refuses a migration of a database that nobody backs up.
@@ -171,24 +178,22 @@ func (d *transition) backUp(ctx context.Context, made []string) error {
 	if d.facts.verified != nil {
 		serving = *d.facts.verified
 	}
-	databases, err := d.Databases(ctx, d.on, d.opts.Stack, seen, serving)
-	if err != nil {
-		return err
-	}
-	store, err := d.Backups(ctx, d.on, d.opts.Stack.Name)
+	// What was created a moment ago holds nothing yet.
+	databases, err := d.Databases(ctx, d.on, d.opts.Stack, seen, serving, made...)
 	if err != nil {
 		return err
 	}
 	for _, db := range databases {
-		if slices.Contains(made, db.Service) {
-			continue // it was created a moment ago and holds nothing yet
+		store, err := d.Backups(ctx, db.Node, d.opts.Stack.Name)
+		if err != nil {
+			return err
 		}
-		var b backup.Backup
-		if b, err = store.Take(ctx, db); err != nil {
+		b, err := store.Take(ctx, db.Source)
+		if err != nil {
 			return err
 		}
 		d.record.Backups = append(d.record.Backups, b.ID)
-		if err := store.CopyOut(ctx, db); err != nil && ctx.Err() == nil {
+		if err := store.CopyOut(ctx, db.Source); err != nil && ctx.Err() == nil {
 			// The backup on the host does for the migration; the release does not wait for another host.
 			d.Say(event.Warning, "backup", db.Service, "%v; %s", err, fault.Hint(err))
 		}

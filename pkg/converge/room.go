@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -16,11 +17,13 @@ import (
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/gateway"
+	"github.com/shiksha/actions/pkg/host"
 	"github.com/shiksha/actions/pkg/layers"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/preflight/image"
 	"github.com/shiksha/actions/pkg/preflight/onhost"
 	"github.com/shiksha/actions/pkg/stack"
+	"github.com/shiksha/actions/pkg/target"
 )
 
 // classify asks the running gateways whether they can be switched for the
@@ -127,36 +130,55 @@ func (d *transition) pulls(ctx context.Context, info engine.Info, absent []wante
 }
 
 // databases looks at those that a migration needs: that they answer, and that there
-// is room for their dumps.
-func (d *transition) databases(ctx context.Context, h *onhost.Facts) {
-	if len(d.plan.Backups) == 0 {
-		return
-	}
+// is room for their dumps on the nodes that they run on. A node that cannot be reached
+// is an error: no backup could be taken there.
+func (d *transition) databases(ctx context.Context, h *onhost.Facts) error {
 	h.Unready = map[string]string{}
+	nodes := map[string]*target.Node{}
 	for _, name := range d.plan.Backups {
 		for _, u := range d.facts.observed.Units[name] {
 			if u.OneOff || !u.Serving() {
 				continue
 			}
-			said, _, exit, err := d.Steady(d.on).Exec(ctx, u.ID, []string{"sh", "-c", ready}, nil)
+			n, err := d.on.At(ctx, u.ID)
+			if err != nil {
+				return err
+			}
+			nodes[n.ID] = n
+			said, _, exit, err := d.SteadyOn(n).Exec(ctx, u.ID, []string{"sh", "-c", ready}, nil)
 			if err == nil && exit != 0 && exit != notFound {
 				h.Unready[name] = strings.Join(strings.Fields(said), " ")
 			}
 		}
 	}
-	store, err := d.Backups(ctx, d.on, d.opts.Stack.Name)
-	if err != nil {
-		return
+	for _, id := range slices.Sorted(maps.Keys(nodes)) {
+		if space := d.roomOn(ctx, nodes[id]); space != nil {
+			h.Backups = append(h.Backups, *space)
+		}
 	}
-	free, _, err := d.Files.Free(ctx, store.Dir)
-	if err != nil {
-		d.Say(event.Debug, "preflight", "", "free space of %s is not known: %v", store.Dir, err)
-		return
+	return nil
+}
+
+// roomOn is the room for dumps on a node, nil where it is not known.
+func (d *transition) roomOn(ctx context.Context, n *target.Node) *onhost.Space {
+	store, err := d.Backups(ctx, n, d.opts.Stack.Name)
+	var files *host.Files
+	if err == nil {
+		files, err = n.Host.Files(ctx)
 	}
-	h.Backups = &onhost.Space{Dir: store.Dir, Free: free}
+	var free uint64
+	if err == nil {
+		free, _, err = files.Free(ctx, store.Dir)
+	}
+	if err != nil {
+		d.Say(event.Debug, "preflight", "", "free space for backups on %s is not known: %v", n, err)
+		return nil
+	}
+	space := &onhost.Space{On: n.String(), Dir: store.Dir, Free: free}
 	if all, err := store.List(ctx); err == nil && len(all) > 0 {
-		h.Backups.Needs = all[0].Bytes
+		space.Needs = all[0].Bytes
 	}
+	return space
 }
 
 // ready asks a database in its own unit, by its socket or else by its address.

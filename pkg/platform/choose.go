@@ -16,9 +16,14 @@ import (
 	"github.com/shiksha/actions/pkg/target"
 )
 
-// sshLabel is the label of a node that says where its sshd is, where that is not
-// port 22 of the address that the Swarm knows: host:port.
-const sshLabel = "io.shiksha.ssh"
+const (
+	// sshLabel is the label of a node that says where its sshd is, where that is not
+	// port 22 of the address that the Swarm knows: host:port.
+	sshLabel = "io.shiksha.ssh"
+	// stateLabel says which folder a node keeps state in, where that is not the one that
+	// the host would have.
+	stateLabel = "io.shiksha.state-dir"
+)
 
 // Choose settles what a project runs on. Wanted is the input engine, asked what the
 // stack itself asks for ("" where it is not known). With auto a Swarm is taken where
@@ -86,8 +91,14 @@ func findSwarm(ctx context.Context, t *target.Target) (found *swarm.Swarm, err e
 	}
 	found, err = swarm.Find(ctx, swarm.Host{
 		API: client, Engine: t.Engine, Sink: t.Sink,
-		Node:    func(ctx context.Context, n api.Node) (*engine.Engine, error) { return node(ctx, t, n) },
-		Gateway: func(u stack.Unit) swarm.Gateway { return t.Nginx(found, u) },
+		Node: func(ctx context.Context, n api.Node) (*engine.Engine, error) {
+			there, err := node(ctx, t, n)
+			if err != nil {
+				return nil, err
+			}
+			return there.Engine, nil
+		},
+		Gateway: func(u stack.Unit) swarm.Gateway { return t.Nginx(onSwarm{found, t}, u) },
 		Probe: func(ctx context.Context, argv []string) (int, error) {
 			out, err := t.Host.Run(ctx, argv, nil)
 			return out.Exit, err
@@ -99,23 +110,19 @@ func findSwarm(ctx context.Context, t *target.Target) (found *swarm.Swarm, err e
 	return found, err
 }
 
-// node connects to the engine of another node: through the manager, as the same user
-// with the same key. known-hosts has to pin it as well.
-func node(ctx context.Context, t *target.Target, n api.Node) (*engine.Engine, error) {
+// node connects to another node: through the manager, as the same user with the same
+// key. known-hosts has to pin it as well.
+func node(ctx context.Context, t *target.Target, n api.Node) (*target.Node, error) {
 	name := n.Description.Hostname
 	address := n.Spec.Labels[sshLabel]
 	if address == "" {
 		address = net.JoinHostPort(n.Status.Addr, "22")
 	}
 	t.Say(event.Debug, "look", "", "connecting to node %s at %s", name, address)
-	h, err := t.Beyond(ctx, address)
+	there, err := t.Beyond(ctx, target.Node{ID: n.ID, Name: name, Address: address, StateDir: n.Spec.Labels[stateLabel]})
 	if err != nil {
 		return nil, fault.New(fault.Refused, "node "+name, "let the user in there with the same key, pin its host key in known-hosts, or say where its sshd is: "+
 			"docker node update --label-add "+sshLabel+"=HOST:PORT "+name, "a unit runs on node %s, which cannot be reached through the manager: %w", name, err)
 	}
-	client, err := h.Docker(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return engine.New(client, t.Sink)
+	return there, nil
 }

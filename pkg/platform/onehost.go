@@ -58,5 +58,5 @@ func (oneHost) Prune(context.Context, string, func(context.Context) ([]*stack.St
 	return nil
 }
 
-// At is the only engine.
-func (o oneHost) At(context.Context, string) (*engine.Engine, error) { return o.Engine, nil }
+// At is the only host.
+func (o oneHost) At(context.Context, string) (*target.Node, error) { return o.Here(), nil }

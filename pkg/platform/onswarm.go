@@ -16,6 +16,14 @@ type onSwarm struct {
 	target *target.Target
 }
 
+// At is the node that has a unit: the manager, or another one through it.
+func (s onSwarm) At(ctx context.Context, unit string) (*target.Node, error) {
+	if n, away := s.Place(unit); away {
+		return node(ctx, s.target, n)
+	}
+	return s.target.Here(), nil
+}
+
 // Carry changes service by service, each watched to its end.
 func (s onSwarm) Carry(ctx context.Context, p *plan.Plan, st *stack.Stack, how rollout.How) (rollout.Report, error) {
 	units := s.target.Units(s)

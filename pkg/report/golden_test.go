@@ -181,6 +181,8 @@ func TestBackups(t *testing.T) {
 		{ID: "db-20260228T090000Z", Database: "shop", Taken: start.Add(-24 * time.Hour), Bytes: 3_900_000, Rows: 17_000, Copied: "sftp://backup@vault.example.org/srv/backups", Away: true},
 	}}
 	golden(t, "backups.txt", b.Text())
+	b.Backups[0].Node = "node2"
+	golden(t, "backups-nodes.txt", b.Text())
 	golden(t, "backups-empty.txt", (&Backups{Project: "shop", Host: "h"}).Text())
 }
 

@@ -3,6 +3,7 @@ package report
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -169,7 +170,9 @@ type Backups struct {
 
 // Backup is one of them. Lost says why it cannot be used, "" when it can.
 type Backup struct {
-	ID, Database  string
+	ID, Database string
+	// Node is which node of a Swarm has it, "" for the host that was asked.
+	Node          string
 	Taken, Proven time.Time
 	Bytes, Rows   int64
 	Release       int
@@ -188,7 +191,12 @@ func (b *Backups) Text() string {
 		return out.String()
 	}
 	out.WriteString("\n")
-	table(&out, []string{"BACKUP", "DATABASE", "TAKEN (UTC)", "SIZE", "ROWS", "RELEASE", "STATE", "COPY"}, len(b.Backups), func(i int) []string {
+	heads := []string{"BACKUP", "DATABASE", "TAKEN (UTC)", "SIZE", "ROWS", "RELEASE", "STATE", "COPY"}
+	apart := slices.ContainsFunc(b.Backups, func(v Backup) bool { return v.Node != "" })
+	if apart {
+		heads = append(heads, "NODE")
+	}
+	table(&out, heads, len(b.Backups), func(i int) []string {
 		v := b.Backups[i]
 		of := ""
 		if v.Release > 0 {
@@ -204,7 +212,11 @@ func (b *Backups) Text() string {
 		if v.Away {
 			state = "only the copy is left"
 		}
-		return []string{v.ID, v.Database, moment(v.Taken), fmt.Sprintf("%.1f MB", float64(v.Bytes)/1e6), number(int(v.Rows)), of, state, v.Copied}
+		cells := []string{v.ID, v.Database, moment(v.Taken), fmt.Sprintf("%.1f MB", float64(v.Bytes)/1e6), number(int(v.Rows)), of, state, v.Copied}
+		if apart {
+			cells = append(cells, v.Node)
+		}
+		return cells
 	})
 	return out.String()
 }

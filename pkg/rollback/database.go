@@ -27,34 +27,43 @@ type restoring struct {
 // restoring finds the named backup and the database it is of, before anything
 // changes.
 func (o Options) restoring(ctx context.Context, t *target.Target, on target.Sight, l *release.Ledger, to release.Record, st *stack.Stack, seen stack.Observed) (*restoring, error) {
-	store, err := t.Backups(ctx, on, o.Project)
-	if err != nil {
-		return nil, err
-	}
-	r := &restoring{Target: t, on: on, store: store, stack: st}
+	r := &restoring{Target: t, on: on, stack: st}
 	databases, err := r.Databases(ctx, on, st, seen, to)
 	if err != nil {
 		return nil, err
 	}
 	var copies []*stack.Copy
-	for _, db := range databases {
+	stores := make([]*backup.Store, len(databases))
+	for i, db := range databases {
+		if stores[i], err = t.Backups(ctx, db.Node, o.Project); err != nil {
+			return nil, err
+		}
 		if db.Options.Copy != nil {
 			copies = append(copies, db.Options.Copy)
 		}
 	}
-	if r.backup, err = store.Find(ctx, o.RestoreDatabase, copies...); err != nil {
-		return nil, err
+	all := stores
+	if r.backup, err = backup.Find(ctx, o.RestoreDatabase, all); err != nil {
+		others, err := t.Stores(ctx, o.Project)
+		if err != nil {
+			return nil, err
+		}
+		all = slices.Concat(stores, others)
+		if r.backup, err = backup.Find(ctx, o.RestoreDatabase, all, copies...); err != nil {
+			return nil, err
+		}
 	}
 	if err := suits(r.backup, follow(l, st), l.All(), to); err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(databases, func(s backup.Source) bool { return s.Service == r.backup.Service })
+	i := slices.IndexFunc(databases, func(db target.Database) bool { return db.Service == r.backup.Service })
 	if i < 0 {
 		return nil, fault.New(fault.Refused, "restore-database", "name a backup of a database that the release has",
 			"backup %s is of service %s, which %s does not back up", r.backup.ID, r.backup.Service, title(to))
 	}
-	r.into = databases[i]
-	return r, nil
+	r.into, r.store = databases[i].Source, stores[i]
+	r.backup, err = r.store.Claim(ctx, r.backup, all, copies...)
+	return r, err
 }
 
 // writers are the running units of all services that depend on the database, in

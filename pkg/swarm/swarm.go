@@ -54,7 +54,6 @@ type Swarm struct {
 	mu    sync.Mutex
 	where map[string]string // unit -> node id
 	nodes map[string]swarm.Node
-	away  map[string]*engine.Engine
 	ipvs  *bool
 }
 
@@ -72,7 +71,7 @@ func Find(ctx context.Context, h Host) (*Swarm, error) {
 	if !in.ControlAvailable {
 		return nil, fault.New(fault.Refused, "host", "name a manager of the Swarm as host", "the host is a worker of a Swarm: only a manager can be asked")
 	}
-	return &Swarm{Host: h, self: in.NodeID, where: map[string]string{}, nodes: map[string]swarm.Node{}, away: map[string]*engine.Engine{}}, nil
+	return &Swarm{Host: h, self: in.NodeID, where: map[string]string{}, nodes: map[string]swarm.Node{}}, nil
 }
 
 // Name is swarm.
@@ -106,27 +105,21 @@ func (s *Swarm) say(level event.Level, service, format string, args ...any) {
 	s.Sink.Emit(event.Event{Time: time.Now(), Level: level, Phase: "roll", Service: service, Text: fmt.Sprintf(format, args...)})
 }
 
-// At gives the engine of the node that has a unit. Only managers know where it is;
-// one that was never seen is taken to be here.
-func (s *Swarm) At(ctx context.Context, unit string) (*engine.Engine, error) {
-	s.mu.Lock()
-	id := s.where[unit]
-	node, e := s.nodes[id], s.away[id]
-	s.mu.Unlock()
-	if id == "" || id == s.self {
-		return s.Engine, nil
-	}
-	if e != nil {
-		return e, nil
-	}
-	e, err := s.Node(ctx, node)
-	if err != nil {
-		return nil, err
-	}
+// Place says which other node has a unit, false where it is the manager that we speak
+// to. Only managers know where it is; one that was never seen is taken to be here.
+func (s *Swarm) Place(unit string) (node swarm.Node, away bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.away[id] = e
-	return e, nil
+	id := s.where[unit]
+	return s.nodes[id], id != "" && id != s.self
+}
+
+// engineOf is the engine of the node that has a unit.
+func (s *Swarm) engineOf(ctx context.Context, unit string) (*engine.Engine, error) {
+	if node, away := s.Place(unit); away {
+		return s.Node(ctx, node)
+	}
+	return s.Engine, nil
 }
 
 // settleOne remembers where one unit is.

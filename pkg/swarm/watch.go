@@ -188,7 +188,7 @@ func (c *change) tail(ctx context.Context) {
 	t := bad[0]
 	u := unitOf(seen.service, t, nil)
 	c.settleOne(u.ID, t.NodeID)
-	e, err := c.At(look, u.ID)
+	e, err := c.engineOf(look, u.ID)
 	if err != nil {
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/shiksha/actions/pkg/backup"
@@ -14,16 +15,54 @@ import (
 	"github.com/shiksha/actions/pkg/stack"
 )
 
-// Backups keeps the dumps of a project's databases.
-func (t *Target) Backups(ctx context.Context, on Where, project string) (*backup.Store, error) {
-	out, err := t.Host.Run(ctx, []string{"sh", "-c", `echo "$(id -u):$(id -g)"`}, nil)
+// Backups keeps the dumps of a project's databases that run on a node. They are made
+// by that node's engine and stay there: a restore needs them there, and gigabytes take
+// long through the manager.
+func (t *Target) Backups(ctx context.Context, n *Node, project string) (*backup.Store, error) {
+	out, err := n.Host.Run(ctx, []string{"sh", "-c", `echo "$(id -u):$(id -g)"`}, nil)
 	if err != nil {
-		return nil, fmt.Errorf("ask the host who its user is: %w", err)
+		return nil, fmt.Errorf("ask %s who its user is: %w", n, err)
 	}
-	return &backup.Store{
-		Project: project, Dir: path.Join(t.Root(project), "backups"), Metrics: path.Join(t.StateDir, "metrics"),
-		User: strings.TrimSpace(string(out.Stdout)), Files: t.Files, Engine: t.Steady(on), Sink: t.Sink, Dial: t.vault,
-	}, nil
+	files, err := n.Host.Files(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("the backups on %s: %w", n, err)
+	}
+	state, err := t.stateDir(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	s := &backup.Store{
+		Project: project, Node: n.Name, Dir: path.Join(state, project, "backups"), Metrics: path.Join(state, "metrics"),
+		User: strings.TrimSpace(string(out.Stdout)), Files: files, Engine: t.SteadyOn(n), Sink: t.Sink, Dial: t.vault,
+	}
+	if n.Name != "" {
+		s.Announce = func(ctx context.Context) error {
+			return t.shelves(project).add(ctx, shelf{ID: n.ID, Node: n.Name, Address: n.Address, StateDir: state})
+		}
+	}
+	return s, nil
+}
+
+// Home is the node that a service's database runs on, the host where it does not run.
+func (t *Target) Home(ctx context.Context, on Sight, project, service string) (*Node, error) {
+	seen, err := on.Observe(ctx, project)
+	if err != nil {
+		return nil, err
+	}
+	if u := serving(seen, service); u.ID != "" {
+		return on.At(ctx, u.ID)
+	}
+	return t.Here(), nil
+}
+
+// serving is a unit of a service that serves, an empty one where none does.
+func serving(seen stack.Observed, service string) (found stack.Unit) {
+	for _, u := range seen.Units[service] {
+		if !u.OneOff && u.Serving() {
+			found = u
+		}
+	}
+	return found
 }
 
 // vault is the host that copies of backups go to.
@@ -64,39 +103,43 @@ func (v *vault) Sum(ctx context.Context, name string) (string, error) {
 	return sum, nil
 }
 
+// Database is a running database and the node that it runs on.
+type Database struct {
+	backup.Source
+	Node *Node
+}
+
+// ErrStopped is why there is nothing to ask of a database.
+var ErrStopped = errors.New("its database does not run")
+
 // Databases are the running databases of a stack that ask for backups, in the
 // stack's order, with the release that serves. One that does not run is refused:
-// what it holds cannot be dumped. So is one on another node of a Swarm: dumps are made
-// and kept on the host that we speak to.
-func (t *Target) Databases(ctx context.Context, on Where, st *stack.Stack, seen stack.Observed, serving release.Record) ([]backup.Source, error) {
-	var out []backup.Source
+// what it holds cannot be dumped. So is one on a node that cannot be reached. Those
+// of the services in but are left out.
+func (t *Target) Databases(ctx context.Context, on Where, st *stack.Stack, seen stack.Observed, serves release.Record, but ...string) ([]Database, error) {
+	var out []Database
 	for _, name := range st.Order {
 		o := st.Services[name].Ext.Backups
-		if o == nil {
+		if o == nil || slices.Contains(but, name) {
 			continue
 		}
-		source := backup.Source{Service: name, Options: *o, Release: serving.Number, Version: serving.Version}
-		for _, u := range seen.Units[name] {
-			if !u.OneOff && u.Serving() {
-				source.Unit = u
-			}
+		u := serving(seen, name)
+		if u.ID == "" {
+			return nil, fault.New(fault.Refused, "service "+name, "see what it is with shiksha status", "%w, so it cannot be dumped", ErrStopped)
 		}
-		if source.Unit.ID == "" {
-			return nil, fault.New(fault.Refused, "service "+name, "see what it is with shiksha status", "its database does not run, so it cannot be dumped")
+		n, err := on.At(ctx, u.ID)
+		if err != nil {
+			return nil, err
 		}
-		if e, err := on.At(ctx, source.Unit.ID); err != nil || e != t.Engine {
-			return nil, fault.New(fault.Refused, "service "+name, "keep it on the manager that releases go to: deploy: {placement: {constraints: [node.hostname==...]}}",
-				"its database runs on node %s, and dumps are made on %s", source.Unit.Node, t.Host)
-		}
-		if source.Unit.ImageID == "" {
+		if u.ImageID == "" {
 			// A Swarm's manager does not know it of a task; the container does.
-			u, err := t.Steady(on).Inspect(ctx, source.Unit.ID)
+			there, err := t.SteadyOn(n).Inspect(ctx, u.ID)
 			if err != nil {
 				return nil, err
 			}
-			source.Unit.ImageID = u.ImageID
+			u.ImageID = there.ImageID
 		}
-		out = append(out, source)
+		out = append(out, Database{backup.Source{Service: name, Unit: u, Options: *o, Release: serves.Number, Version: serves.Version}, n})
 	}
 	return out, nil
 }

@@ -3,6 +3,7 @@ package target_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -16,23 +17,23 @@ import (
 	"github.com/shiksha/actions/pkg/target"
 )
 
-// fakeWhere has each unit on the engine that it says; of one that it does not know
+// fakeWhere has each unit on the node that it says; of one that it does not know
 // nothing can be said, as of a node that cannot be reached.
-type fakeWhere map[string]*engine.Engine
+type fakeWhere map[string]*target.Node
 
-func (w fakeWhere) At(_ context.Context, unit string) (*engine.Engine, error) {
-	if e, ok := w[unit]; ok {
-		return e, nil
+func (w fakeWhere) At(_ context.Context, unit string) (*target.Node, error) {
+	if n, ok := w[unit]; ok {
+		return n, nil
 	}
-	return nil, errors.New("its node cannot be reached")
+	return nil, fault.New(fault.Refused, "node two", "let the user in there", "it cannot be reached")
 }
 
-// A dump is made and kept on the host: a database elsewhere, or one that does not
-// run, is refused.
+// A dump is made and kept on the node that has the database. One on a node that cannot
+// be reached, or one that does not run, is refused.
 func TestDatabases(t *testing.T) {
 	t.Parallel()
-	here, away := &engine.Engine{}, &engine.Engine{}
-	at := &target.Target{Host: &host.Host{}, Engine: here}
+	at := &target.Target{Host: &host.Host{}, Engine: &engine.Engine{}}
+	here, away := at.Here(), &target.Node{ID: "2", Name: "two"}
 	db := &stack.Service{Name: "db"}
 	db.Ext.Backups = &stack.Backups{}
 	st := &stack.Stack{Name: "shop", Order: []string{"api", "db"}, Services: map[string]*stack.Service{"api": {Name: "api"}, "db": db}}
@@ -42,13 +43,14 @@ func TestDatabases(t *testing.T) {
 	for name, c := range map[string]struct {
 		on      fakeWhere
 		unit    stack.Unit
+		node    string
 		refused string
 	}{
-		"here":                   {fakeWhere{"new": here}, unit, ""},
-		"on another node":        {fakeWhere{"new": away}, unit, "its database runs on node two, and dumps are made on"},
-		"where nobody can look":  {fakeWhere{}, unit, "its database runs on node two, and dumps are made on"},
-		"one that does not run":  {fakeWhere{"new": here}, stopped, "does not run, so it cannot be dumped"},
-		"a command of a release": {fakeWhere{"new": here}, once, "does not run, so it cannot be dumped"},
+		"here":                   {fakeWhere{"new": here}, unit, "the host", ""},
+		"on another node":        {fakeWhere{"new": away}, unit, "node two", ""},
+		"where nobody can look":  {fakeWhere{}, unit, "", "node two: it cannot be reached"},
+		"one that does not run":  {fakeWhere{"new": here}, stopped, "", "does not run, so it cannot be dumped"},
+		"a command of a release": {fakeWhere{"new": here}, once, "", "does not run, so it cannot be dumped"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -58,11 +60,16 @@ func TestDatabases(t *testing.T) {
 				require.ErrorContains(t, err, c.refused)
 				assert.Equal(t, fault.Refused, fault.Of(err))
 				assert.NotEmpty(t, fault.Hint(err))
+				assert.Equal(t, strings.Contains(name, "run") || strings.Contains(name, "command"), errors.Is(err, target.ErrStopped))
 				return
 			}
 			require.NoError(t, err)
 			require.Len(t, got, 1)
 			assert.Equal(t, []any{"db", "new", 7, "v7"}, []any{got[0].Service, got[0].Unit.ID, got[0].Release, got[0].Version})
+			assert.Equal(t, c.node, got[0].Node.String())
+			none, err := at.Databases(t.Context(), fakeWhere{}, st, seen, release.Record{}, "db")
+			require.NoError(t, err, "one that is left out is not asked where it runs")
+			assert.Empty(t, none)
 		})
 	}
 }

@@ -15,11 +15,11 @@ import (
 // the middle of it; the host redials by itself, within its own budget.
 const steadyTries = 3
 
-// Where says which engine has a unit of a stack: units may be on other hosts than the
+// Where says which node has a unit of a stack: units may be on other hosts than the
 // one that we speak to.
 type Where interface {
-	// At gives the engine that has a unit.
-	At(ctx context.Context, unit string) (*engine.Engine, error)
+	// At gives the node that has a unit.
+	At(ctx context.Context, unit string) (*Node, error)
 }
 
 // Steady is the engine for a connection that may break: an act that was cut off
@@ -38,7 +38,10 @@ type Steady struct {
 // Steady is the engine for acts that a broken connection must not end.
 func (t *Target) Steady(on Where) Steady { return Steady{t.Engine, on, t.Say} }
 
-// Sight is where all units of a stack are seen, and which engine has each.
+// SteadyOn is the engine of one node.
+func (t *Target) SteadyOn(n *Node) Steady { return Steady{n.Engine, n, t.Say} }
+
+// Sight is where all units of a stack are seen, and which node has each.
 type Sight interface {
 	Where
 	// Observe looks at what runs of a project.
@@ -155,11 +158,11 @@ func (s Steady) Exec(ctx context.Context, id string, argv []string, stdin []byte
 // ExecEnv runs a command in a unit with variables, once: what a check runs may be
 // anything; see engine.Engine.
 func (s Steady) ExecEnv(ctx context.Context, id string, argv, env []string, stdin []byte) (stdout, stderr string, exit int, err error) {
-	e, err := s.on.At(ctx, id)
+	n, err := s.on.At(ctx, id)
 	if err != nil {
 		return "", "", 0, err
 	}
-	return e.ExecEnv(ctx, id, argv, env, stdin)
+	return n.Engine.ExecEnv(ctx, id, argv, env, stdin)
 }
 
 // Tail gives the last lines of a unit's output; see engine.Engine.
@@ -177,10 +180,10 @@ func (s Steady) Logs(ctx context.Context, id string, since time.Time) (text stri
 // there carries an act out on the engine that has a unit.
 func (s Steady) there(ctx context.Context, what, unit string, act func(*engine.Engine) error) error {
 	return s.again(ctx, what, func() error {
-		e, err := s.on.At(ctx, unit)
+		n, err := s.on.At(ctx, unit)
 		if err != nil {
 			return err
 		}
-		return act(e)
+		return act(n.Engine)
 	})
 }

@@ -34,7 +34,10 @@ type Target struct {
 	Vault host.Config
 
 	mu     sync.Mutex
-	others []*host.Host // other nodes of a Swarm
+	others []*host.Host     // connections to other nodes of a Swarm
+	nodes  map[string]*Node // those nodes, by address
+	// everywhere is set where the input said which folder StateDir is.
+	everywhere bool
 }
 
 // Open connects and finds the state folder; one that is not empty is taken as it
@@ -44,7 +47,7 @@ func Open(ctx context.Context, config host.Config, stateDir string, sink event.S
 	if err != nil {
 		return nil, fault.As(fault.Refused, err)
 	}
-	t := &Target{Host: h, Sink: sink, StateDir: stateDir}
+	t := &Target{Host: h, Sink: sink, StateDir: stateDir, everywhere: stateDir != ""}
 	if err := t.prepare(ctx); err != nil {
 		_ = h.Close()
 		return nil, fault.As(fault.Refused, err)
@@ -68,19 +71,6 @@ func (t *Target) prepare(ctx context.Context) error {
 	}
 	t.Engine, err = engine.New(api, t.Sink)
 	return err
-}
-
-// Beyond connects to another node of a Swarm through the host. The connection ends
-// with the target.
-func (t *Target) Beyond(ctx context.Context, address string) (*host.Host, error) {
-	h, err := t.Host.Beyond(ctx, address)
-	if err != nil {
-		return nil, err
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.others = append(t.others, h)
-	return h, nil
 }
 
 // Close ends the connection; what it could still complain about changes nothing.

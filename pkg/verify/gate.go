@@ -108,7 +108,14 @@ func newScene(t *target.Target, on target.Sight, settings Settings, st *stack.St
 	if r != nil {
 		s.Services, s.Version, s.Number, s.Began = r.Services, r.Version, r.Number, r.Started
 	}
-	s.Backups = func(ctx context.Context) (*backup.Store, error) { return t.Backups(ctx, on, s.Project) }
+	s.Backups = func(ctx context.Context, service string) (*backup.Store, kind.Ground, error) {
+		n, err := t.Home(ctx, on, s.Project, service)
+		if err != nil {
+			return nil, nil, err
+		}
+		store, err := t.Backups(ctx, n, s.Project)
+		return store, n.Host, err
+	}
 	s.HideEnvironment()
 	return s
 }

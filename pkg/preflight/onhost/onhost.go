@@ -39,8 +39,10 @@ type Facts struct {
 	Version    string
 	GPURuntime bool
 	// Disk is the folder that images are pulled to, nil where it is not known or
-	// nothing is pulled; Backups is that of the dumps, nil where none is taken.
-	Disk, Backups *Space
+	// nothing is pulled.
+	Disk *Space
+	// Backups are the folders of the dumps, one for each node that keeps some.
+	Backups []Space
 	// Resolved is how many images were found by digest.
 	Resolved int
 	// Unready are the databases that a migration needs and that do not answer, with
@@ -83,9 +85,9 @@ func ReadProbe(text string, asked time.Time) Facts {
 }
 
 // Space is what a file system has free. Needs is what will be written to it, in
-// bytes; 0 where that is not known.
+// bytes; 0 where that is not known. On names the host or node that it is on.
 type Space struct {
-	Dir          string
+	On, Dir      string
 	Free, Inodes uint64
 	Needs        int64
 }
@@ -208,11 +210,11 @@ func (f findings) spaces(h Facts) {
 			f.Fail("P10.inodes", finding.Place{}, mend, "only %d inodes are free in %s on the host, and images have to be pulled", d.Inodes, d.Dir)
 		}
 	}
-	if b := h.Backups; b != nil {
+	for _, b := range h.Backups {
 		// The dump and the server that it is proven in.
 		if need := uint64(b.Needs) * unpacked; b.Free < max(need, leastDisk/4) {
-			f.Fail("P12.space", finding.Place{}, "free some on the host, or keep fewer backups (x-shiksha.backups.keep)",
-				"only %d MiB are free in %s on the host; the last dump was %d MiB, and it is proven beside it", b.Free>>20, b.Dir, b.Needs>>20)
+			f.Fail("P12.space", finding.Place{}, "free some there, or keep fewer backups (x-shiksha.backups.keep)",
+				"only %d MiB are free in %s on %s; the last dump was %d MiB, and it is proven beside it", b.Free>>20, b.Dir, b.On, b.Needs>>20)
 		}
 	}
 }

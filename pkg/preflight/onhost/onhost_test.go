@@ -102,7 +102,7 @@ func TestRoomOnTheHost(t *testing.T) {
 	p := plan.Make(plan.Input{Desired: st})
 	good := onhost.Facts{Version: "24.0.0", Clock: now, Asked: now,
 		Disk:    &onhost.Space{Dir: "/var/lib/docker", Free: 9 << 30, Inodes: 1e6, Needs: 2 << 30},
-		Backups: &onhost.Space{Dir: "/var/lib/shiksha/shop/backups", Free: 4 << 30, Needs: 1 << 30}}
+		Backups: []onhost.Space{{On: "the host", Dir: "/var/lib/shiksha/shop/backups", Free: 4 << 30}, {On: "node two", Dir: "/srv/shop/backups", Free: 4 << 30, Needs: 1 << 30}}}
 	good.Resolved = 1
 	p.Pulls = []plan.Pull{{Service: "db", Bytes: 45 << 20}}
 	whole := onhost.Look(st, p, stack.Observed{}, good)
@@ -116,14 +116,14 @@ func TestRoomOnTheHost(t *testing.T) {
 		"disk":       {func(h *onhost.Facts) { h.Disk.Free = 5 << 30 }, "P10.disk", "only 5120 MiB are free in /var/lib/docker on the host, and images have to be pulled: they need 6144 MiB"},
 		"least disk": {func(h *onhost.Facts) { h.Disk.Free, h.Disk.Needs = 200<<20, 0 }, "P10.disk", "they need 1024 MiB"},
 		"inodes":     {func(h *onhost.Facts) { h.Disk.Inodes = 12 }, "P10.inodes", "only 12 inodes are free"},
-		"backups":    {func(h *onhost.Facts) { h.Backups.Free = 2 << 30 }, "P12.space", "the last dump was 1024 MiB"},
+		"backups":    {func(h *onhost.Facts) { h.Backups[1].Free = 2 << 30 }, "P12.space", "only 2048 MiB are free in /srv/shop/backups on node two; the last dump was 1024 MiB"},
 		"database":   {func(h *onhost.Facts) { h.Unready = map[string]string{"db": "rejecting connections"} }, "P11.database", "rejecting connections"},
 		"old engine": {func(h *onhost.Facts) { h.Version = "19.03.1" }, "P10.engine", "19.03.1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h, disk, backups := good, *good.Disk, *good.Backups
-			h.Disk, h.Backups = &disk, &backups
+			h, disk, backups := good, *good.Disk, slices.Clone(good.Backups)
+			h.Disk, h.Backups = &disk, backups
 			sound := onhost.Look(st, p, stack.Observed{}, h)
 			require.Len(t, sound, 1)
 			assert.Equal(t, check.Pass, sound[0].Outcome, sound[0].Found)

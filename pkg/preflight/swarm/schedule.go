@@ -135,8 +135,8 @@ func (l *look) extension(svc *stack.Service, c types.ServiceConfig) {
 			"only a release lets a worker finish: where its node is drained, a Swarm stops it without asking whether it is idle")
 	}
 	if svc.Ext.Backups != nil {
-		l.Warn("P17.backups", at(svc, "x-shiksha.backups"), "choose the node of its volume to be the manager that is named as host",
-			"dumps are made and kept on the manager that is named as host: a database on another node is refused")
+		l.Warn("P17.backups", at(svc, "x-shiksha.backups"), "choose the node of its volume, let the user of the host in there with the same key, and copy the dumps off it (x-shiksha.backups.copy)",
+			"dumps are made and kept on the node that the database runs on, which is reached through the manager: on another node it begins without them")
 	}
 	if d := svc.Ext.Drain; svc.Ext.Gateway != "" && d > svc.StopGrace && d != stack.DefaultDrain {
 		l.Warn("P17.drain", at(svc, "x-shiksha.drain"), fmt.Sprintf("write stop_grace_period: %s, and let the program answer what it has when it is told to stop", d),

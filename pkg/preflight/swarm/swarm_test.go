@@ -251,7 +251,7 @@ func TestStacks(t *testing.T) {
 			[]string{"warn compose.yaml:6 a Swarm waits for no gateway: two seconds after an old task has got its last request it is told to stop, and what takes longer than 20s is cut off"}},
 		"long requests that may end": {api + "    stop_grace_period: 10m\n    x-shiksha: {gateway: web, port: 80, drain: 10m}\n  web: {image: \"nginx:1\", networks: [inner]}\n" + inner, "P17.drain", nil, nil},
 		"a database that is dumped": {api + "    x-shiksha: {backups: {}}\n" + inner, "P17.backups", nil,
-			[]string{"warn compose.yaml:5 dumps are made and kept on the manager that is named as host: a database on another node is refused"}},
+			[]string{"warn compose.yaml:5 dumps are made and kept on the node that the database runs on, which is reached through the manager: on another node it begins without them"}},
 		"reload": {api + "    volumes: [\"./a.conf:/a.conf:ro\"]\n    x-shiksha: {reload: nginx}\n" + inner, "P17.reload", []string{"a.conf", "a"},
 			[]string{"warn compose.yaml:6 a task keeps the files that it was started with: changed ones replace it, and nothing is reloaded"}},
 		"a worker": {api + "    x-shiksha: {drain: {stop: [a], idle: [b]}}\n" + inner, "P17.drain", nil,

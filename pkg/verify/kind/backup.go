@@ -115,7 +115,7 @@ func (b *Backup) ours(s *Sight) {
 		s.blind(errors.New("nobody knows where the host keeps backups"))
 		return
 	}
-	store, err := s.Backups(s.Ctx)
+	store, ground, err := s.Backups(s.Ctx, b.Service)
 	if err != nil {
 		s.blind(err)
 		return
@@ -125,6 +125,10 @@ func (b *Backup) ours(s *Sight) {
 		s.blind(err)
 		return
 	}
+	place := "the host"
+	if store.Node != "" {
+		place = "node " + store.Node
+	}
 	all = slices.DeleteFunc(all, func(k backup.Backup) bool { return k.Service != b.Service })
 	var dumps []dump
 	for _, k := range all {
@@ -133,20 +137,21 @@ func (b *Backup) ours(s *Sight) {
 		s.need("backup.lost", k.Lost == "", "a dump as it was taken", k.Lost, "take another with shiksha backup")
 		dumps = append(dumps, dump{k.ID, k.Taken, k.Bytes})
 	}
-	s.at("the host")
+	s.at(place)
 	if !b.judge(s, dumps) {
 		return
 	}
 	if b.Read == nil || *b.Read {
-		b.sum(s, path.Join(store.Dir, all[0].ID+".dump"), all[0].SHA256)
+		b.sum(s, ground, path.Join(store.Dir, all[0].ID+".dump"), all[0].SHA256)
 	}
+	s.at(place)
 	b.proof(s, all)
 	dumps[0].sound(s)
 }
 
 // sum compares the dump with what it was when it was read back whole.
-func (b *Backup) sum(s *Sight, file, wanted string) {
-	out, err := s.Ground.Run(s.Ctx, []string{"sha256sum", "--", file}, nil)
+func (b *Backup) sum(s *Sight, on Ground, file, wanted string) {
+	out, err := on.Run(s.Ctx, []string{"sha256sum", "--", file}, nil)
 	if err != nil {
 		s.blind(err)
 		return
@@ -168,7 +173,6 @@ func (b *Backup) proof(s *Sight, all []backup.Backup) {
 			newest = k.Proven
 		}
 	}
-	s.at("the host")
 	s.need("backup.proven", time.Since(newest) < time.Duration(b.Proven), "a backup restored within "+b.Proven.String(), "the last was restored: "+when(newest), "prove one with shiksha backup --prove")
 }
 

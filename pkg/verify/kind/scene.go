@@ -40,8 +40,9 @@ type Scene struct {
 	// Before are the alerts that fired before the release, by check; nil where
 	// nobody looked.
 	Before map[string][]string
-	// Backups gives the host's own backups of the project.
-	Backups func(context.Context) (*backup.Store, error)
+	// Backups gives the backups of the project where the database of a service runs, and
+	// the host that has them.
+	Backups func(ctx context.Context, service string) (*backup.Store, Ground, error)
 	// Protect tells the caller of a secret that a check read.
 	Protect func(secrets ...string)
 

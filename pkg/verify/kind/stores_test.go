@@ -212,8 +212,8 @@ func ownBackups(change func(list []backup.Backup, dir string) []backup.Backup) f
 			require.NoError(t, os.WriteFile(filepath.Join(dir, k.ID+".json"), data, 0o600))
 		}
 		s := local(nil)
-		s.Backups = func(context.Context) (*backup.Store, error) {
-			return &backup.Store{Project: "shop", Dir: dir, Files: hereFiles{}, Sink: event.Discard}, nil
+		s.Backups = func(context.Context, string) (*backup.Store, Ground, error) {
+			return &backup.Store{Project: "shop", Dir: dir, Files: hereFiles{}, Sink: event.Discard}, here{}, nil
 		}
 		return s
 	}
@@ -279,21 +279,32 @@ func ownBackupLooks() map[string]look {
 		}), check.Pass, "12 bytes"},
 		"own backup without a store": {"", row, func(t *testing.T) *Scene {
 			s := local(nil)
-			s.Backups = func(context.Context) (*backup.Store, error) { return nil, errors.New("no host") }
+			s.Backups = func(context.Context, string) (*backup.Store, Ground, error) { return nil, nil, errors.New("no host") }
 			return s
 		}, check.Unknown, "no host"},
 		"own backup in a folder that is none": {"", row, func(t *testing.T) *Scene {
 			s := ownBackups(as)(t)
-			store, _ := s.Backups(t.Context())
+			store, ground, _ := s.Backups(t.Context(), "db")
 			store.Dir += "/db-9.dump"
-			s.Backups = func(context.Context) (*backup.Store, error) { return store, nil }
+			s.Backups = func(context.Context, string) (*backup.Store, Ground, error) { return store, ground, nil }
 			return s
 		}, check.Unknown, "not a directory"},
 		"own backup on a host that runs nothing": {"", row, func(t *testing.T) *Scene {
 			s := ownBackups(as)(t)
-			s.Ground = lostHost{}
+			store, _, _ := s.Backups(t.Context(), "db")
+			s.Backups = func(context.Context, string) (*backup.Store, Ground, error) { return store, lostHost{}, nil }
 			return s
 		}, check.Unknown, "connection lost"},
+		"own backup on another node": {"backup.count", "backup: {service: db}", func(t *testing.T) *Scene {
+			s := ownBackups(func(kept, string) kept { return nil })(t)
+			store, ground, _ := s.Backups(t.Context(), "db")
+			store.Node = "two"
+			s.Backups = func(_ context.Context, service string) (*backup.Store, Ground, error) {
+				require.Equal(t, "db", service)
+				return store, ground, nil
+			}
+			return s
+		}, check.Fail, "node two"},
 		"own backup nowhere": {"", row, func(*testing.T) *Scene { return local(nil) }, check.Unknown, "nobody knows where"},
 	}
 }
