@@ -86,7 +86,8 @@ func findSwarm(ctx context.Context, t *target.Target) (found *swarm.Swarm, err e
 	}
 	found, err = swarm.Find(ctx, swarm.Host{
 		API: client, Engine: t.Engine, Sink: t.Sink,
-		Node:    func(ctx context.Context, n api.Node) (*engine.Engine, error) { return node(ctx, t, n) },
+		Node: func(ctx context.Context, n api.Node) (*engine.Engine, error) { return node(ctx, t, n) },
+		// found is set by then: a gateway is asked for when a release is on its way.
 		Gateway: func(u stack.Unit) swarm.Gateway { return t.Nginx(found, u) },
 		Probe: func(ctx context.Context, argv []string) (int, error) {
 			out, err := t.Host.Run(ctx, argv, nil)
