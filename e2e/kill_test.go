@@ -73,7 +73,7 @@ func interesting(step string) bool {
 func quick(t *testing.T, f *lab.Fixture) {
 	t.Helper()
 	edit(t, f, "monitor: 5s", "monitor: 1s")
-	edit(t, f, "monitor: 1s\n\n  # Unchanged", "monitor: 0s\n\n  # Unchanged")
+	edit(t, f, "stop-first\n        monitor: 1s", "stop-first\n        monitor: 0s")
 	atOnce(t, f)
 }
 
@@ -93,9 +93,7 @@ func edit(t *testing.T, f *lab.Fixture, old, with string) {
 	path := f.Dir + "/compose.yaml"
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
-	if !strings.Contains(string(text), old) {
-		return
-	}
+	require.Contains(t, string(text), old)
 	require.NoError(t, os.WriteFile(path, []byte(strings.Replace(string(text), old, with, 1)), 0o644))
 }
 

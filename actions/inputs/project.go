@@ -1,10 +1,10 @@
 package inputs
 
 import (
-	"regexp"
 	"strings"
 
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // CheckStateDir tells what is wrong with the input state-dir.
@@ -16,11 +16,9 @@ func CheckStateDir(dir string) []error {
 		"%q is not an absolute path", dir)}
 }
 
-var projectName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
-
 // CheckProject tells what is wrong with the input project.
 func CheckProject(name string) []error {
-	if name == "" || projectName.MatchString(name) {
+	if name == "" || stack.ValidProject(name) {
 		return nil
 	}
 	return []error{fault.New(fault.Input, "project", "use lower-case letters, digits, - and _, as Compose does",

@@ -54,7 +54,16 @@ func Take(ctx context.Context, o Options, sink event.Sink) (*Result, error) {
 		return result, err
 	}
 	defer drop()
-	return result, fault.As(fault.Refused, o.take(ctx, t, on, result))
+	return result, ended(ctx, o.take(ctx, t, on, result))
+}
+
+// ended gives what Take ended with its meaning: told to stop, it was interrupted,
+// whatever it was in the middle of.
+func ended(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return fault.New(fault.Interrupted, "", "take it again with: shiksha backup; earlier backups are untouched", "%w", err)
+	}
+	return fault.As(fault.Refused, err)
 }
 
 func (o Options) take(ctx context.Context, t *target.Target, on platform.Platform, result *Result) error {

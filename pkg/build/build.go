@@ -111,10 +111,11 @@ func Run(ctx context.Context, o Options, sink event.Sink) (*Result, error) {
 	if err := r.fits(ctx); err != nil {
 		return r.result, err
 	}
-	if err := r.check(ctx); err != nil {
+	before, err := r.checked(ctx)
+	if err != nil {
 		return r.result, err
 	}
-	if err := r.solve(ctx); err != nil {
+	if err := r.solve(ctx, before); err != nil {
 		return r.result, err
 	}
 	r.finish()

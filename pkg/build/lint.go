@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/docker/buildx/build"
@@ -19,6 +20,20 @@ import (
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 )
+
+// checked has the Dockerfiles checked, and meanwhile asks the registry what it has
+// of the targets.
+func (r *run) checked(ctx context.Context) (before map[string]image, err error) {
+	asking, stop := context.WithCancel(ctx)
+	defer stop()
+	var asked sync.WaitGroup
+	asked.Go(func() { before = r.published(asking) })
+	if err = r.check(ctx); err != nil {
+		stop()
+	}
+	asked.Wait()
+	return before, err
+}
 
 // check has BuildKit look at the Dockerfiles before anything is built. What it
 // finds is told and stops nothing, unless a Dockerfile says so itself

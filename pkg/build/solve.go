@@ -34,10 +34,9 @@ const tries = 4
 // epoch is the build argument that makes times in an image those of the commit.
 const epoch = "SOURCE_DATE_EPOCH"
 
-// solve builds all targets at once.
-func (r *run) solve(ctx context.Context) error {
+// solve builds all targets at once. Before is what the registry has of them.
+func (r *run) solve(ctx context.Context, before map[string]image) error {
 	r.warnArguments()
-	before := r.published(ctx)
 	var first *progress // of later tries every step is cached
 	for try := 1; ; try++ {
 		options, err := r.options(ctx)

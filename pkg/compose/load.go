@@ -189,7 +189,7 @@ func (l *loading) projectName() (string, error) {
 		}
 		where, name = "project", loader.NormalizeProjectName(folder)
 	}
-	if !stack.ValidName(name) {
+	if !stack.ValidProject(name) {
 		return "", fault.New(fault.Input, where,
 			"use lower-case letters, digits, - and _, starting with a letter or digit",
 			"%q cannot be the name of a project", name)

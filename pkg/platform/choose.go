@@ -98,6 +98,7 @@ func findSwarm(ctx context.Context, t *target.Target) (found *swarm.Swarm, err e
 			}
 			return there.Engine, nil
 		},
+		// found is set by then: a gateway is asked for when a release is on its way.
 		Gateway: func(u stack.Unit) swarm.Gateway { return t.Nginx(onSwarm{found, t}, u) },
 		Probe: func(ctx context.Context, argv []string) (int, error) {
 			out, err := t.Host.Run(ctx, argv, nil)

@@ -12,10 +12,10 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"regexp"
 	"time"
 
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // Reader reads the host's files. A missing file or directory gives an error
@@ -150,9 +150,6 @@ type Migration struct {
 // DefaultStateDir is where a host keeps the state of its projects.
 const DefaultStateDir = "/var/lib/shiksha"
 
-// projectName is what Compose allows; it also keeps the name one path component.
-var projectName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
-
 // Dir is the folder of a project's state on the host. A state directory that is
 // not absolute or a name that Compose would not take is a fault.Input.
 func Dir(stateDir, project string) (string, error) {
@@ -160,7 +157,7 @@ func Dir(stateDir, project string) (string, error) {
 		return "", fault.New(fault.Input, "state-dir", "give an absolute path, for example "+DefaultStateDir,
 			"%q is not an absolute path on the host", stateDir)
 	}
-	if !projectName.MatchString(project) {
+	if !stack.ValidProject(project) {
 		return "", fault.New(fault.Input, "project", "use lower case letters, digits, - and _, beginning with a letter or digit",
 			"%q is not a Compose project name", project)
 	}

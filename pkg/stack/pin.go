@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
-	"github.com/docker/compose/v5/pkg/compose"
+	sdk "github.com/docker/compose/v5/pkg/compose"
 )
 
 // Pin names the exact image of every service (repository@sha256:..., or the ID
@@ -22,7 +22,7 @@ func (s *Stack) Pin(images map[string]string) error {
 	for _, name := range s.Order {
 		c := s.Project.Services[name]
 		c.Image = images[name]
-		hash, err := compose.ServiceHash(c)
+		hash, err := sdk.ServiceHash(c)
 		if err != nil {
 			return fmt.Errorf("hashing service %s: %w", name, err)
 		}
@@ -52,7 +52,7 @@ func (s *Stack) ResolvedHash(service string, containers map[string]string) (stri
 	for i, from := range c.VolumesFrom {
 		c.VolumesFrom[i] = resolveVolumesFrom(from, containers)
 	}
-	hash, err := compose.ServiceHash(c)
+	hash, err := sdk.ServiceHash(c)
 	if err != nil {
 		return "", fmt.Errorf("hashing service %s: %w", service, err)
 	}

@@ -36,7 +36,7 @@ func (p *Places) Find(key string) (file string, line int) {
 // stands where the nearest one above it does, in the end in the main file with line
 // 0. A stack that was not read from files gives "" and 0.
 func (s *Stack) Place(key string) (file string, line int) {
-	if s.Places == nil {
+	if s.Places == nil || len(s.Places.Files) == 0 {
 		return "", 0
 	}
 	if file, line := s.Places.Find(key); line > 0 {

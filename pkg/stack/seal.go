@@ -18,7 +18,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/schema"
 	"github.com/compose-spec/compose-go/v2/types"
-	"github.com/docker/compose/v5/pkg/compose"
+	sdk "github.com/docker/compose/v5/pkg/compose"
 )
 
 // sealedVersion is the format that Seal writes. One that Unseal does not know
@@ -81,20 +81,20 @@ func (s *Stack) Seal() ([]byte, error) {
 func sameResources(a, b *types.Project) error {
 	for name, network := range a.Networks {
 		other := b.Networks[name]
-		before, err := compose.NetworkHash(&network)
+		before, err := sdk.NetworkHash(&network)
 		if err != nil {
 			return fmt.Errorf("hashing network %s: %w", name, err)
 		}
-		if after, err := compose.NetworkHash(&other); err != nil || before != after {
+		if after, err := sdk.NetworkHash(&other); err != nil || before != after {
 			return fmt.Errorf("network %s would come back different", name)
 		}
 	}
 	for name, volume := range a.Volumes {
-		before, err := compose.VolumeHash(volume)
+		before, err := sdk.VolumeHash(volume)
 		if err != nil {
 			return fmt.Errorf("hashing volume %s: %w", name, err)
 		}
-		if after, err := compose.VolumeHash(b.Volumes[name]); err != nil || before != after {
+		if after, err := sdk.VolumeHash(b.Volumes[name]); err != nil || before != after {
 			return fmt.Errorf("volume %s would come back different", name)
 		}
 	}
@@ -126,7 +126,7 @@ func Unseal(data []byte) (*Stack, error) {
 	if in.Version != sealedVersion {
 		return nil, fmt.Errorf("the sealed stack has format %d, this program reads %d", in.Version, sealedVersion)
 	}
-	if !ValidName(in.Name) {
+	if !ValidProject(in.Name) {
 		return nil, fmt.Errorf("the sealed stack has no valid name")
 	}
 	if in.Environment == nil {
@@ -145,7 +145,7 @@ func Unseal(data []byte) (*Stack, error) {
 		if service == nil || c.Name == "" {
 			return nil, fmt.Errorf("the sealed stack %s is not whole: service %s is missing", in.Name, name)
 		}
-		hash, err := compose.ServiceHash(c)
+		hash, err := sdk.ServiceHash(c)
 		if err != nil {
 			return nil, fmt.Errorf("hashing service %s: %w", name, err)
 		}

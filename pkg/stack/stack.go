@@ -191,9 +191,9 @@ type Stack struct {
 // projectName is what Compose takes for the name of a project.
 var projectName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
 
-// ValidName tells whether a project may be called so: the name becomes a folder on
+// ValidProject tells whether a project may be called so: the name becomes a folder on
 // the host and a prefix of every container.
-func ValidName(name string) bool { return projectName.MatchString(name) && len(name) <= 128 }
+func ValidProject(name string) bool { return projectName.MatchString(name) && len(name) <= 128 }
 
 // DefaultGrace is how long a unit may take to stop where the Compose file says
 // nothing (Compose's stop_grace_period).

@@ -10,9 +10,9 @@ type Task struct {
 	// Trial, where it is set, makes a container of a service fit to be tried before
 	// anything of the release is there.
 	Trial *Trial
-	// What follows is for a container of an image only, not of a service. Network is a network mode ("none",
-	// "container:<id>"), Binds are "host:container[:ro]" paths, User is "uid:gid" or
-	// empty for the image's own.
+	// What follows is for a container of an image only, not of a service. Network is
+	// a network mode ("none", "container:<id>"), Binds are "host:container[:ro]" paths,
+	// User is "uid:gid" or empty for the image's own.
 	Image, Network, User string
 	Binds                []string
 	// Keep leaves the entrypoint of the image in front of the command.

@@ -51,7 +51,7 @@ type Sight interface {
 // Units are the units of a stack wherever they run: Observe asks what it runs on.
 type Units struct {
 	Steady
-	on Sight
+	sight Sight
 }
 
 // Units looks at units and into them.
@@ -59,7 +59,7 @@ func (t *Target) Units(on Sight) Units { return Units{t.Steady(on), on} }
 
 // Observe looks at what runs of a project.
 func (u Units) Observe(ctx context.Context, project string) (stack.Observed, error) {
-	return u.on.Observe(ctx, project)
+	return u.sight.Observe(ctx, project)
 }
 
 // again carries an act out until it ends with something else than a lost
