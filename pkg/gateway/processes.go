@@ -165,6 +165,10 @@ func parseStat(stat string) (p process, parent int, err error) {
 	if p.pid, err = strconv.Atoi(pid); err != nil {
 		return p, 0, err
 	}
+	if p.pid < 1 {
+		// To signal "process 0" is to signal everybody in one's own group.
+		return p, 0, errIncomplete
+	}
 	end := strings.LastIndexByte(stat, ')')
 	fields := strings.Fields(stat[end+1:])
 	if end < 0 || len(fields) < 20 {
