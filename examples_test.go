@@ -202,7 +202,7 @@ func TestTheReadmesStackIsWhole(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(folder, file), []byte(content), 0o600))
 	}
 	seen, project, err := deploy.Preflight(t.Context(), deploy.Options{
-		Workspace: folder, Version: "v1", EnvFile: []byte("POSTGRES_PASSWORD=kq7Zr2mWc9Xb4TnLpa\n"),
+		Workspace: folder, Environment: map[string]string{"VERSION": "v1"}, EnvFile: []byte("POSTGRES_PASSWORD=kq7Zr2mWc9Xb4TnLpa\n"),
 	}, event.Discard)
 	require.NoError(t, err)
 	assert.Equal(t, "shop", project, "--project shop of the commands below it")
