@@ -15,6 +15,9 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/shiksha/actions/actions/inputs"
+	"github.com/shiksha/actions/pkg/check"
+	"github.com/shiksha/actions/pkg/deploy"
+	"github.com/shiksha/actions/pkg/event"
 )
 
 // documents are what users copy from.
@@ -181,4 +184,29 @@ func TestCommandsThatAreShownParse(t *testing.T) {
 		}
 	}
 	assert.Greater(t, seen, 30)
+}
+
+// The stack that the README shows to whoever writes an own one is whole: with the
+// files and variables it names, nothing of it refuses a release.
+func TestTheReadmesStackIsWhole(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	_, section, found := strings.Cut(string(text), "\n## Your own stack\n")
+	require.True(t, found)
+	folder := t.TempDir()
+	for language, file := range map[string]string{"yaml": "compose.yaml", "nginx": "nginx.conf"} {
+		block := regexp.MustCompile("(?ms)^( *)```" + language + "\n(.*?)^ *```").FindStringSubmatch(section)
+		require.NotNil(t, block, file)
+		content := strings.ReplaceAll("\n"+block[2], "\n"+block[1], "\n")
+		require.NoError(t, os.WriteFile(filepath.Join(folder, file), []byte(content), 0o600))
+	}
+	seen, project, err := deploy.Preflight(t.Context(), deploy.Options{
+		Workspace: folder, Environment: map[string]string{"VERSION": "v1"}, EnvFile: []byte("POSTGRES_PASSWORD=kq7Zr2mWc9Xb4TnLpa\n"),
+	}, event.Discard)
+	require.NoError(t, err)
+	assert.Equal(t, "shop", project, "--project shop of the commands below it")
+	for _, r := range seen.Results {
+		assert.NotEqual(t, check.Fail, r.Outcome, "%s: %s", r.Name, r.Found)
+	}
 }

@@ -39,9 +39,10 @@ when it goes wrong. The Compose file is the configuration; the host needs only s
 A first release:
 
     ssh-keyscan gpu1.example.org >> ~/.ssh/known_hosts    # then compare the fingerprint with the host's own
+    ssh-add ~/.ssh/releases                               # its public half is in authorized_keys there
     cd my-stack                                           # the folder of compose.yaml
-    shiksha preflight
-    shiksha plan    --host deploy@gpu1.example.org
+    shiksha preflight --version v1
+    shiksha plan    --host deploy@gpu1.example.org --version v1
     shiksha deploy  --host deploy@gpu1.example.org --version v1
     shiksha status  --host deploy@gpu1.example.org --project my-stack
 

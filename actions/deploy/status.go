@@ -144,6 +144,9 @@ func history(r *verb.HistoryResult) *report.History {
 			}
 		}
 		sort.Strings(past.Changed)
+		if rec.Outcome != release.Verified {
+			past.Failure = rec.Message
+		}
 		past.Lacks = r.Lacks[rec.Number]
 		told.Releases = append(told.Releases, past)
 	}

@@ -142,7 +142,11 @@ func setEnvFile(g given, target reflect.Value) error {
 func (g given) read(path string) (string, error) {
 	data, err := g.source.ReadFile(path)
 	if err != nil {
-		return "", g.problem("", "cannot read %s: %w", path, cause(err))
+		hint := ""
+		if strings.HasPrefix(path, "~") {
+			hint = "the shell leaves ~ as it is behind @: write $HOME"
+		}
+		return "", g.problem(hint, "cannot read %s: %w", path, cause(err))
 	}
 	return string(data), nil
 }

@@ -142,6 +142,14 @@ func TestBadValues(t *testing.T) {
 	}
 }
 
+// No shell replaces a ~ that stands behind an @, and the message says so.
+func TestHomeBehindAt(t *testing.T) {
+	t.Parallel()
+	_, _, err := fixture{}.parse(t, "--host=a@b", "--ssh-key=@~/.ssh/nowhere")
+	assert.ErrorContains(t, err, "ssh-key: cannot read ~/.ssh/nowhere")
+	assert.Contains(t, fault.Hint(err), "$HOME")
+}
+
 func TestSecretsPrintAsStars(t *testing.T) {
 	t.Parallel()
 	c := Connection{SSHKey: "hunter2", SSHKeyPassphrase: "hunter2"}

@@ -148,6 +148,11 @@ func (l *loading) addFile(s *stack.Stack, service *stack.Service, at, source, ta
 	if err != nil {
 		return f, err
 	}
+	if f.Live && !f.Dir {
+		// It is kept in a folder of its sum. The same content mounted as it is, in
+		// another service or before there was a reload, is a file of its own sum.
+		f.Sum = sum([]byte("live " + f.Sum))
+	}
 	f.Entries = reader.entries
 	f.HostPath = path.Join(s.Dir, "files", f.Sum)
 	if f.Live {

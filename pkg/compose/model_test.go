@@ -169,6 +169,20 @@ func TestReload(t *testing.T) {
 	assert.Equal(t, &stack.Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"}, a.Services["nginx"].Ext.Reload)
 }
 
+// What was mounted as it is and gets a reload later is kept beside the file that it
+// was: a folder of that name could not be made.
+func TestReload_TheSameContentMountedAsItIs(t *testing.T) {
+	t.Parallel()
+	kept := func(extension string) stack.File {
+		text := "name: shop\nservices:\n  nginx:\n    image: n\n    volumes: ['./nginx.conf:/etc/nginx/nginx.conf:ro']\n" + extension
+		return pinned(t, mustLoad(t, map[string]string{"compose.yaml": text, "nginx.conf": "events {}"})).Services["nginx"].Files[0]
+	}
+	plain, live := kept(""), kept("    x-shiksha: {reload: nginx}\n")
+	assert.True(t, live.Live)
+	assert.NotEqual(t, plain.Sum, live.Sum)
+	assert.Equal(t, plain.Entries[0].Sum, live.Entries[0].Sum)
+}
+
 func TestContentLabelIsSalted(t *testing.T) {
 	t.Parallel()
 	label := func(project string) string {

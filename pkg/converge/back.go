@@ -40,7 +40,11 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 		return fault.New(fault.Stuck, "", "look at what runs with shiksha status; release a version that works, or start the services by hand",
 			"%w; and it could not be taken back: %w", cause, err)
 	}
-	return fault.New(fault.Failed, "", "the last lines of the failed unit say why; "+d.servesNow()+d.migrated(), "%w", cause)
+	hint := d.servesNow() + d.migrated()
+	if d.result.Rollout.Failed != "" {
+		hint = "the last lines of the failed unit say why; " + hint
+	}
+	return fault.New(fault.Failed, "", hint, "%w", cause)
 }
 
 // paused tells whether the service that failed asks for pause.

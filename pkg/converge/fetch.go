@@ -16,7 +16,11 @@ const pulls = 3
 // fetch brings files and images to the host. Nothing that serves changes here.
 func (d *transition) fetch(ctx context.Context) error {
 	if n := len(d.facts.missing); n > 0 {
-		d.Say(event.Info, "upload", "", "uploading %d files and folders", n)
+		what := "files and folders"
+		if n == 1 {
+			what = "file or folder"
+		}
+		d.Say(event.Info, "upload", "", "uploading %d %s", n, what)
 		if err := d.Store(d.opts.Stack.Name).Upload(ctx, d.facts.missing); err != nil {
 			return err
 		}

@@ -71,7 +71,11 @@ func (m *measurement) finish(ctx context.Context, budget int) error {
 		return err
 	}
 	if n := m.FailuresIn("after"); n > budget {
-		return fmt.Errorf("the probe counted %d failed requests after the last change, more than probe-budget %d", n, budget)
+		err := fmt.Errorf("the probe counted %d failed requests after the last change, more than probe-budget %d", n, budget)
+		if m.silent && nothingAnswers(m.Report().Phases["after"]) {
+			err = fmt.Errorf("%w; nothing answered before the release either: is probe-url right, and does it lead there from here?", err)
+		}
+		return err
 	}
 	return nil
 }

@@ -37,11 +37,12 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 		return err
 	}
 	asked := o.asksForSwarm(st)
-	if err := o.look(ctx, st, asked, sink, result); err != nil {
-		return err
+	refusal := o.look(ctx, st, asked, sink, result)
+	if refusal != nil && !o.DryRun {
+		return refusal
 	}
 	if o.DryRun && o.Host.Address == "" {
-		return o.offline(st, sink, result)
+		return after(o.offline(st, sink, result), refusal)
 	}
 	t, err := target.Open(ctx, o.Host, o.StateDir, sink)
 	if err != nil {
@@ -61,8 +62,8 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 	}
 	if on.Name() == platform.Swarm && !asked {
 		// It runs there already, which nobody knew before.
-		if err := o.look(ctx, st, true, sink, result); err != nil {
-			return err
+		if refusal = o.look(ctx, st, true, sink, result); refusal != nil && !o.DryRun {
+			return refusal
 		}
 	}
 	request := o.request(t, st)
@@ -75,7 +76,15 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 		}
 		defer drop()
 	}
-	return converge.Run(ctx, t, on, request, result)
+	return after(converge.Run(ctx, t, on, request, result), refusal)
+}
+
+// after gives the refusal of a plan that could be made: who reads it sees both.
+func after(err, refusal error) error {
+	if err != nil {
+		return err
+	}
+	return refusal
 }
 
 // load reads the stack and checks the inputs against it; it needs no host.

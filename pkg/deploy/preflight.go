@@ -47,7 +47,8 @@ func (o Options) static(ctx context.Context, st *stack.Stack, swarm bool) *check
 	return preflight.Static(ctx, st, preflight.Options{Workspace: o.Workspace, Images: o.Images, Swarm: swarm})
 }
 
-// look looks at everything that can be known without the host.
+// look looks at everything that can be known without the host, and gives what
+// refuses the release. A plan is refused by Strict alone.
 func (o Options) look(ctx context.Context, st *stack.Stack, swarm bool, sink event.Sink, result *converge.Result) error {
 	if o.Preflight == Off {
 		return nil
@@ -57,10 +58,10 @@ func (o Options) look(ctx context.Context, st *stack.Stack, swarm bool, sink eve
 	if swarm && o.DryRun {
 		differences(sink, result.Preflight)
 	}
-	if err := o.decide(result.Preflight); err != nil && !o.DryRun {
-		return err
+	if o.DryRun && o.Preflight != Strict {
+		return nil // a plan tells what would be refused, and is none the worse
 	}
-	return nil
+	return o.decide(result.Preflight)
 }
 
 // decide refuses by what was found, as Preflight says.

@@ -191,7 +191,7 @@ func (e *Engine) Inspect(ctx context.Context, id string) (stack.Unit, error) {
 		if st.Health != nil {
 			u.Health = health(st.Health.Status)
 			for _, p := range st.Health.Log {
-				u.Probes = append(u.Probes, stack.HealthProbe{At: p.Start, OK: p.ExitCode == 0})
+				u.Probes = append(u.Probes, stack.HealthProbe{At: p.Start, OK: p.ExitCode == 0, Output: p.Output})
 			}
 		}
 	}

@@ -27,8 +27,8 @@ func newLogin(c Config) (login, error) {
 	l := login{agent: c.AgentSocket}
 	if len(bytes.TrimSpace(c.Key)) == 0 {
 		if l.agent == "" {
-			return l, fault.New(fault.Input, "ssh-key", "give the private key whose public half is in authorized_keys on the host",
-				"is missing")
+			return l, fault.New(fault.Input, "ssh-key", "give the private key whose public half is in authorized_keys on the host, "+
+				"as --ssh-key=@FILE or to your ssh-agent with `ssh-add FILE`", "is missing, and no ssh-agent runs")
 		}
 		return l, nil
 	}

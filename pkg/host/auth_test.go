@@ -94,7 +94,7 @@ func TestNotAKey(t *testing.T) {
 		assert.NotContains(t, err.Error(), "hunter2")
 	}
 	_, err := newLogin(Config{})
-	assert.EqualError(t, err, "ssh-key: is missing")
+	assert.EqualError(t, err, "ssh-key: is missing, and no ssh-agent runs")
 }
 
 func TestAuthenticationRefused(t *testing.T) {

@@ -72,6 +72,8 @@ func (k *knownHosts) explain(line string, err error) error {
 		return errors.New("this is a key in a file of its own, not the content of a known_hosts file")
 	case strings.Contains(line, "SHA256:"):
 		return errors.New("this is a fingerprint; it belongs into host-fingerprint")
+	case len(words) == 1:
+		return errors.New("one word is not a line of a known_hosts file; on the command line a file is named with @: --known-hosts=@FILE")
 	case keyType.MatchString(words[0]):
 		return errors.New("the name of the host is missing in front of the key")
 	}

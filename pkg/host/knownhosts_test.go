@@ -126,6 +126,7 @@ func TestKnownHostsSlips(t *testing.T) {
 	for text, message := range map[string]string{
 		line[:40]:                            "known-hosts: line 1: not a line of a known_hosts file (cut off?)",
 		"# fine\n" + authorized(key):         "known-hosts: line 2: the name of the host is missing in front of the key",
+		"known_hosts":                        "known-hosts: line 1: one word is not a line of a known_hosts file; on the command line a file is named with @",
 		"SHA256:abc":                         "known-hosts: line 1: this is a fingerprint; it belongs into host-fingerprint",
 		"-----BEGIN OPENSSH PRIVATE KEY----": "known-hosts: line 1: this is a key in a file of its own",
 		"@nonsense " + line:                  "known-hosts: line 1: ",

@@ -79,7 +79,7 @@ func keyscanArgs(a address) string {
 
 func keyscanHint(args string) string {
 	return "run `ssh-keyscan " + args + "` on a machine and network you trust, compare with `ssh-keygen -lf " +
-		"/etc/ssh/ssh_host_ed25519_key.pub` on the host itself, and store the output as known-hosts"
+		"/etc/ssh/ssh_host_ed25519_key.pub` on the host itself, and give the output as known-hosts (on the command line, add it to ~/.ssh/known_hosts)"
 }
 
 // The algorithms by which a server can prove a key of each type. SHA-1 (ssh-rsa

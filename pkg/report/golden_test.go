@@ -163,7 +163,8 @@ func TestStatusAndHistory(t *testing.T) {
 	golden(t, "status.txt", s.Text(now))
 	golden(t, "status-empty.txt", (&Status{Project: "shop", Host: "h"}).Text(now))
 	h := &History{Project: "shop", Host: "deploy@gpu1:22", Releases: []Past{
-		{Number: 13, Version: "v3", Outcome: "failed", Started: start.Add(time.Hour), Seconds: 61, Actor: "ben", Changed: []string{"api"}},
+		{Number: 13, Version: "v3", Outcome: "failed", Started: start.Add(time.Hour), Seconds: 61, Actor: "ben", Changed: []string{"api"},
+			Failure: "api: shop-api-4 is unhealthy\nand more of it"},
 		{Number: 12, Version: "v2", Outcome: "verified", Started: start, Seconds: 42, Actor: "meera", Changed: []string{"api", "worker"}, Serves: true},
 		{Number: 11, Outcome: "rolled-back", RollsBack: 10, Restores: 9, Reason: "orders were slow", Lacks: "a rollback needs its registry, because the host does not have the image of api", Started: start.Add(-time.Hour), Seconds: 4},
 	}}

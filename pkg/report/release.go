@@ -213,6 +213,9 @@ func (r *Release) Text() string {
 	if r.Probe != nil {
 		fmt.Fprintf(&b, "  probe    %s\n", r.Probe.Text())
 	}
+	if r.DryRun {
+		return b.String() // the plan stands right above, with its notes
+	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "  note     %s\n", clean(n))
 	}

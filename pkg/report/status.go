@@ -57,6 +57,8 @@ type Past struct {
 	Changed   []string  `json:"changed_services,omitempty"`
 	// Serves is set for the release that serves now.
 	Serves bool `json:"serves"`
+	// Failure is why it did not become the release that serves, "" when it did.
+	Failure string `json:"failure,omitempty"`
 	// Lacks is what a rollback to it would lack, "" for nothing.
 	Lacks string `json:"lacks,omitempty"`
 }
@@ -122,6 +124,9 @@ func (h *History) Text() string {
 	for _, r := range h.Releases {
 		if r.Reason != "" {
 			fmt.Fprintf(&b, "  %s went back because: %s\n", r.label(), clean(r.Reason))
+		}
+		if first, _, _ := strings.Cut(r.Failure, "\n"); first != "" {
+			fmt.Fprintf(&b, "  %s %s: %s\n", r.label(), clean(r.Outcome), clean(shorten(first, 200)))
 		}
 		if r.Lacks != "" {
 			fmt.Fprintf(&b, "! %s: %s\n", r.label(), clean(r.Lacks))

@@ -3,6 +3,7 @@ package rollout
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/shiksha/actions/pkg/event"
@@ -204,18 +205,31 @@ func (s *service) finished(ctx context.Context, id string) error {
 	}
 }
 
-// tail reports the last log lines of a unit that failed, before it is removed.
+// tail reports the last log lines of a unit that failed, before it is removed, and
+// of an ill one what its healthcheck printed: many a program logs nothing of it.
 func (s *service) tail(ctx context.Context, id string) {
 	look, cancel := grace.Last(ctx, 5*time.Second)
 	defer cancel()
-	out, err := s.Eyes.Tail(look, id, tailLines)
-	if err != nil || out == "" {
-		return
-	}
 	name := id
-	if u, err := s.Eyes.Inspect(look, id); err == nil {
+	u, err := s.Eyes.Inspect(look, id)
+	if err == nil {
 		name = u.Name
 	}
-	s.Sink.Emit(event.Event{Time: time.Now(), Level: event.Warning, Phase: "roll", Service: s.svc.Name, Unit: name,
-		Text: "last lines of the failed unit", Output: out})
+	say := func(text, out string) {
+		if out != "" {
+			s.Sink.Emit(event.Event{Time: time.Now(), Level: event.Warning, Phase: "roll", Service: s.svc.Name, Unit: name, Text: text, Output: out})
+		}
+	}
+	if n := len(u.Probes); n > 0 && u.Health == stack.HealthFailed && !u.Probes[n-1].OK {
+		say("last answer of its healthcheck", lastOf(u.Probes[n-1].Output))
+	}
+	if out, err := s.Eyes.Tail(look, id, tailLines); err == nil {
+		say("last lines of the failed unit", out)
+	}
+}
+
+// lastOf gives the last lines of a text.
+func lastOf(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.Join(lines[max(0, len(lines)-tailLines):], "\n")
 }

@@ -159,6 +159,26 @@ func TestGate(t *testing.T) {
 	}
 }
 
+// Many a program logs nothing of why its healthcheck fails; the check itself says it.
+func TestGate_WhatTheHealthcheckPrintedIsTold(t *testing.T) {
+	t.Parallel()
+	h, st := oldShop(), shop(stack.StartFirst, 0)
+	h.onLook = func(u *stack.Unit, _ int) {
+		if u.ID == "api-2" {
+			u.Health, u.Probes = stack.HealthFailed, []stack.HealthProbe{{OK: true, Output: "fine"}, {Output: "HTTP Error 500\n"}}
+		}
+	}
+	told, err := follow(t, h, st, nil, plan.Step{Service: "api", Action: plan.Gate, Replicas: 3, Good: []string{"api-1", "api-2", "api-3"}})
+	require.ErrorContains(t, err, "api-2 is unhealthy")
+	var tails []string
+	for _, e := range told.Events() {
+		if e.Output != "" {
+			tails = append(tails, e.Text+": "+e.Output)
+		}
+	}
+	assert.Equal(t, []string{"last answer of its healthcheck: HTTP Error 500", "last lines of the failed unit: last words of api-2"}, tails)
+}
+
 func TestJob(t *testing.T) {
 	t.Parallel()
 	step := plan.Step{Service: "api", Action: plan.Create, Replicas: 1, Batch: 1}

@@ -76,6 +76,8 @@ type Unit struct {
 type HealthProbe struct {
 	At time.Time
 	OK bool
+	// Output is what it printed, as far as the engine keeps it.
+	Output string
 }
 
 // Serving tells whether the unit runs and is not known to be ill.

@@ -136,6 +136,9 @@ func perform(ctx context.Context, t *target.Target, scene *kind.Scene, checks []
 		}
 	}
 	say := fmt.Sprintf("%d checks", len(checks))
+	if len(checks) == 1 {
+		say = "1 check"
+	}
 	if out > 0 {
 		say += fmt.Sprintf(", %d of them left out", out)
 	}

@@ -131,6 +131,9 @@ func (p patient) result(ctx context.Context) check.Result {
 			}
 			r, broken = row{}, &f
 		}
+		if f.Final {
+			return p.tell(f, evidence, attempts, begun)
+		}
 		if !looked || !p.pause(ctx, end) {
 			if looked && r.passes > 0 {
 				f = p.unsteady(f, r, broken)

@@ -207,6 +207,18 @@ func commands(t *testing.T, took ...string) []kind.Check {
 	return reads(t, text)
 }
 
+// What was never released is not waited for: the ledger was read before the first look.
+func TestContract_NothingWasReleased(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		scene := &kind.Scene{Units: &fakeUnits{}, Project: "shop", Window: 10 * time.Second}
+		r := run(t.Context(), scene, reads(t, "- name: it\n  containers: {}\n"), func(check.Result) {}).Results[0]
+		assert.Equal(t, check.Unknown, r.Outcome, "%+v", r)
+		assert.Equal(t, 1, r.Attempts)
+		assert.Zero(t, r.Seconds)
+	})
+}
+
 func TestContract_ResultsComeInTheOrderOfTheChecks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

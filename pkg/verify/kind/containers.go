@@ -30,6 +30,7 @@ func (c *Containers) Manner() Manner {
 func (c *Containers) Look(s *Sight) {
 	if !s.know("containers.release", len(s.Services) > 0 || len(c.Replicas) > 0, "a release of the project in the host's ledger", "none",
 		"release it with shiksha deploy, or name replicas") {
+		s.Finding.Final = true // the ledger was read before the first look
 		return
 	}
 	seen, err := s.Units.Observe(s.Ctx, s.Project)

@@ -22,6 +22,8 @@ type Finding struct {
 	Where                 string
 	Expected, Found, Hint string
 	Evidence              []check.Evidence
+	// Final is a finding that no other look could change: nobody waits for a better one.
+	Final bool
 }
 
 // Sight is one look under way: the scene, the variables known so far, and what was
