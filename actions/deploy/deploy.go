@@ -57,7 +57,13 @@ forbids it. Reads from the host, changes nothing. The same as deploy --dry-run. 
 which needs no secret: the pull request of a fork gets a plan too.
 
     shiksha plan --host deploy@gpu1.example.org --env-file prod.env --version v2
-    shiksha plan --version v2`
+    shiksha plan --version v2
+
+EXIT STATUS
+
+    0  planned: also where a deploy would be refused, which the plan says
+    2  refused: nobody could look at the host, or preflight: strict found something
+    3  bad input: nothing was looked at`
 }
 
 // Check tells what is wrong with the inputs beyond their types; a plan needs no
