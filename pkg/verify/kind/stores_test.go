@@ -247,7 +247,7 @@ func ownBackupLooks() map[string]look {
 	}
 	return map[string]look{
 		"own backup sound":     {"", row, ownBackups(as), check.Pass, "12 bytes, 1h0m"},
-		"own backup none":      {"backup.count", "backup: {service: db}", ownBackups(func(kept, string) kept { return nil }), check.Fail, "0"},
+		"own backup none":      {"backup.count", "backup: {service: db}", ownBackups(func(kept, string) kept { return nil }), check.Fail, "the host 0"},
 		"own backup of others": {"backup.count", "backup: {service: other}", ownBackups(as), check.Fail, "0"},
 		"own backup too few":   {"backup.count", "backup: {service: db, keep: 2}", ownBackups(func(list kept, _ string) kept { return list[:1] }), check.Fail, "1"},
 		"own backup old": {"backup.age", row, ownBackups(func(list kept, _ string) kept {
