@@ -1,0 +1,75 @@
+package rollout_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/rollout"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// fakeShell loses the connection when a worker is asked whether it has work left.
+type fakeShell struct {
+	*fakeHost
+	lost func()
+}
+
+func (s fakeShell) Exec(ctx context.Context, id string, argv []string, stdin []byte) (string, string, int, error) {
+	if argv[0] == "idle" {
+		s.lost()
+		return "", "", 0, errors.New("connection lost")
+	}
+	return s.fakeHost.Exec(ctx, id, argv, stdin)
+}
+
+// carried has a Carrier quiet the worker, as a Swarm does, and gives the report.
+func carried(ctx context.Context, h *fakeHost, st *stack.Stack, lost func()) (rollout.Report, error) {
+	r := &rollout.Rollout{Stack: st, Eyes: h, Ground: h, Shell: fakeShell{h, lost}, Sink: event.Discard,
+		How: rollout.How{Guard: func(context.Context) error { return nil }}}
+	r.Carrier = func(ctx context.Context, step plan.Step) error {
+		defer r.Span("replace", step.Service)()
+		return r.Quiet(ctx, st.Services[step.Service], step.Old)
+	}
+	return r.Run(ctx, &plan.Plan{Project: st.Name, Steps: []plan.Step{{Service: "worker", Action: plan.Drain, Old: []string{"worker-1"}, Reasons: []string{"image"}}}})
+}
+
+// A worker that ended while it was asked has no work left, and its acts are timed.
+func TestCarrier_AWorkerThatEndsHasNoWorkLeft(t *testing.T) {
+	t.Parallel()
+	st, h := workers(time.Minute)
+	report, err := carried(t.Context(), h, st, func() { h.units["worker-1"].State = stack.Exited })
+	require.NoError(t, err)
+	var names []string
+	for _, s := range report.Spans {
+		names = append(names, s.Name)
+		assert.False(t, s.Ended.Before(s.Started), s.Name)
+	}
+	assert.Subset(t, names, []string{"drain", "replace"})
+}
+
+// One that cannot be asked and runs may have work: it is waited for within its budget.
+func TestCarrier_AWorkerThatCannotBeAskedIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	st, h := workers(time.Millisecond)
+	asked := 0
+	_, err := carried(t.Context(), h, st, func() { asked++ })
+	require.NoError(t, err)
+	assert.GreaterOrEqual(t, asked, 1)
+	assert.Equal(t, stack.Running, h.units["worker-1"].State, "to stop it is the Carrier's")
+}
+
+// Told to end, a release waits for no worker.
+func TestCarrier_InterruptedWhileAWorkerFinishes(t *testing.T) {
+	t.Parallel()
+	st, h := workers(time.Minute)
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := carried(ctx, h, st, cancel)
+	require.ErrorIs(t, err, context.Canceled)
+}
