@@ -25,6 +25,8 @@ type fakeHost struct {
 	fail map[string]error
 	// onStart may change a unit when it starts (make it ill, say).
 	onStart func(u *stack.Unit)
+	// words end what a unit has logged.
+	words string
 	// onLook may change a unit when it is looked at for the nth time, from 1.
 	onLook func(u *stack.Unit, n int)
 	seen   map[string]int
@@ -172,7 +174,7 @@ func (h *fakeHost) Inspect(_ context.Context, id string) (stack.Unit, error) {
 }
 
 func (h *fakeHost) Tail(_ context.Context, id string, _ int) (string, error) {
-	return "last words of " + id, nil
+	return "last words of " + id + h.words, nil
 }
 func (h *fakeHost) EnsureNetworks(context.Context, *stack.Stack, []string) error {
 	return h.fail["networks"]

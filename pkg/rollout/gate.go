@@ -224,7 +224,7 @@ func (s *service) tail(ctx context.Context, id string) {
 		say("last answer of its healthcheck", lastOf(s.Stack.Hide(u.Probes[n-1].Output)))
 	}
 	if out, err := s.Eyes.Tail(look, id, tailLines); err == nil {
-		say("last lines of the failed unit", out)
+		say("last lines of the failed unit", s.Stack.Hide(out))
 	}
 }
 

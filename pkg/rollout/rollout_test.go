@@ -22,7 +22,7 @@ var errBroken = errors.New("broken on purpose")
 
 // shop is an API of three units behind a gateway.
 func shop(order stack.Order, parallelism int) *stack.Stack {
-	return &stack.Stack{Name: "shop", Order: []string{"api", "gateway"}, Services: map[string]*stack.Service{
+	return &stack.Stack{Name: "shop", Project: &types.Project{}, Order: []string{"api", "gateway"}, Services: map[string]*stack.Service{
 		"api": {Name: "api", Replicas: 3, Hash: "new", StopGrace: stack.DefaultGrace,
 			Update: stack.Update{Order: order, Parallelism: parallelism, FailureAction: stack.Rollback},
 			Ext:    stack.Extension{Gateway: "gateway"}},

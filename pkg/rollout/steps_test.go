@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -169,8 +168,8 @@ func TestGate_WhatTheHealthcheckPrintedIsTold(t *testing.T) {
 			u.Health, u.Probes = stack.HealthFailed, []stack.HealthProbe{{OK: true, Output: "fine"}, {Output: "HTTP Error 500 for hunter2-and-more\n"}}
 		}
 	}
-	st.Project = &types.Project{}
 	st.Services["api"].Environment = map[string]string{"API_PASSWORD": "hunter2-and-more"}
+	h.words = ": cannot log in with hunter2-and-more"
 	told, err := follow(t, h, st, nil, plan.Step{Service: "api", Action: plan.Gate, Replicas: 3, Good: []string{"api-1", "api-2", "api-3"}})
 	require.ErrorContains(t, err, "api-2 is unhealthy")
 	var tails []string
@@ -179,7 +178,7 @@ func TestGate_WhatTheHealthcheckPrintedIsTold(t *testing.T) {
 			tails = append(tails, e.Text+": "+e.Output)
 		}
 	}
-	assert.Equal(t, []string{"last answer of its healthcheck: HTTP Error 500 for ***", "last lines of the failed unit: last words of api-2"}, tails)
+	assert.Equal(t, []string{"last answer of its healthcheck: HTTP Error 500 for ***", "last lines of the failed unit: last words of api-2: cannot log in with ***"}, tails)
 }
 
 func TestJob(t *testing.T) {
