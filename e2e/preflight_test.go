@@ -79,6 +79,11 @@ func TestPreflight_EachImageReadsWhatItIsAboutToGet(t *testing.T) {
 		trapWrite(t, f, "prometheus.yml", "rule_files: [rules.yml]\nscrape_configs: []\n")
 		trapWrite(t, f, "alertmanager.yml", "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
 	}
+	var outcomes []string
+	for _, p := range history(t, f) {
+		outcomes = append(outcomes, p.Outcome)
+	}
+	assert.Equal(t, []string{"refused", "refused", "refused", "verified"}, outcomes, "the host knows that they changed nothing")
 	t.Run("drift", func(t *testing.T) {
 		made := trapDocker(t, f, "run", "--detach", "--label", "com.docker.compose.project="+f.Project, "--label", "com.docker.compose.service=alertmanager",
 			"--label", "com.docker.compose.config-hash=by-hand", "--label", "com.docker.compose.container-number=2", "--label", "com.docker.compose.oneoff=False", "nginx:1.22")

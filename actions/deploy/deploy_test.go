@@ -236,7 +236,7 @@ func TestStatusAndHistory(t *testing.T) {
 		}},
 		History: HistoryCommand{Verb: func(_ context.Context, o verb.Options, _ event.Sink) (*verb.HistoryResult, error) {
 			return &verb.HistoryResult{Project: o.Project, Host: "h", Releases: []release.Record{
-				{Number: 13, Outcome: release.Failed, Started: step()},
+				{Number: 13, Outcome: release.Refused, Started: step(), Services: map[string]release.ServiceRecord{"web": {Action: "surge"}}},
 				{Number: 12, Outcome: release.Verified, Started: step(), Ended: step().Add(time.Minute),
 					Services: map[string]release.ServiceRecord{"web": {Action: "surge"}, "api": {Action: "reload"}, "db": {Action: "unchanged"}}},
 			}}, nil
@@ -248,6 +248,7 @@ func TestStatusAndHistory(t *testing.T) {
 	}
 	o = enter(t, cli, nil, t.TempDir(), "history", "--host=a@b", "--project=shop")
 	assert.Regexp(t, `\* 12 +- +verified +2026-03-01 09:00 +1m00s +- +api, web`, o.stdout)
+	assert.Regexp(t, `13 +- +refused +2026-03-01 09:00 +0.0s +- +-\n`, o.stdout, "what was refused changed nothing")
 	o = enter(t, cli, nil, t.TempDir(), "history", "--host=a@b", "--project=shop", "--json")
 	var told struct{ Releases []struct{ Serves bool } }
 	require.NoError(t, json.Unmarshal([]byte(o.stdout), &told))

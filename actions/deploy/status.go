@@ -139,7 +139,7 @@ func history(r *verb.HistoryResult) *report.History {
 			past.Seconds = rec.Ended.Sub(rec.Started).Seconds()
 		}
 		for name, svc := range rec.Services {
-			if svc.Action != "" && svc.Action != "unchanged" && svc.Action != "keep" {
+			if rec.Outcome != release.Refused && svc.Action != "" && svc.Action != "unchanged" && svc.Action != "keep" {
 				past.Changed = append(past.Changed, name)
 			}
 		}

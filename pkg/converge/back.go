@@ -11,6 +11,7 @@ import (
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -152,11 +153,13 @@ func (d *transition) unseal(ctx context.Context, sealed []byte) (*stack.Stack, e
 
 // refuse ends a release that failed before anything that serves was changed.
 func (d *transition) refuse(ctx context.Context, cause error) error {
+	outcome := release.Refused
 	cause = fault.As(fault.Refused, cause)
 	if ctx.Err() != nil {
+		outcome = release.Interrupted
 		cause = fault.New(fault.Interrupted, "", "run it again", "interrupted before anything was changed: %w", context.Cause(ctx))
 	}
-	d.end(ctx, cause)
+	d.conclude(ctx, outcome, cause)
 	return cause
 }
 

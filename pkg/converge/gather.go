@@ -196,6 +196,10 @@ func (f *facts) input(o Options, key []byte) plan.Input {
 // after it were refused before they changed anything, and no record of them is damaged.
 func settled(records []release.Record, damage []release.Damage) bool {
 	for _, r := range slices.Backward(records) {
+		if r.Outcome == release.Refused {
+			continue
+		}
+		// Records of schema 2 and before call a refused one failed.
 		if r.Outcome != release.Failed || len(r.Steps) > 0 || len(r.Migrations) > 0 || r.RestoresDatabase != "" {
 			later := func(d release.Damage) bool { return max(d.Number, d.Through) > r.Number }
 			return r.Outcome == release.Verified && !slices.ContainsFunc(damage, later)

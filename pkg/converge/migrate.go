@@ -40,14 +40,14 @@ func (d *transition) migrating() (names []string) {
 // to an older schema. Code that runs already has to migrate it again then.
 func (f *facts) swapped() bool {
 	n := f.newest
-	return n != nil && n.RestoresDatabase != "" && n.Outcome != release.Verified && n.Outcome != release.Failed
+	return n != nil && n.RestoresDatabase != "" && !n.Outcome.Clean()
 }
 
 // heal ends what a killed run left at work in the databases, and says how they
 // stand: a migration that lost its client goes on in the server by itself.
 func (d *transition) heal(ctx context.Context) error {
 	n := d.facts.newest
-	cut := n != nil && n.Outcome != release.Verified && n.Outcome != release.Failed && (n.RestoresDatabase != "" || len(n.Migrations) > 0)
+	cut := n != nil && !n.Outcome.Clean() && (n.RestoresDatabase != "" || len(n.Migrations) > 0)
 	if !cut && !d.facts.uncertain {
 		return nil
 	}
@@ -288,7 +288,7 @@ func LockTimeout(env map[string]string, m *stack.Migrate) map[string]string {
 // was changed, unless what the migration needed had to be created first.
 func (d *transition) unchanged(ctx context.Context, cause error) error {
 	switch {
-	case ctx.Err() != nil || d.result.Rollout != nil && len(d.result.Rollout.Touched) > 0:
+	case ctx.Err() != nil || d.undoDatabase != nil || d.result.Rollout != nil && len(d.result.Rollout.Touched) > 0:
 		cause = d.fail(ctx, cause)
 	case len(d.record.Migrations) == 0:
 		return d.refuse(ctx, cause)

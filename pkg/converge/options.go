@@ -102,10 +102,9 @@ type Origin struct {
 
 // Outcomes of a release, also its `outcome` output.
 const (
-	Verified   = "verified"
-	Unchanged  = "unchanged"
-	Planned    = "planned"
-	RolledBack = "rolled-back"
+	Verified  = "verified"
+	Unchanged = "unchanged"
+	Planned   = "planned"
 )
 
 // Result is what a release did, for reports and outputs.
@@ -117,8 +116,8 @@ type Result struct {
 	Commit   string `json:"commit,omitempty"`
 	Release  int    `json:"release"`
 	Previous int    `json:"previous_release"`
-	// Outcome is verified, unchanged, planned, rolled-back or the kind of the
-	// error that ended the release.
+	// Outcome is verified, unchanged, planned or the kind of the error that ended
+	// the release.
 	Outcome string `json:"outcome"`
 	// PreviousVersion and PreviousCommit are what the release before was made of.
 	PreviousVersion string `json:"previous_version,omitempty"`

@@ -114,7 +114,8 @@ func (d *transition) services(runs *stack.Stack, key []byte) map[string]release.
 	return out
 }
 
-// end records how a release ended that did not succeed.
+// end records how a release ended that had begun to change something and did not
+// succeed.
 func (d *transition) end(ctx context.Context, cause error) {
 	outcome := release.Failed
 	switch fault.Of(cause) {
@@ -123,6 +124,11 @@ func (d *transition) end(ctx context.Context, cause error) {
 	case fault.Stuck:
 		outcome = release.Stuck
 	}
+	d.conclude(ctx, outcome, cause)
+}
+
+// conclude records an outcome as the last thing that a release does.
+func (d *transition) conclude(ctx context.Context, outcome release.Outcome, cause error) {
 	last, cancel := grace.Last(ctx, lastWords)
 	defer cancel()
 	if err := d.write(last, outcome, cause.Error()); err != nil {

@@ -24,6 +24,7 @@ func TestWhatACutOffReleaseDidToTheDatabase(t *testing.T) {
 		"one that ended":   {release.Record{Migrations: []release.Migration{{Service: "api", Ended: ended}}}, "", false},
 		"a way back":       {release.Record{Outcome: release.Started, RestoresDatabase: "b1"}, "; it was bringing the database back to backup b1", true},
 		"one taken back":   {release.Record{Outcome: release.Failed, RestoresDatabase: "b1"}, "; it was bringing the database back to backup b1", false},
+		"one refused":      {release.Record{Outcome: release.Refused, RestoresDatabase: "b1"}, "; it was bringing the database back to backup b1", false},
 		"one that is over": {release.Record{Outcome: release.Verified, RestoresDatabase: "b1"}, "; it was bringing the database back to backup b1", false},
 	} {
 		assert.Equal(t, c.says, unended(&c.record), name)
@@ -35,20 +36,22 @@ func TestWhatACutOffReleaseDidToTheDatabase(t *testing.T) {
 // What runs is what was verified last, unless a later release may have touched it.
 func TestSettled(t *testing.T) {
 	t.Parallel()
-	verified, refused := release.Record{Outcome: release.Verified}, release.Record{Outcome: release.Failed}
+	verified, refused := release.Record{Outcome: release.Verified}, release.Record{Outcome: release.Refused}
+	old := release.Record{Outcome: release.Failed} // what a record of schema 2 calls a refused one
 	rolled := release.Record{Outcome: release.Failed, Steps: []release.Step{{Name: "start"}}}
 	for name, c := range map[string]struct {
 		records []release.Record
 		want    bool
 	}{
-		"nothing released":     {nil, false},
-		"verified":             {[]release.Record{rolled, verified}, true},
-		"refused after it":     {[]release.Record{verified, refused, refused}, true},
-		"only refused":         {[]release.Record{refused}, false},
-		"failed in the middle": {[]release.Record{verified, rolled}, false},
-		"cut short":            {[]release.Record{verified, {Outcome: release.Interrupted}}, false},
-		"refused after a cut":  {[]release.Record{verified, {Outcome: release.Started}, refused}, false},
-		"migrated":             {[]release.Record{verified, {Outcome: release.Failed, Migrations: []release.Migration{{}}}}, false},
+		"nothing released":        {nil, false},
+		"verified":                {[]release.Record{rolled, verified}, true},
+		"refused after it":        {[]release.Record{verified, refused, refused}, true},
+		"refused before schema 3": {[]release.Record{verified, old, refused}, true},
+		"only refused":            {[]release.Record{refused}, false},
+		"failed in the middle":    {[]release.Record{verified, rolled}, false},
+		"cut short":               {[]release.Record{verified, {Outcome: release.Interrupted}}, false},
+		"refused after a cut":     {[]release.Record{verified, {Outcome: release.Started}, refused}, false},
+		"migrated":                {[]release.Record{verified, {Outcome: release.Failed, Migrations: []release.Migration{{}}}}, false},
 	} {
 		assert.Equal(t, c.want, settled(c.records, nil), name)
 	}

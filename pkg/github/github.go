@@ -97,7 +97,7 @@ func (g *GitHub) Finished(ctx context.Context, r *report.Release) error {
 // states are those of the deployment and of the commit for an outcome.
 func states(outcome string) (deployment, commit string) {
 	switch outcome {
-	case "verified", "unchanged", "rolled-back":
+	case "verified", "unchanged":
 		return "success", "success"
 	case "interrupted", "locked":
 		return "error", "error"

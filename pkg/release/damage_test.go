@@ -72,11 +72,11 @@ var damages = map[string]struct {
 	"key's case flipped": {func(t *testing.T, s string) { edit(t, s, "releases/3.json", swap(`"actor"`, `"Actor"`)) },
 		damaged{"release 3: not as it was written", []int{1, 2, 4}, 4, false}},
 	"field added": {func(t *testing.T, s string) {
-		edit(t, s, "releases/3.json", swap(`"schema": 2`, `"schema": 2, "x": 1`))
+		edit(t, s, "releases/3.json", swap(`"schema": 3`, `"schema": 3, "x": 1`))
 	},
 		damaged{"release 3: not as it was written", []int{1, 2, 4}, 4, false}},
-	"newer schema": {func(t *testing.T, s string) { edit(t, s, "releases/4.json", swap(`"schema": 2`, `"schema": 99`)) },
-		damaged{"release 4: written by a newer version of shiksha (schema 99, this one knows 2)", []int{1, 2, 3}, 3, true}},
+	"newer schema": {func(t *testing.T, s string) { edit(t, s, "releases/4.json", swap(`"schema": 3`, `"schema": 99`)) },
+		damaged{"release 4: written by a newer version of shiksha (schema 99, this one knows 3)", []int{1, 2, 3}, 3, true}},
 	"replaced with fresh sums": {func(t *testing.T, s string) {
 		forge(t, s, 3, func(r *Record) { r.Services = nil })
 	},
@@ -173,7 +173,7 @@ func TestNewerChainFileIsNotOverwritten(t *testing.T) {
 	state := t.TempDir()
 	l := open(t, state)
 	releases(t, l, Verified)
-	edit(t, state, "chain.json", swap(`"schema": 2`, `"schema": 99`))
+	edit(t, state, "chain.json", swap(`"schema": 3`, `"schema": 99`))
 	l = open(t, state)
 	assert.Equal(t, []int{1}, numbers(l.All()))
 	err := l.Append(t.Context(), record("v2"))
@@ -217,4 +217,23 @@ func (f fakeFullDisk) Write(ctx context.Context, name string, data []byte, perm 
 		return errors.New("no space left on device")
 	}
 	return f.Files.Write(ctx, name, data, perm)
+}
+
+// A host keeps the records of an older program, and goes on.
+func TestRecordsOfAnOlderSchemaAreRead(t *testing.T) {
+	t.Parallel()
+	state := t.TempDir()
+	releases(t, open(t, state), Failed, Verified)
+	forge(t, state, 2, func(r *Record) { r.Schema = 2 })
+
+	l := open(t, state)
+	require.Empty(t, l.Damage())
+	require.NoError(t, l.Append(t.Context(), record("v3")))
+	l = open(t, state)
+	require.Empty(t, l.Damage())
+	var schemas []int
+	for _, r := range l.All() {
+		schemas = append(schemas, r.Schema)
+	}
+	assert.Equal(t, []int{3, 2, 3}, schemas)
 }

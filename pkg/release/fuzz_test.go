@@ -21,7 +21,7 @@ func sealed(t require.TestingT) []byte {
 // written again byte for byte.
 func FuzzRecord(f *testing.F) {
 	f.Add(sealed(f))
-	f.Add([]byte(`{"schema": 2}`))
+	f.Add([]byte(`{"schema": 3}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := readRecord(data, 3, "shop")
 		if err != nil {

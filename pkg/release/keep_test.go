@@ -25,7 +25,7 @@ func TestPrune(t *testing.T) {
 		"keeps the newest":                  {[]Outcome{Verified, Verified, Verified, Verified, Verified}, 3, []int{1, 2}, []int{3, 4, 5}},
 		"nothing to do":                     {[]Outcome{Verified, Verified}, 5, nil, []int{1, 2}},
 		"the two newest verified stay":      {[]Outcome{Verified, Verified, Verified, Failed, Failed, Failed}, 1, []int{1, 4, 5}, []int{2, 3, 6}},
-		"none verified":                     {[]Outcome{Failed, Failed, RolledBack}, 1, []int{1, 2}, []int{3}},
+		"none verified":                     {[]Outcome{Failed, Failed, Refused}, 1, []int{1, 2}, []int{3}},
 		"keep 0 still keeps the newest":     {[]Outcome{Failed, Verified, Failed, Verified, Failed}, 0, []int{1, 3}, []int{2, 4, 5}},
 		"one that has not ended stays, too": {[]Outcome{Failed, Failed, Started}, 1, []int{1, 2}, []int{3}},
 	} {

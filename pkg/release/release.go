@@ -48,23 +48,26 @@ const (
 	Started     Outcome = "started"
 	Verified    Outcome = "verified"
 	Failed      Outcome = "failed"
+	Refused     Outcome = "refused" // ended before anything that serves was changed
 	Interrupted Outcome = "interrupted"
-	RolledBack  Outcome = "rolled-back"
 	Stuck       Outcome = "stuck"
 )
 
 func (o Outcome) known() bool {
 	switch o {
-	case Started, Verified, Failed, Interrupted, RolledBack, Stuck:
+	case Started, Verified, Failed, Refused, Interrupted, Stuck:
 		return true
 	}
 	return false
 }
 
+// Clean tells whether a release came to an end that leaves nothing to heal.
+func (o Outcome) Clean() bool { return o == Verified || o == Failed || o == Refused }
+
 // Schema is the version of the record's format that this program writes. It is
-// raised with every field added, so that an older program says it cannot read a
-// record rather than losing a part of it.
-const Schema = 2
+// raised with every field and outcome added, so that an older program says it cannot
+// read a record rather than losing a part of it.
+const Schema = 3
 
 // Record is one release as the host remembers it (releases/<number>.json). What
 // is above the second gap is fixed once it was appended; the rest may be

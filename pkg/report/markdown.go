@@ -89,7 +89,7 @@ func (r *Release) Sign() string {
 		return "📋"
 	case "refused", "locked", "bad-input":
 		return "⛔"
-	case "interrupted", "rolled-back":
+	case "interrupted":
 		return "⚠️"
 	}
 	return "❌"

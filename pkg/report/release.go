@@ -27,9 +27,8 @@ type Release struct {
 	// Actor is who released; Environment what GitHub calls the place.
 	Actor       string `json:"actor,omitempty"`
 	Environment string `json:"environment,omitempty"`
-	// Outcome is "verified", "unchanged", "planned", "rolled-back" or the kind of
-	// the error that ended it ("failed", "refused", "bad-input", "locked",
-	// "interrupted", "stuck").
+	// Outcome is "verified", "unchanged", "planned" or the kind of the error that
+	// ended it ("failed", "refused", "bad-input", "locked", "interrupted", "stuck").
 	Outcome string `json:"outcome"`
 	// Serving names what serves now ("v2", "release 12"), "" for nothing.
 	Serving string    `json:"serving,omitempty"`

@@ -1,0 +1,75 @@
+package converge
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/rollout"
+	"github.com/shiksha/actions/pkg/stack"
+	"github.com/shiksha/actions/pkg/target"
+)
+
+// fakeFiles hold the records of one release in memory.
+type fakeFiles map[string][]byte
+
+func (f fakeFiles) Read(_ context.Context, name string) ([]byte, error) {
+	if data, ok := f[name]; ok {
+		return data, nil
+	}
+	return nil, fs.ErrNotExist
+}
+func (f fakeFiles) List(context.Context, string) ([]fs.FileInfo, error) { return nil, fs.ErrNotExist }
+func (f fakeFiles) Write(_ context.Context, name string, data []byte, _ fs.FileMode) error {
+	f[path.Clean(name)] = data
+	return nil
+}
+func (f fakeFiles) MkdirAll(context.Context, string, fs.FileMode) error { return nil }
+func (f fakeFiles) Remove(_ context.Context, name string) error         { delete(f, name); return nil }
+
+// A release that ends before its rollout changed nothing, or takes back what it did,
+// and the ledger says which.
+func TestEndedBeforeTheRollout(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		migrated, swapped bool
+		outcome           release.Outcome
+		kind              fault.Kind
+	}{
+		"nothing was done":                     {false, false, release.Refused, fault.Refused},
+		"a migration failed":                   {true, false, release.Failed, fault.Failed},
+		"a database was brought back, no more": {false, true, release.Failed, fault.Failed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ledger, err := release.Open(t.Context(), fakeFiles{}, "/state", "shop")
+			require.NoError(t, err)
+			record := &release.Record{Outcome: release.Started}
+			require.NoError(t, ledger.Append(t.Context(), record))
+			cause, undone := errors.New("the host does not answer"), false
+			d := &transition{Target: &target.Target{Sink: event.Discard}, ledger: ledger, record: record, facts: &facts{},
+				opts: Options{Stack: &stack.Stack{Name: "shop"}, RollbackOnFailure: true}, result: &Result{Rollout: &rollout.Report{}}}
+			if c.migrated {
+				record.Migrations = []release.Migration{{Service: "api"}}
+				cause = fault.New(fault.Failed, "", "", "%w", cause)
+			}
+			if c.swapped {
+				d.undoDatabase = func(context.Context) error { undone = true; return nil }
+			}
+			ended := d.unchanged(t.Context(), cause)
+			require.ErrorIs(t, ended, cause)
+			assert.Equal(t, c.kind, fault.Of(ended))
+			assert.Equal(t, c.swapped, undone, "the database is as it was")
+			last, _ := ledger.Latest()
+			assert.Equal(t, c.outcome, last.Outcome)
+		})
+	}
+}
