@@ -39,11 +39,23 @@ func (d *transition) measure(ctx context.Context) *measurement {
 	_ = grace.Pause(ctx, calm)
 	m := &measurement{Probe: p}
 	if m.silent = nothingAnswers(p.Report().Phases["before"]); m.silent {
-		d.Say(event.Notice, "probe", "", "nothing answers at the probe's address yet: its failures count once the release is over")
+		d.sayUnanswered()
 	}
 	// What fails before the first change is not the release's doing.
 	p.Mark("during")
 	return m
+}
+
+// sayUnanswered tells that nothing answers before the first change. Where a release
+// serves that is an outage, which this release may end, or a wrong address.
+func (d *transition) sayUnanswered() {
+	const counts = "its failures count once the release is over"
+	if v := d.facts.verified; v != nil {
+		d.Say(event.Warning, "probe", "", "nothing answers at the probe's address, though %s serves: is probe-url right, and does it lead there from here? %s",
+			title(v.Version, v.Number), counts)
+		return
+	}
+	d.Say(event.Notice, "probe", "", "nothing answers at the probe's address yet: %s", counts)
 }
 
 // nothingAnswers tells that requests were sent and all of them failed.

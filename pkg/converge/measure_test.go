@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/probe"
+	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/target"
 )
 
@@ -23,7 +25,7 @@ func (n *notes) Emit(e event.Event) { *n = append(*n, e) }
 // no failure of it, and what it cannot reach afterwards is.
 func TestProbeOfAFirstRelease(t *testing.T) {
 	t.Parallel()
-	for name, serves := range map[string]bool{"serves in the end": true, "never serves": false} {
+	for name, serves := range map[string]bool{"serves in the end": true, "never serves": false, "another serves, and nobody there": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -33,11 +35,18 @@ func TestProbeOfAFirstRelease(t *testing.T) {
 			var told notes
 			d := &transition{Target: &target.Target{Sink: &told},
 				opts: Options{Probe: probe.Config{URL: "http://" + address, Rate: 20}}}
+			d.facts = &facts{}
+			level := event.Notice
+			if strings.HasPrefix(name, "another") {
+				d.facts.verified, level = &release.Record{Number: 3}, event.Warning
+			}
 			m := d.measure(t.Context())
 			require.NotNil(t, m)
 			t.Cleanup(func() { m.stop() })
 			require.Len(t, told, 1)
 			assert.Contains(t, told[0].Text, "nothing answers")
+			assert.Equal(t, level, told[0].Level)
+			assert.Equal(t, level == event.Warning, strings.Contains(told[0].Text, "release 3 serves: is probe-url right"), told[0].Text)
 			assert.Positive(t, m.FailuresIn("before"))
 			require.NoError(t, m.within(0))
 
