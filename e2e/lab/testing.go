@@ -33,23 +33,29 @@ var shared struct {
 var projects atomic.Int64
 
 // Main is the TestMain of a package whose tests use New: it runs them and then
-// takes away what they shared, also after an interrupt.
-func Main(m *testing.M) { os.Exit(run(m)) }
+// takes away what they shared, also after an interrupt, the folders that the package
+// made for itself with it.
+func Main(m *testing.M, folders ...string) { os.Exit(run(m, folders)) }
 
-func run(m *testing.M) int {
+func run(m *testing.M, folders []string) int {
 	flag.Parse()
 	interrupted := make(chan os.Signal, 1)
 	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-interrupted
-		closeShared()
+		closeShared(folders)
 		os.Exit(1)
 	}()
 	code := m.Run()
-	return max(code, closeShared())
+	return max(code, closeShared(folders))
 }
 
-func closeShared() int {
+func closeShared(folders []string) int {
+	for _, dir := range folders {
+		if err := os.RemoveAll(dir); err != nil {
+			_, _ = fmt.Fprintln(os.Stderr, "lab:", err)
+		}
+	}
 	if shared.lab == nil {
 		return 0
 	}

@@ -48,7 +48,10 @@ func TestMain(m *testing.M) {
 		_, _ = fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	lab.Main(m)
+	if *standing {
+		lab.Main(m)
+	}
+	lab.Main(m, certificates)
 }
 
 func trust() (err error) {
