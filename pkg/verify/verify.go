@@ -4,11 +4,14 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/loader"
@@ -72,15 +75,24 @@ func Run(ctx context.Context, o Options, sink event.Sink) (*Result, error) {
 	r := &Result{Project: o.Project, Started: time.Now().UTC()}
 	err := o.run(ctx, sink, r)
 	r.Seconds = time.Since(r.Started).Seconds()
+	return r, r.conclude(ctx, o.FailOn, err)
+}
+
+// conclude says how a verification ended, by its error.
+func (r *Result) conclude(ctx context.Context, failOn check.Outcome, err error) error {
 	switch {
 	case err == nil:
 		r.Outcome = Verified
-	case r.Report != nil && r.Report.Worst(o.FailOn) == check.Unknown:
+	case ctx.Err() != nil:
+		// Checks that were cut off know nothing, which is not what was found.
+		err = fault.New(fault.Interrupted, "", "run it again", "interrupted: %w", err)
+		r.Outcome = fault.Interrupted.String()
+	case r.Report != nil && r.Report.Worst(failOn) == check.Unknown:
 		r.Outcome, err = Undecided, refuse(err)
 	default:
 		r.Outcome = fault.Of(err).String()
 	}
-	return r, err
+	return err
 }
 
 // refuse makes of a failure one that says that nothing is known.
@@ -176,7 +188,7 @@ func (o *Options) released(ctx context.Context, t *target.Target) (*stack.Stack,
 var composeNames = []string{"compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"}
 
 // compose reads the project's name, unless it is given, and the checks out of the
-// Compose files, the last one first.
+// Compose files. As in Compose the last file that says something has its way.
 func (o *Options) compose() (*stack.Checks, error) {
 	root, err := os.OpenRoot(o.Workspace)
 	if err != nil {
@@ -188,7 +200,7 @@ func (o *Options) compose() (*stack.Checks, error) {
 		names, named = composeNames, false
 	}
 	var found *stack.Checks
-	read := false
+	read, project := false, ""
 	for _, name := range names {
 		content, err := root.ReadFile(filepath.Clean(name))
 		if errors.Is(err, fs.ErrNotExist) && !named {
@@ -197,20 +209,21 @@ func (o *Options) compose() (*stack.Checks, error) {
 		if err != nil {
 			return nil, fault.New(fault.Input, "compose-file", "name a Compose file in the workspace, relative to it", "cannot read %s: %w", name, err)
 		}
-		checks, err := o.read(name, content)
+		checks, called, err := o.read(name, content)
 		if err != nil {
 			return nil, err
 		}
 		if checks != nil {
 			found = checks
 		}
+		project = cmp.Or(called, project)
 		read = true
 		if !named {
 			break
 		}
 	}
 	if read && o.Project == "" {
-		o.Project = o.folder()
+		o.Project = cmp.Or(project, o.folder())
 	}
 	return found, nil
 }
@@ -223,16 +236,23 @@ func (o *Options) folder() string {
 	return loader.NormalizeProjectName(filepath.Base(o.Workspace))
 }
 
-// read takes the name and the checks out of one Compose file.
-func (o *Options) read(name string, content []byte) (*stack.Checks, error) {
-	doc, err := strict.Parse(name, content)
+// read takes the checks and the project's name out of one Compose file. What a
+// variable in the name was when the stack was deployed is not known here.
+func (o *Options) read(file string, content []byte) (checks *stack.Checks, project string, err error) {
+	doc, err := strict.Parse(file, content)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	for _, entry := range strict.Pairs(doc) {
-		if entry.Key.Value == "name" && o.Project == "" {
-			o.Project = entry.Value.Value
+		if entry.Key.Value != "name" || o.Project != "" {
+			continue
 		}
+		if strings.Contains(entry.Value.Value, "$") {
+			return nil, "", fault.New(fault.Input, fmt.Sprintf("%s:%d", file, entry.Key.Line), "give the input project",
+				"the project's name has a variable: %s", entry.Value.Value)
+		}
+		project = loader.NormalizeProjectName(entry.Value.Value)
 	}
-	return extension.FindChecks(name, content)
+	checks, err = extension.FindChecks(file, content)
+	return checks, project, err
 }
