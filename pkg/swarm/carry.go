@@ -70,6 +70,10 @@ func (c *change) run(ctx context.Context) error {
 		return err
 	}
 	if err := c.submit(ctx); err != nil {
+		if ctx.Err() == nil {
+			// Nothing of it changes, so nothing is left to follow.
+			err = errors.Join(err, follow.close(ctx))
+		}
 		return err
 	}
 	err = c.watch(ctx, follow)
@@ -127,7 +131,30 @@ func (c *change) submit(ctx context.Context) error {
 	}
 	spec.TaskTemplate.ForceUpdate = c.force(known)
 	c.goal.force = spec.TaskTemplate.ForceUpdate
-	_, err = c.API.ServiceUpdate(ctx, c.id, client.ServiceUpdateOptions{Version: c.before.Version, Spec: spec, EncodedRegistryAuth: auth})
+	return c.update(ctx, spec, auth)
+}
+
+// update gives Swarm a service that it has as it is to be. Where the answer was lost
+// Swarm may be rolling already: then somebody has to follow it.
+func (c *change) update(ctx context.Context, spec swarm.ServiceSpec, auth string) error {
+	_, err := c.API.ServiceUpdate(ctx, c.id, client.ServiceUpdateOptions{Version: c.before.Version, Spec: spec, EncodedRegistryAuth: auth})
+	if err == nil || errdefs.IsInvalidArgument(err) || errdefs.IsConflict(err) {
+		return c.refused(err)
+	}
+	for until := time.Now().Add(lostFor); time.Now().Before(until); {
+		now, looked := c.state(ctx)
+		if looked == nil {
+			if now.service.Version.Index == c.before.Version.Index || hashOf(now.service.Spec.TaskTemplate) != c.goal.hash ||
+				now.service.Spec.TaskTemplate.ForceUpdate != c.goal.force {
+				break
+			}
+			c.say(event.Warning, c.svc.Name, "the manager did not answer (%v), but has taken it", err)
+			return nil
+		}
+		if grace.Pause(ctx, pollEvery) != nil {
+			break
+		}
+	}
 	return c.refused(err)
 }
 

@@ -1,0 +1,81 @@
+package swarm
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/swarm"
+	"github.com/moby/moby/client"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// fakeLossyManager has one service and loses the answer to an update, which it has taken or
+// not. For some looks after that it does not answer at all.
+type fakeLossyManager struct {
+	client.APIClient
+	service swarm.Service
+	takes   bool
+	answer  error
+	away    int
+}
+
+func (f *fakeLossyManager) ServiceUpdate(_ context.Context, _ string, o client.ServiceUpdateOptions) (client.ServiceUpdateResult, error) {
+	if f.takes {
+		f.service.Spec = o.Spec
+		f.service.Version.Index++
+	}
+	return client.ServiceUpdateResult{}, f.answer
+}
+
+func (f *fakeLossyManager) ServiceInspect(context.Context, string, client.ServiceInspectOptions) (client.ServiceInspectResult, error) {
+	if f.away--; f.away >= 0 {
+		return client.ServiceInspectResult{}, errors.New("EOF")
+	}
+	return client.ServiceInspectResult{Service: f.service}, nil
+}
+
+func (f *fakeLossyManager) TaskList(context.Context, client.TaskListOptions) (client.TaskListResult, error) {
+	return client.TaskListResult{}, nil
+}
+
+// Swarm rolls an update whose answer was lost: it has to be followed as any other.
+func TestAnUpdateWhoseAnswerWasLost(t *testing.T) {
+	t.Parallel()
+	spec := func(hash string) swarm.ServiceSpec {
+		return swarm.ServiceSpec{TaskTemplate: swarm.TaskSpec{ContainerSpec: &swarm.ContainerSpec{Labels: map[string]string{hashLabel: hash}}}}
+	}
+	lost := errors.New("connection reset by peer")
+	for name, c := range map[string]struct {
+		manager fakeLossyManager
+		fails   string
+	}{
+		"answered":              {fakeLossyManager{takes: true}, ""},
+		"taken":                 {fakeLossyManager{takes: true, answer: lost}, ""},
+		"taken, and away":       {fakeLossyManager{takes: true, answer: lost, away: 2}, ""},
+		"not taken":             {fakeLossyManager{answer: lost}, "connection reset by peer"},
+		"not taken, and away":   {fakeLossyManager{answer: lost, away: 2}, "connection reset by peer"},
+		"refused, and not seen": {fakeLossyManager{answer: errdefs.ErrInvalidArgument.WithMessage("no such network"), away: 1000}, "Swarm does not take it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := c.manager
+			m.service = swarm.Service{ID: "s", Spec: spec("old"), Meta: swarm.Meta{Version: swarm.Version{Index: 7}}}
+			before := m.service
+			change := &change{Swarm: &Swarm{Host: Host{API: &m, Sink: event.Discard}}, svc: &stack.Service{Name: "api"}, step: plan.Step{Service: "api"},
+				id: "s", before: &before, goal: goal{hash: "new"}}
+			err := change.update(t.Context(), spec("new"), "")
+			if c.fails == "" {
+				require.NoError(t, err)
+				return
+			}
+			assert.ErrorContains(t, err, c.fails)
+		})
+	}
+}
