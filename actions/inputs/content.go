@@ -107,9 +107,12 @@ func setSecret(g given, target reflect.Value) error {
 	return nil
 }
 
+// marker begins a line of a known_hosts file that is no file's name.
+var marker = regexp.MustCompile(`^@(cert-authority|revoked)\s`)
+
 func setContent(g given, target reflect.Value) error {
 	text := g.text
-	if path, ok := strings.CutPrefix(text, "@"); ok && !g.runner && !strings.ContainsAny(path, " \n") {
+	if path, ok := strings.CutPrefix(text, "@"); ok && !g.runner && !marker.MatchString(text) {
 		var err error
 		if text, err = g.read(path); err != nil {
 			return err

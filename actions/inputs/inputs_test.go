@@ -65,8 +65,8 @@ func TestDefaults(t *testing.T) {
 
 func TestFlags(t *testing.T) {
 	t.Parallel()
-	f := fixture{files: map[string]string{"key": "KEY\n", "hosts": "gpu1 ssh-ed25519 AAAA\n", "env": "A=1\nB=2\n"}}
-	v, _, err := f.parse(t, "--host", "a@b", "--ssh-key=@key", "--known-hosts", "@hosts", "--files=a.yaml,b.yaml", "--files", "c.yaml",
+	f := fixture{files: map[string]string{"key": "KEY\n", "my keys/known": "gpu1 ssh-ed25519 AAAA\n", "env": "A=1\nB=2\n"}}
+	v, _, err := f.parse(t, "--host", "a@b", "--ssh-key=@key", "--known-hosts", "@my keys/known", "--files=a.yaml,b.yaml", "--files", "c.yaml",
 		"--env-file=@env", "--strategy=replace", "--dry-run", "--no-rollback-on-failure", "--keep=2", "--wait=90s", "--images=api=x", "--json")
 	require.NoError(t, err)
 	assert.Equal(t, &verb{
@@ -74,6 +74,13 @@ func TestFlags(t *testing.T) {
 		Files:      List{"a.yaml", "b.yaml", "c.yaml"}, Images: "api=x", EnvFile: EnvFile{Content: "A=1\nB=2"},
 		Strategy: "replace", DryRun: true, Keep: 2, Wait: 90 * time.Second, JSON: true,
 	}, v)
+}
+
+func TestAuthorityOnTheCommandLine(t *testing.T) {
+	t.Parallel()
+	v, _, err := fixture{}.parse(t, "--host=a@b", "--known-hosts=@cert-authority * ssh-ed25519 AAAA")
+	require.NoError(t, err)
+	assert.Equal(t, Content("@cert-authority * ssh-ed25519 AAAA"), v.KnownHosts, "this is no file's name")
 }
 
 func TestRunnerInputs(t *testing.T) {
