@@ -109,6 +109,12 @@ func (s *Sight) blind(err error, hint ...string) {
 	s.settle(check.Unknown, "an answer", err.Error(), strings.Join(hint, "; "))
 }
 
+// Broke says that the look ended in a mistake of ours. What is known already, stays
+// known.
+func (s *Sight) Broke(mistake any) {
+	s.settle(check.Unknown, "a look to its end", fmt.Sprintf("the check %q broke: %v", s.Name, mistake), "this is a mistake of the program and not of the service: report it, with the check as it is written")
+}
+
 // settle takes an outcome in.
 func (s *Sight) settle(o check.Outcome, expected, found, hint string) {
 	f := &s.Finding
