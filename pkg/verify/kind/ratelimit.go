@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"time"
 )
@@ -70,23 +71,40 @@ func (r *RateLimit) Look(s *Sight) {
 	s.at(endpoints[0].name)
 	client := endpoints[0].client(config)
 	n, rate, _, _ := r.numbers()
-	results := make(chan int, n)
-	var lastError error
-	tick := time.NewTicker(time.Second / time.Duration(rate))
+	probe := cmp.Or(r.Method, http.MethodGet) + " " + base.Redacted()
+	counts, err := r.send(s, client, base, n, time.Second/time.Duration(rate))
+	switch {
+	case counts == nil:
+		s.blind(err)
+	case counts[0] == n:
+		s.saw(probe, plain(err))
+		s.absent("http.answer", err, "an answer")
+	default:
+		r.compare(s, n, counts, probe)
+	}
+}
+
+// send sends n requests, one every so often, and counts the answers by status: 0 for
+// none, of which it gives the first reason. Without counts nothing could be sent.
+func (r *RateLimit) send(s *Sight, client *http.Client, base *url.URL, n int, every time.Duration) (map[int]int, error) {
+	type result struct {
+		status int
+		err    error
+	}
+	results := make(chan result, n)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for range n {
 		request, err := r.request(s, base)
 		if err != nil {
-			s.blind(err)
-			return
+			return nil, err
 		}
 		go func() {
 			a, err := do(client, request)
 			if err != nil {
-				results <- 0
-				return
+				a = &answer{}
 			}
-			results <- a.status
+			results <- result{a.status, err}
 		}()
 		select {
 		case <-tick.C:
@@ -94,16 +112,15 @@ func (r *RateLimit) Look(s *Sight) {
 		}
 	}
 	counts := map[int]int{}
+	var first error
 	for range n {
-		counts[<-results]++
-	}
-	if counts[0] == n {
-		if _, lastError = client.Get(base.String()); lastError != nil {
-			s.absent("http.answer", lastError, "an answer")
-			return
+		one := <-results
+		counts[one.status]++
+		if first == nil {
+			first = one.err
 		}
 	}
-	r.compare(s, n, counts, http.MethodGet+" "+base.Redacted())
+	return counts, first
 }
 
 func (r *RateLimit) compare(s *Sight, n int, counts map[int]int, probe string) {

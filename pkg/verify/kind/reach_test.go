@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -201,6 +203,48 @@ func TestRateLimit_Bounds(t *testing.T) {
 		})}.at(t, "")
 		assert.Equal(t, outcome, f.Outcome, "%s: %+v", text, f)
 	}
+}
+
+// A server that takes every connection and never answers holds a row of requests up
+// for as long as the look may take, and no longer.
+func TestRateLimit_NobodyAnswers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &Scene{URL: "http://shop", Dial: func(context.Context, string, string) (net.Conn, error) {
+			near, far := net.Pipe()
+			go func() { _, _ = io.Copy(io.Discard, far) }()
+			return near, nil
+		}}
+		checks, err := ReadFile("verify.yml", []byte("- {name: it, rate-limit: {path: /, requests: 20, rate: 1000}}"))
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 5*time.Second, errors.New("no answer within 5s"))
+		defer cancel()
+		look, begun := s.Begin(ctx, "it"), time.Now()
+		over := make(chan struct{})
+		go func() { checks[0].Look(look); close(over) }()
+		select {
+		case <-over:
+		case <-time.After(time.Hour):
+			t.Fatal("it hangs")
+		}
+		assert.Equal(t, 5*time.Second, time.Since(begun))
+		assert.Equal(t, check.Fail, look.Finding.Outcome, "%+v", look.Finding)
+		assert.Equal(t, "no answer within 5s", look.Finding.Found)
+		assert.NotEmpty(t, look.Finding.Evidence, "what was asked is shown")
+	})
+}
+
+// One answer is enough to count, whatever the others met.
+func TestRateLimit_OneAnswers(t *testing.T) {
+	t.Parallel()
+	var n atomic.Int64
+	f := look{check: "rate-limit: {path: /, requests: 20, rate: 1000}", scene: handled(func(http.ResponseWriter, *http.Request) {
+		if n.Add(1) != 7 {
+			panic(http.ErrAbortHandler)
+		}
+	})}.at(t, "")
+	assert.Equal(t, check.Fail, f.Outcome)
+	assert.Contains(t, f.Found, "of 20 requests, 19 with no answer, 1 with 200")
 }
 
 // A certificate is looked at in every unit, and a way that closes while older
