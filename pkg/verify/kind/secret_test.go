@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -91,6 +92,29 @@ func TestSecretsOfTheStackAreHidden(t *testing.T) {
 	f := look{check: "http: {path: /}", scene: func(*testing.T) *Scene { return s }}.at(t, "")
 	assert.NotContains(t, fmt.Sprintf("%+v", f), canary)
 	assert.Contains(t, f.Found, "level information", "what is no secret stays")
+}
+
+// A password in an address and a variable that is called AUTH are hidden in what a unit
+// logs and in what a command quotes, though verify is given no env-file.
+func TestSecretsInAddressesOfTheStackAreHidden(t *testing.T) {
+	t.Parallel()
+	for name, stacks := range map[string]*stack.Stack{
+		"service":   {Services: map[string]*stack.Service{"api": {Environment: map[string]string{"DATABASE_URL": "postgres://u:" + canary + "@db/shop"}}}},
+		"auth":      {Services: map[string]*stack.Service{"api": {Environment: map[string]string{"HTTP_BASIC_AUTH": canary}}}},
+		"file":      {Project: &types.Project{Environment: types.Mapping{"BROKER": "redis://:" + canary + "@redis"}}},
+		"in secret": {Project: &types.Project{Secrets: types.Secrets{"db": {Content: canary}}}},
+	} {
+		units := one("api", map[string]string{"env": "!cannot reach postgres://u:" + canary + "@db/shop, level information"})(t)
+		units.Shell.(*fakeUnits).log = "FATAL: cannot reach postgres://u:" + canary + "@db/shop"
+		units.Stack = stacks
+		units.HideEnvironment()
+		for _, text := range []string{"exec: {service: api, command: [env]}", "logs: {services: [api], forbid: [FATAL]}"} {
+			f := look{check: text, scene: func(*testing.T) *Scene { return units }}.at(t, "")
+			assert.Equal(t, check.Fail, f.Outcome, "%s: %+v", name, f)
+			assert.NotContains(t, fmt.Sprintf("%+v", f), canary, name)
+			assert.Contains(t, f.Found, "reach postgres://u:***@db/shop", "what is no secret stays")
+		}
+	}
 }
 
 // A secret that cannot be had is no pass, and says where it was looked for.
