@@ -19,7 +19,7 @@ var (
 func SecretsIn(name, value string) []string {
 	secrets := passwordsIn(value)
 	random := longRandom.MatchString(value) && strings.ContainsAny(value, "0123456789")
-	if value != "" && secretName.MatchString(name) && !isWord(value) || random {
+	if secretName.MatchString(name) && !isWord(value) || random {
 		secrets = append(secrets, value)
 	}
 	return secrets

@@ -16,6 +16,14 @@ func TestHide(t *testing.T) {
 		s.Hide("connect postgres://u:pw-1@db/shop with tok-123456 in production, sekrit-value"))
 }
 
+// A value that contains another goes as a whole, wherever both come from.
+func TestHide_TheLongestFirst(t *testing.T) {
+	t.Parallel()
+	s := &Stack{Name: "shop", Services: map[string]*Service{"api": {Environment: map[string]string{"API_TOKEN": "tok-123456"}}},
+		Project: &types.Project{Environment: types.Mapping{"MODE": "my tok-123456 here", "A": "inside", "B": "an inside out"}}}
+	assert.Equal(t, "*** | *** | *** | ***", s.Hide("my tok-123456 here | tok-123456 | an inside out | inside"))
+}
+
 // What is a secret is one rule for variables of the file and of services, configs and
 // secrets; what every report names is none.
 func TestSecrets(t *testing.T) {
@@ -57,6 +65,8 @@ func TestSecrets(t *testing.T) {
 		"the tag of an image":               {env("TAG", sum), nil},
 		"a tag that is called a secret":     {env("TAG_KEY", sum), []string{sum}},
 		"setting with the name of a secret": {env("TOKEN_TTL", "86400", "AUTH", "false", "KEY", "none", "PASS", ""), nil},
+		"setting that is true":              {env("AUTH", "TRUE"), nil},
+		"short and no setting":              {env("AUTH", "abcde"), []string{"abcde"}},
 		"number that is no setting":         {env("PASSWORD", "123456"), []string{"123456"}},
 		"variable of a service":             {service("HTTP_AUTH", "hunter"), []string{"hunter"}},
 		"short variable of a service":       {service("HTTP_AUTH", "hunte"), nil},
