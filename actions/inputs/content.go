@@ -8,11 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/dotenv"
+
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // Secret is an input that must never be shown. On the command line it is given
@@ -163,12 +164,6 @@ func cause(err error) error {
 	return err
 }
 
-var (
-	secretName = regexp.MustCompile(`(?i)SECRET|PASS|TOKEN|KEY|CREDENTIAL|PRIVATE|AUTH|DSN|SALT|SIGNING`)
-	userInfo   = regexp.MustCompile(`://[^/@\s:]*:([^/@\s]+)@`)
-	longRandom = regexp.MustCompile(`^[A-Za-z0-9+/_=-]{20,}$`)
-)
-
 // SecretValues picks out of a dotenv file the values that must not be shown: by
 // their name, passwords in addresses, and long random text. Hiding every value
 // would hide words like "info" or "production" everywhere. Each is given as it
@@ -179,40 +174,15 @@ func SecretValues(content string) []string {
 	for _, line := range strings.Split(content, "\n") {
 		name, value, ok := strings.Cut(strings.TrimSpace(line), "=")
 		if ok && !strings.HasPrefix(name, "#") {
-			secrets = append(secrets, secretIn(name, strings.Trim(strings.TrimSpace(value), `"'`))...)
+			secrets = append(secrets, stack.SecretsIn(name, strings.Trim(strings.TrimSpace(value), `"'`))...)
 		}
 	}
 	// What cannot be read as a whole is refused where it is used, with its line.
 	read, _ := dotenv.Parse(strings.NewReader(content))
 	for _, name := range slices.Sorted(maps.Keys(read)) {
-		for _, secret := range secretIn(name, read[name]) {
-			secrets = append(secrets, strings.Split(secret, "\n")...)
-		}
+		secrets = append(secrets, stack.SecretsIn(name, read[name])...)
 	}
+	secrets = strings.Split(strings.Join(secrets, "\n"), "\n")
 	slices.Sort(secrets)
 	return slices.DeleteFunc(slices.Compact(secrets), func(s string) bool { return strings.TrimSpace(s) == "" })
-}
-
-// secretIn gives what of a variable's value must not be shown.
-func secretIn(name, value string) (secrets []string) {
-	if value == "" {
-		return nil
-	}
-	if m := userInfo.FindStringSubmatch(value); m != nil {
-		secrets = append(secrets, m[1])
-	}
-	random := longRandom.MatchString(value) && strings.ContainsAny(value, "0123456789")
-	if secretName.MatchString(name) && !isWord(value) || random {
-		secrets = append(secrets, value)
-	}
-	return secrets
-}
-
-// isWord tells values like true, 3600 or none, which are settings.
-func isWord(value string) bool {
-	if len(value) > 6 {
-		return false
-	}
-	return strings.Trim(value, "0123456789") == "" || strings.EqualFold(value, "true") ||
-		strings.EqualFold(value, "false") || strings.EqualFold(value, "none")
 }

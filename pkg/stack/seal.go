@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"sort"
 	"strings"
@@ -324,28 +323,4 @@ func (s *Stack) EnvironmentHashes(key []byte) map[string]map[string]string {
 		}
 	}
 	return hashes
-}
-
-var (
-	secretName = regexp.MustCompile(`(?i)SECRET|PASS|TOKEN|KEY|CREDENTIAL|PRIVATE|AUTH|DSN|SALT|SIGNING`)
-	userInfo   = regexp.MustCompile(`://[^/@\s:]*:([^/@\s]+)@`)
-)
-
-// Hide takes the stack's secrets out of what its containers print: values of the
-// file's variables and of configs, variables of services that are secret by their
-// name, and passwords in addresses.
-func (s *Stack) Hide(text string) string {
-	values := secretValues(s)
-	for _, service := range s.Services {
-		for name, value := range service.Environment {
-			if secretName.MatchString(name) && len(value) >= MinSecret {
-				values = append(values, value)
-			}
-			if m := userInfo.FindStringSubmatch(value); m != nil {
-				values = append(values, m[1])
-			}
-		}
-	}
-	sort.SliceStable(values, func(i, j int) bool { return len(values[i]) > len(values[j]) })
-	return redactor{values: values}.text(text)
 }

@@ -341,3 +341,31 @@ func TestContract_LeftOut(t *testing.T) {
 		assert.EqualValues(t, 1, shell.most.Load(), "nothing was asked of them")
 	})
 }
+
+// fakeBroken are units that a mistake of ours waits behind.
+type fakeBroken struct{ units }
+
+func (fakeBroken) Observe(context.Context, string) (stack.Observed, error) {
+	panic("index out of range at s3cret-value")
+}
+
+// A mistake of ours in one check is not known to be one of the service, ends nothing
+// and is no pass.
+func TestContract_APanicIsUnknown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		scene := &kind.Scene{Units: fakeBroken{}}
+		scene.Hide("s3cret-value")
+		service := &fakeService{begun: time.Now(), up: always}
+		scene.Dial = service.Dial
+		checks := reads(t, "- {name: odd, timeout: 2s, exec: {service: api, command: [x]}}\n- {name: even, tcp: {address: 'shop:80'}}")
+		report := run(t.Context(), scene, checks, func(check.Result) {})
+		r := report.Results[0]
+		assert.Equal(t, check.Unknown, r.Outcome, "%+v", r)
+		assert.Equal(t, `the check "odd" broke: index out of range at ***`, r.Found)
+		assert.NotEmpty(t, r.Expected)
+		assert.Contains(t, r.Hint, "report it")
+		assert.Equal(t, check.Pass, report.Results[1].Outcome, "the others are looked at")
+		assert.Equal(t, check.Unknown, report.Worst(check.Fail))
+	})
+}

@@ -237,6 +237,7 @@ func (c *Check) Look(s *Sight) {
 		k.Look(s)
 		return
 	}
+	s.secret = c.secretVariables()
 	for i := range c.All {
 		part := s.Fork()
 		k, name := c.All[i].Probe.Kind()

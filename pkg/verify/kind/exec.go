@@ -98,6 +98,7 @@ func (e *Exec) onHost(s *Sight, argv []string) {
 
 func (e *Exec) compare(s *Sight, argv []string, stdout, stderr string, exit int) {
 	command := strings.Join(argv, " ")
+	s.conceal(e.Capture, stdout)
 	s.saw(command, fmt.Sprintf("exit %d: %s %s", exit, stdout, stderr))
 	if !s.need("exec.exit", exit == e.Exit, fmt.Sprintf("exit code %d of %s", e.Exit, argv[0]), fmt.Sprintf("exit code %d: %s", exit, quoted(stderr+" "+stdout))) {
 		return

@@ -3,6 +3,7 @@ package kind
 import (
 	"net/textproto"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/invopop/jsonschema"
@@ -33,12 +34,62 @@ func (h Header) value(s *Sight, name, service string) (string, error) {
 	if h.secret != nil {
 		return s.reveal(h.secret, service)
 	}
-	if sensitive.MatchString(textproto.CanonicalMIMEHeaderKey(name)) {
-		s.Hide(h.text)
-		// "Bearer abc": a server repeats the second word alone.
-		s.Hide(strings.Fields(h.text)...)
+	text, err := s.expand(h.text)
+	if err != nil || !isSensitive(name) {
+		return text, err
 	}
-	return s.expand(h.text)
+	// "Bearer abc": a server repeats the second word alone.
+	s.hide(append(strings.Fields(text), text)...)
+	return text, nil
+}
+
+// hide keeps secrets out of everything that the run tells, but for those that are what
+// every report names.
+func (s *Sight) hide(secrets ...string) {
+	s.Hide(slices.DeleteFunc(secrets, func(secret string) bool { return s.told[secret] })...)
+}
+
+func isSensitive(header string) bool {
+	return sensitive.MatchString(textproto.CanonicalMIMEHeaderKey(header))
+}
+
+// secretVariables are the variables that some part of a check sends as a secret: what
+// is captured under their names is one from the beginning.
+func (c *Check) secretVariables() map[string]bool {
+	names := map[string]bool{}
+	for _, p := range c.probes() {
+		for name, h := range p.headers() {
+			if !isSensitive(name) {
+				continue
+			}
+			for _, m := range variable.FindAllStringSubmatch(h.text, -1) {
+				names[m[1]] = true
+			}
+		}
+	}
+	return names
+}
+
+// headers are those that a probe sends.
+func (p *Probe) headers() map[string]Header {
+	switch {
+	case p.HTTP != nil:
+		return p.HTTP.Headers
+	case p.RateLimit != nil:
+		return p.RateLimit.Headers
+	}
+	return nil
+}
+
+// conceal hides what will be captured of an answer, where it is a secret by its name or
+// by how it is sent. It comes before anything is told of the answer: a secret that is
+// cut in two is not known any more.
+func (s *Sight) conceal(captures map[string]Pattern, text string) {
+	for name, pattern := range captures {
+		if m := pattern.FindStringSubmatch(text); m != nil && (s.secret[name] || isSensitive(name)) {
+			s.hide(m[len(m)-1])
+		}
+	}
 }
 
 // JSONSchema describes it.

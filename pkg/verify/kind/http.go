@@ -178,6 +178,7 @@ func (h *HTTP) ask(s *Sight, e endpoint, base *url.URL, config *tls.Config) {
 			s.absent("http.answer", err, "an answer")
 			return
 		}
+		s.conceal(h.Capture, a.body)
 		s.saw(probe, fmt.Sprintf("%d in %s: %s", a.status, a.latency.Round(time.Millisecond), a.body))
 		answers = append(answers, a)
 		if h.compare(s, a); s.Finding.Outcome != "pass" {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"time"
 )
@@ -12,11 +13,41 @@ import (
 // RateLimit sends many requests at once and counts who was turned away.
 type RateLimit struct {
 	HTTP     `yaml:",inline"`
-	Requests int      `yaml:"requests" help:"How many requests to send. Default: 40."`
-	Rate     int      `yaml:"rate" help:"How many a second. Default: 100."`
+	Requests *int     `yaml:"requests" help:"How many requests to send, at most 10000. Default: 40."`
+	Rate     *int     `yaml:"rate" help:"How many a second, at most 10000. Default: 100."`
 	Limited  Statuses `yaml:"limited" help:"Status of who is turned away. Default: 429. A 503 looks like an outage."`
-	Least    int      `yaml:"least" help:"How many have to be turned away. Default: 1."`
-	Served   int      `yaml:"served" help:"How many have to be served. Default: 1."`
+	Least    *int     `yaml:"least" help:"How many have to be turned away. Default: 1."`
+	Served   *int     `yaml:"served" help:"How many have to be served. Default: 1."`
+}
+
+// mostRequests bounds a row of requests, and how many of them a second: more is an
+// attack on one's own service, and no clock here ticks faster.
+const mostRequests = 10000
+
+// Check tells what cannot be asked, and numbers that no row of requests can have.
+func (r *RateLimit) Check() error {
+	if err := r.HTTP.Check(); err != nil {
+		return err
+	}
+	requests, rate, least, served := r.numbers()
+	for _, one := range []struct {
+		name        string
+		value, most int
+	}{{"requests", requests, mostRequests}, {"rate", rate, mostRequests}, {"least", least, requests}, {"served", served, requests}} {
+		if one.value < 1 || one.value > one.most {
+			return fmt.Errorf("%s is %d, and has to be from 1 to %d", one.name, one.value, one.most)
+		}
+	}
+	if least+served > requests {
+		return fmt.Errorf("least and served together are %d, of %d requests: send more, or expect fewer", least+served, requests)
+	}
+	return nil
+}
+
+// numbers are the numbers of the check, with those that it does not say.
+func (r *RateLimit) numbers() (requests, rate, least, served int) {
+	or := func(n *int, fallback int) int { return *cmp.Or(n, &fallback) }
+	return or(r.Requests, 40), or(r.Rate, 100), or(r.Least, 1), or(r.Served, 1)
 }
 
 // Manner is how it is looked at: a second row of requests would meet the limit of
@@ -39,24 +70,41 @@ func (r *RateLimit) Look(s *Sight) {
 	}
 	s.at(endpoints[0].name)
 	client := endpoints[0].client(config)
-	n := cmp.Or(r.Requests, 40)
-	results := make(chan int, n)
-	var lastError error
-	tick := time.NewTicker(time.Second / time.Duration(cmp.Or(r.Rate, 100)))
+	n, rate, _, _ := r.numbers()
+	probe := cmp.Or(r.Method, http.MethodGet) + " " + base.Redacted()
+	counts, err := r.send(s, client, base, n, time.Second/time.Duration(rate))
+	switch {
+	case counts == nil:
+		s.blind(err)
+	case counts[0] == n:
+		s.saw(probe, plain(err))
+		s.absent("http.answer", err, "an answer")
+	default:
+		r.compare(s, n, counts, probe)
+	}
+}
+
+// send sends n requests, one every so often, and counts the answers by status: 0 for
+// none, of which it gives the first reason. Without counts nothing could be sent.
+func (r *RateLimit) send(s *Sight, client *http.Client, base *url.URL, n int, every time.Duration) (map[int]int, error) {
+	type result struct {
+		status int
+		err    error
+	}
+	results := make(chan result, n)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for range n {
 		request, err := r.request(s, base)
 		if err != nil {
-			s.blind(err)
-			return
+			return nil, err
 		}
 		go func() {
 			a, err := do(client, request)
 			if err != nil {
-				results <- 0
-				return
+				a = &answer{}
 			}
-			results <- a.status
+			results <- result{a.status, err}
 		}()
 		select {
 		case <-tick.C:
@@ -64,16 +112,15 @@ func (r *RateLimit) Look(s *Sight) {
 		}
 	}
 	counts := map[int]int{}
+	var first error
 	for range n {
-		counts[<-results]++
-	}
-	if counts[0] == n {
-		if _, lastError = client.Get(base.String()); lastError != nil {
-			s.absent("http.answer", lastError, "an answer")
-			return
+		one := <-results
+		counts[one.status]++
+		if first == nil {
+			first = one.err
 		}
 	}
-	r.compare(s, n, counts, http.MethodGet+" "+base.Redacted())
+	return counts, first
 }
 
 func (r *RateLimit) compare(s *Sight, n int, counts map[int]int, probe string) {
@@ -103,8 +150,9 @@ func (r *RateLimit) compare(s *Sight, n int, counts map[int]int, probe string) {
 		found += fmt.Sprintf(", %d with %s", counts[code], name)
 	}
 	s.saw(probe, found)
-	s.need("rate-limit.limited", turned >= cmp.Or(r.Least, 1), fmt.Sprintf("at least %d turned away with %s", cmp.Or(r.Least, 1), limited), found)
-	s.need("rate-limit.served", ok >= cmp.Or(r.Served, 1), fmt.Sprintf("at least %d served", cmp.Or(r.Served, 1)), found)
+	_, _, least, fine := r.numbers()
+	s.need("rate-limit.limited", turned >= least, fmt.Sprintf("at least %d turned away with %s", least, limited), found)
+	s.need("rate-limit.served", ok >= fine, fmt.Sprintf("at least %d served", fine), found)
 	s.need("rate-limit.other", other == 0, "nobody turned away in another way", found, "in nginx: limit_req_status 429;")
 }
 

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -154,6 +156,95 @@ func TestRateLimit_Requests(t *testing.T) {
 	})}.at(t, "")
 	assert.Equal(t, check.Fail, f.Outcome)
 	assert.Contains(t, f.Found, "10 with no answer, 10 with 200")
+}
+
+// A number that no row of requests can have is bad input, and no panic in mid-release.
+func TestRateLimit_Numbers(t *testing.T) {
+	t.Parallel()
+	for text, says := range map[string]string{
+		"requests: -5":             "rate-limit requests is -5, and has to be from 1 to 10000",
+		"requests: 0":              "rate-limit requests is 0, and has to be",
+		"requests: 10001":          "rate-limit requests is 10001, and has to be",
+		"rate: -1":                 "rate-limit rate is -1, and has to be from 1 to 10000",
+		"rate: 0":                  "rate-limit rate is 0, and has to be",
+		"rate: 2000000000":         "rate-limit rate is 2000000000, and has to be",
+		"rate: 10001":              "rate-limit rate is 10001, and has to be",
+		"least: 0":                 "rate-limit least is 0, and has to be from 1 to 40",
+		"least: -1":                "rate-limit least is -1, and has to be",
+		"least: 41":                "rate-limit least is 41, and has to be",
+		"requests: 9, least: 10":   "rate-limit least is 10, and has to be from 1 to 9",
+		"served: 0":                "rate-limit served is 0, and has to be from 1 to 40",
+		"served: -1":               "rate-limit served is -1, and has to be",
+		"served: 41":               "rate-limit served is 41, and has to be",
+		"least: 20, served: 21":    "rate-limit least and served together are 41, of 40 requests",
+		"requests: 1":              "rate-limit least and served together are 2, of 1 requests",
+		"url: h":                   "rate-limit url is not an address of http or https",
+		"rate: 0, url: 'http://h'": "rate-limit rate is 0, and has to be",
+	} {
+		_, err := ReadFile("verify.yml", []byte("- {name: a, rate-limit: {path: /, "+text+"}}"))
+		require.ErrorContains(t, err, says, text)
+		assert.Equal(t, fault.Input, fault.Of(err), text)
+	}
+	for _, text := range []string{"requests: 2", "requests: 10000", "rate: 1", "rate: 10000", "least: 39", "served: 39", "least: 1, served: 1", "least: 20, served: 20"} {
+		_, err := ReadFile("verify.yml", []byte("- {name: a, rate-limit: {path: /, "+text+"}}"))
+		require.NoError(t, err, text)
+	}
+}
+
+// The bounds that a check names are the ones it is held to.
+func TestRateLimit_Bounds(t *testing.T) {
+	t.Parallel()
+	for text, outcome := range map[string]check.Outcome{"least: 5": check.Pass, "least: 6": check.Fail, "served: 5": check.Pass, "served: 6": check.Fail} {
+		var n atomic.Int64
+		f := look{check: "rate-limit: {path: /, requests: 10, rate: 1000, " + text + "}", scene: handled(func(w http.ResponseWriter, _ *http.Request) {
+			if n.Add(1) > 5 {
+				w.WriteHeader(http.StatusTooManyRequests)
+			}
+		})}.at(t, "")
+		assert.Equal(t, outcome, f.Outcome, "%s: %+v", text, f)
+	}
+}
+
+// A server that takes every connection and never answers holds a row of requests up
+// for as long as the look may take, and no longer.
+func TestRateLimit_NobodyAnswers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &Scene{URL: "http://shop", Dial: func(context.Context, string, string) (net.Conn, error) {
+			near, far := net.Pipe()
+			go func() { _, _ = io.Copy(io.Discard, far) }()
+			return near, nil
+		}}
+		checks, err := ReadFile("verify.yml", []byte("- {name: it, rate-limit: {path: /, requests: 20, rate: 1000}}"))
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 5*time.Second, errors.New("no answer within 5s"))
+		defer cancel()
+		look, begun := s.Begin(ctx, "it"), time.Now()
+		over := make(chan struct{})
+		go func() { checks[0].Look(look); close(over) }()
+		select {
+		case <-over:
+		case <-time.After(time.Hour):
+			t.Fatal("it hangs")
+		}
+		assert.Equal(t, 5*time.Second, time.Since(begun))
+		assert.Equal(t, check.Fail, look.Finding.Outcome, "%+v", look.Finding)
+		assert.Equal(t, "no answer within 5s", look.Finding.Found)
+		assert.NotEmpty(t, look.Finding.Evidence, "what was asked is shown")
+	})
+}
+
+// One answer is enough to count, whatever the others met.
+func TestRateLimit_OneAnswers(t *testing.T) {
+	t.Parallel()
+	var n atomic.Int64
+	f := look{check: "rate-limit: {path: /, requests: 20, rate: 1000}", scene: handled(func(http.ResponseWriter, *http.Request) {
+		if n.Add(1) != 7 {
+			panic(http.ErrAbortHandler)
+		}
+	})}.at(t, "")
+	assert.Equal(t, check.Fail, f.Outcome)
+	assert.Contains(t, f.Found, "of 20 requests, 19 with no answer, 1 with 200")
 }
 
 // A certificate is looked at in every unit, and a way that closes while older

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -100,19 +99,10 @@ func (s *Scene) Hide(secrets ...string) {
 // Clean gives a text without secrets.
 func (s *Scene) Clean(text string) string { return s.redactor.String(text) }
 
-var secretName = regexp.MustCompile(`(?i)SECRET|PASS|TOKEN|KEY|CREDENTIAL|PRIVATE|DSN|SALT|SIGNING`)
-
-// HideEnvironment hides the values of the stack's variables that are secrets by
-// their names: what a unit answers may quote them.
+// HideEnvironment hides the secrets of the stack: what a unit answers or logs may
+// quote them.
 func (s *Scene) HideEnvironment() {
-	if s.Stack == nil {
-		return
-	}
-	for _, svc := range s.Stack.Services {
-		for name, value := range svc.Environment {
-			if secretName.MatchString(name) && len(value) >= 8 {
-				s.Hide(value)
-			}
-		}
+	if s.Stack != nil {
+		s.Hide(s.Stack.Secrets()...)
 	}
 }

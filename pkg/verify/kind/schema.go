@@ -1,5 +1,7 @@
 package kind
 
+//go:generate go test -count=1 -run ^TestSchema$ . -write
+
 import (
 	"reflect"
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -91,6 +92,76 @@ func TestSecretsOfTheStackAreHidden(t *testing.T) {
 	f := look{check: "http: {path: /}", scene: func(*testing.T) *Scene { return s }}.at(t, "")
 	assert.NotContains(t, fmt.Sprintf("%+v", f), canary)
 	assert.Contains(t, f.Found, "level information", "what is no secret stays")
+}
+
+// A password in an address and a variable that is called AUTH are hidden in what a unit
+// logs and in what a command quotes, though verify is given no env-file.
+func TestSecretsInAddressesOfTheStackAreHidden(t *testing.T) {
+	t.Parallel()
+	for name, stacks := range map[string]*stack.Stack{
+		"service":   {Services: map[string]*stack.Service{"api": {Environment: map[string]string{"DATABASE_URL": "postgres://u:" + canary + "@db/shop"}}}},
+		"auth":      {Services: map[string]*stack.Service{"api": {Environment: map[string]string{"HTTP_BASIC_AUTH": canary}}}},
+		"file":      {Project: &types.Project{Environment: types.Mapping{"BROKER": "redis://:" + canary + "@redis"}}},
+		"in secret": {Project: &types.Project{Secrets: types.Secrets{"db": {Content: canary}}}},
+	} {
+		units := one("api", map[string]string{"env": "!cannot reach postgres://u:" + canary + "@db/shop, level information"})(t)
+		units.Shell.(*fakeUnits).log = "FATAL: cannot reach postgres://u:" + canary + "@db/shop"
+		units.Stack = stacks
+		units.HideEnvironment()
+		for _, text := range []string{"exec: {service: api, command: [env]}", "logs: {services: [api], forbid: [FATAL]}"} {
+			f := look{check: text, scene: func(*testing.T) *Scene { return units }}.at(t, "")
+			assert.Equal(t, check.Fail, f.Outcome, "%s: %+v", name, f)
+			assert.NotContains(t, fmt.Sprintf("%+v", f), canary, name)
+			assert.Contains(t, f.Found, "reach postgres://u:***@db/shop", "what is no secret stays")
+		}
+	}
+}
+
+// What one part captures and another sends as a secret is one from the answer on that
+// it was captured in, whether the parts pass or not, and whatever its length.
+func TestSecretsThatAreCapturedAreHidden(t *testing.T) {
+	t.Parallel()
+	const login = "http: {path: /login, capture: {it: 'is (\\S+)'}}"
+	for name, c := range map[string]struct {
+		first, second string
+		shown         bool
+	}{
+		"sent as a header":         {login, "http: {path: /, headers: {Authorization: 'Bearer {{it}}'}}", false},
+		"sent as a header, spaced": {login, "http: {path: /, headers: {Authorization: 'Bearer {{ it }}'}}", false},
+		"in a cookie":              {login, "http: {path: /, headers: {Cookie: 'session={{it}}'}}", false},
+		"of many requests":         {login, "rate-limit: {path: /, requests: 2, headers: {X-Api-Key: '{{it}}'}}", false},
+		"printed by a command":     {"exec: {service: api, command: [env], capture: {it: 'is (\\S+)'}}", "http: {path: /, headers: {Authorization: 'Bearer {{it}}'}}", false},
+		"called a secret":          {"http: {path: /login, capture: {token: 'is (\\S+)'}}", "http: {path: /, body: '{{token}}'}", false},
+		"the login fails":          {"http: {path: /login, expect: {status: 201}, capture: {it: 'is (\\S+)'}}", "http: {path: /, headers: {Authorization: 'Bearer {{it}}'}}", false},
+		"no secret":                {login, "http: {path: /, headers: {X-Mine: 'a {{it}}'}}", true},
+	} {
+		s := handled(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/login" {
+				_, _ = fmt.Fprint(w, strings.Repeat("x", maxText-31), " it is captured-value ")
+				return
+			}
+			echo(w, r)
+		})(t)
+		units := one("api", map[string]string{"env": "it is captured-value"})(t)
+		s.Units, s.Shell = units.Units, units.Shell
+		f := look{check: "all:\n  - " + c.first + "\n  - " + c.second, scene: func(*testing.T) *Scene { return s }}.at(t, "")
+		assert.NotEqual(t, check.Pass, f.Outcome, "%s: %+v", name, f)
+		require.NotEmpty(t, f.Evidence, name)
+		assert.Equal(t, c.shown, strings.Contains(fmt.Sprintf("%+v", f), "captured"), "%s: %+v", name, f)
+	}
+}
+
+// What every report names is not hidden because it is sent in a secret header, and what
+// stands beside it is.
+func TestSecretsBesideWhatIsToldAnyway(t *testing.T) {
+	t.Parallel()
+	s := handled(echo)(t)
+	s.Version = "v2-of-the-shop"
+	f := look{check: "http: {path: /, headers: {X-Api-Key: '{{version}} " + canary + "', X-Token: '{{version}}'}}", scene: func(*testing.T) *Scene { return s }}.at(t, "")
+	assert.NotContains(t, fmt.Sprintf("%+v", f), canary)
+	assert.Equal(t, "the version is v2-of-the-shop", s.Clean("the version is v2-of-the-shop"))
+	f = look{check: "http: {path: /, headers: {Authorization: 'Bearer {{nobody}}'}}", scene: func(*testing.T) *Scene { return s }}.at(t, "")
+	assert.Equal(t, "{{nobody}} has no value here", f.Found)
 }
 
 // A secret that cannot be had is no pass, and says where it was looked for.

@@ -39,6 +39,9 @@ type Sight struct {
 	Finding Finding
 
 	where string
+	// told are the values that every report names, and secret the variables that are
+	// sent as secrets.
+	told, secret map[string]bool
 }
 
 // Begin starts a look for the check of a name.
@@ -53,13 +56,17 @@ func (s *Scene) Begin(ctx context.Context, name string) *Sight {
 			vars["digest."+service] = digest
 		}
 	}
-	return &Sight{Scene: s, Ctx: ctx, Name: name, Vars: vars, Back: s.Window, Finding: Finding{Outcome: check.Pass}}
+	told := map[string]bool{}
+	for _, value := range vars {
+		told[value] = true
+	}
+	return &Sight{Scene: s, Ctx: ctx, Name: name, Vars: vars, Back: s.Window, Finding: Finding{Outcome: check.Pass}, told: told}
 }
 
 // Fork starts a look at one part of a check that has several: it knows the same
 // variables, and tells those that it learns to the rest.
 func (s *Sight) Fork() *Sight {
-	return &Sight{Scene: s.Scene, Ctx: s.Ctx, Name: s.Name, Vars: s.Vars, Back: s.Back, Finding: Finding{Outcome: check.Pass}}
+	return &Sight{Scene: s.Scene, Ctx: s.Ctx, Name: s.Name, Vars: s.Vars, Back: s.Back, Finding: Finding{Outcome: check.Pass}, told: s.told, secret: s.secret}
 }
 
 // at says what the next findings are about.
@@ -107,6 +114,12 @@ func (s *Sight) blind(err error, hint ...string) {
 		return
 	}
 	s.settle(check.Unknown, "an answer", err.Error(), strings.Join(hint, "; "))
+}
+
+// Broke says that the look ended in a mistake of ours. What is known already, stays
+// known.
+func (s *Sight) Broke(mistake any) {
+	s.settle(check.Unknown, "a look to its end", fmt.Sprintf("the check %q broke: %v", s.Name, mistake), "this is a mistake of the program and not of the service: report it, with the check as it is written")
 }
 
 // settle takes an outcome in.

@@ -1,0 +1,114 @@
+package stack
+
+import (
+	"net/url"
+	"regexp"
+	"slices"
+	"sort"
+	"strings"
+)
+
+var (
+	secretName = regexp.MustCompile(`(?i)SECRET|PASS|TOKEN|KEY|CREDENTIAL|PRIVATE|AUTH|DSN|SALT|SIGNING`)
+	userInfo   = regexp.MustCompile(`://[^/@\s:]*:([^/@\s]+)@`)
+	longRandom = regexp.MustCompile(`^[A-Za-z0-9+/_=-]{20,}$`)
+)
+
+// SecretsIn gives what of a variable's value must not be shown: all of it where the
+// name says so or it is long and random, passwords in addresses.
+func SecretsIn(name, value string) []string {
+	secrets := passwordsIn(value)
+	random := longRandom.MatchString(value) && strings.ContainsAny(value, "0123456789")
+	if secretName.MatchString(name) && !isWord(value) || random {
+		secrets = append(secrets, value)
+	}
+	return secrets
+}
+
+// passwordsIn gives the passwords of the addresses in a text, each as it stands there
+// and as the server is told it.
+func passwordsIn(text string) (secrets []string) {
+	for _, m := range userInfo.FindAllStringSubmatch(text, -1) {
+		secrets = append(secrets, m[1])
+		if plain, err := url.PathUnescape(m[1]); err == nil && plain != m[1] {
+			secrets = append(secrets, plain)
+		}
+	}
+	return secrets
+}
+
+// isWord tells values like true, 3600 or none, which are settings.
+func isWord(value string) bool {
+	if len(value) >= MinSecret {
+		return false
+	}
+	return strings.Trim(value, "0123456789") == "" || strings.EqualFold(value, "true") ||
+		strings.EqualFold(value, "false") || strings.EqualFold(value, "none")
+}
+
+// shortest is the length from which a secret is hidden wherever it stands: shorter
+// ones are part of every other word.
+const shortest = 4
+
+// Secrets are the values of the stack that nothing may show: what SecretsIn says of
+// variables of the file and of services, passwords in configs, contents of secrets.
+// Other values are words like "info" or "production", without which nobody could read
+// a report; what a report has to name, like the version, is no secret either.
+func (s *Stack) Secrets() []string {
+	var secrets []string
+	for _, service := range s.Services {
+		for name, value := range service.Environment {
+			secrets = append(secrets, passwordsIn(value)...)
+			if secretName.MatchString(name) && len(value) >= MinSecret {
+				secrets = append(secrets, value)
+			}
+		}
+	}
+	if s.Project != nil {
+		secrets = append(secrets, s.secretsOfModel()...)
+	}
+	return slices.DeleteFunc(secrets, func(v string) bool { return len(v) < shortest || v == s.Name || s.Services[v] != nil })
+}
+
+// secretsOfModel are the secrets of what services are made of.
+func (s *Stack) secretsOfModel() (secrets []string) {
+	for name, value := range s.Project.Environment {
+		if secretName.MatchString(name) || !s.shows(value) {
+			secrets = append(secrets, SecretsIn(name, value)...)
+		}
+	}
+	for name, config := range s.Project.Configs {
+		// A whole file is not hidden: each of its lines would be, wherever it stands.
+		if text := strings.TrimSpace(config.Content); !strings.Contains(text, "\n") && !s.shows(text) {
+			secrets = append(secrets, SecretsIn(name, text)...)
+		}
+		secrets = append(secrets, passwordsIn(config.Content)...)
+	}
+	for _, secret := range s.Project.Secrets {
+		secrets = append(secrets, secret.Content, s.Project.Environment[secret.Environment])
+	}
+	return secrets
+}
+
+// shows tells whether a value is part of what every report of a release names: its
+// version and its images.
+func (s *Stack) shows(value string) bool {
+	if value == s.Project.Environment["VERSION"] {
+		return true
+	}
+	for _, service := range s.Services {
+		if strings.Contains(service.Image, value) {
+			return true
+		}
+	}
+	return false
+}
+
+// Hide takes the stack's secrets out of what its containers print, and all other
+// values of the file's variables and of configs with them: nobody knows what they
+// print.
+func (s *Stack) Hide(text string) string {
+	values := append(s.Secrets(), secretValues(s)...)
+	sort.SliceStable(values, func(i, j int) bool { return len(values[i]) > len(values[j]) })
+	return redactor{values: values}.text(text)
+}
