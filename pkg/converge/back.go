@@ -190,13 +190,21 @@ func (d *transition) restore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if d.facts, err = d.gather(ctx); err != nil {
+	return d.replan(ctx)
+}
+
+// replan looks and plans again. What was known stays where the host does not answer:
+// the way back needs it.
+func (d *transition) replan(ctx context.Context) error {
+	facts, err := d.gather(ctx)
+	if err != nil {
 		return err
 	}
 	key, err := d.ledger.Key(ctx)
 	if err != nil {
 		return err
 	}
+	d.facts = facts
 	// The record that this release began must not count as an interrupted one.
 	in := d.facts.input(d.opts, key)
 	in.Interrupted = false

@@ -10,8 +10,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/host"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
@@ -72,4 +74,27 @@ func TestEndedBeforeTheRollout(t *testing.T) {
 			assert.Equal(t, c.outcome, last.Outcome)
 		})
 	}
+}
+
+// silentPlatform stands for a host that does not answer any more.
+type silentPlatform struct{ Platform }
+
+func (silentPlatform) Observe(context.Context, string) (stack.Observed, error) {
+	return stack.Observed{}, errors.New("the host does not answer")
+}
+
+// A host that does not answer after its database was brought back takes nothing from
+// what is known of the release before: the way back needs that.
+func TestWhatIsKnownStays(t *testing.T) {
+	t.Parallel()
+	ledger, err := release.Open(t.Context(), fakeFiles{}, "/state", "shop")
+	require.NoError(t, err)
+	known := &facts{verified: &release.Record{Number: 1, Version: "v1"}}
+	d := &transition{Target: &target.Target{Sink: event.Discard, Host: &host.Host{}}, on: silentPlatform{}, ledger: ledger, facts: known,
+		opts: Options{Stack: &stack.Stack{Name: "shop"}, Images: func(context.Context) (map[string]engine.Image, error) { return nil, nil }}}
+	silent, cancel := context.WithCancel(t.Context())
+	cancel() // so that nobody dials
+	require.Error(t, d.replan(silent))
+	assert.Same(t, known, d.facts)
+	assert.Equal(t, "v1 serves again", d.servesNow())
 }
