@@ -103,9 +103,15 @@ func (r *Restored) Swap(ctx context.Context) error {
 	return nil
 }
 
-// Undo swaps back.
-func (r *Restored) Undo(ctx context.Context) error {
-	if err := r.run(ctx, "swap", swapScript, r.Aside, r.Database, r.Fresh, ""); err != nil {
+// Undo swaps back, through the unit that the database has by then: the release may
+// have replaced the one that it was restored through.
+func (r *Restored) Undo(ctx context.Context, store *Store, now Source) error {
+	access, err := store.access(ctx, now)
+	if err == nil {
+		r.store, r.from, r.access = store, now, access
+		err = r.run(ctx, "swap", swapScript, r.Aside, r.Database, r.Fresh, "")
+	}
+	if err != nil {
 		return fmt.Errorf("database %s is the restored one and could not be swapped back; the replaced one is %s: %w", r.Database, r.Aside, err)
 	}
 	r.store.say(event.Warning, "database %s is the one from before again; the restored one is kept as %s", r.Database, r.Fresh)

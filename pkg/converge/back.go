@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
@@ -37,7 +38,7 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 	d.result.Changed = nil
 	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), backBudget)
 	defer cancel()
-	if err := errors.Join(d.swapBack(back), d.back(back, touched)); err != nil {
+	if err := d.takeBack(back, touched); err != nil {
 		return fault.New(fault.Stuck, "", "look at what runs with shiksha status; release a version that works, or start the services by hand",
 			"%w; and it could not be taken back: %w", cause, err)
 	}
@@ -184,7 +185,7 @@ func (d *transition) restore(ctx context.Context) error {
 		return err
 	}
 	stopped, undo, err := d.opts.Back.Database(ctx)
-	d.undoDatabase = undo
+	d.undoDatabase, d.writers = undo, stopped
 	// From here on going back means to start again what was stopped.
 	d.result.Rollout = joined(d.result.Rollout, rollout.Report{Touched: stopped})
 	if err != nil {
@@ -213,10 +214,18 @@ func (d *transition) replan(ctx context.Context) error {
 	return nil
 }
 
-// swapBack gives a release that failed its database back.
-func (d *transition) swapBack(ctx context.Context) error {
+// takeBack swaps the database back and rolls the touched services back. Where the
+// database stays the older one, what writes to it stays as it is: newer code could
+// spoil it, which is worse than a service that is away.
+func (d *transition) takeBack(ctx context.Context, touched []string) error {
 	if d.undoDatabase == nil {
-		return nil
+		return d.back(ctx, touched)
 	}
-	return d.undoDatabase(ctx)
+	err := d.undoDatabase(ctx)
+	if err == nil {
+		return d.back(ctx, touched)
+	}
+	err = fmt.Errorf("%w; %v was left as it is, since newer code may not write to the older database", err, d.writers)
+	others := slices.DeleteFunc(slices.Clone(touched), func(name string) bool { return slices.Contains(d.writers, name) })
+	return errors.Join(err, d.back(ctx, others))
 }

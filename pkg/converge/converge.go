@@ -31,8 +31,10 @@ type transition struct {
 	// rest is what is left of the plan when a migration needed a part of it first.
 	rest   *plan.Plan
 	record *release.Record
-	// undoDatabase takes back that the database was brought back.
+	// undoDatabase takes back that the database was brought back; writers are the
+	// services that were stopped for it.
 	undoDatabase func(context.Context) error
+	writers      []string
 	probe        *measurement
 	result       *Result
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -79,6 +80,8 @@ func TestEndedBeforeTheRollout(t *testing.T) {
 // silentPlatform stands for a host that does not answer any more.
 type silentPlatform struct{ Platform }
 
+func (silentPlatform) Adapt(context.Context, *stack.Stack) error { return nil }
+
 func (silentPlatform) Observe(context.Context, string) (stack.Observed, error) {
 	return stack.Observed{}, errors.New("the host does not answer")
 }
@@ -97,4 +100,19 @@ func TestWhatIsKnownStays(t *testing.T) {
 	require.Error(t, d.replan(silent))
 	assert.Same(t, known, d.facts)
 	assert.Equal(t, "v1 serves again", d.servesNow())
+}
+
+// Where the database cannot be swapped back, what writes to it is not started: it is
+// of the newer code. Others go back.
+func TestNotSwappedBack(t *testing.T) {
+	t.Parallel()
+	for touched, back := range map[string]bool{"api": false, "web": true} {
+		d := &transition{Target: &target.Target{Sink: event.Discard}, on: silentPlatform{}, facts: &facts{}, writers: []string{"api"},
+			opts: Options{Stack: &stack.Stack{Name: "shop"}, RollbackOnFailure: true}, result: &Result{Rollout: &rollout.Report{Touched: []string{touched}}},
+			undoDatabase: func(context.Context) error { return errors.New("it could not be swapped back") }}
+		err := d.fail(t.Context(), errors.New("api is ill"))
+		assert.Equal(t, fault.Stuck, fault.Of(err))
+		require.ErrorContains(t, err, "it could not be swapped back; [api] was left as it is")
+		assert.Equal(t, back, strings.Contains(err.Error(), "the host does not answer"), "%s: %v", touched, err)
+	}
 }
