@@ -101,10 +101,7 @@ func (r *restoring) run(ctx context.Context) (stopped []string, undo func(contex
 	if err := r.Steady(r.on).Stop(ctx, ids, stack.DefaultGrace); err != nil {
 		return services, nil, fmt.Errorf("stop what writes to the database: %w", err)
 	}
-	if err := restored.Swap(ctx); err != nil {
-		return services, nil, err
-	}
-	return services, func(ctx context.Context) error { return r.undo(ctx, restored) }, nil
+	return services, func(ctx context.Context) error { return r.undo(ctx, restored) }, restored.Swap(ctx)
 }
 
 // undo swaps back. The release may have replaced the database's unit, or removed it.

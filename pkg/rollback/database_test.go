@@ -21,8 +21,11 @@ import (
 type fakeServer struct {
 	backup.Engine
 	unit string
-	// ran are the tools that were run, by name.
-	ran []string
+	// ran are the tools that were run, by name, databases those that there are.
+	ran, databases []string
+	// swap is how the next swap ends, deaf whether it swaps all the same.
+	swap error
+	deaf bool
 }
 
 func (s *fakeServer) At(context.Context, string) (*target.Node, error) { return &target.Node{}, nil }
@@ -43,7 +46,14 @@ func (s *fakeServer) RunImage(_ context.Context, _ string, task stack.Task) (sta
 		return stack.Ended{}, errors.New("no such container: " + task.Network)
 	}
 	s.ran = append(s.ran, task.Name)
-	return stack.Ended{}, nil
+	if task.Name != "swap" {
+		return stack.Ended{Output: strings.Join(s.databases, "|\n")}, nil
+	}
+	err := s.swap
+	if s.swap = nil; err == nil || s.deaf {
+		s.databases = []string{"shop", task.Command[6]}
+	}
+	return stack.Ended{}, err
 }
 
 // restoringShop is a database that was restored through unit, beside the one in use.
@@ -53,10 +63,11 @@ func restoringShop(t *testing.T, s *fakeServer, unit string) (*restoring, *backu
 	db := &stack.Service{Name: "db"}
 	db.Ext.Backups = &stack.Backups{}
 	r := &restoring{Target: &target.Target{Sink: event.Discard}, on: s,
-		stack: &stack.Stack{Name: "shop", Order: []string{"db"}, Services: map[string]*stack.Service{"db": db}},
-		store: &backup.Store{Project: "shop", Dir: filepath.Join(t.TempDir(), "backups"), Files: disk.Files{}, Engine: s, Sink: event.Discard},
-		into:  backup.Source{Service: "db", Unit: stack.Unit{ID: unit}}}
-	restored, err := r.store.Restore(t.Context(), backup.Backup{ID: "b1", Service: "db", Database: "shop"}, r.into)
+		stack:  &stack.Stack{Name: "shop", Order: []string{"db"}, Services: map[string]*stack.Service{"db": db}},
+		store:  &backup.Store{Project: "shop", Dir: filepath.Join(t.TempDir(), "backups"), Files: disk.Files{}, Engine: s, Sink: event.Discard},
+		into:   backup.Source{Service: "db", Unit: stack.Unit{ID: unit}},
+		backup: backup.Backup{ID: "b1", Service: "db", Database: "shop"}}
+	restored, err := r.store.Restore(t.Context(), r.backup, r.into)
 	require.NoError(t, err)
 	return r, restored
 }
@@ -69,5 +80,22 @@ func TestSwappedBackThroughTheUnitThatRuns(t *testing.T) {
 	require.NoError(t, restored.Swap(t.Context()))
 	server.unit = "new"
 	require.NoError(t, r.undo(t.Context(), restored))
-	assert.Equal(t, "heal restore swap swap", strings.Join(server.ran, " "))
+	assert.Equal(t, "heal restore swap heal swap", strings.Join(server.ran, " "))
+}
+
+// A swap whose answer was lost may have been done: it is looked at before it is told
+// that the database is the one from before.
+func TestSwapWhoseAnswerWasLost(t *testing.T) {
+	t.Parallel()
+	for deaf, ran := range map[bool]string{true: "heal restore swap heal swap", false: "heal restore swap heal"} {
+		server := &fakeServer{swap: errors.New("the connection is lost"), deaf: deaf}
+		r, restored := restoringShop(t, server, "db")
+		server.ran = nil
+		_, undo, err := r.run(t.Context())
+		require.ErrorContains(t, err, restored.Database)
+		assert.NotContains(t, err.Error(), "as it was")
+		require.NotNil(t, undo)
+		require.NoError(t, undo(t.Context()))
+		assert.Equal(t, ran, strings.Join(server.ran, " "))
+	}
 }
