@@ -27,11 +27,13 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 		return fault.As(fault.Interrupted, cause)
 	}
 	touched := d.result.Rollout.Touched
-	if d.paused() {
+	// A database that was brought back is no state to be left in.
+	stays := d.undoDatabase == nil
+	if stays && d.paused() {
 		return fault.New(fault.Failed, "", "mend it and release again, or roll back",
 			"%w; failure_action is pause, so what was changed stays: %v", cause, touched)
 	}
-	if !d.opts.RollbackOnFailure {
+	if stays && !d.opts.RollbackOnFailure {
 		return fault.New(fault.Failed, "", "mend it and release again",
 			"%w; rollback-on-failure is off, so what was changed stays: %v", cause, touched)
 	}

@@ -116,3 +116,20 @@ func TestNotSwappedBack(t *testing.T) {
 		assert.Equal(t, back, strings.Contains(err.Error(), "the host does not answer"), "%s: %v", touched, err)
 	}
 }
+
+// A failed release that brought the database back leaves it to no release that stays
+// as it is: its record says that it was swapped back.
+func TestADatabaseThatWasBroughtBackIsNotPaused(t *testing.T) {
+	t.Parallel()
+	paused := &stack.Service{Name: "api"}
+	paused.Update.FailureAction = stack.Pause
+	for _, rolls := range []bool{true, false} {
+		undone := false
+		d := &transition{Target: &target.Target{Sink: event.Discard}, facts: &facts{}, result: &Result{Rollout: &rollout.Report{Failed: "api"}},
+			opts: Options{Stack: &stack.Stack{Name: "shop", Services: map[string]*stack.Service{"api": paused}}, RollbackOnFailure: rolls}}
+		require.ErrorContains(t, d.fail(t.Context(), errors.New("api is ill")), "what was changed stays")
+		d.undoDatabase = func(context.Context) error { undone = true; return nil }
+		require.EqualError(t, d.fail(t.Context(), errors.New("api is ill")), "api is ill")
+		assert.True(t, undone)
+	}
+}
