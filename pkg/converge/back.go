@@ -23,8 +23,12 @@ const backBudget = 15 * time.Minute
 // fail takes back what a failed release changed in any service. What was
 // interrupted is left for the next run to heal: it may have only seconds.
 func (d *transition) fail(ctx context.Context, cause error) error {
-	if ctx.Err() != nil || fault.Of(cause) == fault.Interrupted {
-		return fault.As(fault.Interrupted, cause)
+	if fault.Of(cause) == fault.Interrupted {
+		return cause
+	}
+	if ctx.Err() != nil {
+		// What was cut off calls itself failed or refused.
+		return fault.New(fault.Interrupted, "", "run it again", "interrupted: %w", cause)
 	}
 	touched := d.result.Rollout.Touched
 	// A database that was brought back is no state to be left in.

@@ -133,3 +133,22 @@ func TestADatabaseThatWasBroughtBackIsNotPaused(t *testing.T) {
 		assert.True(t, undone)
 	}
 }
+
+// What is cut off in a migration, a backup or a restore is interrupted, whatever it
+// calls itself: the next run has to heal what goes on in the database's server.
+func TestCutOffIsInterrupted(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []fault.Kind{fault.Failed, fault.Refused, fault.Interrupted} {
+		ledger, err := release.Open(t.Context(), fakeFiles{}, "/state", "shop")
+		require.NoError(t, err)
+		record := &release.Record{Migrations: []release.Migration{{Service: "api"}}}
+		require.NoError(t, ledger.Append(t.Context(), record))
+		d := &transition{Target: &target.Target{Sink: event.Discard}, ledger: ledger, record: record, facts: &facts{}, result: &Result{}}
+		cut, cancel := context.WithCancel(t.Context())
+		cancel()
+		ended := d.unchanged(cut, fault.New(kind, "", "", "it ended"))
+		assert.Equal(t, fault.Interrupted, fault.Of(ended), kind)
+		last, _ := ledger.Latest()
+		assert.Equal(t, release.Interrupted, last.Outcome, kind)
+	}
+}
