@@ -27,7 +27,7 @@ func choose(l *release.Ledger, seen stack.Observed, o Options) (choice, error) {
 	c := choice{from: verified.Number}
 	whole := serves(l, verified, seen)
 	if !whole {
-		c.from = l.Next() - 1
+		c.from = last(l)
 		c.notes = append(c.notes, fmt.Sprintf("release %d did not end well and runs in parts: undoing it", c.from))
 	}
 	var err error
@@ -48,7 +48,7 @@ func choose(l *release.Ledger, seen stack.Observed, o Options) (choice, error) {
 // when nothing came after it; after a release that did not end well, or whose
 // record cannot be read, the labels of what runs decide.
 func serves(l *release.Ledger, verified release.Record, seen stack.Observed) bool {
-	newest, _ := l.Latest()
+	newest, _ := l.LatestChange()
 	if newest.Number == verified.Number && !l.Uncertain() {
 		return true
 	}
@@ -62,10 +62,20 @@ func serves(l *release.Ledger, verified release.Record, seen stack.Observed) boo
 	return true
 }
 
+// last is the number of the last release that may have changed something.
+func last(l *release.Ledger) int {
+	newest, _ := l.LatestChange()
+	n := newest.Number
+	for _, d := range l.Damage() {
+		n = max(n, d.Number, d.Through)
+	}
+	return n
+}
+
 // cutShort is where a release that did not end well is left for: the last verified
 // one, or where it was going if it was a rollback itself.
 func cutShort(l *release.Ledger, verified release.Record) release.Record {
-	newest, _ := l.Latest()
+	newest, _ := l.LatestChange()
 	if newest.Restores == 0 || l.Uncertain() {
 		return verified
 	}

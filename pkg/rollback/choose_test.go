@@ -26,6 +26,9 @@ func ledger(t *testing.T, releases ...release.Record) (*release.Ledger, string) 
 		require.NoError(t, l.Append(t.Context(), &r))
 		if outcome != release.Started {
 			r.Outcome = outcome
+			if outcome == failed {
+				r.Steps = []release.Step{{Name: "surge", Service: "api"}}
+			}
 			require.NoError(t, l.Update(t.Context(), &r))
 		}
 	}
@@ -63,6 +66,10 @@ func TestChoose(t *testing.T) {
 			"v3", Options{}, 2, 3, ""},
 		"an interrupted rollback goes on": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good},
 			{Version: "v1", Outcome: release.Interrupted, RollsBack: 2, Restores: 1}}, "v1", Options{}, 1, 3, ""},
+		"an interruption, then a refused rollback": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good},
+			{Version: "v3", Outcome: release.Interrupted}, {Version: "v1", Outcome: release.Refused, RollsBack: 3, Restores: 1}}, "v3", Options{}, 2, 3, ""},
+		"a refusal changed nothing": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good}, {Version: "v3", Outcome: release.Refused}},
+			"v2", Options{}, 1, 2, ""},
 		"twice is two back": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good}, {Version: "v3", Outcome: good},
 			{Version: "v2", Outcome: good, RollsBack: 3, Restores: 2}}, "v2", Options{}, 1, 4, ""},
 		"never to the bad one": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good},
