@@ -38,6 +38,24 @@ func (f fakeFiles) Write(_ context.Context, name string, data []byte, _ fs.FileM
 func (f fakeFiles) MkdirAll(context.Context, string, fs.FileMode) error { return nil }
 func (f fakeFiles) Remove(_ context.Context, name string) error         { delete(f, name); return nil }
 
+// begun is a release that its ledger knows of.
+func begun(t *testing.T, files release.Files, record *release.Record) *transition {
+	t.Helper()
+	ledger, err := release.Open(t.Context(), files, "/state", "shop")
+	require.NoError(t, err)
+	require.NoError(t, ledger.Append(t.Context(), record))
+	return &transition{Target: &target.Target{Sink: event.Discard}, ledger: ledger, record: record, facts: &facts{}, result: &Result{},
+		opts: Options{Stack: &stack.Stack{Name: "shop"}, RollbackOnFailure: true}}
+}
+
+// cancelled is the context of a run that was told to end.
+func cancelled(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
+}
+
 // A release that ends before its rollout changed nothing, or takes back what it did,
 // and the ledger says which.
 func TestEndedBeforeTheRollout(t *testing.T) {
@@ -53,13 +71,10 @@ func TestEndedBeforeTheRollout(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ledger, err := release.Open(t.Context(), fakeFiles{}, "/state", "shop")
-			require.NoError(t, err)
-			record := &release.Record{Outcome: release.Started}
-			require.NoError(t, ledger.Append(t.Context(), record))
+			record := &release.Record{}
 			cause, undone := errors.New("the host does not answer"), false
-			d := &transition{Target: &target.Target{Sink: event.Discard}, ledger: ledger, record: record, facts: &facts{},
-				opts: Options{Stack: &stack.Stack{Name: "shop"}, RollbackOnFailure: true}, result: &Result{Rollout: &rollout.Report{}}}
+			d := begun(t, fakeFiles{}, record)
+			d.result.Rollout = &rollout.Report{}
 			if c.migrated {
 				record.Migrations = []release.Migration{{Service: "api"}}
 				cause = fault.New(fault.Failed, "", "", "%w", cause)
@@ -71,7 +86,7 @@ func TestEndedBeforeTheRollout(t *testing.T) {
 			require.ErrorIs(t, ended, cause)
 			assert.Equal(t, c.kind, fault.Of(ended))
 			assert.Equal(t, c.swapped, undone, "the database is as it was")
-			last, _ := ledger.Latest()
+			last, _ := d.ledger.Latest()
 			assert.Equal(t, c.outcome, last.Outcome)
 		})
 	}
@@ -95,9 +110,7 @@ func TestWhatIsKnownStays(t *testing.T) {
 	known := &facts{verified: &release.Record{Number: 1, Version: "v1"}}
 	d := &transition{Target: &target.Target{Sink: event.Discard, Host: &host.Host{}}, on: silentPlatform{}, ledger: ledger, facts: known,
 		opts: Options{Stack: &stack.Stack{Name: "shop"}, Images: func(context.Context) (map[string]engine.Image, error) { return nil, nil }}}
-	silent, cancel := context.WithCancel(t.Context())
-	cancel() // so that nobody dials
-	require.Error(t, d.replan(silent))
+	require.Error(t, d.replan(cancelled(t)), "and nobody dials")
 	assert.Same(t, known, d.facts)
 	assert.Equal(t, "v1 serves again", d.servesNow())
 }
@@ -139,16 +152,25 @@ func TestADatabaseThatWasBroughtBackIsNotPaused(t *testing.T) {
 func TestCutOffIsInterrupted(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []fault.Kind{fault.Failed, fault.Refused, fault.Interrupted} {
-		ledger, err := release.Open(t.Context(), fakeFiles{}, "/state", "shop")
-		require.NoError(t, err)
-		record := &release.Record{Migrations: []release.Migration{{Service: "api"}}}
-		require.NoError(t, ledger.Append(t.Context(), record))
-		d := &transition{Target: &target.Target{Sink: event.Discard}, ledger: ledger, record: record, facts: &facts{}, result: &Result{}}
-		cut, cancel := context.WithCancel(t.Context())
-		cancel()
-		ended := d.unchanged(cut, fault.New(kind, "", "", "it ended"))
+		d := begun(t, fakeFiles{}, &release.Record{Migrations: []release.Migration{{Service: "api"}}})
+		ended := d.unchanged(cancelled(t), fault.New(kind, "", "", "it ended"))
 		assert.Equal(t, fault.Interrupted, fault.Of(ended), kind)
-		last, _ := ledger.Latest()
+		last, _ := d.ledger.Latest()
 		assert.Equal(t, release.Interrupted, last.Outcome, kind)
 	}
+}
+
+// A release that is told to end when all was verified is recorded as what it is.
+func TestToldToEndWhenItIsDone(t *testing.T) {
+	t.Parallel()
+	d := begun(t, fakeFiles{}, &release.Record{})
+	d.opts.KeepReleases = 5
+	require.NoError(t, d.settle(cancelled(t)))
+	last, _ := d.ledger.Latest()
+	assert.Equal(t, release.Verified, last.Outcome)
+	assert.Equal(t, Verified, d.result.Outcome)
+
+	d = begun(t, fakeFiles{}, &release.Record{})
+	d.ledger.Guard(func(context.Context) error { return errors.New("the host does not answer") })
+	assert.Equal(t, fault.Interrupted, fault.Of(d.settle(t.Context())), "what serves is new, and the record says started")
 }
