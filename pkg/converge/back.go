@@ -158,15 +158,14 @@ func (d *transition) unseal(ctx context.Context, sealed []byte) (*stack.Stack, e
 	return st, d.on.Adapt(ctx, st)
 }
 
-// refuse ends a release that failed before anything that serves was changed.
+// refuse ends a release that failed before anything that serves was changed. One that
+// was told to end is recorded no otherwise: there is nothing of it to heal.
 func (d *transition) refuse(ctx context.Context, cause error) error {
-	outcome := release.Refused
 	cause = fault.As(fault.Refused, cause)
 	if ctx.Err() != nil {
-		outcome = release.Interrupted
 		cause = fault.New(fault.Interrupted, "", "run it again", "interrupted before anything was changed: %w", context.Cause(ctx))
 	}
-	d.conclude(ctx, outcome, cause)
+	d.conclude(ctx, release.Refused, cause)
 	return cause
 }
 

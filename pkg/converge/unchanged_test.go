@@ -174,3 +174,16 @@ func TestToldToEndWhenItIsDone(t *testing.T) {
 	d.ledger.Guard(func(context.Context) error { return errors.New("the host does not answer") })
 	assert.Equal(t, fault.Interrupted, fault.Of(d.settle(t.Context())), "what serves is new, and the record says started")
 }
+
+// A release that is told to end before it changed anything says so, and its record
+// claims nothing that would have to be healed.
+func TestToldToEndBeforeAnythingWasChanged(t *testing.T) {
+	t.Parallel()
+	d := begun(t, fakeFiles{}, &release.Record{RestoresDatabase: "b1"})
+	ended := d.refuse(cancelled(t), errors.New("pulling"))
+	assert.Equal(t, fault.Interrupted, fault.Of(ended))
+	last, _ := d.ledger.Latest()
+	assert.Equal(t, release.Refused, last.Outcome)
+	assert.True(t, last.ChangedNothing())
+	assert.Contains(t, last.Message, "interrupted before anything was changed")
+}
