@@ -131,6 +131,9 @@ func (d *transition) nothing(ctx context.Context) error {
 func (d *transition) release(ctx context.Context) error {
 	d.Step("record the start")
 	if err := d.begin(ctx); err != nil {
+		if d.record != nil && d.record.Number > 0 {
+			return d.refuse(ctx, err) // its record is there, what belongs to it is not
+		}
 		return fault.As(fault.Refused, err)
 	}
 	if d.opts.Began != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/host"
+	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
@@ -186,4 +188,37 @@ func TestToldToEndBeforeAnythingWasChanged(t *testing.T) {
 	assert.Equal(t, release.Refused, last.Outcome)
 	assert.True(t, last.ChangedNothing())
 	assert.Contains(t, last.Message, "interrupted before anything was changed")
+}
+
+// fullDisk takes no file with such a name.
+type fullDisk struct {
+	fakeFiles
+	name string
+}
+
+func (f *fullDisk) Write(ctx context.Context, name string, data []byte, perm fs.FileMode) error {
+	if f.name != "" && strings.HasSuffix(name, f.name) {
+		f.name = ""
+		return errors.New("no space left on device")
+	}
+	return f.fakeFiles.Write(ctx, name, data, perm)
+}
+
+// A release of which only the record could be written is refused: the next run does
+// not take it for one that was cut short.
+func TestBegunInParts(t *testing.T) {
+	t.Parallel()
+	for file, recorded := range map[string]bool{"chain.json": true, "1.sealed": true, "1.json": false} {
+		ledger, err := release.Open(t.Context(), &fullDisk{fakeFiles{}, file}, "/state", "shop")
+		require.NoError(t, err)
+		st := &stack.Stack{Name: "shop", Services: map[string]*stack.Service{}, Project: &types.Project{Name: "shop"}}
+		d := &transition{Target: &target.Target{Sink: event.Discard}, ledger: ledger, facts: &facts{}, plan: &plan.Plan{}, result: &Result{},
+			opts: Options{Stack: st, Lock: &release.Lock{}}}
+		ended := d.release(t.Context())
+		require.ErrorContains(t, ended, "no space left on device")
+		assert.Equal(t, fault.Refused, fault.Of(ended))
+		last, ok := ledger.Latest()
+		assert.Equal(t, recorded, ok, file)
+		assert.True(t, !ok || last.Outcome == release.Refused, "%s: %s", file, last.Outcome)
+	}
 }
