@@ -1,6 +1,7 @@
 package rollback
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -59,7 +60,34 @@ func serves(l *release.Ledger, verified release.Record, seen stack.Observed) boo
 			}
 		}
 	}
-	return true
+	if newest.Outcome.Clean() && !l.Uncertain() {
+		return true // it went back by itself; what is ill since then is the verified one's own
+	}
+	return !gone(verified, seen)
+}
+
+// gone tells whether a service of a release has no unit that runs, but for those that
+// run once.
+func gone(r release.Record, seen stack.Observed) bool {
+	var model struct {
+		Services map[string]struct {
+			DependsOn map[string]struct{ Condition string } `json:"depends_on"`
+		}
+	}
+	_ = json.Unmarshal(r.Model, &model) // one that cannot be read names none of those
+	once := map[string]bool{}
+	for _, svc := range model.Services {
+		for name, d := range svc.DependsOn {
+			once[name] = once[name] || d.Condition == string(stack.Completed)
+		}
+	}
+	for name, svc := range r.Services {
+		runs := func(u stack.Unit) bool { return !u.OneOff && u.State == stack.Running }
+		if svc.Replicas > 0 && !once[name] && !slices.ContainsFunc(seen.Units[name], runs) {
+			return true
+		}
+	}
+	return false
 }
 
 // last is the number of the last release that may have changed something.

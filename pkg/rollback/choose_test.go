@@ -22,7 +22,8 @@ func ledger(t *testing.T, releases ...release.Record) (*release.Ledger, string) 
 	require.NoError(t, err)
 	for _, r := range releases {
 		outcome := r.Outcome
-		r.Outcome, r.Services = release.Started, map[string]release.ServiceRecord{"api": {Hash: r.Version}}
+		r.Outcome, r.Services = release.Started, map[string]release.ServiceRecord{"api": {Hash: r.Version, Replicas: 1}, "once": {Replicas: 1}}
+		r.Model = []byte(`{"services": {"api": {"depends_on": {"once": {"condition": "service_completed_successfully"}}}}}`)
 		require.NoError(t, l.Append(t.Context(), &r))
 		if outcome != release.Started {
 			r.Outcome = outcome
@@ -36,6 +37,9 @@ func ledger(t *testing.T, releases ...release.Record) (*release.Ledger, string) 
 }
 
 func runs(version string) stack.Observed {
+	if version == "" {
+		return stack.Observed{Units: map[string][]stack.Unit{"api": {{State: stack.Exited, Hash: "v2"}}}}
+	}
 	return stack.Observed{Units: map[string][]stack.Unit{"api": {
 		{State: stack.Running, Hash: version}, {State: stack.Exited, Hash: "dead"}, {State: stack.Running, Hash: "x", OneOff: true},
 	}}}
@@ -70,6 +74,12 @@ func TestChoose(t *testing.T) {
 			{Version: "v3", Outcome: release.Interrupted}, {Version: "v1", Outcome: release.Refused, RollsBack: 3, Restores: 1}}, "v3", Options{}, 2, 3, ""},
 		"a refusal changed nothing": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good}, {Version: "v3", Outcome: release.Refused}},
 			"v2", Options{}, 1, 2, ""},
+		"an interruption that left nothing": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good},
+			{Version: "v3", Outcome: release.Started}}, "", Options{}, 2, 3, ""},
+		"stuck, and what runs is the verified one": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good},
+			{Version: "v3", Outcome: release.Stuck}}, "v2", Options{}, 1, 2, ""},
+		"taken back, and down since then": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good},
+			{Version: "v3", Outcome: failed}}, "", Options{}, 1, 2, ""},
 		"twice is two back": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good}, {Version: "v3", Outcome: good},
 			{Version: "v2", Outcome: good, RollsBack: 3, Restores: 2}}, "v2", Options{}, 1, 4, ""},
 		"never to the bad one": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good},
