@@ -284,7 +284,7 @@ func restored(t *testing.T, w *world) {
 	state, err := w.Heal(t.Context(), w.from)
 	require.NoError(t, err)
 	assert.Equal(t, "database shop is that of backup "+all[0].ID+", the replaced one is kept as "+r.Aside, state.String())
-	require.NoError(t, r.Undo(t.Context()))
+	require.NoError(t, r.Undo(t.Context(), w.Store, w.from))
 	assert.Equal(t, "5", w.sql("shop", "SELECT count(fresh IS NULL) FROM orders"))
 	assert.Equal(t, "20000", w.sql(r.Fresh, "SELECT count(*) FROM orders"))
 }

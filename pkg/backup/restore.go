@@ -2,7 +2,9 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,19 +96,32 @@ func (s *Store) Restore(ctx context.Context, b Backup, into Source) (*Restored, 
 }
 
 // Swap gives the restored database the name in use and keeps the replaced one
-// beside it. Every session is ended: stop what writes first.
+// beside it. Every session is ended: stop what writes first. After an error it may
+// have done so all the same, as when its answer was lost: Undo looks.
 func (r *Restored) Swap(ctx context.Context) error {
 	if err := r.run(ctx, "swap", swapScript, r.Fresh, r.Database, r.Aside, restoredFrom+r.backup); err != nil {
-		return fmt.Errorf("the restored database %s could not take the name %s, which is as it was: %w", r.Fresh, r.Database, err)
+		return fmt.Errorf("the restored database %s could not take the name %s: %w", r.Fresh, r.Database, err)
 	}
 	r.store.say(event.Notice, "database %s is the restored one; the replaced one is kept as %s", r.Database, r.Aside)
 	return nil
 }
 
-// Undo swaps back.
-func (r *Restored) Undo(ctx context.Context) error {
-	if err := r.run(ctx, "swap", swapScript, r.Aside, r.Database, r.Fresh, ""); err != nil {
-		return fmt.Errorf("database %s is the restored one and could not be swapped back; the replaced one is %s: %w", r.Database, r.Aside, err)
+// Undo swaps back what was swapped, through the unit that the database has by then:
+// the release may have replaced the one that it was restored through.
+func (r *Restored) Undo(ctx context.Context, store *Store, now Source) error {
+	state, healing := store.Heal(ctx, now)
+	if healing == nil && state.Database == r.Database && !slices.Contains(state.Replaced, r.Aside) {
+		store.say(event.Notice, "database %s is the one from before", r.Database)
+		return nil
+	}
+	access, err := store.access(ctx, now)
+	if err == nil {
+		r.store, r.from, r.access = store, now, access
+		err = r.run(ctx, "swap", swapScript, r.Aside, r.Database, r.Fresh, "")
+	}
+	if err != nil {
+		return fmt.Errorf("database %s may be the restored one, and could not be swapped back; the replaced one is then %s: %w",
+			r.Database, r.Aside, errors.Join(healing, err))
 	}
 	r.store.say(event.Warning, "database %s is the one from before again; the restored one is kept as %s", r.Database, r.Fresh)
 	return nil

@@ -41,13 +41,13 @@ func TestADatabaseThatCannotBeReached(t *testing.T) {
 		on := fakeAway{state: state}
 		seen, _ := on.Observe(t.Context(), "shop")
 		return &transition{Target: &target.Target{Sink: event.Discard}, on: on, opts: Options{Stack: st},
-			plan: &plan.Plan{Backups: []string{"db"}}, facts: &facts{observed: seen, newest: &release.Record{}}, record: &release.Record{}, result: &Result{}}
+			plan: &plan.Plan{Backups: []string{"db"}}, facts: &facts{observed: seen, acted: &release.Record{}}, record: &release.Record{}, result: &Result{}}
 	}
 	for what, act := range map[string]func(*transition) error{
 		"before anything changes":         func(d *transition) error { return d.databases(t.Context(), &onhost.Facts{}) },
 		"the backup before a migration":   func(d *transition) error { return d.backUp(t.Context(), nil) },
 		"what a killed run left at work":  func(d *transition) error { _, err := d.settleDatabases(t.Context()); return err },
-		"and that is why a release heals": func(d *transition) error { d.facts.newest.RestoresDatabase = "db-1"; return d.heal(t.Context()) },
+		"and that is why a release heals": func(d *transition) error { d.facts.acted.RestoresDatabase = "db-1"; return d.heal(t.Context()) },
 	} {
 		err := act(make(stack.Running))
 		require.ErrorContains(t, err, "node two: it cannot be reached", what)

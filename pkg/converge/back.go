@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
@@ -22,22 +23,28 @@ const backBudget = 15 * time.Minute
 // fail takes back what a failed release changed in any service. What was
 // interrupted is left for the next run to heal: it may have only seconds.
 func (d *transition) fail(ctx context.Context, cause error) error {
-	if ctx.Err() != nil || fault.Of(cause) == fault.Interrupted {
-		return fault.As(fault.Interrupted, cause)
+	if fault.Of(cause) == fault.Interrupted {
+		return cause
+	}
+	if ctx.Err() != nil {
+		// What was cut off calls itself failed or refused.
+		return fault.New(fault.Interrupted, "", "run it again", "interrupted: %w", cause)
 	}
 	touched := d.result.Rollout.Touched
-	if d.paused() {
+	// A database that was brought back is no state to be left in.
+	stays := d.undoDatabase == nil
+	if stays && d.paused() {
 		return fault.New(fault.Failed, "", "mend it and release again, or roll back",
 			"%w; failure_action is pause, so what was changed stays: %v", cause, touched)
 	}
-	if !d.opts.RollbackOnFailure {
+	if stays && !d.opts.RollbackOnFailure {
 		return fault.New(fault.Failed, "", "mend it and release again",
 			"%w; rollback-on-failure is off, so what was changed stays: %v", cause, touched)
 	}
 	d.result.Changed = nil
 	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), backBudget)
 	defer cancel()
-	if err := errors.Join(d.swapBack(back), d.back(back, touched)); err != nil {
+	if err := d.takeBack(back, touched); err != nil {
 		return fault.New(fault.Stuck, "", "look at what runs with shiksha status; release a version that works, or start the services by hand",
 			"%w; and it could not be taken back: %w", cause, err)
 	}
@@ -151,15 +158,14 @@ func (d *transition) unseal(ctx context.Context, sealed []byte) (*stack.Stack, e
 	return st, d.on.Adapt(ctx, st)
 }
 
-// refuse ends a release that failed before anything that serves was changed.
+// refuse ends a release that failed before anything that serves was changed. One that
+// was told to end is recorded no otherwise: there is nothing of it to heal.
 func (d *transition) refuse(ctx context.Context, cause error) error {
-	outcome := release.Refused
 	cause = fault.As(fault.Refused, cause)
 	if ctx.Err() != nil {
-		outcome = release.Interrupted
 		cause = fault.New(fault.Interrupted, "", "run it again", "interrupted before anything was changed: %w", context.Cause(ctx))
 	}
-	d.conclude(ctx, outcome, cause)
+	d.conclude(ctx, release.Refused, cause)
 	return cause
 }
 
@@ -184,19 +190,27 @@ func (d *transition) restore(ctx context.Context) error {
 		return err
 	}
 	stopped, undo, err := d.opts.Back.Database(ctx)
-	d.undoDatabase = undo
+	d.undoDatabase, d.writers = undo, stopped
 	// From here on going back means to start again what was stopped.
 	d.result.Rollout = joined(d.result.Rollout, rollout.Report{Touched: stopped})
 	if err != nil {
 		return err
 	}
-	if d.facts, err = d.gather(ctx); err != nil {
+	return d.replan(ctx)
+}
+
+// replan looks and plans again. What was known stays where the host does not answer:
+// the way back needs it.
+func (d *transition) replan(ctx context.Context) error {
+	facts, err := d.gather(ctx)
+	if err != nil {
 		return err
 	}
 	key, err := d.ledger.Key(ctx)
 	if err != nil {
 		return err
 	}
+	d.facts = facts
 	// The record that this release began must not count as an interrupted one.
 	in := d.facts.input(d.opts, key)
 	in.Interrupted = false
@@ -205,10 +219,18 @@ func (d *transition) restore(ctx context.Context) error {
 	return nil
 }
 
-// swapBack gives a release that failed its database back.
-func (d *transition) swapBack(ctx context.Context) error {
+// takeBack swaps the database back and rolls the touched services back. Where the
+// database stays the older one, what writes to it stays as it is: newer code could
+// spoil it, which is worse than a service that is away.
+func (d *transition) takeBack(ctx context.Context, touched []string) error {
 	if d.undoDatabase == nil {
-		return nil
+		return d.back(ctx, touched)
 	}
-	return d.undoDatabase(ctx)
+	err := d.undoDatabase(ctx)
+	if err == nil {
+		return d.back(ctx, touched)
+	}
+	err = fmt.Errorf("%w; %v was left as it is, since newer code may not write to the older database", err, d.writers)
+	others := slices.DeleteFunc(slices.Clone(touched), func(name string) bool { return slices.Contains(d.writers, name) })
+	return errors.Join(err, d.back(ctx, others))
 }

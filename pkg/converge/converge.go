@@ -31,8 +31,10 @@ type transition struct {
 	// rest is what is left of the plan when a migration needed a part of it first.
 	rest   *plan.Plan
 	record *release.Record
-	// undoDatabase takes back that the database was brought back.
+	// undoDatabase takes back that the database was brought back; writers are the
+	// services that were stopped for it.
 	undoDatabase func(context.Context) error
+	writers      []string
 	probe        *measurement
 	result       *Result
 }
@@ -129,6 +131,9 @@ func (d *transition) nothing(ctx context.Context) error {
 func (d *transition) release(ctx context.Context) error {
 	d.Step("record the start")
 	if err := d.begin(ctx); err != nil {
+		if d.record != nil && d.record.Number > 0 {
+			return d.refuse(ctx, err) // its record is there, what belongs to it is not
+		}
 		return fault.As(fault.Refused, err)
 	}
 	if d.opts.Began != nil {

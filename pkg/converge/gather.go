@@ -28,14 +28,12 @@ type facts struct {
 	missing  []stack.File
 	// networks and volumes exist with another definition.
 	networks, volumes []string
-	// newest is the ledger's last record, verified its last verified one; nil
-	// when there is none.
-	newest, verified *release.Record
-	// uncertain is set when the newest record cannot be read: what the last run
-	// left is then looked at as if it was interrupted.
+	// newest is the ledger's last record, acted the last of a release that may have
+	// changed something, verified its last verified one; nil when there is none.
+	newest, acted, verified *release.Record
+	// uncertain is set when what the last run left cannot be read: it is then looked
+	// at as if it was interrupted.
 	uncertain bool
-	// settled is set when nothing changed the stack since the last verified release.
-	settled bool
 	// standing is what runs where the newest record cannot be read; nil where that
 	// is not known, or where the record says it.
 	standing *standing
@@ -48,8 +46,7 @@ type facts struct {
 func (d *transition) gather(ctx context.Context) (*facts, error) {
 	st, l := d.opts.Stack, d.ledger
 	f := &facts{stack: st, live: map[string][]string{}}
-	f.newest, f.verified = optional(l.Latest()), optional(l.LatestVerified())
-	f.uncertain = l.Uncertain()
+	f.know(l)
 	eg, looking := errgroup.WithContext(ctx)
 	eg.Go(func() (err error) {
 		if f.observed, err = d.on.Observe(looking, st.Name); err != nil {
@@ -67,7 +64,6 @@ func (d *transition) gather(ctx context.Context) (*facts, error) {
 		return nil
 	})
 	f.away = away(l.All(), st)
-	f.settled = !f.uncertain && settled(l.All(), l.Damage())
 	eg.Go(func() error { return f.look(looking, d.Store(st.Name)) })
 	err := eg.Wait()
 	if err != nil {
@@ -87,6 +83,12 @@ func (d *transition) gather(ctx context.Context) (*facts, error) {
 	f.standing = d.stands(ctx, f)
 	f.networks, f.volumes, err = d.on.Compare(st, f.observed)
 	return f, err
+}
+
+// know reads what the ledger says of the runs before.
+func (f *facts) know(l *release.Ledger) {
+	f.newest, f.acted, f.verified = optional(l.Latest()), optional(l.LatestChange()), optional(l.LatestVerified())
+	f.uncertain = l.Uncertain()
 }
 
 // standing is a release whose record cannot be read and whose sealed stack is, by
@@ -179,12 +181,12 @@ func (f *facts) input(o Options, key []byte) plan.Input {
 		Environment: f.stack.EnvironmentHashes(key), Live: f.live, Back: o.Back != nil,
 		DivergedNetworks: f.networks, DivergedVolumes: f.volumes,
 		Only: o.Services, Replace: o.Strategy == Replace, RemoveOrphans: o.RemoveOrphans,
-		FreeMemory: f.host.FreeMemory, Adopt: o.Adopt || o.Back != nil, Away: f.away, Settled: f.settled,
+		FreeMemory: f.host.FreeMemory, Adopt: o.Adopt || o.Back != nil, Away: f.away, Settled: f.settled(),
 	}
 	if f.observed.Scheduled {
 		in.FreeMemory = 0 // each node has its own, and the scheduler knows it
 	}
-	in.Interrupted = f.uncertain || f.newest != nil && (f.newest.Outcome == release.Started || f.newest.Outcome == release.Interrupted)
+	in.Interrupted = f.uncertain || f.acted != nil && (f.acted.Outcome == release.Started || f.acted.Outcome == release.Interrupted)
 	in.SchemaBack = f.swapped()
 	if f.verified != nil {
 		in.Past = past(f.verified)
@@ -192,20 +194,9 @@ func (f *facts) input(o Options, key []byte) plan.Input {
 	return in
 }
 
-// settled tells whether what runs is what the last release verified: those that came
-// after it were refused before they changed anything, and no record of them is damaged.
-func settled(records []release.Record, damage []release.Damage) bool {
-	for _, r := range slices.Backward(records) {
-		if r.Outcome == release.Refused {
-			continue
-		}
-		// Records of schema 2 and before call a refused one failed.
-		if r.Outcome != release.Failed || len(r.Steps) > 0 || len(r.Migrations) > 0 || r.RestoresDatabase != "" {
-			later := func(d release.Damage) bool { return max(d.Number, d.Through) > r.Number }
-			return r.Outcome == release.Verified && !slices.ContainsFunc(damage, later)
-		}
-	}
-	return false
+// settled tells whether nothing changed the stack since the last verified release.
+func (f *facts) settled() bool {
+	return !f.uncertain && f.acted != nil && f.acted.Outcome == release.Verified
 }
 
 // past is what a record knows of its services, for the reasons of a plan.

@@ -39,14 +39,14 @@ func (d *transition) migrating() (names []string) {
 // swapped tells whether a run that was cut short may have brought the database back
 // to an older schema. Code that runs already has to migrate it again then.
 func (f *facts) swapped() bool {
-	n := f.newest
+	n := f.acted
 	return n != nil && n.RestoresDatabase != "" && !n.Outcome.Clean()
 }
 
 // heal ends what a killed run left at work in the databases, and says how they
 // stand: a migration that lost its client goes on in the server by itself.
 func (d *transition) heal(ctx context.Context) error {
-	n := d.facts.newest
+	n := d.facts.acted
 	cut := n != nil && !n.Outcome.Clean() && (n.RestoresDatabase != "" || len(n.Migrations) > 0)
 	if !cut && !d.facts.uncertain {
 		return nil

@@ -160,16 +160,19 @@ func (d *transition) write(ctx context.Context, outcome release.Outcome, message
 	return d.ledger.Update(ctx, d.record)
 }
 
-// settle records a verified release and prunes what no kept release needs.
+// settle records a verified release and prunes what no kept release needs. Who is told
+// to end only now has released all the same.
 func (d *transition) settle(ctx context.Context) error {
 	d.Step("record the end")
-	if err := d.write(ctx, release.Verified, ""); err != nil {
-		return fmt.Errorf("the release serves, but it could not be recorded: %w", err)
+	last, cancel := grace.Last(ctx, lastWords)
+	defer cancel()
+	if err := d.write(last, release.Verified, ""); err != nil {
+		return fault.New(fault.Interrupted, "", "run it again", "the release serves, but it could not be recorded: %w", err)
 	}
 	d.result.Outcome, d.result.Serving = Verified, d.opts.Version
 	d.Say(event.Notice, "done", "", "%s serves after %s", title(d.opts.Version, d.record.Number),
 		time.Since(d.result.Started).Round(100*time.Millisecond))
-	if d.opts.KeepReleases == 0 {
+	if d.opts.KeepReleases == 0 || ctx.Err() != nil {
 		return nil
 	}
 	if err := d.prune(ctx); err != nil {

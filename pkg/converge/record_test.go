@@ -5,8 +5,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // What a release that was cut short had begun to do to the database is in its
@@ -28,34 +30,23 @@ func TestWhatACutOffReleaseDidToTheDatabase(t *testing.T) {
 		"one that is over": {release.Record{Outcome: release.Verified, RestoresDatabase: "b1"}, "; it was bringing the database back to backup b1", false},
 	} {
 		assert.Equal(t, c.says, unended(&c.record), name)
-		assert.Equal(t, c.swapped, (&facts{newest: &c.record}).swapped(), name)
+		assert.Equal(t, c.swapped, (&facts{acted: &c.record}).swapped(), name)
 	}
 	assert.False(t, (&facts{}).swapped())
 }
 
-// What runs is what was verified last, unless a later release may have touched it.
-func TestSettled(t *testing.T) {
+// A release that was refused does not hide the one before it that was cut short: that
+// is still to be healed.
+func TestARefusalHidesNoInterruption(t *testing.T) {
 	t.Parallel()
-	verified, refused := release.Record{Outcome: release.Verified}, release.Record{Outcome: release.Refused}
-	old := release.Record{Outcome: release.Failed} // what a record of schema 2 calls a refused one
-	rolled := release.Record{Outcome: release.Failed, Steps: []release.Step{{Name: "start"}}}
-	for name, c := range map[string]struct {
-		records []release.Record
-		want    bool
-	}{
-		"nothing released":        {nil, false},
-		"verified":                {[]release.Record{rolled, verified}, true},
-		"refused after it":        {[]release.Record{verified, refused, refused}, true},
-		"refused before schema 3": {[]release.Record{verified, old, refused}, true},
-		"only refused":            {[]release.Record{refused}, false},
-		"failed in the middle":    {[]release.Record{verified, rolled}, false},
-		"cut short":               {[]release.Record{verified, {Outcome: release.Interrupted}}, false},
-		"refused after a cut":     {[]release.Record{verified, {Outcome: release.Started}, refused}, false},
-		"migrated":                {[]release.Record{verified, {Outcome: release.Failed, Migrations: []release.Migration{{}}}}, false},
-	} {
-		assert.Equal(t, c.want, settled(c.records, nil), name)
+	ledger, err := release.Open(t.Context(), fakeFiles{}, "/state", "shop")
+	require.NoError(t, err)
+	for _, r := range []release.Record{{Outcome: release.Verified}, {Outcome: release.Interrupted, RestoresDatabase: "b1"}, {Outcome: release.Refused}} {
+		require.NoError(t, ledger.Append(t.Context(), &r))
 	}
-	numbered := []release.Record{{Number: 1, Outcome: release.Verified}, {Number: 3, Outcome: release.Failed}}
-	assert.False(t, settled(numbered, []release.Damage{{Number: 2}}), "what the damaged one did is not known")
-	assert.True(t, settled(numbered[:1], []release.Damage{{Number: 0}}), "one before it says nothing")
+	f := &facts{stack: &stack.Stack{}}
+	f.know(ledger)
+	in := f.input(Options{}, nil)
+	assert.Equal(t, []bool{true, true, false}, []bool{in.Interrupted, in.SchemaBack, in.Settled})
+	assert.Equal(t, []int{3, 2, 1}, []int{f.newest.Number, f.acted.Number, f.verified.Number})
 }

@@ -5,13 +5,18 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"strings"
 	"testing"
 
+	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/host"
+	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
@@ -35,6 +40,24 @@ func (f fakeFiles) Write(_ context.Context, name string, data []byte, _ fs.FileM
 func (f fakeFiles) MkdirAll(context.Context, string, fs.FileMode) error { return nil }
 func (f fakeFiles) Remove(_ context.Context, name string) error         { delete(f, name); return nil }
 
+// begun is a release that its ledger knows of.
+func begun(t *testing.T, files release.Files, record *release.Record) *transition {
+	t.Helper()
+	ledger, err := release.Open(t.Context(), files, "/state", "shop")
+	require.NoError(t, err)
+	require.NoError(t, ledger.Append(t.Context(), record))
+	return &transition{Target: &target.Target{Sink: event.Discard}, ledger: ledger, record: record, facts: &facts{}, result: &Result{},
+		opts: Options{Stack: &stack.Stack{Name: "shop"}, RollbackOnFailure: true}}
+}
+
+// cancelled is the context of a run that was told to end.
+func cancelled(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
+}
+
 // A release that ends before its rollout changed nothing, or takes back what it did,
 // and the ledger says which.
 func TestEndedBeforeTheRollout(t *testing.T) {
@@ -50,13 +73,10 @@ func TestEndedBeforeTheRollout(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ledger, err := release.Open(t.Context(), fakeFiles{}, "/state", "shop")
-			require.NoError(t, err)
-			record := &release.Record{Outcome: release.Started}
-			require.NoError(t, ledger.Append(t.Context(), record))
+			record := &release.Record{}
 			cause, undone := errors.New("the host does not answer"), false
-			d := &transition{Target: &target.Target{Sink: event.Discard}, ledger: ledger, record: record, facts: &facts{},
-				opts: Options{Stack: &stack.Stack{Name: "shop"}, RollbackOnFailure: true}, result: &Result{Rollout: &rollout.Report{}}}
+			d := begun(t, fakeFiles{}, record)
+			d.result.Rollout = &rollout.Report{}
 			if c.migrated {
 				record.Migrations = []release.Migration{{Service: "api"}}
 				cause = fault.New(fault.Failed, "", "", "%w", cause)
@@ -68,8 +88,137 @@ func TestEndedBeforeTheRollout(t *testing.T) {
 			require.ErrorIs(t, ended, cause)
 			assert.Equal(t, c.kind, fault.Of(ended))
 			assert.Equal(t, c.swapped, undone, "the database is as it was")
-			last, _ := ledger.Latest()
+			last, _ := d.ledger.Latest()
 			assert.Equal(t, c.outcome, last.Outcome)
 		})
+	}
+}
+
+// silentPlatform stands for a host that does not answer any more.
+type silentPlatform struct{ Platform }
+
+func (silentPlatform) Adapt(context.Context, *stack.Stack) error { return nil }
+
+func (silentPlatform) Observe(context.Context, string) (stack.Observed, error) {
+	return stack.Observed{}, errors.New("the host does not answer")
+}
+
+// A host that does not answer after its database was brought back takes nothing from
+// what is known of the release before: the way back needs that.
+func TestWhatIsKnownStays(t *testing.T) {
+	t.Parallel()
+	ledger, err := release.Open(t.Context(), fakeFiles{}, "/state", "shop")
+	require.NoError(t, err)
+	known := &facts{verified: &release.Record{Number: 1, Version: "v1"}}
+	d := &transition{Target: &target.Target{Sink: event.Discard, Host: &host.Host{}}, on: silentPlatform{}, ledger: ledger, facts: known,
+		opts: Options{Stack: &stack.Stack{Name: "shop"}, Images: func(context.Context) (map[string]engine.Image, error) { return nil, nil }}}
+	require.Error(t, d.replan(cancelled(t)), "and nobody dials")
+	assert.Same(t, known, d.facts)
+	assert.Equal(t, "v1 serves again", d.servesNow())
+}
+
+// Where the database cannot be swapped back, what writes to it is not started: it is
+// of the newer code. Others go back.
+func TestNotSwappedBack(t *testing.T) {
+	t.Parallel()
+	for touched, back := range map[string]bool{"api": false, "web": true} {
+		d := &transition{Target: &target.Target{Sink: event.Discard}, on: silentPlatform{}, facts: &facts{}, writers: []string{"api"},
+			opts: Options{Stack: &stack.Stack{Name: "shop"}, RollbackOnFailure: true}, result: &Result{Rollout: &rollout.Report{Touched: []string{touched}}},
+			undoDatabase: func(context.Context) error { return errors.New("it could not be swapped back") }}
+		err := d.fail(t.Context(), errors.New("api is ill"))
+		assert.Equal(t, fault.Stuck, fault.Of(err))
+		require.ErrorContains(t, err, "it could not be swapped back; [api] was left as it is")
+		assert.Equal(t, back, strings.Contains(err.Error(), "the host does not answer"), "%s: %v", touched, err)
+	}
+}
+
+// A failed release that brought the database back leaves it to no release that stays
+// as it is: its record says that it was swapped back.
+func TestADatabaseThatWasBroughtBackIsNotPaused(t *testing.T) {
+	t.Parallel()
+	paused := &stack.Service{Name: "api"}
+	paused.Update.FailureAction = stack.Pause
+	for _, rolls := range []bool{true, false} {
+		undone := false
+		d := &transition{Target: &target.Target{Sink: event.Discard}, facts: &facts{}, result: &Result{Rollout: &rollout.Report{Failed: "api"}},
+			opts: Options{Stack: &stack.Stack{Name: "shop", Services: map[string]*stack.Service{"api": paused}}, RollbackOnFailure: rolls}}
+		require.ErrorContains(t, d.fail(t.Context(), errors.New("api is ill")), "what was changed stays")
+		d.undoDatabase = func(context.Context) error { undone = true; return nil }
+		require.EqualError(t, d.fail(t.Context(), errors.New("api is ill")), "api is ill")
+		assert.True(t, undone)
+	}
+}
+
+// What is cut off in a migration, a backup or a restore is interrupted, whatever it
+// calls itself: the next run has to heal what goes on in the database's server.
+func TestCutOffIsInterrupted(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []fault.Kind{fault.Failed, fault.Refused, fault.Interrupted} {
+		d := begun(t, fakeFiles{}, &release.Record{Migrations: []release.Migration{{Service: "api"}}})
+		ended := d.unchanged(cancelled(t), fault.New(kind, "", "", "it ended"))
+		assert.Equal(t, fault.Interrupted, fault.Of(ended), kind)
+		last, _ := d.ledger.Latest()
+		assert.Equal(t, release.Interrupted, last.Outcome, kind)
+	}
+}
+
+// A release that is told to end when all was verified is recorded as what it is.
+func TestToldToEndWhenItIsDone(t *testing.T) {
+	t.Parallel()
+	d := begun(t, fakeFiles{}, &release.Record{})
+	d.opts.KeepReleases = 5
+	require.NoError(t, d.settle(cancelled(t)))
+	last, _ := d.ledger.Latest()
+	assert.Equal(t, release.Verified, last.Outcome)
+	assert.Equal(t, Verified, d.result.Outcome)
+
+	d = begun(t, fakeFiles{}, &release.Record{})
+	d.ledger.Guard(func(context.Context) error { return errors.New("the host does not answer") })
+	assert.Equal(t, fault.Interrupted, fault.Of(d.settle(t.Context())), "what serves is new, and the record says started")
+}
+
+// A release that is told to end before it changed anything says so, and its record
+// claims nothing that would have to be healed.
+func TestToldToEndBeforeAnythingWasChanged(t *testing.T) {
+	t.Parallel()
+	d := begun(t, fakeFiles{}, &release.Record{RestoresDatabase: "b1"})
+	ended := d.refuse(cancelled(t), errors.New("pulling"))
+	assert.Equal(t, fault.Interrupted, fault.Of(ended))
+	last, _ := d.ledger.Latest()
+	assert.Equal(t, release.Refused, last.Outcome)
+	assert.True(t, last.ChangedNothing())
+	assert.Contains(t, last.Message, "interrupted before anything was changed")
+}
+
+// fullDisk takes no file with such a name.
+type fullDisk struct {
+	fakeFiles
+	name string
+}
+
+func (f *fullDisk) Write(ctx context.Context, name string, data []byte, perm fs.FileMode) error {
+	if f.name != "" && strings.HasSuffix(name, f.name) {
+		f.name = ""
+		return errors.New("no space left on device")
+	}
+	return f.fakeFiles.Write(ctx, name, data, perm)
+}
+
+// A release of which only the record could be written is refused: the next run does
+// not take it for one that was cut short.
+func TestBegunInParts(t *testing.T) {
+	t.Parallel()
+	for file, recorded := range map[string]bool{"chain.json": true, "1.sealed": true, "1.json": false} {
+		ledger, err := release.Open(t.Context(), &fullDisk{fakeFiles{}, file}, "/state", "shop")
+		require.NoError(t, err)
+		st := &stack.Stack{Name: "shop", Services: map[string]*stack.Service{}, Project: &types.Project{Name: "shop"}}
+		d := &transition{Target: &target.Target{Sink: event.Discard}, ledger: ledger, facts: &facts{}, plan: &plan.Plan{}, result: &Result{},
+			opts: Options{Stack: st, Lock: &release.Lock{}}}
+		ended := d.release(t.Context())
+		require.ErrorContains(t, ended, "no space left on device")
+		assert.Equal(t, fault.Refused, fault.Of(ended))
+		last, ok := ledger.Latest()
+		assert.Equal(t, recorded, ok, file)
+		assert.True(t, !ok || last.Outcome == release.Refused, "%s: %s", file, last.Outcome)
 	}
 }

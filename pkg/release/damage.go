@@ -30,6 +30,33 @@ func (d Damage) covers(other Damage) bool {
 	return d.Number <= other.Number && max(d.Number, d.Through) >= max(other.Number, other.Through)
 }
 
+// LatestChange gives the newest trusted record of a release that may have changed
+// something: those after it left the host as they found it (see Uncertain).
+func (l *Ledger) LatestChange() (Record, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.latestChange()
+}
+
+func (l *Ledger) latestChange() (Record, bool) {
+	for _, r := range slices.Backward(l.records) {
+		if !r.ChangedNothing() {
+			return r, true
+		}
+	}
+	return Record{}, false
+}
+
+// Uncertain tells that the record of a release after LatestChange cannot be read: what
+// the last run did is then unknown, and the host has to be healed as after an
+// interruption.
+func (l *Ledger) Uncertain() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last, _ := l.latestChange()
+	return slices.ContainsFunc(l.damage, func(d Damage) bool { return max(d.Number, d.Through) > last.Number })
+}
+
 // verify sorts what was read into records to trust and damage. It goes from the
 // newest down, because a later record vouches for the one it follows: of two
 // records that do not fit the later is right, the earlier was changed afterwards.

@@ -237,3 +237,41 @@ func TestRecordsOfAnOlderSchemaAreRead(t *testing.T) {
 	}
 	assert.Equal(t, []int{3, 2, 3}, schemas)
 }
+
+// What the host was left with is what the last release made of it that may have
+// changed something, unless a later record is damaged.
+func TestLatestChange(t *testing.T) {
+	t.Parallel()
+	verified, refused := Record{Outcome: Verified}, Record{Outcome: Refused, RestoresDatabase: "b1"}
+	old := Record{Outcome: Failed} // what a record of schema 2 calls a refused one
+	rolled := Record{Outcome: Failed, Steps: []Step{{Name: "start"}}}
+	for name, c := range map[string]struct {
+		records []Record
+		damage  []Damage
+		want    int
+		unsure  bool
+	}{
+		"nothing released":        {nil, nil, 0, false},
+		"verified":                {[]Record{rolled, verified}, nil, 2, false},
+		"refused after it":        {[]Record{verified, refused, refused}, nil, 1, false},
+		"refused before schema 3": {[]Record{verified, old, refused}, nil, 1, false},
+		"only refused":            {[]Record{refused}, nil, 0, false},
+		"failed in the middle":    {[]Record{verified, rolled}, nil, 2, false},
+		"cut short":               {[]Record{verified, {Outcome: Interrupted}}, nil, 2, false},
+		"refused after a cut":     {[]Record{verified, {Outcome: Started}, refused}, nil, 2, false},
+		"migrated":                {[]Record{verified, {Outcome: Failed, Migrations: []Migration{{}}}}, nil, 2, false},
+		"brought back":            {[]Record{verified, {Outcome: Failed, RestoresDatabase: "b1"}}, nil, 2, false},
+		"damaged, then refused":   {[]Record{verified, refused}, []Damage{{Number: 3, Through: 4, Noted: true}}, 1, true},
+		"damaged before it":       {[]Record{{}, rolled}, []Damage{{Number: 1}}, 2, false},
+		"the chain is damaged":    {[]Record{verified}, []Damage{{}}, 1, false},
+	} {
+		l := &Ledger{records: c.records, damage: c.damage}
+		for i := range l.records {
+			l.records[i].Number = i + 1
+		}
+		got, ok := l.LatestChange()
+		assert.Equal(t, c.want, got.Number, name)
+		assert.Equal(t, c.want > 0, ok, name)
+		assert.Equal(t, c.unsure, l.Uncertain(), name)
+	}
+}

@@ -2,6 +2,7 @@ package release
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -84,8 +85,8 @@ func (l *Ledger) Key(ctx context.Context) ([]byte, error) {
 
 // Prune removes the records and sealed files of old releases and gives their
 // numbers. The newest keep records stay (at least one), and whatever their age
-// the two newest verified ones, those that have not ended, and damaged ones,
-// which are evidence.
+// the two newest verified ones, what was done to a database since the older of them,
+// those that have not ended, and damaged ones, which are evidence.
 func (l *Ledger) Prune(ctx context.Context, keep int) ([]int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -121,7 +122,9 @@ func (l *Ledger) prunable(keep int) []Record {
 	spared[newest.Number], spared[before.Number] = true, true
 	var gone []Record
 	for _, r := range l.records[:len(l.records)-keep] {
-		if !spared[r.Number] && r.Outcome != Started {
+		// Whether the older one can read today's schema is asked because of these.
+		asked := r.Number > cmp.Or(before.Number, newest.Number) && (len(r.Migrations) > 0 || r.RestoresDatabase != "")
+		if !spared[r.Number] && !asked && r.Outcome != Started {
 			gone = append(gone, r)
 		}
 	}

@@ -67,6 +67,26 @@ func TestPruneLeavesOldOnesThatHaveNotEnded(t *testing.T) {
 	assert.Equal(t, []int{1, 3}, gone)
 }
 
+// What failed releases did to a database stays for as long as somebody may go back
+// over it.
+func TestPruneKeepsWhatWasDoneToADatabase(t *testing.T) {
+	t.Parallel()
+	l := open(t, t.TempDir())
+	releases(t, l, Failed, Verified, Failed, Failed, Failed, Verified)
+	for i := range 3 {
+		l.records[i].Migrations = []Migration{{Service: "api"}}
+	}
+	l.records[4].RestoresDatabase = "b1"
+	gone, err := l.Prune(t.Context(), 1)
+	require.NoError(t, err)
+	assert.Equal(t, []int{1, 4}, gone)
+	assert.Equal(t, []int{2, 3, 5, 6}, numbers(l.All()))
+	releases(t, l, Verified, Verified)
+	_, err = l.Prune(t.Context(), 1)
+	require.NoError(t, err)
+	assert.Equal(t, []int{7, 8}, numbers(l.All()), "nobody can go back over it any more")
+}
+
 func TestPrunedChainIsStillChecked(t *testing.T) {
 	t.Parallel()
 	// 2, 3 and 6 stay; 1, 4 and 5 are pruned.

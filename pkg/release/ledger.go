@@ -178,15 +178,6 @@ func (l *Ledger) Damage() []Damage {
 	return append([]Damage(nil), l.damage...)
 }
 
-// Uncertain tells that the newest record cannot be read: what the last run did
-// is then unknown, whatever Latest says, and the host has to be healed as after
-// an interruption.
-func (l *Ledger) Uncertain() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.records) == 0 && l.top > 0 || len(l.records) > 0 && l.records[len(l.records)-1].Number < l.top
-}
-
 // Latest gives the newest record that can be trusted (see Uncertain).
 func (l *Ledger) Latest() (Record, bool) {
 	l.mu.Lock()

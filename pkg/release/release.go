@@ -116,6 +116,13 @@ type Record struct {
 	Sum        string      `json:"sum"`
 }
 
+// ChangedNothing tells whether a release ended before anything was changed. Records of
+// schema 2 and before call one that was refused failed.
+func (r Record) ChangedNothing() bool {
+	return r.Outcome == Refused ||
+		r.Outcome == Failed && len(r.Steps) == 0 && len(r.Migrations) == 0 && r.RestoresDatabase == ""
+}
+
 // ServiceRecord is one service of a release. Environment has keyed hashes of
 // the values (Ledger.Key), Files the sum of each mounted file by its target in
 // the container, Action what the release did with the service.

@@ -1,6 +1,7 @@
 package rollback
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,7 +28,7 @@ func choose(l *release.Ledger, seen stack.Observed, o Options) (choice, error) {
 	c := choice{from: verified.Number}
 	whole := serves(l, verified, seen)
 	if !whole {
-		c.from = l.Next() - 1
+		c.from = last(l)
 		c.notes = append(c.notes, fmt.Sprintf("release %d did not end well and runs in parts: undoing it", c.from))
 	}
 	var err error
@@ -48,7 +49,7 @@ func choose(l *release.Ledger, seen stack.Observed, o Options) (choice, error) {
 // when nothing came after it; after a release that did not end well, or whose
 // record cannot be read, the labels of what runs decide.
 func serves(l *release.Ledger, verified release.Record, seen stack.Observed) bool {
-	newest, _ := l.Latest()
+	newest, _ := l.LatestChange()
 	if newest.Number == verified.Number && !l.Uncertain() {
 		return true
 	}
@@ -59,13 +60,50 @@ func serves(l *release.Ledger, verified release.Record, seen stack.Observed) boo
 			}
 		}
 	}
-	return true
+	if newest.Outcome.Clean() && !l.Uncertain() {
+		return true // it went back by itself; what is ill since then is the verified one's own
+	}
+	return !gone(verified, seen)
+}
+
+// gone tells whether a service of a release has no unit that runs, but for those that
+// run once.
+func gone(r release.Record, seen stack.Observed) bool {
+	var model struct {
+		Services map[string]struct {
+			DependsOn map[string]struct{ Condition string } `json:"depends_on"`
+		}
+	}
+	_ = json.Unmarshal(r.Model, &model) // one that cannot be read names none of those
+	once := map[string]bool{}
+	for _, svc := range model.Services {
+		for name, d := range svc.DependsOn {
+			once[name] = once[name] || d.Condition == string(stack.Completed)
+		}
+	}
+	for name, svc := range r.Services {
+		runs := func(u stack.Unit) bool { return !u.OneOff && u.State == stack.Running }
+		if svc.Replicas > 0 && !once[name] && !slices.ContainsFunc(seen.Units[name], runs) {
+			return true
+		}
+	}
+	return false
+}
+
+// last is the number of the last release that may have changed something.
+func last(l *release.Ledger) int {
+	newest, _ := l.LatestChange()
+	n := newest.Number
+	for _, d := range l.Damage() {
+		n = max(n, d.Number, d.Through)
+	}
+	return n
 }
 
 // cutShort is where a release that did not end well is left for: the last verified
 // one, or where it was going if it was a rollback itself.
 func cutShort(l *release.Ledger, verified release.Record) release.Record {
-	newest, _ := l.Latest()
+	newest, _ := l.LatestChange()
 	if newest.Restores == 0 || l.Uncertain() {
 		return verified
 	}

@@ -22,10 +22,14 @@ func ledger(t *testing.T, releases ...release.Record) (*release.Ledger, string) 
 	require.NoError(t, err)
 	for _, r := range releases {
 		outcome := r.Outcome
-		r.Outcome, r.Services = release.Started, map[string]release.ServiceRecord{"api": {Hash: r.Version}}
+		r.Outcome, r.Services = release.Started, map[string]release.ServiceRecord{"api": {Hash: r.Version, Replicas: 1}, "once": {Replicas: 1}}
+		r.Model = []byte(`{"services": {"api": {"depends_on": {"once": {"condition": "service_completed_successfully"}}}}}`)
 		require.NoError(t, l.Append(t.Context(), &r))
 		if outcome != release.Started {
 			r.Outcome = outcome
+			if outcome == failed {
+				r.Steps = []release.Step{{Name: "surge", Service: "api"}}
+			}
 			require.NoError(t, l.Update(t.Context(), &r))
 		}
 	}
@@ -33,6 +37,9 @@ func ledger(t *testing.T, releases ...release.Record) (*release.Ledger, string) 
 }
 
 func runs(version string) stack.Observed {
+	if version == "" {
+		return stack.Observed{Units: map[string][]stack.Unit{"api": {{State: stack.Exited, Hash: "v2"}}}}
+	}
 	return stack.Observed{Units: map[string][]stack.Unit{"api": {
 		{State: stack.Running, Hash: version}, {State: stack.Exited, Hash: "dead"}, {State: stack.Running, Hash: "x", OneOff: true},
 	}}}
@@ -63,6 +70,16 @@ func TestChoose(t *testing.T) {
 			"v3", Options{}, 2, 3, ""},
 		"an interrupted rollback goes on": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good},
 			{Version: "v1", Outcome: release.Interrupted, RollsBack: 2, Restores: 1}}, "v1", Options{}, 1, 3, ""},
+		"an interruption, then a refused rollback": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good},
+			{Version: "v3", Outcome: release.Interrupted}, {Version: "v1", Outcome: release.Refused, RollsBack: 3, Restores: 1}}, "v3", Options{}, 2, 3, ""},
+		"a refusal changed nothing": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good}, {Version: "v3", Outcome: release.Refused}},
+			"v2", Options{}, 1, 2, ""},
+		"an interruption that left nothing": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good},
+			{Version: "v3", Outcome: release.Started}}, "", Options{}, 2, 3, ""},
+		"stuck, and what runs is the verified one": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good},
+			{Version: "v3", Outcome: release.Stuck}}, "v2", Options{}, 1, 2, ""},
+		"taken back, and down since then": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good},
+			{Version: "v3", Outcome: failed}}, "", Options{}, 1, 2, ""},
 		"twice is two back": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good}, {Version: "v3", Outcome: good},
 			{Version: "v2", Outcome: good, RollsBack: 3, Restores: 2}}, "v2", Options{}, 1, 4, ""},
 		"never to the bad one": {[]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good},

@@ -101,8 +101,28 @@ func (r *restoring) run(ctx context.Context) (stopped []string, undo func(contex
 	if err := r.Steady(r.on).Stop(ctx, ids, stack.DefaultGrace); err != nil {
 		return services, nil, fmt.Errorf("stop what writes to the database: %w", err)
 	}
-	if err := restored.Swap(ctx); err != nil {
-		return services, nil, err
+	return services, func(ctx context.Context) error { return r.undo(ctx, restored) }, restored.Swap(ctx)
+}
+
+// undo swaps back. The release may have replaced the database's unit, or removed it.
+func (r *restoring) undo(ctx context.Context, restored *backup.Restored) error {
+	seen, err := r.on.Observe(ctx, r.stack.Name)
+	if err != nil {
+		return err
 	}
-	return services, restored.Undo, nil
+	databases, err := r.Databases(ctx, r.on, r.stack, seen, release.Record{})
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(databases, func(db target.Database) bool { return db.Service == r.into.Service })
+	if i < 0 {
+		return fmt.Errorf("%w: %s", target.ErrStopped, r.into.Service)
+	}
+	db, store := databases[i], r.store
+	if db.Node.Name != store.Node {
+		if store, err = r.Backups(ctx, db.Node, r.stack.Name); err != nil {
+			return err
+		}
+	}
+	return restored.Undo(ctx, store, db.Source)
 }

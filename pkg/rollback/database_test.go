@@ -1,0 +1,101 @@
+package rollback
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/e2e/disk"
+	"github.com/shiksha/actions/pkg/backup"
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/stack"
+	"github.com/shiksha/actions/pkg/target"
+)
+
+// fakeServer is an engine with one database, whose unit may be replaced by another.
+type fakeServer struct {
+	backup.Engine
+	unit string
+	// ran are the tools that were run, by name, databases those that there are.
+	ran, databases []string
+	// swap is how the next swap ends, deaf whether it swaps all the same.
+	swap error
+	deaf bool
+}
+
+func (s *fakeServer) At(context.Context, string) (*target.Node, error) { return &target.Node{}, nil }
+func (s *fakeServer) Observe(context.Context, string) (stack.Observed, error) {
+	return stack.Observed{Units: map[string][]stack.Unit{"db": {{ID: s.unit, ImageID: "sha256:db", State: stack.Running}}}}, nil
+}
+func (s *fakeServer) ClearTasks(context.Context, string) error { return nil }
+
+func (s *fakeServer) Inspect(_ context.Context, id string) (stack.Unit, error) {
+	if id != s.unit {
+		return stack.Unit{}, errors.New("no such container: " + id)
+	}
+	return stack.Unit{ID: id, Env: map[string]string{"POSTGRES_DB": "shop"}}, nil
+}
+
+func (s *fakeServer) RunImage(_ context.Context, _ string, task stack.Task) (stack.Ended, error) {
+	if task.Network != "container:"+s.unit {
+		return stack.Ended{}, errors.New("no such container: " + task.Network)
+	}
+	s.ran = append(s.ran, task.Name)
+	if task.Name != "swap" {
+		return stack.Ended{Output: strings.Join(s.databases, "|\n")}, nil
+	}
+	err := s.swap
+	if s.swap = nil; err == nil || s.deaf {
+		s.databases = []string{"shop", task.Command[6]}
+	}
+	return stack.Ended{}, err
+}
+
+// restoringShop is a database that was restored through unit, beside the one in use.
+func restoringShop(t *testing.T, s *fakeServer, unit string) (*restoring, *backup.Restored) {
+	t.Helper()
+	s.unit = unit
+	db := &stack.Service{Name: "db"}
+	db.Ext.Backups = &stack.Backups{}
+	r := &restoring{Target: &target.Target{Sink: event.Discard}, on: s,
+		stack:  &stack.Stack{Name: "shop", Order: []string{"db"}, Services: map[string]*stack.Service{"db": db}},
+		store:  &backup.Store{Project: "shop", Dir: filepath.Join(t.TempDir(), "backups"), Files: disk.Files{}, Engine: s, Sink: event.Discard},
+		into:   backup.Source{Service: "db", Unit: stack.Unit{ID: unit}},
+		backup: backup.Backup{ID: "b1", Service: "db", Database: "shop"}}
+	restored, err := r.store.Restore(t.Context(), r.backup, r.into)
+	require.NoError(t, err)
+	return r, restored
+}
+
+// A release that replaced the database's unit swaps back through the new one.
+func TestSwappedBackThroughTheUnitThatRuns(t *testing.T) {
+	t.Parallel()
+	server := &fakeServer{}
+	r, restored := restoringShop(t, server, "old")
+	require.NoError(t, restored.Swap(t.Context()))
+	server.unit = "new"
+	require.NoError(t, r.undo(t.Context(), restored))
+	assert.Equal(t, "heal restore swap heal swap", strings.Join(server.ran, " "))
+}
+
+// A swap whose answer was lost may have been done: it is looked at before it is told
+// that the database is the one from before.
+func TestSwapWhoseAnswerWasLost(t *testing.T) {
+	t.Parallel()
+	for deaf, ran := range map[bool]string{true: "heal restore swap heal swap", false: "heal restore swap heal"} {
+		server := &fakeServer{swap: errors.New("the connection is lost"), deaf: deaf}
+		r, restored := restoringShop(t, server, "db")
+		server.ran = nil
+		_, undo, err := r.run(t.Context())
+		require.ErrorContains(t, err, restored.Database)
+		assert.NotContains(t, err.Error(), "as it was")
+		require.NotNil(t, undo)
+		require.NoError(t, undo(t.Context()))
+		assert.Equal(t, ran, strings.Join(server.ran, " "))
+	}
+}
