@@ -82,3 +82,20 @@ func TestMetricsThatRulesMake(t *testing.T) {
 	f["alerts.yml"] = replace(f["alerts.yml"], "api_redis_errors_total[5m]))", "redis_errors_total[5m])) or redis_errors:ratio")
 	reported(t, look(t, f, ""), "P07.metrics", check.Warn, "alerts.yml", "alert Errors can never fire: nothing that is scraped exports redis_errors_total")
 }
+
+func TestEachPrometheusHasRulesOfItsOwn(t *testing.T) {
+	t.Parallel()
+	f := monitoring().with(files{
+		"other.yml": "rule_files: [rules.yml]\nscrape_configs: [{job_name: redis, static_configs: [{targets: ['redis-exporter:9121']}]}]\n",
+		"redis.yml": "groups: [{name: redis, rules: [{alert: RedisDown, expr: redis_up == 0}]}]\n",
+	})
+	f["compose.yaml"] = replace(f["compose.yaml"], "services:\n", "services:\n  other:\n    image: prom/prometheus:v2.47.0\n"+
+		"    volumes: ['./other.yml:/etc/prometheus/prometheus.yml', './redis.yml:/etc/prometheus/rules.yml']\n"+
+		"  redis-exporter:\n    image: oliver006/redis_exporter:v1\n")
+	r := look(t, f, "")
+	sound(t, r, "P07.metrics")
+	passed := about(r, "P07.prometheus")
+	require.Len(t, passed, 2)
+	assert.Contains(t, passed[0].Found, "other: 1 scrape jobs, 1 alerts")
+	assert.Contains(t, passed[1].Found, "prometheus: 1 scrape jobs, 2 alerts")
+}

@@ -86,6 +86,12 @@ func TestVariablesOfAnExpression(t *testing.T) {
 	assert.Equal(t, check.Skip, told[0].Outcome, "%+v", told[0])
 }
 
+func TestTheLineOfAnExpression(t *testing.T) {
+	t.Parallel()
+	f := grafana(strings.ReplaceAll(asking(`null`, `{"expr":"up > (1 < 2"}`), `,"panels"`, ",\n\"panels\""))
+	reported(t, look(t, f, ""), "P09.dashboard", check.Fail, "dashboards/a.json:2", `panel "panel"`)
+}
+
 func TestDashboardsOfOtherSchemas(t *testing.T) {
 	t.Parallel()
 	rows := `{"uid":"a","title":"A","schemaVersion":14,"rows":[{"title":"one","panels":[{"title":"old","datasource":null,"targets":[{"expr":"up"}]}]}]}`

@@ -96,12 +96,12 @@ var exporters = []struct{ prefix, word string }{
 	{"probe_", "blackbox"}, {"container_", "cadvisor"}, {"mysql_", "mysql"},
 }
 
-// metrics finds alerts over metrics that nothing in the scrape configuration can
-// give. Those of the team's own programs cannot be known before they run.
-func (f *findings) metrics(svc *stack.Service, main finding.Mounted, cfg promConfig) {
+// metrics finds alerts over metrics that nothing in the scrape configuration of their
+// Prometheus can give. Those of the team's own programs cannot be known before they run.
+func (f *findings) metrics(svc *stack.Service, main finding.Mounted, cfg promConfig, rules []alert) {
 	words, outside := f.scraped(svc, cfg)
 	var open []string
-	for _, rule := range f.rules {
+	for _, rule := range rules {
 		for _, metric := range f.madeOf(metricNames(rule.expr)) {
 			for _, e := range exporters {
 				if !strings.HasPrefix(metric, e.prefix) || strings.Contains(words, e.word) {

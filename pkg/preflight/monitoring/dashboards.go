@@ -186,9 +186,12 @@ func (f *findings) source(s sheet, p panel, raw json.RawMessage) {
 
 // jsonText is a text as it is written in JSON, without the quotes.
 func jsonText(s string) string {
-	data, err := json.Marshal(s)
-	if err != nil {
+	var out strings.Builder
+	enc := json.NewEncoder(&out)
+	// Grafana writes < and > as they are.
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(s); err != nil {
 		return s
 	}
-	return strings.Trim(string(data), `"`)
+	return strings.TrimSuffix(strings.TrimPrefix(out.String(), `"`), "\"\n")
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // findings are those about monitoring, the alerts that were read so far, and what
-// the recorded metrics are made of.
+// the metrics that the present Prometheus records are made of.
 type findings struct {
 	*finding.Findings
 	rules    []alert
@@ -26,7 +26,7 @@ type findings struct {
 
 // Look looks at everything in a stack that watches it.
 func Look(all *finding.Findings) {
-	f := &findings{Findings: all, recorded: map[string]string{}}
+	f := &findings{Findings: all}
 	f.prometheus()
 	f.alertmanager()
 	f.dashboards()
@@ -100,10 +100,12 @@ func (f *findings) prometheus() {
 			continue
 		}
 		f.targets(svc, main, cfg)
+		others := len(f.rules)
+		f.recorded = map[string]string{}
 		f.ruleFiles(svc, main, tree, cfg)
-		f.metrics(svc, main, cfg)
+		f.metrics(svc, main, cfg, f.rules[others:])
 		if len(f.Results) == before {
-			f.Pass("P07.prometheus", "%s: %d scrape jobs, %d alerts, every target is in the stack", svc.Name, len(cfg.ScrapeConfigs), len(f.rules))
+			f.Pass("P07.prometheus", "%s: %d scrape jobs, %d alerts, every target is in the stack", svc.Name, len(cfg.ScrapeConfigs), len(f.rules)-others)
 		}
 	}
 }
