@@ -3,7 +3,6 @@ package monitoring
 import (
 	"encoding/json"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -20,6 +19,27 @@ type dashboard struct {
 	Title         string  `json:"title"`
 	SchemaVersion int     `json:"schemaVersion"`
 	Panels        []panel `json:"panels"`
+	// Rows is where the panels of a schema before 16 are: Grafana moves them.
+	Rows []struct {
+		Panels []panel `json:"panels"`
+	} `json:"rows"`
+	// A resource of Grafana's newer API has its model in Spec, and the second
+	// schema has Elements in the place of panels.
+	APIVersion string          `json:"apiVersion"`
+	Spec       json.RawMessage `json:"spec"`
+	Elements   json.RawMessage `json:"elements"`
+	// Inputs and Templating have the variables that stand for data sources.
+	Inputs []struct {
+		Name     string `json:"name"`
+		PluginID string `json:"pluginId"`
+	} `json:"__inputs"`
+	Templating struct {
+		List []struct {
+			Name  string          `json:"name"`
+			Type  string          `json:"type"`
+			Query json.RawMessage `json:"query"`
+		} `json:"list"`
+	} `json:"templating"`
 }
 
 type panel struct {
@@ -40,7 +60,7 @@ func (f *findings) dashboards() {
 	for _, svc := range f.With(func(c finding.Class) bool { return c.Grafana }) {
 		tree := f.Tree(svc)
 		before, n := len(f.Results), 0
-		sources := provisioned(tree, "datasources")
+		sources := provisioned(tree)
 		for _, target := range finding.SortedKeys(tree) {
 			file := tree[target]
 			if path.Ext(target) == ".json" && strings.Contains(target, "dashboard") {
@@ -52,7 +72,7 @@ func (f *findings) dashboards() {
 			f.provider(svc, tree)
 		}
 		if n > 0 && len(f.Results) == before {
-			f.Pass("P09.dashboards", "%s: %d dashboards, every expression is PromQL", svc.Name, n)
+			f.Pass("P09.dashboards", "%s: %d dashboards, every expression for Prometheus is PromQL", svc.Name, n)
 		}
 	}
 }
@@ -73,7 +93,7 @@ func (f *findings) provider(svc *stack.Service, tree map[string]finding.Mounted)
 			return
 		}
 		for _, p := range told.Providers {
-			if p.Options.Path != "" && f.Covers(svc.Name, p.Options.Path) {
+			if p.Options.Path != "" && (f.Covers(svc.Name, p.Options.Path) || holds(tree, p.Options.Path)) {
 				return
 			}
 		}
@@ -82,27 +102,26 @@ func (f *findings) provider(svc *stack.Service, tree map[string]finding.Mounted)
 		"it is given dashboards and no provider that names their folder, so it shows none")
 }
 
-// provisioned lists the uids and names of what Grafana is provisioned with.
-func provisioned(tree map[string]finding.Mounted, what string) []string {
-	var out []string
-	for _, target := range finding.SortedKeys(tree) {
-		var told struct {
-			Datasources []struct{ UID, Name string } `yaml:"datasources"`
-		}
-		if strings.HasPrefix(target, provisioning+what+"/") && yaml.Unmarshal(tree[target].Content, &told) == nil {
-			for _, d := range told.Datasources {
-				out = append(out, d.UID, d.Name)
-			}
-		}
-	}
-	return slices.DeleteFunc(out, func(s string) bool { return s == "" })
+// holds tells whether a file is in a folder of the container: the Compose file may
+// hold dashboards without a mount for the folder.
+func holds(tree map[string]finding.Mounted, folder string) bool {
+	return slices.ContainsFunc(finding.SortedKeys(tree), func(target string) bool {
+		return strings.HasPrefix(target, strings.TrimSuffix(path.Clean(folder), "/")+"/")
+	})
 }
 
-func (f *findings) dashboard(svc *stack.Service, file finding.Mounted, sources []string) {
+func (f *findings) dashboard(svc *stack.Service, file finding.Mounted, sources []source) {
 	var d dashboard
 	where := finding.In(svc.Name, file.Source, 0)
 	if err := json.Unmarshal(file.Content, &d); err != nil {
 		f.Fail("P09.dashboard", where, "correct it, or export it from Grafana again", "not a dashboard: %v", err)
+		return
+	}
+	for _, row := range d.Rows {
+		d.Panels = append(d.Panels, row.Panels...)
+	}
+	if len(d.Panels) == 0 && (len(d.Elements) > 0 || d.APIVersion != "" && len(d.Spec) > 0) {
+		f.Skip("P09.dashboard", where, "", "it is written in Grafana's newer schema, which is not read here")
 		return
 	}
 	if len(d.Panels) == 0 {
@@ -116,66 +135,63 @@ func (f *findings) dashboard(svc *stack.Service, file finding.Mounted, sources [
 	if d.SchemaVersion == 0 {
 		f.Warn("P09.dashboard", where, "export it from Grafana again", "%q has no schemaVersion", d.Title)
 	}
+	s := sheet{svc: svc, file: file, sources: sources, variables: d.variables()}
 	for _, p := range d.Panels {
-		f.panel(svc, file, p, sources)
+		f.panel(s, p)
 	}
 }
 
-var rangeVariable = regexp.MustCompile(`\[\s*\$\{?\w+\}?`)
-
-// expression reads one whose variables stand for a duration after [ and elsewhere
-// for a number or a name.
-func expression(expr string) error {
-	expr = rangeVariable.ReplaceAllString(expr, "[5m")
-	_, err := promql.ParseExpr(grafanaVariable.ReplaceAllString(expr, "1"))
-	if err != nil {
-		if _, named := promql.ParseExpr(grafanaVariable.ReplaceAllString(expr, "v")); named == nil {
-			return nil
-		}
-	}
-	return err
-}
-
-var grafanaVariable = regexp.MustCompile(`\$\{?(\w+)(:\w+)?\}?|\[\[(\w+)\]\]`)
-
-func (f *findings) panel(svc *stack.Service, file finding.Mounted, p panel, sources []string) {
+func (f *findings) panel(s sheet, p panel) {
 	for _, inner := range p.Panels {
-		f.panel(svc, file, inner, sources)
+		f.panel(s, inner)
 	}
-	f.source(svc, file, p, p.Datasource, sources)
+	f.source(s, p, p.Datasource)
 	for _, t := range p.Targets {
-		f.source(svc, file, p, t.Datasource, sources)
-		if t.Expr == "" {
+		f.source(s, p, t.Datasource)
+		kind := s.kind(t.Datasource, p.Datasource)
+		if t.Expr == "" || kind != "" && !strings.Contains(kind, prometheusKind) {
 			continue
 		}
-		if err := expression(t.Expr); err != nil {
-			f.Fail("P09.dashboard", finding.In(svc.Name, file.Source, finding.LineOf(file.Content, jsonText(t.Expr))), "correct the expression",
-				"panel %q: %s", p.Title, oneLine(err))
+		where := finding.In(s.svc.Name, s.file.Source, finding.LineOf(s.file.Content, jsonText(t.Expr)))
+		sure, err := expression(t.Expr)
+		switch {
+		case err == nil:
+		case kind == "":
+			f.Skip("P09.dashboard", where, "", "panel %q: what kind of data source it asks is not known here, and its expression is no PromQL", p.Title)
+		case !sure:
+			f.Skip("P09.dashboard", where, "", "panel %q: its expression has too many variables to know what it becomes", p.Title)
+		default:
+			f.Fail("P09.dashboard", where, "correct the expression", "panel %q: %s", p.Title, oneLine(err))
 		}
 	}
 }
 
 // source finds panels that ask a data source that is not provisioned.
-func (f *findings) source(svc *stack.Service, file finding.Mounted, p panel, raw json.RawMessage, sources []string) {
-	var ref struct{ UID string }
-	name := ""
-	if json.Unmarshal(raw, &ref) == nil {
-		name = ref.UID
-	} else {
-		_ = json.Unmarshal(raw, &name)
-	}
-	if name == "" || len(sources) == 0 || strings.ContainsAny(name, "$-") || name == "grafana" || slices.Contains(sources, name) {
+func (f *findings) source(s sheet, p panel, raw json.RawMessage) {
+	name := referred(raw).UID
+	if name == "" || len(s.sources) == 0 || strings.ContainsAny(name, "$-") || slices.Contains(bundled, name) {
 		return
 	}
-	f.Warn("P09.datasource", finding.In(svc.Name, file.Source, finding.LineOf(file.Content, name)), "use one of: "+strings.Join(sources, ", "),
+	if _, ok := s.find(name); ok {
+		return
+	}
+	var known []string
+	for _, d := range s.sources {
+		known = append(known, d.UID, d.Name)
+	}
+	known = slices.DeleteFunc(known, func(s string) bool { return s == "" })
+	f.Warn("P09.datasource", finding.In(s.svc.Name, s.file.Source, finding.LineOf(s.file.Content, name)), "use one of: "+strings.Join(known, ", "),
 		"panel %q asks the data source %s, which is not provisioned", p.Title, name)
 }
 
 // jsonText is a text as it is written in JSON, without the quotes.
 func jsonText(s string) string {
-	data, err := json.Marshal(s)
-	if err != nil {
+	var out strings.Builder
+	enc := json.NewEncoder(&out)
+	// Grafana writes < and > as they are.
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(s); err != nil {
 		return s
 	}
-	return strings.Trim(string(data), `"`)
+	return strings.TrimSuffix(strings.TrimPrefix(out.String(), `"`), "\"\n")
 }

@@ -4,9 +4,6 @@ package monitoring
 
 import (
 	"errors"
-	"log/slog"
-	"path"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -19,10 +16,12 @@ import (
 	"github.com/shiksha/actions/pkg/stack"
 )
 
-// findings are those about monitoring, and the alerts that were read so far.
+// findings are those about monitoring, the alerts that were read so far, and what
+// the metrics that the present Prometheus records are made of.
 type findings struct {
 	*finding.Findings
-	rules []alert
+	rules    []alert
+	recorded map[string]string
 }
 
 // Look looks at everything in a stack that watches it.
@@ -31,14 +30,6 @@ func Look(all *finding.Findings) {
 	f.prometheus()
 	f.alertmanager()
 	f.dashboards()
-}
-
-// alert is an alerting rule that the configuration loads.
-type alert struct {
-	name   string
-	labels map[string]string
-	expr   string
-	file   string
 }
 
 // promConfig is the part of a Prometheus configuration that speaks of the stack.
@@ -50,6 +41,9 @@ type promConfig struct {
 	} `yaml:"alerting"`
 	RuleFiles     []string    `yaml:"rule_files"`
 	ScrapeConfigs []scrapeJob `yaml:"scrape_configs"`
+	// These bring jobs and metrics that are not looked at here.
+	ScrapeConfigFiles []string `yaml:"scrape_config_files"`
+	RemoteRead        []any    `yaml:"remote_read"`
 }
 
 type scrapeJob struct {
@@ -61,6 +55,8 @@ type scrapeJob struct {
 		TargetLabel string `yaml:"target_label"`
 		Replacement string `yaml:"replacement"`
 	} `yaml:"relabel_configs"`
+	// Rest is what else the job says: service discoveries are among it.
+	Rest map[string]any `yaml:",inline"`
 }
 
 // targets are what the job scrapes as it is written, and whether relabelling puts
@@ -104,10 +100,12 @@ func (f *findings) prometheus() {
 			continue
 		}
 		f.targets(svc, main, cfg)
+		others := len(f.rules)
+		f.recorded = map[string]string{}
 		f.ruleFiles(svc, main, tree, cfg)
-		f.metrics(svc, cfg)
+		f.metrics(svc, main, cfg, f.rules[others:])
 		if len(f.Results) == before {
-			f.Pass("P07.prometheus", "%s: %d scrape jobs, %d alerts, every target is in the stack", svc.Name, len(cfg.ScrapeConfigs), len(f.rules))
+			f.Pass("P07.prometheus", "%s: %d scrape jobs, %d alerts, every target is in the stack", svc.Name, len(cfg.ScrapeConfigs), len(f.rules)-others)
 		}
 	}
 }
@@ -132,92 +130,6 @@ func (f *findings) targets(svc *stack.Service, main finding.Mounted, cfg promCon
 			}
 		}
 	}
-}
-
-// ruleFiles reads the rules where they are mounted. A pattern that finds nothing is
-// no error to Prometheus: it starts with no alerts.
-func (f *findings) ruleFiles(svc *stack.Service, main finding.Mounted, tree map[string]finding.Mounted, cfg promConfig) {
-	for _, pattern := range cfg.RuleFiles {
-		full := pattern
-		if !path.IsAbs(full) {
-			full = path.Join(path.Dir(main.Target), full)
-		}
-		files := finding.Match(tree, full)
-		if len(files) == 0 {
-			f.Fail("P07.rules", finding.In(svc.Name, main.Source, finding.LineOf(main.Content, pattern)), "mount the rules there, or name where they are mounted",
-				"nothing is mounted at %s: Prometheus starts without these alerts and says nothing", full)
-		}
-		for _, file := range files {
-			f.ruleFile(svc, file)
-		}
-	}
-}
-
-func (f *findings) ruleFile(svc *stack.Service, file finding.Mounted) {
-	groups, errs := rulefmt.Parse(file.Content, false, model.UTF8Validation, promql, slog.New(slog.DiscardHandler))
-	for _, err := range errs {
-		f.Fail("P07.rules", finding.In(svc.Name, file.Source, finding.LineIn(err)), "correct it: Prometheus does not start with it", "%s", oneLine(err))
-	}
-	if groups == nil {
-		return
-	}
-	for _, g := range groups.Groups {
-		for _, r := range g.Rules {
-			if r.Alert == "" {
-				continue
-			}
-			f.rules = append(f.rules, alert{name: r.Alert, labels: r.Labels, expr: r.Expr, file: file.Source})
-		}
-	}
-}
-
-// exporters are the metrics that only a program of its own exports, and how its
-// image or service is called.
-var exporters = []struct{ prefix, word string }{
-	{"redis_", "redis"}, {"pg_", "postgres"}, {"node_", "node"}, {"celery_", "celery"}, {"nginx_", "nginx"}, {"DCGM_", "dcgm"},
-	{"probe_", "blackbox"}, {"container_", "cadvisor"}, {"mysql_", "mysql"},
-}
-
-// metrics finds alerts over metrics that nothing in the scrape configuration can
-// give. Those of the team's own programs cannot be known before they run.
-func (f *findings) metrics(svc *stack.Service, cfg promConfig) {
-	scraped := ""
-	for _, job := range cfg.ScrapeConfigs {
-		scraped += " " + job.JobName
-		list, _ := job.targets()
-		for _, target := range list {
-			host, _ := finding.Address(target)
-			if s := f.Stack.Services[host]; s != nil {
-				scraped += " " + host + " " + s.Image
-			}
-		}
-	}
-	for _, rule := range f.rules {
-		for _, metric := range metricNames(rule.expr) {
-			for _, e := range exporters {
-				if strings.HasPrefix(metric, e.prefix) && !strings.Contains(scraped, e.word) {
-					f.Warn("P07.metrics", finding.In(svc.Name, rule.file, 0), "add the "+e.word+" exporter to the stack and its scrape job, or take the alert out",
-						"alert %s can never fire: nothing that is scraped exports %s", rule.name, metric)
-				}
-			}
-		}
-	}
-}
-
-// metricNames lists the metrics of an expression; none when it cannot be read.
-func metricNames(expr string) []string {
-	tree, err := promql.ParseExpr(expr)
-	if err != nil {
-		return nil
-	}
-	var out []string
-	parser.Inspect(tree, func(n parser.Node, _ []parser.Node) error {
-		if v, ok := n.(*parser.VectorSelector); ok && v.Name != "" && !slices.Contains(out, v.Name) {
-			out = append(out, v.Name)
-		}
-		return nil
-	})
-	return out
 }
 
 // oneLine is an error without its line ends and without what the library puts
