@@ -78,10 +78,7 @@ func (s *site) expand(list []*gateway.Directive, depth int) []*gateway.Directive
 			out = append(out, d)
 			continue
 		}
-		pattern := d.Args[0]
-		if !path.IsAbs(pattern) {
-			pattern = path.Join("/etc/nginx", pattern)
-		}
+		pattern, _ := configured(d.Args[0])
 		for _, file := range finding.Match(s.tree, pattern) {
 			out = append(out, s.expand(gateway.Read(file.Source, string(file.Content)), depth+1)...)
 		}
