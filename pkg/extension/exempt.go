@@ -1,13 +1,14 @@
 package extension
 
-import "regexp"
+import (
+	"fmt"
 
-// finding is the name of one, such as P02.health; the number alone lets a service
-// off all of it.
-var finding = regexp.MustCompile(`^P[0-9]{2}(\.[a-z-]+)?$`)
+	"github.com/shiksha/actions/pkg/suggest"
+)
 
 // parseExempt reads what a service is let off. An exemption without a reason is
-// refused: whoever reads the file in a year has to know why.
+// refused: whoever reads the file in a year has to know why. So is one from nothing
+// that a preflight finds: it would do nothing, and nobody would know.
 func parseExempt(v any) (map[string]string, *Error) {
 	const example = `exempt: {P02.health: "it ends by itself"}`
 	tree, ok := v.(map[string]any)
@@ -18,8 +19,12 @@ func parseExempt(v any) (map[string]string, *Error) {
 	for _, key := range sortedKeys(tree) {
 		why, _ := tree[key].(string)
 		switch {
-		case !finding.MatchString(key):
-			return nil, bad("exempt."+key, example, "x-shiksha.exempt: %q is not the name of a finding", key)
+		case !isFinding(key):
+			hint := example
+			if near := suggest.Nearest(key, findings); near != "" {
+				hint = fmt.Sprintf("did you mean %q?", near)
+			}
+			return nil, bad("exempt."+key, hint, "x-shiksha.exempt: %q is not the name of a finding", key)
 		case why == "":
 			return nil, bad("exempt."+key, example, "x-shiksha.exempt.%s needs a reason in words", key)
 		}

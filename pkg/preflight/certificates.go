@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -25,21 +26,27 @@ func certificates(f *findings) {
 			if d.Name != "ssl_certificate" || len(d.Args) != 1 || len(above) == 0 {
 				return
 			}
-			server := above[len(above)-1]
-			f.certificate(s, d, has(server.Inner, "ssl_certificate_key"), has(server.Inner, "server_name"))
+			f.certificate(s, d, above[len(above)-1].Inner)
 		})
 	}
 }
 
-func (f *findings) certificate(s *site, cert, key, names *gateway.Directive) {
+// certificate looks at one of a server: several, of other kinds of keys, have their
+// keys in the same order.
+func (f *findings) certificate(s *site, cert *gateway.Directive, server []*gateway.Directive) {
 	where := finding.In(s.svc.Name, cert.File, cert.Line)
-	file, ok := s.tree[cert.Args[0]]
+	at, known := configured(cert.Args[0])
+	if !known {
+		f.Skip("P06.certificate", where, "shiksha verify looks at what is served", "which certificate it is, only nginx knows when it runs")
+		return
+	}
+	file, ok := s.tree[at]
 	if !ok {
-		if !f.Covers(s.svc.Name, cert.Args[0]) {
-			f.Fail("P06.certificate", where, "mount it, as a secret or a volume", "nothing is mounted at %s, and nginx does not start without it", cert.Args[0])
+		if !f.Covers(s.svc.Name, at) {
+			f.Fail("P06.certificate", where, "mount it, as a secret or a volume", "nothing is mounted at %s, and nginx does not start without it", at)
 			return
 		}
-		f.Skip("P06.certificate", where, "shiksha verify looks at what is served", "%s is not in the workspace", cert.Args[0])
+		f.Skip("P06.certificate", where, "shiksha verify looks at what is served", "%s is not in the workspace", at)
 		return
 	}
 	chain, err := parseChain(file.Content)
@@ -51,17 +58,41 @@ func (f *findings) certificate(s *site, cert, key, names *gateway.Directive) {
 	where = finding.In(s.svc.Name, file.Source, 0)
 	f.dates(where, chain[0])
 	f.chain(where, chain)
-	if key != nil && len(key.Args) == 1 {
-		if k, ok := s.tree[key.Args[0]]; ok {
+	n, keys := slices.Index(every(server, cert.Name), cert), every(server, "ssl_certificate_key")
+	if n < len(keys) && len(keys[n].Args) == 1 {
+		keyAt, _ := configured(keys[n].Args[0])
+		if k, ok := s.tree[keyAt]; ok {
 			f.key(where, file, k)
 		}
 	}
-	if names != nil {
+	for _, names := range every(server, "server_name") {
 		f.names(where, chain[0], names.Args)
 	}
 	if len(f.Results) == before {
 		f.Pass("P06.certificate", "%s: its key, chain and names fit, until %s", file.Source, chain[0].NotAfter.Format(time.DateOnly))
 	}
+}
+
+// configured is the path of a file that nginx.conf names, which nginx takes from its
+// own folder. What it makes when it runs, or has from elsewhere, is not known.
+func configured(name string) (string, bool) {
+	if strings.Contains(name, "$") || strings.HasPrefix(name, "data:") || strings.HasPrefix(name, "engine:") || strings.HasPrefix(name, "store:") {
+		return "", false
+	}
+	if !path.IsAbs(name) {
+		name = path.Join("/etc/nginx", name)
+	}
+	return name, true
+}
+
+func every(list []*gateway.Directive, name string) []*gateway.Directive {
+	var out []*gateway.Directive
+	for _, d := range list {
+		if d.Name == name {
+			out = append(out, d)
+		}
+	}
+	return out
 }
 
 func parseChain(data []byte) ([]*x509.Certificate, error) {

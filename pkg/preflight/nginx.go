@@ -1,6 +1,8 @@
 package preflight
 
 import (
+	"cmp"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -14,9 +16,11 @@ import (
 
 // site is the nginx configuration of one service as its container sees it.
 type site struct {
-	svc   *stack.Service
-	tree  map[string]finding.Mounted
-	roots []*gateway.Directive
+	svc  *stack.Service
+	tree map[string]finding.Mounted
+	// filled is tree with what the image's entrypoint makes of templates.
+	filled map[string]finding.Mounted
+	roots  []*gateway.Directive
 	// upstreams are the names that the configuration gives groups of servers.
 	upstreams map[string]bool
 }
@@ -27,6 +31,7 @@ func nginx(f *findings) {
 	f.sites = map[string]*site{}
 	for _, svc := range f.With(func(c finding.Class) bool { return c.Nginx }) {
 		s := &site{svc: svc, tree: f.Tree(svc), upstreams: map[string]bool{}}
+		s.fill()
 		if s.roots = s.assemble(); len(s.roots) == 0 {
 			continue
 		}
@@ -50,10 +55,26 @@ func nginx(f *findings) {
 	}
 }
 
+// fill puts templates where the image's entrypoint does, with the names of their
+// variables in them.
+func (s *site) fill() {
+	given := func(name, otherwise string) string {
+		return cmp.Or(s.svc.Environment["NGINX_ENVSUBST_"+name], otherwise)
+	}
+	from, suffix := given("TEMPLATE_DIR", "/etc/nginx/templates"), given("TEMPLATE_SUFFIX", ".template")
+	s.filled = maps.Clone(s.tree)
+	for target, file := range s.tree {
+		name, below := strings.CutPrefix(target, path.Clean(from)+"/")
+		if name, is := strings.CutSuffix(name, suffix); below && is {
+			s.filled[path.Join(given("OUTPUT_DIR", "/etc/nginx/conf.d"), name)] = file
+		}
+	}
+}
+
 // assemble gives the configuration with its includes in place: nginx.conf, or what
 // the image's own one would include.
 func (s *site) assemble() []*gateway.Directive {
-	if main, ok := s.tree["/etc/nginx/nginx.conf"]; ok {
+	if main, ok := s.filled["/etc/nginx/nginx.conf"]; ok {
 		return s.expand(gateway.Read(main.Source, string(main.Content)), 0)
 	}
 	http := &gateway.Directive{Name: "http", Block: true}
@@ -78,11 +99,8 @@ func (s *site) expand(list []*gateway.Directive, depth int) []*gateway.Directive
 			out = append(out, d)
 			continue
 		}
-		pattern := d.Args[0]
-		if !path.IsAbs(pattern) {
-			pattern = path.Join("/etc/nginx", pattern)
-		}
-		for _, file := range finding.Match(s.tree, pattern) {
+		pattern, _ := configured(d.Args[0])
+		for _, file := range finding.Match(s.filled, pattern) {
 			out = append(out, s.expand(gateway.Read(file.Source, string(file.Content)), depth+1)...)
 		}
 	}

@@ -77,12 +77,6 @@ func (f *findings) lies(svc *stack.Service) {
 	}
 }
 
-func (f *findings) redisPassword(service string) bool {
-	c := f.Stack.Project.Services[service]
-	_, inEnv := f.Stack.Services[service].Environment["REDIS_PASSWORD"]
-	return strings.Contains(strings.Join(c.Command, " "), "requirepass") || inEnv
-}
-
 func (f *findings) restart(svc *stack.Service) {
 	c := f.Stack.Project.Services[svc.Name]
 	written := c.Restart != "" && c.Restart != types.RestartPolicyNo
@@ -203,24 +197,4 @@ func isFileName(p string) bool {
 		return !strings.HasPrefix(p, "/etc/localtime")
 	}
 	return false
-}
-
-var evicting = regexp.MustCompile(`maxmemory-policy[= ]+(allkeys-\w+)`)
-
-// eviction finds a Redis that throws away keys and is a task queue as well.
-func (f *findings) eviction(svc *stack.Service) {
-	m := evicting.FindStringSubmatch(strings.Join(f.Stack.Project.Services[svc.Name].Command, " "))
-	if m == nil || !f.Classes[svc.Name].Redis {
-		return
-	}
-	for _, other := range f.With(func(c finding.Class) bool { return c.Worker || c.Celery }) {
-		for name, value := range other.Environment {
-			isBroker := strings.Contains(name, "BROKER") || f.Classes[other.Name].Celery && strings.HasPrefix(value, "redis")
-			if isBroker && strings.Contains(value, svc.Name) {
-				f.Warn("P02.eviction", finding.At(svc.Name, "command"), "use noeviction or a volatile- policy, or a Redis of its own for the queue",
-					"%s may throw away queued tasks of %s when memory is full", m[1], other.Name)
-				return
-			}
-		}
-	}
 }

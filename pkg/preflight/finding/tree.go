@@ -1,6 +1,7 @@
 package finding
 
 import (
+	"cmp"
 	"net"
 	"path"
 	"slices"
@@ -81,6 +82,11 @@ func (f *Findings) Unreachable(from *stack.Service, host string) (wrong, hint st
 	if _, extra := c.ExtraHosts[host]; extra || slices.ContainsFunc(c.ExternalLinks, func(l string) bool { return strings.HasSuffix(l, host) }) {
 		return "", ""
 	}
+	for _, l := range c.Links {
+		if linked, alias := Link(l); alias == host && !f.Options.Swarm {
+			host = linked
+		}
+	}
 	var apart string
 	var known []string
 	for _, name := range f.Stack.Order {
@@ -98,6 +104,9 @@ func (f *Findings) Unreachable(from *stack.Service, host string) (wrong, hint st
 	if apart != "" {
 		return host + " is on no network that " + from.Name + " is on", "put both on one network"
 	}
+	if slices.ContainsFunc(from.Networks, func(n string) bool { return bool(f.Stack.Project.Networks[n].External) }) {
+		return "", "" // another stack's, as far as the workspace tells
+	}
 	hint = "the stack has: " + strings.Join(known, ", ")
 	if near := suggest.Nearest(host, known); near != "" {
 		hint = "write " + near + ", or another name of a service; " + hint
@@ -106,6 +115,13 @@ func (f *Findings) Unreachable(from *stack.Service, host string) (wrong, hint st
 		hint = "write " + base + ": that name gives all its replicas, and Compose gives none the name " + host
 	}
 	return "no service is called " + host, hint
+}
+
+// Link cuts what stands under links into what is linked to and the name that the
+// service has for it. Swarm leaves links out.
+func Link(text string) (linked, alias string) {
+	linked, alias, _ = strings.Cut(text, ":")
+	return linked, cmp.Or(alias, linked)
 }
 
 // isUnit tells whether a host is the name that Compose gives a container of a

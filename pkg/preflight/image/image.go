@@ -136,11 +136,12 @@ func reader(f *finding.Findings, svc *stack.Service, name, command, otherwise, p
 }
 
 // heads asks Alembic whether its migrations end in one place: two are two branches
-// that were merged without each other, and an upgrade stops at the fork.
+// that were merged without each other, and an upgrade to the head stops at the fork.
+// One to "heads" or to a revision does not.
 func heads(svc *stack.Service) []trial {
 	i := slices.IndexFunc(svc.Ext.Migrate.Command, func(word string) bool { return word == "alembic" || strings.HasSuffix(word, "/alembic") })
 	up := slices.Index(svc.Ext.Migrate.Command, "upgrade")
-	if i < 0 || up < i {
+	if i < 0 || up < i || !slices.Contains(svc.Ext.Migrate.Command[up:], "head") {
 		return nil
 	}
 	return []trial{{name: "P11.heads", service: svc, command: append(slices.Clone(svc.Ext.Migrate.Command[:up]), "heads"),
@@ -176,6 +177,11 @@ func sources(svc *stack.Service, kept func(stack.File) string) map[string]string
 func neighbours(st *stack.Stack, svc *stack.Service) map[string]string {
 	const nobody = "127.0.0.1"
 	out := map[string]string{}
+	c := st.Project.Services[svc.Name]
+	for _, l := range c.ExternalLinks {
+		_, alias := finding.Link(l)
+		out[alias] = nobody
+	}
 	for _, name := range st.Order {
 		other := st.Services[name]
 		shares := slices.ContainsFunc(other.Networks, func(n string) bool { return slices.Contains(svc.Networks, n) })
@@ -185,6 +191,11 @@ func neighbours(st *stack.Stack, svc *stack.Service) map[string]string {
 		names := append([]string{name, other.ContainerName, st.Project.Services[name].Hostname}, st.Aliases(name)...)
 		for n := 1; n <= other.Replicas && other.ContainerName == ""; n++ {
 			names = append(names, fmt.Sprintf("%s-%s-%d", st.Name, name, n))
+		}
+		for _, l := range c.Links {
+			if linked, alias := finding.Link(l); linked == name {
+				names = append(names, alias)
+			}
 		}
 		for _, n := range names {
 			if n != "" {

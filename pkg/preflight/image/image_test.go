@@ -27,6 +27,8 @@ services:
     command: [nginx, -g, daemon off;]
     volumes: ["./nginx.conf:/etc/nginx/nginx.conf:ro", "certs:/etc/certs"]
     networks: [edge]
+    links: ["api:app", "db:store"]
+    external_links: ["other_api_1:other"]
     x-shiksha: {reload: {test: [nginx, -t], signal: HUP}}
   api:
     image: example/api:v1
@@ -57,8 +59,13 @@ func (f *fakeEngine) RunService(_ context.Context, _ *stack.Stack, service strin
 
 func load(t *testing.T) *stack.Stack {
 	t.Helper()
+	return loadText(t, shop)
+}
+
+func loadText(t *testing.T, text string) *stack.Stack {
+	t.Helper()
 	dir := t.TempDir()
-	for name, text := range map[string]string{"compose.yaml": shop, "nginx.conf": "events {}\n", "prometheus.yml": "scrape_configs: []\n"} {
+	for name, text := range map[string]string{"compose.yaml": text, "nginx.conf": "events {}\n", "prometheus.yml": "scrape_configs: []\n"} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
 	st, err := compose.Load(t.Context(), compose.LoadOptions{Workspace: dir, Project: "shop", StateDir: "/var/lib/shiksha"})
@@ -97,10 +104,11 @@ func TestEachIsAskedInItsOwnImage(t *testing.T) {
 	assert.Equal(t, []string{"amtool", "check-config", "/etc/am.yml"}, f.asked["alerts"].Command)
 	assert.Equal(t, []string{"python", "-m", "alembic", "heads"}, f.asked["api"].Command)
 	trial := f.asked["web"].Trial
-	for _, name := range []string{"api", "backend", "shop-api-1", "shop-api-2", "web"} {
+	for _, name := range []string{"api", "backend", "shop-api-1", "shop-api-2", "web", "app", "other"} {
 		assert.Contains(t, trial.Hosts, name)
 	}
 	assert.NotContains(t, trial.Hosts, "db", "it is on another network, as nginx will find")
+	assert.NotContains(t, trial.Hosts, "store", "nor does a link to it")
 	assert.NotContains(t, trial.Hosts, "shop-api-3")
 	assert.Equal(t, []string{"certs"}, trial.Volumes, "the host does not have it yet")
 	assert.Contains(t, trial.Sources["/etc/nginx/nginx.conf"], "/kept/", "its own place has what runs now")
@@ -137,4 +145,22 @@ func TestOnlyWhatChangesIsAsked(t *testing.T) {
 	assert.Len(t, found, 1)
 	assert.Contains(t, found, "P05.test", "new files are tested before they are handed over")
 	assert.NotContains(t, f.asked, "prometheus")
+}
+
+// heads is Alembic's own word for several; only an upgrade to the one head needs one.
+func TestOnlyAnUpgradeToTheHeadNeedsOne(t *testing.T) {
+	t.Parallel()
+	for command, asked := range map[string]bool{
+		"[alembic, upgrade, head]": true, "[alembic, upgrade, --tag, x, head]": true, "[alembic, upgrade, heads]": false,
+		"[alembic, upgrade, 3f2a]": false, "[alembic, upgrade, shop@head]": false, "[alembic, upgrade]": false,
+	} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			st := loadText(t, "services:\n  api:\n    image: example/api:v1\n    x-shiksha: {migrate: "+command+"}\n")
+			f := &fakeEngine{ends: map[string]stack.Ended{"api": {Output: "3f (head)\n9c (head)\n"}}, asked: map[string]stack.Task{}}
+			found, err := image.Look(t.Context(), st, first(st), image.Host{Runner: f})
+			require.NoError(t, err)
+			assert.Equal(t, asked, len(found) == 1, "%+v", found)
+		})
+	}
 }

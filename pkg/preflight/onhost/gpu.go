@@ -32,7 +32,14 @@ func mebibytes(text string) int64 {
 	return n << 20
 }
 
+// figure is what nvidia-smi says for each GPU: one that shares the host's memory has
+// none of its own. Whatever else it says is why it cannot tell.
+var figure = regexp.MustCompile(`^(\d+|\[N/A\]|\[Not),?$`)
+
 func (h *Facts) addGPU(words []string) {
+	if !figure.MatchString(words[0]) {
+		return
+	}
 	h.GPUs++
 	h.VRAM += mebibytes(words[0])
 	if len(words) > 1 {
@@ -44,6 +51,9 @@ var containerID = regexp.MustCompile(`[0-9a-f]{64}`)
 
 func (h *Facts) addHolder(words []string) {
 	if len(words) < 2 {
+		return
+	}
+	if _, err := strconv.Atoi(words[1]); err != nil {
 		return
 	}
 	h.Holders = append(h.Holders, Holder{PID: words[1], Bytes: mebibytes(words[0]), Container: containerID.FindString(strings.Join(words[2:], " "))})

@@ -96,6 +96,23 @@ func TestMemoryOfTheGPU(t *testing.T) {
 	assert.Empty(t, about(onhost.Look(st, unchanged, seen, h), "P15.runtime"), "one that stays is left alone")
 }
 
+// nvidia-smi says on its standard output, too, that it cannot tell.
+func TestWordsOfNvidiaSMIAreNoGPU(t *testing.T) {
+	t.Parallel()
+	for _, said := range []string{
+		"NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.", "No devices were found",
+		"Failed to initialize NVML: Driver/library version mismatch", "NVML library version: 570.86",
+	} {
+		h := onhost.ReadProbe("gpu "+said+"\nvram has NVIDIA-SMI \n", now)
+		assert.Zero(t, h.GPUs, said)
+		assert.Empty(t, h.Holders, said)
+	}
+	h := onhost.ReadProbe("gpu 24576, 24000\ngpu [N/A], [N/A]\ngpu [Not Supported], [Not Supported]\nvram [N/A] 71 0::/\n", now)
+	assert.Equal(t, 3, h.GPUs, "one that shares the host's memory tells none of its own")
+	assert.Equal(t, int64(24576<<20), h.VRAM)
+	assert.Len(t, h.Holders, 1)
+}
+
 func TestRoomOnTheHost(t *testing.T) {
 	t.Parallel()
 	st := load(t, "services:\n  db: {image: \"postgres:15\"}\n")

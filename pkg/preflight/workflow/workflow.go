@@ -15,7 +15,6 @@ import (
 	"github.com/rhysd/actionlint"
 
 	"github.com/shiksha/actions/pkg/preflight/finding"
-	"github.com/shiksha/actions/pkg/suggest"
 )
 
 const workflowDir = ".github/workflows"
@@ -138,12 +137,16 @@ var (
 	deployScript = regexp.MustCompile(`(?m)^\s*shiksha (deploy|rollback)\b|\bssh\s.*(docker|compose)|<<.*\n(.*\n)*.*docker[- ]compose`)
 )
 
+// onlyLook are the commands of the one action that change nothing on a host.
+var onlyLook = []string{"plan", "build", "verify"}
+
 // deploys tells whether a job changes what runs on a host; a plan does not.
 func deploys(job *actionlint.Job) bool {
 	return slices.ContainsFunc(job.Steps, func(s *actionlint.Step) bool {
 		switch run := s.Exec.(type) {
 		case *actionlint.ExecAction:
-			return run.Uses != nil && deployUse.MatchString(run.Uses.Value) && input(run, "dry-run") != "true"
+			return run.Uses != nil && deployUse.MatchString(run.Uses.Value) && input(run, "dry-run") != "true" &&
+				!(strings.HasPrefix(run.Uses.Value, "shiksha/actions@") && slices.Contains(onlyLook, input(run, "command")))
 		case *actionlint.ExecRun:
 			return run.Run != nil && deployScript.MatchString(run.Run.Value)
 		}
@@ -256,34 +259,6 @@ func (f *findings) hostPorts() []string {
 		}
 	}
 	return out
-}
-
-// composeArguments are what stands after a verb of Compose: flags, then services.
-// After run and exec, only the first is a service.
-func (f *findings) composeArguments(where finding.Place, verb, arguments string) {
-	for _, word := range strings.Fields(arguments) {
-		if strings.HasPrefix(word, "-") || strings.ContainsAny(word, "=$'\"/\\{}<>()") {
-			continue
-		}
-		if word == "true" || word == "false" || strings.Trim(word, "0123456789") == "" {
-			continue
-		}
-		f.serviceName(where, word)
-		if verb == "run" || verb == "exec" {
-			return
-		}
-	}
-}
-
-func (f *findings) serviceName(where finding.Place, name string) {
-	if f.Stack.Services[name] != nil {
-		return
-	}
-	hint := "the Compose file has: " + strings.Join(f.Stack.Order, ", ")
-	if near := suggest.Nearest(strings.ReplaceAll(name, "-", "_"), f.Stack.Order); near != "" {
-		hint = "did you mean " + near + "? " + hint
-	}
-	f.Warn("P16.services", where, hint, "it names the service %s, which the Compose file does not have", name)
 }
 
 var expressions = regexp.MustCompile(`\$\{\{\s*([^}]*?)\s*\}\}`)
