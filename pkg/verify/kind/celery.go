@@ -156,5 +156,5 @@ func (d celerySession) task() {
 	if !ok || !d.need("celery.result", exit == 0, "a result within "+Duration(within).String(), quoted(out)) {
 		return
 	}
-	task.Expect.check(d.Sight, "the result", out, true)
+	task.Expect.checkOutput(d.Sight, "the result", out, "exists", "not", "not_matches")
 }
