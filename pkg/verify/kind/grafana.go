@@ -1,6 +1,7 @@
 package kind
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -18,10 +19,18 @@ type Grafana struct {
 	Dashboards  []Dashboard `yaml:"dashboards" help:"Dashboards that have to be there."`
 }
 
+// Check tells what cannot be asked. Half of a user's credentials would ask as nobody.
+func (g *Grafana) Check() error {
+	if (g.User == "") != (g.Password == nil) {
+		return errors.New("user and password need each other: give both, or a token alone")
+	}
+	return g.Monitor.Check()
+}
+
 // Dashboard is one dashboard.
 type Dashboard struct {
 	UID    string `yaml:"uid" jsonschema:"required" help:"Its uid."`
-	Panels int    `yaml:"panels" help:"How many panels it has to have. Default: any number."`
+	Panels int    `yaml:"panels" jsonschema:"exclusiveMinimum=0" help:"How many panels it has to have. Default: any number."`
 	Data   bool   `yaml:"data" help:"Whether each panel's queries have to give data, those in folded rows too; none is unknown, and so is a dashboard without a query."`
 }
 

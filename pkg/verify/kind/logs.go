@@ -13,7 +13,7 @@ type Logs struct {
 	Forbid   []Pattern `yaml:"forbid" help:"Regular expressions that no line may match."`
 	Max      int       `yaml:"max" help:"How many lines may match forbid all the same. Default: 0."`
 	Require  []Pattern `yaml:"require" help:"Regular expressions that a line of every unit has to match."`
-	Since    Duration  `yaml:"since" help:"How far to look back. Default: to the beginning of the release or of the unit, whichever is later."`
+	Since    Duration  `yaml:"since" jsonschema:"exclusiveMinimum=0" help:"How far to look back. Default: to the beginning of the release or of the unit, whichever is later."`
 }
 
 // Manner is how it is looked at: the log remembers, so one look is enough.

@@ -14,9 +14,9 @@ type Postgres struct {
 	User        string  `yaml:"user" help:"Default: the unit's POSTGRES_USER, else postgres."`
 	Database    string  `yaml:"database" help:"Default: the unit's POSTGRES_DB, else the user's name."`
 	Password    *Secret `yaml:"password" help:"Where the password is. Default: none is given, and the local socket is used."`
-	Port        int     `yaml:"port" help:"Default: 5432."`
+	Port        int     `yaml:"port" jsonschema:"exclusiveMinimum=0" help:"Default: 5432."`
 	Role        string  `yaml:"role" jsonschema:"enum=primary,enum=standby,enum=any" help:"What the server has to be. Default: primary."`
-	Connections float64 `yaml:"connections" help:"Share of max_connections that may be used. Default: 0.8."`
+	Connections float64 `yaml:"connections" jsonschema:"exclusiveMinimum=0" help:"Share of max_connections that may be used. Default: 0.8."`
 	Indexes     *bool   `yaml:"indexes" help:"Whether an invalid index fails. Default: true."`
 	Queries     []Query `yaml:"queries" help:"More questions."`
 }

@@ -15,10 +15,10 @@ import (
 type Redis struct {
 	Service  string         `yaml:"service" jsonschema:"required" help:"Service whose units are Redis."`
 	Password *Secret        `yaml:"password" help:"Where the password is. With it, a client without one has to be turned away."`
-	Port     int            `yaml:"port" help:"Default: 6379."`
+	Port     int            `yaml:"port" jsonschema:"exclusiveMinimum=0" help:"Default: 6379."`
 	Canary   *bool          `yaml:"canary" help:"Whether to write, read and delete a key that lives 30 s. Default: true."`
 	AOF      *bool          `yaml:"aof" help:"Whether the append-only file has to be on and written. Default: only that it is written where it is on."`
-	Memory   float64        `yaml:"memory" help:"Share of maxmemory that may be used. Default: 0.9."`
+	Memory   float64        `yaml:"memory" jsonschema:"exclusiveMinimum=0" help:"Share of maxmemory that may be used. Default: 0.9."`
 	Policy   Pattern        `yaml:"policy" help:"Regular expression for maxmemory-policy; another is a warning. Default: ^(noeviction|volatile-.*)$, which never loses a queue."`
 	Commands []RedisCommand `yaml:"commands" help:"More commands that read."`
 }
