@@ -42,7 +42,7 @@ func ParseDuration(text string) (Duration, error) {
 
 // UnmarshalNode reads it from a file.
 func (d *Duration) UnmarshalNode(n *yaml.Node) (err error) {
-	if n.Kind != yaml.ScalarNode || n.Value == "" {
+	if n.Value == "" { // a list and a mapping have none
 		return fault.New(fault.Input, "", "write it with its unit, like 30s, 26h or 21d", "has to be a length of time")
 	}
 	*d, err = ParseDuration(n.Value)
