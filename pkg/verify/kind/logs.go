@@ -69,11 +69,9 @@ func (l *Logs) compare(s *Sight, lines []string, beginning func() bool) int {
 		if len(hits) > 0 {
 			s.saw(pattern.String(), hits[len(hits)-1])
 		}
-		few := len(hits) <= l.Max
-		if few && !beginning() {
-			continue
+		if s.need("logs.forbid", len(hits) <= l.Max, fmt.Sprintf("at most %d lines that match %s", l.Max, pattern), fmt.Sprintf("%d, the last: %s", len(hits), last(hits))) {
+			beginning()
 		}
-		s.need("logs.forbid", few, fmt.Sprintf("at most %d lines that match %s", l.Max, pattern), fmt.Sprintf("%d, the last: %s", len(hits), last(hits)))
 	}
 	for _, pattern := range l.Require {
 		found := false
