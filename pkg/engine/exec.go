@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/moby/moby/api/pkg/stdcopy"
@@ -104,7 +105,7 @@ func (e *Engine) Signal(ctx context.Context, id, signal string) error {
 // Tail gives the last lines of a unit's output, both streams as they came, and of
 // those at most the last 64 KiB.
 func (e *Engine) Tail(ctx context.Context, id string, lines int) (string, error) {
-	text, err := e.tail(ctx, id, client.ContainerLogsOptions{Tail: strconv.Itoa(max(lines, 0))}, tailBytes)
+	text, _, err := e.tail(ctx, id, client.ContainerLogsOptions{Tail: strconv.Itoa(max(lines, 0))}, tailBytes)
 	if err != nil {
 		return "", fmt.Errorf("read the log of %s: %w", e.unit(id), err)
 	}
@@ -115,39 +116,61 @@ func (e *Engine) Tail(ctx context.Context, id string, lines int) (string, error)
 const logBytes = 4 << 20
 
 // Logs gives a unit's output since a moment, both streams as they came, and of
-// that at most the last 4 MiB.
-func (e *Engine) Logs(ctx context.Context, id string, since time.Time) (string, error) {
+// that at most the last 4 MiB, from the beginning of a line; cut tells that there was
+// more.
+func (e *Engine) Logs(ctx context.Context, id string, since time.Time) (text string, cut bool, err error) {
 	o := client.ContainerLogsOptions{}
 	if !since.IsZero() {
 		o.Since = since.UTC().Format(time.RFC3339Nano)
 	}
-	text, err := e.tail(ctx, id, o, logBytes)
+	text, cut, err = e.tail(ctx, id, o, logBytes)
 	if err != nil {
-		return "", fmt.Errorf("read the log of %s: %w", e.unit(id), err)
+		return "", false, fmt.Errorf("read the log of %s: %w", e.unit(id), err)
 	}
-	return text, nil
+	if _, whole, _ := strings.Cut(text, "\n"); cut && whole != "" {
+		text = whole
+	}
+	return text, cut, nil
 }
 
-func (e *Engine) tail(ctx context.Context, id string, o client.ContainerLogsOptions, most int) (string, error) {
+func (e *Engine) tail(ctx context.Context, id string, o client.ContainerLogsOptions, most int) (text string, cut bool, err error) {
 	res, err := e.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	o.ShowStdout, o.ShowStderr = true, true
 	log, err := e.api.ContainerLogs(ctx, id, o)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	defer log.Close()
-	var out bytes.Buffer
+	out := ending{most: most}
 	if res.Container.Config != nil && res.Container.Config.Tty {
 		_, err = io.Copy(&out, log)
 	} else {
 		_, err = stdcopy.StdCopy(&out, &out, log)
 	}
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	text := out.Bytes()
-	return string(text[max(0, len(text)-most):]), nil
+	return string(out.last()), out.cut, nil
 }
+
+// ending keeps the end of what is written to it: a log may be larger than the memory.
+type ending struct {
+	most int
+	kept []byte
+	cut  bool
+}
+
+// Write never fails.
+func (e *ending) Write(p []byte) (int, error) {
+	e.kept = append(e.kept, p...)
+	e.cut = e.cut || len(e.kept) > e.most
+	if len(e.kept) > 2*e.most { // not with each write: what is kept is moved then
+		e.kept = append(e.kept[:0], e.last()...)
+	}
+	return len(p), nil
+}
+
+func (e *ending) last() []byte { return e.kept[max(0, len(e.kept)-e.most):] }

@@ -2,6 +2,7 @@ package strict
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -10,6 +11,7 @@ type field struct {
 	value    reflect.Value
 	required bool
 	choices  []string
+	positive bool
 }
 
 // fieldsOf gives the fields of a struct by their keys, embedded structs
@@ -25,7 +27,7 @@ func fieldsOf(v reflect.Value) map[string]field {
 			continue
 		}
 		if key := Key(sf); key != "" {
-			out[key] = field{v.Field(i), Required(sf), Choices(sf)}
+			out[key] = field{v.Field(i), Required(sf), Choices(sf), Positive(sf)}
 		}
 	}
 	return out
@@ -41,13 +43,14 @@ func Key(sf reflect.StructField) string {
 }
 
 // Required tells whether the key has to be there.
-func Required(sf reflect.StructField) bool {
-	for _, part := range strings.Split(sf.Tag.Get("jsonschema"), ",") {
-		if part == "required" {
-			return true
-		}
-	}
-	return false
+func Required(sf reflect.StructField) bool { return says(sf, "required") }
+
+// Positive tells whether a number has to be more than 0: where 0 would be taken for what
+// was not said.
+func Positive(sf reflect.StructField) bool { return says(sf, "exclusiveMinimum=0") }
+
+func says(sf reflect.StructField, what string) bool {
+	return slices.Contains(strings.Split(sf.Tag.Get("jsonschema"), ","), what)
 }
 
 // Choices lists the values that a text may have; nil for any.

@@ -213,8 +213,13 @@ func (p *Problems) mapping(node *yaml.Node, v reflect.Value, path string) {
 		case seen[key]:
 			p.Add(entry.Key, "take one of them out", "%s stands there twice", join(path, key))
 		default:
+			before := len(p.list)
 			p.value(entry.Value, field.value, join(path, key))
+			if len(p.list) > before {
+				break
+			}
 			p.choice(entry.Value, field, join(path, key))
+			p.size(entry.Value, field, join(path, key))
 		}
 		seen[key] = true
 	}
@@ -231,6 +236,13 @@ func (p *Problems) choice(node *yaml.Node, f field, path string) {
 		return
 	}
 	p.Add(node, "", "%s is none of %s", path, strings.Join(f.choices, ", "))
+}
+
+// size refuses a number that is not more than 0 where it has to be.
+func (p *Problems) size(node *yaml.Node, f field, path string) {
+	if f.positive && !(f.value.CanInt() && f.value.Int() > 0 || f.value.CanFloat() && f.value.Float() > 0) {
+		p.Add(node, "leave it out for the default", "%s has to be more than 0", path)
+	}
 }
 
 func (p *Problems) sequence(node *yaml.Node, v reflect.Value, path string) {

@@ -29,6 +29,8 @@ type kitchen struct {
 	Maybe  *part             `yaml:"maybe"`
 	Own    own               `yaml:"own"`
 	Hidden string            `yaml:"-"`
+	Least  int               `yaml:"least" jsonschema:"exclusiveMinimum=0"`
+	Part   float64           `yaml:"part" jsonschema:"exclusiveMinimum=0"`
 }
 
 // Common is embedded: its keys are those of the struct itself.
@@ -80,10 +82,12 @@ map: {a: b, "1": 2}
 maybe: {id: z}
 own: it
 port: 80
+least: 1
+part: 0.1
 `)
 	require.NoError(t, err)
 	assert.Equal(t, kitchen{Common: Common{80}, Name: "n", Mode: "slow", Number: -3, Share: 0.5, On: true, List: []string{"a", "1", "2"},
-		Parts: []part{{"x"}, {"y"}}, Map: map[string]string{"a": "b", "1": "2"}, Maybe: &part{"z"}, Own: "<it>"}, k)
+		Parts: []part{{"x"}, {"y"}}, Map: map[string]string{"a": "b", "1": "2"}, Maybe: &part{"z"}, Own: "<it>", Least: 1, Part: 0.1}, k)
 
 	k, err = decode(t, "name: n")
 	require.NoError(t, err)
@@ -116,7 +120,7 @@ func TestDecode_Mistakes(t *testing.T) {
 	t.Parallel()
 	for text, c := range map[string]struct{ says, hint string }{
 		"name: n\nnubmer: 3":                   {`k.yml:2: unknown key "nubmer" in the file`, `did you mean "number"?`},
-		"name: n\nxyzzy: 3":                    {`k.yml:2: unknown key "xyzzy" in the file`, "it may have port, name, mode, number, share, on, list, parts, map, maybe, own"},
+		"name: n\nxyzzy: 3":                    {`k.yml:2: unknown key "xyzzy" in the file`, "it may have port, name, mode, number, share, on, list, parts, map, maybe, own, least, part"},
 		"name: n\nHidden: 3":                   {`k.yml:2: unknown key "Hidden" in the file`, ""},
 		"name: n\nother: 3":                    {`k.yml:2: unknown key "other" in the file`, ""},
 		"name: n\nmaybe:\n  id: a\n  di: b":    {`k.yml:4: unknown key "di" in maybe`, `did you mean "id"?`},
@@ -136,6 +140,10 @@ func TestDecode_Mistakes(t *testing.T) {
 		"name:":                                {"k.yml:1: name has to be a single value", ""},
 		"name: n\nown: bad":                    {"k.yml:2: own: is bad", "write good"},
 		"name: n\nown: worse":                  {"k.yml:2: own: is worse", ""},
+		"name: n\nleast: 0":                    {"k.yml:2: least has to be more than 0", "leave it out for the default"},
+		"name: n\nleast: -1":                   {"k.yml:2: least has to be more than 0", ""},
+		"name: n\npart: 0.0":                   {"k.yml:2: part has to be more than 0", ""},
+		"name: n\npart: NaN":                   {"k.yml:2: part has to be more than 0", ""},
 		"- a":                                  {"k.yml:1: the file has to be a mapping", "it may have"},
 		"":                                     {"k.yml: is empty", ""},
 		"# only words":                         {"k.yml: is empty", ""},
@@ -202,7 +210,7 @@ func TestDecodeAs(t *testing.T) {
 
 func TestFields(t *testing.T) {
 	t.Parallel()
-	assert.Equal(t, []string{"port", "name", "mode", "number", "share", "on", "list", "parts", "map", "maybe", "own"}, Keys(reflect.TypeFor[kitchen]()))
+	assert.Equal(t, []string{"port", "name", "mode", "number", "share", "on", "list", "parts", "map", "maybe", "own", "least", "part"}, Keys(reflect.TypeFor[kitchen]()))
 	fields := Fields(reflect.TypeFor[kitchen]())
 	assert.Equal(t, []string{"fast", "slow"}, Choices(fields[2]))
 	assert.Empty(t, Choices(fields[1]))

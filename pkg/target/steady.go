@@ -172,9 +172,9 @@ func (s Steady) Tail(ctx context.Context, id string, lines int) (text string, er
 }
 
 // Logs gives a unit's output since a moment; see engine.Engine.
-func (s Steady) Logs(ctx context.Context, id string, since time.Time) (text string, err error) {
-	err = s.there(ctx, "a look at a log", id, func(e *engine.Engine) error { text, err = e.Logs(ctx, id, since); return err })
-	return text, err
+func (s Steady) Logs(ctx context.Context, id string, since time.Time) (text string, cut bool, err error) {
+	err = s.there(ctx, "a look at a log", id, func(e *engine.Engine) error { text, cut, err = e.Logs(ctx, id, since); return err })
+	return text, cut, err
 }
 
 // there carries an act out on the engine that has a unit.

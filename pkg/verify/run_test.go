@@ -196,7 +196,9 @@ func (f *fakeShell) ExecEnv(ctx context.Context, _ string, argv, _ []string, _ [
 	}
 }
 
-func (*fakeShell) Logs(context.Context, string, time.Time) (string, error) { return "", nil }
+func (*fakeShell) Logs(context.Context, string, time.Time) (string, bool, error) {
+	return "", false, nil
+}
 
 // commands are checks of which each takes so long.
 func commands(t *testing.T, took ...string) []kind.Check {

@@ -20,9 +20,9 @@ type Backup struct {
 	Service string   `yaml:"service" jsonschema:"required" help:"Without dir: the database's service, whose backups by shiksha are looked at. With dir: the service whose unit has that folder, and pg_restore for dumps of pg_dump -Fc."`
 	Dir     string   `yaml:"dir" help:"Folder in the unit where a service of the team's own keeps its dumps."`
 	Pattern Pattern  `yaml:"pattern" help:"With dir: regular expression for the names of dumps. Default: \\.(dump|sql|sql\\.gz)$."`
-	Age     Duration `yaml:"age" help:"How old the newest may be. Default: 26h."`
-	Shrink  float64  `yaml:"shrink" help:"How large it has to be, of the one before. Default: 0.5."`
-	Keep    int      `yaml:"keep" help:"How many there have to be. Default: 1."`
+	Age     Duration `yaml:"age" jsonschema:"exclusiveMinimum=0" help:"How old the newest may be. Default: 26h."`
+	Shrink  *float64 `yaml:"shrink" help:"How large it has to be, of the one before. 0 is any size. Default: 0.5."`
+	Keep    int      `yaml:"keep" jsonschema:"exclusiveMinimum=0" help:"How many there have to be. Default: 1."`
 	Read    *bool    `yaml:"read" help:"Whether to read the newest to its end. Without dir: its checksum, which it had when it was read back whole. With dir: pg_restore for -Fc; gzip -t and the last line of pg_dump for SQL. Default: true."`
 	Proven  Duration `yaml:"proven" help:"Without dir: some backup has to have been restored into a throwaway server within this time (shiksha backup --prove). Default: not asked."`
 }
@@ -43,6 +43,8 @@ func (b *Backup) Check() error {
 		return errors.New("dir has to be an absolute path in the unit")
 	case b.Dir == "" && b.Pattern.given():
 		return errors.New("pattern needs dir: backups by shiksha have their own names")
+	case b.Shrink != nil && *b.Shrink < 0:
+		return errors.New("shrink has to be 0, for any size, or more")
 	case b.Dir != "" && b.Proven != 0:
 		return errors.New("proven is for backups by shiksha, which dir leads away from")
 	}
@@ -96,7 +98,8 @@ func (b *Backup) judge(s *Sight, dumps []dump) bool {
 	s.need("backup.size", newest.size > 0, "a dump with content", "an empty file")
 	if len(dumps) > 1 {
 		share := float64(newest.size) / max(1, float64(dumps[1].size))
-		s.need("backup.shrink", share >= cmp.Or(b.Shrink, 0.5), fmt.Sprintf("at least %g of the size of the one before", cmp.Or(b.Shrink, 0.5)), fmt.Sprintf("%.2f: %d bytes after %d", share, newest.size, dumps[1].size))
+		least := given(b.Shrink, 0.5)
+		s.need("backup.shrink", share >= least, fmt.Sprintf("at least %g of the size of the one before", least), fmt.Sprintf("%.2f: %d bytes after %d", share, newest.size, dumps[1].size))
 	}
 	return true
 }

@@ -18,7 +18,7 @@ type Celery struct {
 	Service   string             `yaml:"service" jsonschema:"required" help:"Service of the workers."`
 	App       string             `yaml:"app" jsonschema:"required" help:"The application, as celery -A takes it."`
 	Env       map[string]*Secret `yaml:"env" help:"Variables that the command alone gets, from where they are."`
-	Workers   int                `yaml:"workers" help:"How many workers have to answer. Default: as many as units run."`
+	Workers   int                `yaml:"workers" jsonschema:"exclusiveMinimum=0" help:"How many workers have to answer. Default: as many as units run."`
 	Queues    []string           `yaml:"queues" help:"Queues that have to be read by some worker."`
 	NotQueues []string           `yaml:"not_queues" help:"Queues that no worker may read, such as a dead letter queue."`
 	Task      *CeleryTask        `yaml:"task" help:"A task to give and to wait for."`
@@ -29,7 +29,7 @@ type CeleryTask struct {
 	Name   string   `yaml:"name" jsonschema:"required" help:"Name of the task."`
 	Args   []string `yaml:"args" help:"Its arguments, as JSON values."`
 	Expect Match    `yaml:"expect" help:"What its result has to be."`
-	Within Duration `yaml:"within" help:"Longest time to the result. Default: 10s."`
+	Within Duration `yaml:"within" jsonschema:"exclusiveMinimum=0" help:"Longest time to the result. Default: 10s."`
 }
 
 // Manner is how it is looked at: each look takes the workers seconds.
@@ -156,5 +156,5 @@ func (d celerySession) task() {
 	if !ok || !d.need("celery.result", exit == 0, "a result within "+Duration(within).String(), quoted(out)) {
 		return
 	}
-	task.Expect.check(d.Sight, "the result", out, true)
+	task.Expect.checkOutput(d.Sight, "the result", out, "exists", "not", "not_matches")
 }

@@ -10,8 +10,8 @@ import (
 // Disk looks at the room on the host, with df and /proc/meminfo.
 type Disk struct {
 	Paths  []string `yaml:"paths" help:"Folders on the host whose file systems are looked at. Default: [/, /var/lib/docker]; one that is not there is left out."`
-	Warn   float64  `yaml:"warn" help:"Warn from this many percent in use, bytes or inodes. Default: 80."`
-	Fail   float64  `yaml:"fail" help:"Fail from this many percent in use. Default: 90."`
+	Warn   float64  `yaml:"warn" jsonschema:"exclusiveMinimum=0" help:"Warn from this many percent in use, bytes or inodes. Default: 80."`
+	Fail   float64  `yaml:"fail" jsonschema:"exclusiveMinimum=0" help:"Fail from this many percent in use. Default: 90."`
 	Memory float64  `yaml:"memory" help:"Fail when less than this percentage of the memory is available. Default: 0, not looked at."`
 }
 

@@ -17,8 +17,8 @@ type Exec struct {
 	Env     map[string]*Secret `yaml:"env" help:"Variables that the command alone gets, from where they are."`
 	Stdin   string             `yaml:"stdin" help:"What it reads."`
 	Exit    int                `yaml:"exit" help:"Exit code that it has to end with. Default: 0."`
-	Stdout  Match              `yaml:"stdout" help:"What it has to print, white space around it left aside."`
-	Stderr  Match              `yaml:"stderr" help:"What it has to print to standard error."`
+	Stdout  Match              `yaml:"stdout" help:"What it has to print, white space around it left aside. That it printed nothing satisfies neither not nor not_matches."`
+	Stderr  Match              `yaml:"stderr" help:"What it has to print to standard error, where nothing is an empty text."`
 	Capture map[string]Pattern `yaml:"capture" help:"Regular expressions on what it prints; what their first group matches is {{name}} in later parts of the same check."`
 }
 
@@ -103,14 +103,21 @@ func (e *Exec) compare(s *Sight, argv []string, stdout, stderr string, exit int)
 	if !s.need("exec.exit", exit == e.Exit, fmt.Sprintf("exit code %d of %s", e.Exit, argv[0]), fmt.Sprintf("exit code %d: %s", exit, quoted(stderr+" "+stdout))) {
 		return
 	}
-	e.Stdout.check(s, "what "+argv[0]+" prints", strings.TrimSpace(stdout), true)
-	e.Stderr.check(s, "standard error of "+argv[0], strings.TrimSpace(stderr), true)
+	e.Stdout.checkOutput(s, "what "+argv[0]+" prints", strings.TrimSpace(stdout), "exists", "not", "not_matches")
+	// Silence is the best that standard error can say.
+	e.Stderr.checkOutput(s, "standard error of "+argv[0], strings.TrimSpace(stderr), "exists")
 	s.learn(e.Capture, stdout)
 }
 
 // run runs a command in one unit for the other kinds. Not ok means that nothing is
 // known and the look says so: the unit is gone, or has no such program.
 func (s *Sight) run(u stack.Unit, argv, env []string, stdin []byte) (out string, exit int, ok bool) {
+	out, exit, ok = s.print(u, argv, env, stdin)
+	return strings.TrimSpace(out), exit, ok
+}
+
+// print is run with all white space.
+func (s *Sight) print(u stack.Unit, argv, env []string, stdin []byte) (out string, exit int, ok bool) {
 	stdout, stderr, exit, err := s.Shell.ExecEnv(s.Ctx, u.ID, argv, env, stdin)
 	if err == nil && (exit == 126 || exit == 127) {
 		err = fmt.Errorf("%s has no %s", u.Name, argv[0])
@@ -124,5 +131,5 @@ func (s *Sight) run(u stack.Unit, argv, env []string, stdin []byte) (out string,
 	if exit != 0 {
 		stdout += stderr
 	}
-	return strings.TrimSpace(stdout), exit, true
+	return stdout, exit, true
 }

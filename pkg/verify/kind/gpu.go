@@ -11,8 +11,8 @@ import (
 // GPU asks nvidia-smi inside the units what they see.
 type GPU struct {
 	Service string  `yaml:"service" jsonschema:"required" help:"Service whose units use a GPU."`
-	Count   int     `yaml:"count" help:"How many GPUs each unit has to see. Default: 1."`
-	Memory  float64 `yaml:"memory" help:"Share of a GPU's memory that may be used. Default: 1, any."`
+	Count   int     `yaml:"count" jsonschema:"exclusiveMinimum=0" help:"How many GPUs each unit has to see. Default: 1."`
+	Memory  float64 `yaml:"memory" jsonschema:"exclusiveMinimum=0" help:"Share of a GPU's memory that may be used. Default: 1, any."`
 }
 
 // Manner is how it is looked at.

@@ -1,6 +1,7 @@
 package kind
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -18,11 +19,19 @@ type Grafana struct {
 	Dashboards  []Dashboard `yaml:"dashboards" help:"Dashboards that have to be there."`
 }
 
+// Check tells what cannot be asked. Half of a user's credentials would ask as nobody.
+func (g *Grafana) Check() error {
+	if (g.User == "") != (g.Password == nil) {
+		return errors.New("user and password need each other: give both, or a token alone")
+	}
+	return g.Monitor.Check()
+}
+
 // Dashboard is one dashboard.
 type Dashboard struct {
 	UID    string `yaml:"uid" jsonschema:"required" help:"Its uid."`
-	Panels int    `yaml:"panels" help:"How many panels it has to have. Default: any number."`
-	Data   bool   `yaml:"data" help:"Whether each panel's queries have to give data; none is unknown."`
+	Panels int    `yaml:"panels" jsonschema:"exclusiveMinimum=0" help:"How many panels it has to have. Default: any number."`
+	Data   bool   `yaml:"data" help:"Whether each panel's queries have to give data, those in folded rows too; none is unknown, and so is a dashboard without a query."`
 }
 
 // Look asks.
@@ -96,11 +105,21 @@ func (g *Grafana) dashboard(a api, d Dashboard) {
 	if !d.Data {
 		return
 	}
+	asked := g.panels(a, d, panels)
+	a.know("grafana.queries", asked > 0, "a panel with a query in "+d.UID, "no query that could be asked", "dashboards whose panels are not listed under panels cannot be looked into: leave data out")
+}
+
+// panels asks every query, also those of panels in a row that is folded up, and tells
+// how many there were.
+func (g *Grafana) panels(a api, d Dashboard, panels []gjson.Result) (asked int) {
 	for _, p := range panels {
 		for _, target := range p.Get("targets").Array() {
 			g.data(a, d, p, target)
+			asked++
 		}
+		asked += g.panels(a, d, p.Get("panels").Array())
 	}
+	return asked
 }
 
 // data runs one query of a panel as Grafana's own page does.

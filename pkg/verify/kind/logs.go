@@ -13,7 +13,7 @@ type Logs struct {
 	Forbid   []Pattern `yaml:"forbid" help:"Regular expressions that no line may match."`
 	Max      int       `yaml:"max" help:"How many lines may match forbid all the same. Default: 0."`
 	Require  []Pattern `yaml:"require" help:"Regular expressions that a line of every unit has to match."`
-	Since    Duration  `yaml:"since" help:"How far to look back. Default: to the beginning of the release or of the unit, whichever is later."`
+	Since    Duration  `yaml:"since" jsonschema:"exclusiveMinimum=0" help:"How far to look back. Default: to the beginning of the release or of the unit, whichever is later."`
 }
 
 // Manner is how it is looked at: the log remembers, so one look is enough.
@@ -42,18 +42,23 @@ func (l *Logs) Look(s *Sight) {
 		}
 		for _, u := range units {
 			s.at(u.Name)
-			text, err := s.Shell.Logs(s.Ctx, u.ID, since)
+			text, cut, err := s.Shell.Logs(s.Ctx, u.ID, since)
 			if err != nil {
 				s.blind(err, "the logging driver of the service may not be readable")
 				continue
 			}
-			lines += l.compare(s, strings.Split(strings.TrimSpace(text), "\n"))
+			beginning := func() bool {
+				return s.know("logs.whole", !cut, "the whole log", fmt.Sprintf("only the last %d KiB of it", len(text)>>10), "since: 10m looks at less")
+			}
+			lines += l.compare(s, strings.Split(strings.TrimSpace(text), "\n"), beginning)
 		}
 	}
 	s.settle("pass", "no line that must not be there", fmt.Sprintf("%d lines read", lines), "")
 }
 
-func (l *Logs) compare(s *Sight, lines []string) int {
+// compare judges what was read. What decides is found in any part of a log; for the rest
+// the beginning has to have been read too.
+func (l *Logs) compare(s *Sight, lines []string, beginning func() bool) int {
 	for _, pattern := range l.Forbid {
 		var hits []string
 		for _, line := range lines {
@@ -64,12 +69,17 @@ func (l *Logs) compare(s *Sight, lines []string) int {
 		if len(hits) > 0 {
 			s.saw(pattern.String(), hits[len(hits)-1])
 		}
-		s.need("logs.forbid", len(hits) <= l.Max, fmt.Sprintf("at most %d lines that match %s", l.Max, pattern), fmt.Sprintf("%d, the last: %s", len(hits), last(hits)))
+		if s.need("logs.forbid", len(hits) <= l.Max, fmt.Sprintf("at most %d lines that match %s", l.Max, pattern), fmt.Sprintf("%d, the last: %s", len(hits), last(hits))) {
+			beginning()
+		}
 	}
 	for _, pattern := range l.Require {
 		found := false
 		for _, line := range lines {
 			found = found || pattern.MatchString(line)
+		}
+		if !found && !beginning() {
+			continue
 		}
 		s.need("logs.require", found, "a line that matches "+pattern.String(), fmt.Sprintf("none in %d lines", len(lines)))
 	}

@@ -42,7 +42,7 @@ type look struct {
 // all are the looks at parts that need no container.
 func all() map[string]look {
 	out := map[string]look{}
-	for _, list := range []map[string]look{httpLooks(), tlsLooks(), tcpLooks(), unitLooks(), execLooks(), storeLooks(), ownBackupLooks(), monitorLooks(), hostLooks()} {
+	for _, list := range []map[string]look{httpLooks(), tlsLooks(), tcpLooks(), unitLooks(), logLooks(), execLooks(), storeLooks(), ownBackupLooks(), monitorLooks(), hostLooks()} {
 		for name, l := range list {
 			if _, twice := out[name]; twice {
 				panic("two looks are called " + name)
@@ -207,6 +207,7 @@ type fakeUnits struct {
 	units   map[string][]stack.Unit
 	answers map[string]string // what a command beginning with the key prints; "!" before it: with exit code 1
 	log     string
+	logCut  bool
 	err     error
 }
 
@@ -252,7 +253,9 @@ func (f *fakeUnits) ExecEnv(_ context.Context, _ string, argv, env []string, _ [
 	return answer, "", 0, nil
 }
 
-func (f *fakeUnits) Logs(context.Context, string, time.Time) (string, error) { return f.log, f.err }
+func (f *fakeUnits) Logs(context.Context, string, time.Time) (string, bool, error) {
+	return f.log, f.logCut, f.err
+}
 
 // local is a scene of this machine with the given units.
 func local(units *fakeUnits) *Scene {

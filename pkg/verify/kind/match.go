@@ -3,6 +3,7 @@ package kind
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -98,6 +99,15 @@ func (m Match) check(s *Sight, what, value string, exists bool) {
 			found = what + " is " + quoted(value)
 		}
 		s.need("match."+c.operator, c.holds(value, exists), what+" to be "+c.String(), found)
+	}
+}
+
+// checkOutput compares what a program printed. Nothing is an empty text too, but for
+// the operators that would hold for whatever is missing: for them it is not there.
+func (m Match) checkOutput(s *Sight, what, text string, minds ...string) {
+	for _, c := range m.conditions {
+		one := Match{conditions: []condition{c}}
+		one.check(s, what, text, text != "" || !slices.Contains(minds, c.operator))
 	}
 }
 

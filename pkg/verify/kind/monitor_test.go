@@ -158,6 +158,17 @@ func monitorLooks() map[string]look {
 	g("data source", "grafana.datasource", check.Fail, "ERROR", "/api/datasources/uid/prom/health", `{"status":"ERROR"}`)
 	g("no dashboard", "grafana.dashboard", check.Fail, "status 503", "/api/dashboards/uid/api", `!{}`)
 	g("panels", "grafana.panels", check.Fail, "0", "/api/dashboards/uid/api", `{"dashboard":{"panels":[]}}`)
+	data := add("grafana", "grafana: {url: '{{url}}', dashboards: [{uid: api, data: true}]}", grafanaAnswers)
+	const empty = `{"results":{"A":{"frames":[{"data":{"values":[]}}]}}}`
+	for name, dashboard := range map[string]string{
+		"without panels": `{"dashboard":{"panels":[]}}`, "of words": `{"dashboard":{"panels":[{"title":"words","type":"text"}]}}`,
+		"of the new schema": `{"dashboard":{"elements":{"panel-1":{"kind":"Panel"}}}}`, "of an empty row": `{"dashboard":{"panels":[{"type":"row","panels":[]}]}}`,
+	} {
+		data(name+" has no data", "grafana.queries", check.Unknown, "no query", "/api/dashboards/uid/api", dashboard)
+	}
+	const row = `{"dashboard":{"panels":[{"type":"row","collapsed":true,"panels":[{"title":"inner","targets":[{"expr":"up"}]}]}]}}`
+	data("collapsed row", "", check.Pass, "database ok", "/api/dashboards/uid/api", row)
+	data("collapsed row without data", "grafana.data", check.Unknown, "without data", "/api/dashboards/uid/api", row, "/api/ds/query", empty)
 	g("query", "grafana.query", check.Fail, "status 503", "/api/ds/query", `!{}`)
 	g("no data", "grafana.data", check.Unknown, "without data", "/api/ds/query", `{"results":{"A":{"frames":[{"data":{"values":[]}}]}}}`)
 	for kind, text := range map[string]string{"prometheus": "prometheus: {url: '{{url}}'}", "alertmanager": "alertmanager: {url: '{{url}}'}", "grafana": "grafana: {url: '{{url}}'}"} {

@@ -14,9 +14,9 @@ type Postgres struct {
 	User        string  `yaml:"user" help:"Default: the unit's POSTGRES_USER, else postgres."`
 	Database    string  `yaml:"database" help:"Default: the unit's POSTGRES_DB, else the user's name."`
 	Password    *Secret `yaml:"password" help:"Where the password is. Default: none is given, and the local socket is used."`
-	Port        int     `yaml:"port" help:"Default: 5432."`
+	Port        int     `yaml:"port" jsonschema:"exclusiveMinimum=0" help:"Default: 5432."`
 	Role        string  `yaml:"role" jsonschema:"enum=primary,enum=standby,enum=any" help:"What the server has to be. Default: primary."`
-	Connections float64 `yaml:"connections" help:"Share of max_connections that may be used. Default: 0.8."`
+	Connections float64 `yaml:"connections" jsonschema:"exclusiveMinimum=0" help:"Share of max_connections that may be used. Default: 0.8."`
 	Indexes     *bool   `yaml:"indexes" help:"Whether an invalid index fails. Default: true."`
 	Queries     []Query `yaml:"queries" help:"More questions."`
 }
@@ -24,7 +24,7 @@ type Postgres struct {
 // Query is one question to a database and what its answer has to be.
 type Query struct {
 	SQL    string `yaml:"sql" jsonschema:"required" help:"A statement that gives one value."`
-	Expect Match  `yaml:"expect" jsonschema:"required" help:"What the value has to be."`
+	Expect Match  `yaml:"expect" jsonschema:"required" help:"What the value has to be. No row, and NULL, is not there; an empty text is."`
 }
 
 // Manner is how it is looked at.
@@ -91,10 +91,14 @@ func (p *Postgres) unit(s *Sight, u stack.Unit) {
 	s.settle("pass", "a server that answers", fmt.Sprintf("answers, and %d queries of yours", len(p.Queries)), "")
 }
 
-// psql runs a statement and gives what it answers.
+// null is how psql is to print NULL: as COPY writes it.
+const null = `\N`
+
+// psql runs a statement and gives what it answers, as it was printed: no row is
+// nothing, an empty value an empty line.
 func (d session) psql(sql string) (string, int, bool) {
-	argv := append([]string{"psql", "-X", "-A", "-t", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-c", sql}, d.args...)
-	return d.run(d.unit, argv, d.env, nil)
+	argv := append([]string{"psql", "-X", "-A", "-t", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-P", "null=" + null, "-c", sql}, d.args...)
+	return d.print(d.unit, argv, d.env, nil)
 }
 
 // ask asks for one value and lets judge say whether it holds; what introduces the
@@ -104,6 +108,7 @@ func (d session) ask(what, sql, point string, judge func(string) (holds bool, ex
 	if !ok {
 		return
 	}
+	out = strings.TrimSpace(out)
 	holds, expected := judge(out)
 	d.need(point, holds && exit == 0, expected, what+" "+quoted(strings.TrimPrefix(out, "f|")))
 }
@@ -116,6 +121,24 @@ func (d session) query(q Query) {
 	}
 	out, exit, ok := d.psql(sql)
 	if ok && d.need("postgres.query", exit == 0, "an answer to "+sql, quoted(out)) {
-		q.Expect.check(d.Sight, "the answer to "+sql, out, true)
+		value, exists := rowsOf(out)
+		q.Expect.check(d.Sight, "the answer to "+sql, value, exists)
 	}
+}
+
+// rowsOf gives the rows that were printed, and whether there is a value in them: no
+// row has none, and NULL is none.
+func rowsOf(out string) (value string, exists bool) {
+	if out == "" {
+		return "", false
+	}
+	rows := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
+	for i, row := range rows {
+		if row == null {
+			rows[i] = ""
+		} else {
+			exists = true
+		}
+	}
+	return strings.TrimSpace(strings.Join(rows, "\n")), exists
 }

@@ -17,7 +17,7 @@ type Prometheus struct {
 	Monitor       `yaml:",inline"`
 	Jobs          []string    `yaml:"jobs" help:"Scrape jobs that have to have targets, all of them up."`
 	Targets       *bool       `yaml:"targets" help:"Whether a target of any job that is down fails. Default: false; jobs names those that matter."`
-	Rules         int         `yaml:"rules" help:"How many alerting rules have to be loaded. Default: any number."`
+	Rules         int         `yaml:"rules" jsonschema:"exclusiveMinimum=0" help:"How many alerting rules have to be loaded. Default: any number."`
 	Alerts        *Alerts     `yaml:"alerts" help:"Firing alerts that fail, unless they fired before the release. Default: severity critical."`
 	Alertmanagers int         `yaml:"alertmanagers" help:"How many Alertmanagers it has to know. Default: 0."`
 	Queries       []PromQuery `yaml:"queries" help:"More questions."`

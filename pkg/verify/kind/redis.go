@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/rand"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -14,10 +15,10 @@ import (
 type Redis struct {
 	Service  string         `yaml:"service" jsonschema:"required" help:"Service whose units are Redis."`
 	Password *Secret        `yaml:"password" help:"Where the password is. With it, a client without one has to be turned away."`
-	Port     int            `yaml:"port" help:"Default: 6379."`
+	Port     int            `yaml:"port" jsonschema:"exclusiveMinimum=0" help:"Default: 6379."`
 	Canary   *bool          `yaml:"canary" help:"Whether to write, read and delete a key that lives 30 s. Default: true."`
 	AOF      *bool          `yaml:"aof" help:"Whether the append-only file has to be on and written. Default: only that it is written where it is on."`
-	Memory   float64        `yaml:"memory" help:"Share of maxmemory that may be used. Default: 0.9."`
+	Memory   float64        `yaml:"memory" jsonschema:"exclusiveMinimum=0" help:"Share of maxmemory that may be used. Default: 0.9."`
 	Policy   Pattern        `yaml:"policy" help:"Regular expression for maxmemory-policy; another is a warning. Default: ^(noeviction|volatile-.*)$, which never loses a queue."`
 	Commands []RedisCommand `yaml:"commands" help:"More commands that read."`
 }
@@ -25,7 +26,7 @@ type Redis struct {
 // RedisCommand is one command and what its answer has to be.
 type RedisCommand struct {
 	Run    []string `yaml:"run" jsonschema:"required" help:"The command and its arguments, such as [GET, beat:heartbeat]."`
-	Expect Match    `yaml:"expect" jsonschema:"required" help:"What it has to answer."`
+	Expect Match    `yaml:"expect" jsonschema:"required" help:"What it has to answer. Nothing (nil) and a list without members are not there, an empty text is; an error fails."`
 }
 
 // Manner is how it is looked at.
@@ -59,16 +60,21 @@ type redisSession struct {
 // cli runs a command. The answer is compared, not the exit code: redis-cli ends
 // with 0 also when the server turned it away.
 func (c *redisSession) cli(password string, words ...string) (string, bool) {
-	var env []string
-	if password != "" {
-		env = []string{"REDISCLI_AUTH=" + password}
-	}
-	out, _, ok := c.run(c.u, c.command(words...), env, nil)
+	out, _, ok := c.run(c.u, c.command(words...), c.environment(password), nil)
 	return out, ok
 }
 
-func (c *redisSession) command(words ...string) []string {
-	return append([]string{"redis-cli", "--raw", "-p", strconv.Itoa(cmp.Or(c.r.Port, 6379))}, words...)
+func (c *redisSession) environment(password string) []string {
+	if password == "" {
+		return nil
+	}
+	return []string{"REDISCLI_AUTH=" + password}
+}
+
+func (c *redisSession) command(words ...string) []string { return c.program("--raw", words...) }
+
+func (c *redisSession) program(form string, words ...string) []string {
+	return append([]string{"redis-cli", form, "-p", strconv.Itoa(cmp.Or(c.r.Port, 6379))}, words...)
 }
 
 // stranger pings as somebody who knows no password: not the one either that the unit
@@ -96,11 +102,49 @@ func (r *Redis) unit(c *redisSession) {
 	r.persistence(c)
 	r.memory(c)
 	for _, command := range r.Commands {
-		if out, ok := c.cli(c.password, command.Run...); ok {
-			command.Expect.check(c.Sight, strings.Join(command.Run, " "), out, true)
-		}
+		c.compare(command)
 	}
 	c.settle("pass", "a server that answers and keeps", "answers, keeps what it is given, persists", "")
+}
+
+// compare asks in the form that redis-cli has for people: an error, an empty text and
+// nothing look the same in the other one.
+func (c *redisSession) compare(command RedisCommand) {
+	out, exit, ok := c.run(c.u, c.program("--no-raw", command.Run...), c.environment(c.password), nil)
+	what := strings.Join(command.Run, " ")
+	if ok && c.need("redis.command", exit == 0 && !redisError.MatchString(out), "an answer to "+what, quoted(out)) {
+		value, exists := redisValue(out)
+		command.Expect.check(c.Sight, what, value, exists)
+	}
+}
+
+var (
+	// redisError is how an error begins. What redis-cli prints raw in any form, such as
+	// INFO, has the error's code alone; no status of a command is a word in capitals
+	// and more.
+	redisError = regexp.MustCompile(`(?m)^( *\d+\) )*\(error\) |\A[A-Z]{2,} `)
+	// redisItem is what stands before a member of a list.
+	redisItem = regexp.MustCompile(`^( *\d+\) )+`)
+	redisNone = regexp.MustCompile(`^\((nil|empty [a-z ]+)\)$`)
+)
+
+// redisValue reads the form for people: the value as it is, one line for each member of
+// a list, and whether there is one. In Redis a list without members does not exist.
+func redisValue(out string) (value string, exists bool) {
+	lines := strings.Split(out, "\n")
+	for i, line := range lines {
+		line = strings.TrimPrefix(redisItem.ReplaceAllString(line, ""), "(integer) ")
+		if redisNone.MatchString(line) {
+			lines[i] = ""
+			continue
+		}
+		exists = true
+		if text, err := strconv.Unquote(line); err == nil {
+			line = text
+		}
+		lines[i] = line
+	}
+	return strings.Join(lines, "\n"), exists
 }
 
 func (r *Redis) canary(c *redisSession) {

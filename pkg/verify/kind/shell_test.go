@@ -27,8 +27,8 @@ func (f fakeShell) ExecEnv(_ context.Context, id string, argv, env []string, _ [
 	return stdout, stderr, exit, nil
 }
 
-func (f fakeShell) Logs(_ context.Context, _ string, since time.Time) (string, error) {
-	return f.logs(since), nil
+func (f fakeShell) Logs(_ context.Context, _ string, since time.Time) (string, bool, error) {
+	return f.logs(since), false, nil
 }
 
 // sees looks at running units, whose IDs are given, through a shell.

@@ -32,14 +32,15 @@ func with(sound map[string]string, changes ...string) map[string]string {
 	return out
 }
 
-const psql = "psql -X -A -t -q -w -v ON_ERROR_STOP=1 -c "
+const psql = `psql -X -A -t -q -w -v ON_ERROR_STOP=1 -P null=\N -c `
 
 func storeLooks() map[string]look {
 	pg := map[string]string{"pg_isready": "accepting", psql + "SELECT 1": "1", psql + "SELECT pg_is": "f", psql + "SELECT count": "t|3 of 100",
 		psql + "SELECT coalesce": "", psql + "SELECT version": "abc"}
 	const auth = "[REDISCLI_AUTH=hunter2-and-more] redis-cli --raw -p 6379 "
+	const beat = "[REDISCLI_AUTH=hunter2-and-more] redis-cli --no-raw -p 6379 GET beat"
 	rd := map[string]string{"env -u REDISCLI_AUTH redis-cli --raw -p 6379 PING": "NOAUTH Authentication required.", auth + "PING": "PONG",
-		auth + "INFO persistence": "rdb_last_bgsave_status:ok\naof_enabled:1\naof_last_write_status:ok", auth + "GET beat": "1",
+		auth + "INFO persistence": "rdb_last_bgsave_status:ok\naof_enabled:1\naof_last_write_status:ok", beat: `"1"`,
 		auth + "INFO memory": "used_memory:10\nmaxmemory:100\nmaxmemory_policy:noeviction"}
 	celery := map[string]string{"celery -A app inspect ping": `{"w@0123456789ab": {"ok": "pong"}}`,
 		"celery -A app inspect active_queues": `{"w@0123456789ab": [{"name": "default"}, {"name": "dead_letter"}]}`,
@@ -88,7 +89,10 @@ func storeLooks() map[string]look {
 	r("memory full", "redis.memory", check.Fail, "0.95", auth+"INFO memory", "used_memory:95\nmaxmemory:100\nmaxmemory_policy:noeviction")
 	r("evicts queues", "redis.policy", check.Warn, "allkeys-lru", auth+"INFO memory", "used_memory:10\nmaxmemory:100\nmaxmemory_policy:allkeys-lru")
 	r("no info", "redis.info", check.Unknown, "nothing", auth+"INFO memory", "")
-	r("beat", "match.equals", check.Fail, "0", auth+"GET beat", "0")
+	r("beat", "match.equals", check.Fail, "0", beat, `"0"`)
+	other := add("redis", "redis", "redis: {service: redis, password: {env: PASSWORD}, canary: false, commands: [{run: [GET, beat], expect: {not: 2}}]}", rd)
+	other("command refused", "redis.command", check.Fail, "NOPERM", beat, "(error) NOPERM this user has no permissions")
+	other("command without a server", "redis.command", check.Fail, "Could not connect", beat, "!Could not connect to Redis")
 	out["redis keeps nothing"] = look{"redis.canary", "redis: {service: redis, password: {env: PASSWORD}}", one("redis", with(rd, auth+"SET", "OK", auth+"GET", "", auth+"DEL", "0")), check.Fail, "OK; ; 0"}
 
 	c := add("celery", "worker", "celery: {service: worker, app: app, queues: [default], task: {name: add, expect: 42}}", celery)

@@ -15,13 +15,13 @@ import (
 // TLS looks at a server's certificate and at the versions of TLS that it takes.
 type TLS struct {
 	Server     `yaml:",inline"`
-	Address    string   `yaml:"address" help:"host:port to connect to, instead of service and port."`
-	Name       string   `yaml:"name" help:"Name that the certificate has to be for. Default: the host of address."`
-	Names      []string `yaml:"names" help:"More names that it has to be for."`
-	CA         string   `yaml:"ca" help:"Certificates (PEM) of the authority to trust instead of the system's."`
-	Warn       Duration `yaml:"warn" help:"Warn when it ends sooner than this. Default: 21d."`
-	Fail       Duration `yaml:"fail" help:"Fail when it ends sooner than this. Default: 7d."`
-	MinVersion string   `yaml:"min_version" jsonschema:"enum=1.2,enum=1.3" help:"Older versions have to be refused. Default: 1.2."`
+	Address    string    `yaml:"address" help:"host:port to connect to, instead of service and port."`
+	Name       string    `yaml:"name" help:"Name that the certificate has to be for. Default: the host of address."`
+	Names      []string  `yaml:"names" help:"More names that it has to be for."`
+	CA         string    `yaml:"ca" help:"Certificates (PEM) of the authority to trust instead of the system's."`
+	Warn       *Duration `yaml:"warn" help:"Warn when it ends sooner than this; 0s never does. Default: 21d."`
+	Fail       *Duration `yaml:"fail" help:"Fail when it ends sooner than this; 0s only fails when it ended. Default: 7d."`
+	MinVersion string    `yaml:"min_version" jsonschema:"enum=1.2,enum=1.3" help:"Older versions have to be refused. Default: 1.2."`
 }
 
 // Manner is how it is looked at.
@@ -101,8 +101,9 @@ func (t *TLS) look(s *Sight, e endpoint, pool *x509.CertPool) {
 		s.need("tls.chain", err == nil, "a chain to an authority that is trusted", fmt.Sprint(err))
 	}
 	ends := fmt.Sprintf("it ends in %d days", int(left.Hours()/24))
-	s.need("tls.fail", left >= t.Fail.or(7*24*time.Hour), "valid for at least "+Duration(t.Fail.or(7*24*time.Hour)).String(), ends, "renew the certificate")
-	s.want("tls.warn", left >= t.Warn.or(21*24*time.Hour), "valid for at least "+Duration(t.Warn.or(21*24*time.Hour)).String(), ends, "renew the certificate")
+	fail, warn := given(t.Fail, Duration(7*24*time.Hour)), given(t.Warn, Duration(21*24*time.Hour))
+	s.need("tls.fail", left >= time.Duration(fail), "valid for at least "+fail.String(), ends, "renew the certificate")
+	s.want("tls.warn", left >= time.Duration(warn), "valid for at least "+warn.String(), ends, "renew the certificate")
 	t.refusals(s, e, name)
 	s.settle("pass", "a valid certificate for "+name, fmt.Sprintf("%d days left", int(left.Hours()/24)), "")
 }

@@ -42,6 +42,9 @@ func ParseDuration(text string) (Duration, error) {
 
 // UnmarshalNode reads it from a file.
 func (d *Duration) UnmarshalNode(n *yaml.Node) (err error) {
+	if n.Value == "" { // a list and a mapping have none
+		return fault.New(fault.Input, "", "write it with its unit, like 30s, 26h or 21d", "has to be a length of time")
+	}
 	*d, err = ParseDuration(n.Value)
 	return err
 }
@@ -63,6 +66,14 @@ func (d Duration) or(fallback time.Duration) time.Duration {
 		return fallback
 	}
 	return time.Duration(d)
+}
+
+// given gives a setting in which 0 means something, or its default.
+func given[T any](value *T, fallback T) T {
+	if value == nil {
+		return fallback
+	}
+	return *value
 }
 
 // JSONSchema describes it.
