@@ -87,6 +87,20 @@ func TestReload(t *testing.T) {
 			exec gateway-9 sh -c kill -s "$1" 1 shiksha HUP
 			swap back
 			exec gateway-9 sh -c kill -s "$1" 1 shiksha HUP`},
+		"one that once crashed by itself is not ill for that": {how: stack.Reload{Signal: "HUP"},
+			edit: func(h *fakeHost) { h.units["gateway-9"].Restarts, h.units["gateway-9"].OOMKilled = 2, true }, want: `
+			swap
+			exec gateway-9 sh -c kill -s "$1" 1 shiksha HUP
+			confirm gateway`},
+		"one that dies of it again does not pass for its past": {how: stack.Reload{Signal: "HUP"},
+			edit: func(h *fakeHost) {
+				h.onLook = func(u *stack.Unit, n int) { u.Restarts = min(n, 2) }
+			},
+			fails: "restarted 2 times", want: `
+			swap
+			exec gateway-9 sh -c kill -s "$1" 1 shiksha HUP
+			swap back
+			exec gateway-9 sh -c kill -s "$1" 1 shiksha HUP`},
 		"a swap back that fails is told with what it was for": {how: stack.Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"},
 			edit:  func(h *fakeHost) { h.fail["exec"], h.fail["swap back"] = errBroken, errors.New("disk gone") },
 			fails: "put the old files back: disk gone", want: `
@@ -128,8 +142,9 @@ func TestGate(t *testing.T) {
 		fails string
 	}{
 		"well and stays well":         {},
+		"once restarted, long ago":    {look: ill(1, func(u *stack.Unit) { u.Restarts, u.OOMKilled = 1, true })},
 		"slow to become healthy":      {look: ill(1, func(u *stack.Unit) { u.Health = stack.HealthStart }), wait: 200 * time.Millisecond, fails: "api-2 is not healthy after 200ms (it is running, health starting)"},
-		"more memory than its limit":  {look: ill(1, func(u *stack.Unit) { u.OOMKilled = true }), fails: "api-2 was killed because it needs more memory than its limit"},
+		"more memory than its limit":  {look: ill(2, func(u *stack.Unit) { u.OOMKilled = true }), fails: "api-2 was killed because it needs more memory than its limit"},
 		"in a loop of restarts":       {look: ill(1, func(u *stack.Unit) { u.State, u.ExitCode = stack.Restarting, 3 }), fails: "api-2 restarted 0 times (last exit code 3)"},
 		"ended":                       {look: ill(1, func(u *stack.Unit) { u.State, u.ExitCode = stack.Dead, 9 }), fails: "api-2 ended with exit code 9"},
 		"unhealthy":                   {look: ill(1, func(u *stack.Unit) { u.Health = stack.HealthFailed }), fails: "api-2 is unhealthy"},
