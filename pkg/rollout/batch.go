@@ -115,7 +115,7 @@ func (b *batch) stopFirst(ctx context.Context) error {
 		}
 	}
 	if rest := b.without(); len(rest) > 0 {
-		if err := b.shift(ctx, rest); err != nil {
+		if err := b.shift(ctx, b.serving(), rest); err != nil {
 			return err
 		}
 	}
@@ -192,12 +192,15 @@ func (b *batch) admit(ctx context.Context, well []string) error {
 	if err := b.traffic.answer(ctx, well); err != nil {
 		return err
 	}
-	return b.shift(ctx, b.with(well))
+	before := b.serving()
+	if b.step.Action.StopsFirst() {
+		before = b.without() // the old units have no address while they are stopped
+	}
+	return b.shift(ctx, before, b.with(well))
 }
 
 // shift moves traffic to a set of units; the way back is the set before.
-func (b *batch) shift(ctx context.Context, to []string) error {
-	before := b.serving()
+func (b *batch) shift(ctx context.Context, before, to []string) error {
 	b.undo = append(b.undo, func(ctx context.Context) error { return b.traffic.to(ctx, before) })
 	return b.traffic.to(ctx, to)
 }
@@ -208,6 +211,11 @@ func (b *batch) stopOld(ctx context.Context) error {
 	}
 	if err := b.ask(ctx); err != nil {
 		return err
+	}
+	if b.dark() {
+		// A unit that is started again may get another address than the gateway has.
+		before := b.serving()
+		b.undo = append(b.undo, func(ctx context.Context) error { return b.traffic.to(ctx, before) })
 	}
 	b.undo = append(b.undo, b.revive)
 	if err := b.quiet(ctx, b.old); err != nil {
@@ -268,6 +276,9 @@ func (b *batch) with(new []string) []string {
 func (b *batch) without() []string {
 	return slices.DeleteFunc(b.serving(), func(id string) bool { return slices.Contains(b.old, id) })
 }
+
+// dark tells whether nothing serves while the batch's old units are stopped.
+func (b *batch) dark() bool { return b.step.Action.StopsFirst() && len(b.without()) == 0 }
 
 // leaveServing is what a cancelled release still does: if the old units are down
 // and the new ones not up, it starts them; whoever comes next gates them.

@@ -116,7 +116,16 @@ func (h *fakeHost) Restart(_ context.Context, ids []string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, id := range ids {
-		h.units[id].State, h.units[id].Health = stack.Running, stack.HealthOK
+		u := h.units[id]
+		if u == nil {
+			return errors.New("no such unit " + id)
+		}
+		if u.State != stack.Running {
+			// Docker gives it any address that is free by now.
+			h.next++
+			u.Addresses = map[string]string{"edge": fmt.Sprintf("10.0.0.%d", h.next)}
+		}
+		u.State, u.Health = stack.Running, stack.HealthOK
 	}
 	return nil
 }
@@ -129,7 +138,7 @@ func (h *fakeHost) Stop(_ context.Context, ids []string, _ time.Duration) error 
 	defer h.mu.Unlock()
 	for _, id := range ids {
 		if u := h.units[id]; u != nil {
-			u.State = stack.Exited
+			u.State, u.Addresses = stack.Exited, map[string]string{"edge": ""}
 		}
 	}
 	return nil
@@ -224,7 +233,15 @@ func (g fakeGateway) Reload(context.Context) (gateway.Generation, error) {
 	if err := g.act("reload"); err != nil {
 		return gateway.Generation{}, err
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.reloads++
+	clear(g.loaded)
+	for _, u := range g.units { // Docker's DNS
+		if u.State == stack.Running {
+			g.loaded[u.Service] = append(g.loaded[u.Service], u.Addresses["edge"])
+		}
+	}
 	for s, a := range g.pinned {
 		g.loaded[s] = a
 	}

@@ -173,6 +173,9 @@ func TestRun_Acts(t *testing.T) {
 			start api-101 api-102 api-103
 			stop api-101 api-102 api-103
 			restart api-1 api-2 api-3
+			pin api 10.0.0.104 10.0.0.105 10.0.0.106
+			reload
+			drain
 			remove api-101 api-102 api-103
 			unpin api`},
 	}
