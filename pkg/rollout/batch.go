@@ -210,6 +210,9 @@ func (b *batch) commit(ctx context.Context, well []string) error {
 	b.undo = nil
 	rest := slices.DeleteFunc(slices.Clone(b.service.old), func(id string) bool { return slices.Contains(b.old, id) })
 	b.good, b.service.old = append(b.good, well...), rest
+	if err := b.silence(ctx, well); err != nil {
+		return err
+	}
 	if len(b.old) == 0 {
 		return nil
 	}
@@ -218,6 +221,20 @@ func (b *batch) commit(ctx context.Context, well []string) error {
 		return fmt.Errorf("remove the old units: %w", err)
 	}
 	b.say(event.Info, b.svc.Name, "retired %d old units", len(b.old))
+	return nil
+}
+
+// silence stops the units that failed within max_failure_ratio: once the pins are
+// out, whoever reloads the gateway would find them in Docker's DNS. They are kept
+// for whoever wants to know why, and the next release replaces them.
+func (b *batch) silence(ctx context.Context, well []string) error {
+	failed := slices.DeleteFunc(slices.Clone(b.new), func(id string) bool { return slices.Contains(well, id) })
+	if len(failed) == 0 {
+		return nil
+	}
+	if err := b.stop(ctx, b.svc.Name, failed, b.svc.StopGrace); err != nil {
+		return fmt.Errorf("stop the units that failed: %w", err)
+	}
 	return nil
 }
 

@@ -276,21 +276,6 @@ func TestRun_CancelledAnywhereKeepsServing(t *testing.T) {
 	}
 }
 
-func TestRun_ToleratesFailuresWithinMaxFailureRatio(t *testing.T) {
-	t.Parallel()
-	st := shop(stack.StartFirst, 0)
-	st.Services["api"].Update.MaxFailureRatio = 0.4
-	h := oldShop()
-	h.onStart = func(u *stack.Unit) {
-		if u.ID == "api-102" {
-			u.State = stack.Exited
-		}
-	}
-	_, err := carry(t.Context(), h, st)
-	require.NoError(t, err)
-	assert.Equal(t, []string{"10.0.0.101", "10.0.0.103"}, h.loaded["api"], "a failed unit gets no requests")
-}
-
 func TestRun_SwitchesAgainWhenSomebodyElseReloads(t *testing.T) {
 	t.Parallel()
 	h := oldShop()
