@@ -48,7 +48,10 @@ func (s *service) gate(ctx context.Context, ids []string) ([]string, error) {
 			continue
 		}
 		s.failed++
-		s.tail(ctx, id)
+		// A cancelled gate says nothing of its units.
+		if ctx.Err() == nil {
+			s.tail(ctx, id)
+		}
 	}
 	if err := together(errs); err != nil {
 		if ctx.Err() != nil || len(well) == 0 || float64(s.failed) > s.svc.Update.MaxFailureRatio*float64(s.step.Replicas) {

@@ -1,12 +1,14 @@
 package rollout_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
@@ -139,5 +141,26 @@ func TestRun_ToleratesFailuresWithinMaxFailureRatio(t *testing.T) {
 		require.NoError(t, err)
 		assert.NotContains(t, h.units, "api-102", "the next release replaces it")
 		assert.Len(t, h.units, 4)
+	}
+}
+
+// A cancelled gate has seconds, and its units did not fail.
+func TestGate_CancelledTailsNobody(t *testing.T) {
+	t.Parallel()
+	h, st := oldShop(), shop(stack.StartFirst, 0)
+	st.Services["api"].Update.Monitor = time.Minute
+	ctx, cancel := context.WithCancel(t.Context())
+	h.onLook = func(_ *stack.Unit, n int) {
+		if n == 2 {
+			cancel()
+		}
+	}
+	told := &event.Recorder{}
+	r := &rollout.Rollout{Stack: st, Units: h, Eyes: h, Ground: h, Sink: told, How: rollout.How{Guard: func(context.Context) error { return nil }},
+		Gateway: func(u stack.Unit) rollout.Gateway { return fakeGateway{h, u.ID} }}
+	_, err := r.Run(ctx, &plan.Plan{Steps: []plan.Step{{Service: "api", Action: plan.Gate, Replicas: 3, Good: []string{"api-1", "api-2", "api-3"}}}})
+	require.ErrorIs(t, err, context.Canceled)
+	for _, e := range told.Events() {
+		assert.Empty(t, e.Output, e.Text)
 	}
 }
