@@ -65,10 +65,7 @@ func (b *batch) surge(ctx context.Context) error {
 	if err := b.admit(ctx, well); err != nil {
 		return err
 	}
-	if err := b.traffic.still(ctx, b.with(well)); err != nil {
-		return err
-	}
-	if err := b.stopOld(ctx); err != nil {
+	if err := b.stopOld(ctx, b.with(well)); err != nil {
 		return err
 	}
 	return b.commit(ctx, well)
@@ -83,12 +80,13 @@ func (b *batch) stopFirst(ctx context.Context) error {
 			return err
 		}
 	}
-	if rest := b.without(); len(rest) > 0 {
+	rest := b.without()
+	if len(rest) > 0 {
 		if err := b.shift(ctx, b.serving(), rest); err != nil {
 			return err
 		}
 	}
-	if err := b.stopOld(ctx); err != nil {
+	if err := b.stopOld(ctx, rest); err != nil {
 		return err
 	}
 	if named {
@@ -180,7 +178,8 @@ func (b *batch) shift(ctx context.Context, before, to []string) error {
 	return b.traffic.to(ctx, to)
 }
 
-func (b *batch) stopOld(ctx context.Context) error {
+// stopOld stops the old units; serving is who gets the requests meanwhile.
+func (b *batch) stopOld(ctx context.Context, serving []string) error {
 	if len(b.old) == 0 {
 		return nil
 	}
@@ -194,6 +193,9 @@ func (b *batch) stopOld(ctx context.Context) error {
 	}
 	b.undo = append(b.undo, b.revive)
 	if err := b.quiet(ctx, b.old); err != nil {
+		return err
+	}
+	if err := b.traffic.still(ctx, serving); err != nil {
 		return err
 	}
 	defer b.span("stop", b.svc.Name)()

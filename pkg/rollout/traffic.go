@@ -166,8 +166,8 @@ func (t *traffic) move(ctx context.Context, g gate, ids []string) error {
 // was after the switch; a restart or a reload by somebody else in between may
 // have brought the old addresses back, so traffic is moved again.
 func (t *traffic) still(ctx context.Context, ids []string) error {
-	if t == nil {
-		return nil
+	if t == nil || len(ids) == 0 {
+		return nil // nobody to be switched to
 	}
 	t.mark("look again", t.svc.Name)
 	for range switchTries {
