@@ -44,12 +44,23 @@ func (h *Host) Docker(ctx context.Context) (*client.Client, error) {
 }
 
 func (h *Host) newDocker(ctx context.Context) (*client.Client, error) {
+	api, err := h.settled(ctx, 0)
+	if err != nil || !h.usesStdio() {
+		return api, err
+	}
+	_ = api.Close()
+	return h.settled(ctx, maxStdioDocker)
+}
+
+// settled makes a client, with most connections at a time (0: any number), and has
+// it agree with the engine on the version of the API.
+func (h *Host) settled(ctx context.Context, most int) (*client.Client, error) {
 	api, err := client.New(
 		// A transport of our own: the default one reads proxies from the
 		// environment. Few idle connections, since over dial-stdio each is an
 		// SSH session.
 		client.WithHTTPClient(&http.Client{Transport: &http.Transport{
-			MaxIdleConns: maxIdleDocker, MaxIdleConnsPerHost: maxIdleDocker, IdleConnTimeout: 5 * time.Minute,
+			MaxIdleConns: maxIdleDocker, MaxIdleConnsPerHost: maxIdleDocker, MaxConnsPerHost: most, IdleConnTimeout: 5 * time.Minute,
 			// Not nil, or HTTP/2 is set up, which the client takes for TLS.
 			TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{},
 		}, CheckRedirect: client.CheckRedirect}),
@@ -81,6 +92,11 @@ func (h *Host) newDocker(ctx context.Context) (*client.Client, error) {
 	}
 	return nil, fault.New(fault.Refused, h.String(), "look at `systemctl status docker` on the host", "the docker engine does not answer: %w", err)
 }
+
+// maxStdioDocker is how many calls may be under way where each is an SSH session:
+// sshd allows 10, and the lock, the files and commands in units need some too. Calls
+// beyond it wait for their turn.
+const maxStdioDocker = 5
 
 const maxIdleDocker = 4
 

@@ -8,6 +8,8 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -62,6 +64,39 @@ func TestDockerBothWays(t *testing.T) {
 			assert.EqualValues(t, 2, way.accepted.Load())
 		})
 	}
+}
+
+// Over dial-stdio each call is a session, of which sshd allows few: a call too many
+// waits for its turn, however long the others take.
+func TestDockerOverStdioOpensFewSessions(t *testing.T) {
+	t.Parallel()
+	socket := filepath.Join(openFolder(t), "slow.sock")
+	listener, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(socket, 0o666))
+	engine := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/info") {
+			time.Sleep(sessionPatience + 500*time.Millisecond)
+		}
+		w.Header().Set("Api-Version", "1.41")
+		_, _ = io.WriteString(w, "{}")
+	})}
+	go func() { _ = engine.Serve(listener) }()
+	t.Cleanup(func() { _ = engine.Close() })
+	config := startSSHD(t, "AllowStreamLocalForwarding no").config()
+	config.DockerSocket = socket
+	h := dial(t, config)
+	api, err := h.Docker(t.Context())
+	require.NoError(t, err)
+	require.True(t, h.usesStdio())
+	var all sync.WaitGroup
+	for range 12 {
+		all.Go(func() {
+			_, err := api.Info(t.Context(), client.InfoOptions{})
+			assert.NoError(t, err)
+		})
+	}
+	all.Wait()
 }
 
 func TestDockerCannotBeUsed(t *testing.T) {

@@ -2,19 +2,11 @@ package rollout
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/shiksha/actions/pkg/event"
-	"github.com/shiksha/actions/pkg/fault"
-	"github.com/shiksha/actions/pkg/grace"
 )
-
-// undoBudget bounds the way back: it runs on a context of its own, because the
-// release's may be cancelled already.
-const undoBudget = 2 * time.Minute
 
 // batch replaces some units of a service. undo holds the way back, newest act
 // last; it is empty once the old units are removed (the point of no return).
@@ -24,9 +16,12 @@ type batch struct {
 	old  []string
 	new  []string
 	undo []func(context.Context) error
-	// down is set while the old units are stopped and the new ones not started:
-	// the only moment in which a cancelled release must still act.
-	down bool
+	// down is set while the old units are stopped and the new ones not started, away
+	// while the gateway has nobody who serves: the moments in which a cancelled
+	// release must still act. removed is set when an old unit was removed before its
+	// successor was made, well is who passed the gate.
+	down, away, removed bool
+	well                []string
 }
 
 // run carries the batch out, or leaves the service as it was.
@@ -36,38 +31,12 @@ func (b *batch) run(ctx context.Context) error {
 		return nil
 	}
 	if ctx.Err() != nil {
-		b.leaveServing(ctx)
+		if away := b.leaveServing(ctx); away != nil {
+			return fmt.Errorf("%w; %w", err, away)
+		}
 		return err
 	}
-	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoBudget)
-	defer cancel()
-	if lost := b.lost(back); lost != nil {
-		return fmt.Errorf("%w (after: %w)", lost, err)
-	}
-	b.say(event.Warning, b.svc.Name, "%v; going back", err)
-	defer b.span("undo", b.svc.Name)()
-	var stuck []error
-	for _, u := range slices.Backward(b.undo) {
-		stuck = append(stuck, u(back))
-	}
-	if uerr := errors.Join(stuck...); uerr != nil {
-		return fmt.Errorf("%w; while going back: %w", err, uerr)
-	}
-	// What runs is the serving set again, so the pins say nothing new.
-	if cerr := b.traffic.close(back); cerr != nil {
-		return fmt.Errorf("%w; while going back: %w", err, cerr)
-	}
-	return err
-}
-
-// lost tells whether the right to change the project is gone. Then nothing is
-// undone: what is there may be another release's by now, and whoever comes next
-// heals what is left.
-func (b *batch) lost(ctx context.Context) error {
-	if err := b.ask(ctx); fault.Of(err) == fault.Interrupted {
-		return err
-	}
-	return nil
+	return b.back(ctx, err)
 }
 
 func (b *batch) forward(ctx context.Context) error {
@@ -96,10 +65,7 @@ func (b *batch) surge(ctx context.Context) error {
 	if err := b.admit(ctx, well); err != nil {
 		return err
 	}
-	if err := b.traffic.still(ctx, b.with(well)); err != nil {
-		return err
-	}
-	if err := b.stopOld(ctx); err != nil {
+	if err := b.stopOld(ctx, b.with(well)); err != nil {
 		return err
 	}
 	return b.commit(ctx, well)
@@ -114,12 +80,13 @@ func (b *batch) stopFirst(ctx context.Context) error {
 			return err
 		}
 	}
-	if rest := b.without(); len(rest) > 0 {
-		if err := b.shift(ctx, rest); err != nil {
+	rest := b.without()
+	if len(rest) > 0 {
+		if err := b.shift(ctx, b.serving(), rest); err != nil {
 			return err
 		}
 	}
-	if err := b.stopOld(ctx); err != nil {
+	if err := b.stopOld(ctx, rest); err != nil {
 		return err
 	}
 	if named {
@@ -143,6 +110,7 @@ func (b *batch) stopFirst(ctx context.Context) error {
 // remake is for a unit with a fixed name: the old one has to be removed before
 // the new one can be made, so there is no way back within the batch.
 func (b *batch) remake(ctx context.Context) error {
+	b.removed = true
 	if err := b.Units.Remove(ctx, b.old); err != nil {
 		return fmt.Errorf("remove the old unit: %w", err)
 	}
@@ -192,51 +160,48 @@ func (b *batch) admit(ctx context.Context, well []string) error {
 	if err := b.traffic.answer(ctx, well); err != nil {
 		return err
 	}
-	return b.shift(ctx, b.with(well))
+	before := b.serving()
+	if b.step.Action.StopsFirst() {
+		before = b.without() // the old units have no address while they are stopped
+	}
+	b.well = well
+	if err := b.shift(ctx, before, b.with(well)); err != nil {
+		return err
+	}
+	b.away = false
+	return nil
 }
 
 // shift moves traffic to a set of units; the way back is the set before.
-func (b *batch) shift(ctx context.Context, to []string) error {
-	before := b.serving()
+func (b *batch) shift(ctx context.Context, before, to []string) error {
 	b.undo = append(b.undo, func(ctx context.Context) error { return b.traffic.to(ctx, before) })
 	return b.traffic.to(ctx, to)
 }
 
-func (b *batch) stopOld(ctx context.Context) error {
+// stopOld stops the old units; serving is who gets the requests meanwhile.
+func (b *batch) stopOld(ctx context.Context, serving []string) error {
 	if len(b.old) == 0 {
 		return nil
 	}
 	if err := b.ask(ctx); err != nil {
 		return err
 	}
+	if b.dark() {
+		// A unit that is started again may get another address than the gateway has.
+		before := b.serving()
+		b.undo = append(b.undo, func(ctx context.Context) error { return b.traffic.to(ctx, before) })
+	}
 	b.undo = append(b.undo, b.revive)
 	if err := b.quiet(ctx, b.old); err != nil {
 		return err
 	}
+	if err := b.traffic.still(ctx, serving); err != nil {
+		return err
+	}
 	defer b.span("stop", b.svc.Name)()
-	b.down = b.step.Action.StopsFirst()
+	b.down, b.away = b.step.Action.StopsFirst(), b.dark()
 	if err := b.stop(ctx, b.svc.Name, b.old, b.svc.StopGrace); err != nil {
 		return fmt.Errorf("stop the old units: %w", err)
-	}
-	return nil
-}
-
-// revive starts the old units again and waits until they are well.
-func (b *batch) revive(ctx context.Context) error {
-	if b.svc.Ext.Idle != nil {
-		// One that was told to take no more work begins anew.
-		if err := b.stop(ctx, b.svc.Name, b.old, b.svc.StopGrace); err != nil {
-			return err
-		}
-	}
-	if err := b.Units.Restart(ctx, b.old); err != nil {
-		return fmt.Errorf("start the old units again: %w", err)
-	}
-	g := &service{Rollout: b.Rollout, svc: b.svc, step: b.step}
-	for _, id := range b.old {
-		if _, err := g.healthy(ctx, id, time.Now().Add(g.budget())); err != nil {
-			return fmt.Errorf("the old units do not come back: %w", err)
-		}
 	}
 	return nil
 }
@@ -247,6 +212,9 @@ func (b *batch) commit(ctx context.Context, well []string) error {
 	b.undo = nil
 	rest := slices.DeleteFunc(slices.Clone(b.service.old), func(id string) bool { return slices.Contains(b.old, id) })
 	b.good, b.service.old = append(b.good, well...), rest
+	if err := b.silence(ctx, well); err != nil {
+		return err
+	}
 	if len(b.old) == 0 {
 		return nil
 	}
@@ -255,6 +223,20 @@ func (b *batch) commit(ctx context.Context, well []string) error {
 		return fmt.Errorf("remove the old units: %w", err)
 	}
 	b.say(event.Info, b.svc.Name, "retired %d old units", len(b.old))
+	return nil
+}
+
+// silence stops the units that failed within max_failure_ratio: once the pins are
+// out, whoever reloads the gateway would find them in Docker's DNS. They are kept
+// for whoever wants to know why, and the next release replaces them.
+func (b *batch) silence(ctx context.Context, well []string) error {
+	failed := slices.DeleteFunc(slices.Clone(b.new), func(id string) bool { return slices.Contains(well, id) })
+	if len(failed) == 0 {
+		return nil
+	}
+	if err := b.stop(ctx, b.svc.Name, failed, b.svc.StopGrace); err != nil {
+		return fmt.Errorf("stop the units that failed: %w", err)
+	}
 	return nil
 }
 
@@ -267,24 +249,4 @@ func (b *batch) with(new []string) []string {
 // without is the serving set while the batch's old units are stopped.
 func (b *batch) without() []string {
 	return slices.DeleteFunc(b.serving(), func(id string) bool { return slices.Contains(b.old, id) })
-}
-
-// leaveServing is what a cancelled release still does: if the old units are down
-// and the new ones not up, it starts them; whoever comes next gates them.
-func (b *batch) leaveServing(ctx context.Context) {
-	if !b.down {
-		return
-	}
-	last, cancel := grace.Last(ctx, grace.Acts)
-	defer cancel()
-	if b.lost(last) != nil {
-		return
-	}
-	err := b.Units.Start(last, b.Stack, b.svc.Name, b.new)
-	if err != nil || len(b.new) == 0 {
-		err = b.Units.Restart(last, b.old)
-	}
-	if err != nil {
-		b.say(event.Error, b.svc.Name, "could not be started again before the release ended: %v", err)
-	}
 }

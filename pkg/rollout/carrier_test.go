@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -72,4 +73,38 @@ func TestCarrier_InterruptedWhileAWorkerFinishes(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err := carried(ctx, h, st, cancel)
 	require.ErrorIs(t, err, context.Canceled)
+}
+
+// hungShell never answers, as a worker whose broker is down.
+type hungShell struct {
+	*fakeHost
+	asked int
+}
+
+func (s *hungShell) Exec(ctx context.Context, _ string, _ []string, _ []byte) (string, string, int, error) {
+	s.asked++
+	<-ctx.Done()
+	return "", "", 0, context.Cause(ctx)
+}
+
+// Commands that hang use up the budget, and no more of it; the lock is looked at meanwhile.
+func TestCarrier_AWorkerThatNeverAnswersIsStoppedAfterItsBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st, h := workers(2 * time.Minute)
+		shell, asked, began := &hungShell{fakeHost: h}, 0, time.Now()
+		told := &event.Recorder{}
+		r := &rollout.Rollout{Stack: st, Eyes: h, Ground: h, Shell: shell, Sink: told}
+		r.Guard = func(context.Context) error { asked++; return nil }
+		require.NoError(t, r.Quiet(t.Context(), st.Services["worker"], []string{"worker-1"}))
+		took := time.Since(began)
+		assert.InDelta(t, 2*time.Minute, took, float64(5*time.Second))
+		assert.GreaterOrEqual(t, asked, 3, "the lock")
+		assert.GreaterOrEqual(t, shell.asked, 4)
+		var words string
+		for _, e := range told.Events() {
+			words += e.Text + "\n"
+		}
+		assert.Contains(t, words, `worker-1 was told to take no more work, but "pause" does not end`)
+		assert.Contains(t, words, "1 of its units still have work after 2m0s")
+	})
 }

@@ -38,6 +38,11 @@ type fakeHost struct {
 	// meddle is the look at the gateway (counted from 1) before which somebody
 	// else reloads it; -1 before each.
 	meddle, looks int
+	// late is an engine that a cancelled caller no longer hears: a stop goes on until
+	// it is settled, a removal is done, nothing is created. busy is set where a unit
+	// holds what its successor needs.
+	late, busy bool
+	stopping   []string
 	// cut is how many connections outlive each drain budget.
 	cut int
 }
@@ -46,6 +51,7 @@ func newFakeHost(units ...stack.Unit) *fakeHost {
 	h := &fakeHost{units: map[string]*stack.Unit{}, seen: map[string]int{}, next: 100, fail: map[string]error{}, pinned: map[string][]string{}, loaded: map[string][]string{}}
 	for _, u := range units {
 		h.units[u.ID] = &u
+		h.loaded[u.Service] = append(h.loaded[u.Service], u.Addresses["edge"])
 	}
 	return h
 }
@@ -73,9 +79,12 @@ func (h *fakeHost) act(format string, args ...any) error {
 	return nil
 }
 
-func (h *fakeHost) Create(_ context.Context, s *stack.Stack, service string, n int) ([]string, error) {
+func (h *fakeHost) Create(ctx context.Context, s *stack.Stack, service string, n int) ([]string, error) {
 	if err := h.act("create %s %d", service, n); err != nil {
 		return nil, err
+	}
+	if h.late && ctx.Err() != nil {
+		return nil, ctx.Err()
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -93,6 +102,11 @@ func (h *fakeHost) Create(_ context.Context, s *stack.Stack, service string, n i
 func (h *fakeHost) Start(ctx context.Context, _ *stack.Stack, service string, ids []string) error {
 	if err := h.act("start %s", strings.Join(ids, " ")); err != nil {
 		return err
+	}
+	for _, u := range h.units {
+		if h.busy && u.Service == service && !slices.Contains(ids, u.ID) && u.State == stack.Running {
+			return errors.New("port is already allocated")
+		}
 	}
 	h.start(ids)
 	return ctx.Err()
@@ -116,20 +130,34 @@ func (h *fakeHost) Restart(_ context.Context, ids []string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, id := range ids {
-		h.units[id].State, h.units[id].Health = stack.Running, stack.HealthOK
+		u := h.units[id]
+		if u == nil {
+			return errors.New("no such unit " + id)
+		}
+		if u.State != stack.Running {
+			// Docker gives it any address that is free by now.
+			h.next++
+			u.Addresses = map[string]string{"edge": fmt.Sprintf("10.0.0.%d", h.next)}
+		}
+		u.State, u.Health = stack.Running, stack.HealthOK
 	}
 	return nil
 }
 
-func (h *fakeHost) Stop(_ context.Context, ids []string, _ time.Duration) error {
+func (h *fakeHost) Stop(ctx context.Context, ids []string, _ time.Duration) error {
 	if err := h.act("stop %s", strings.Join(ids, " ")); err != nil {
 		return err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.late && ctx.Err() != nil {
+		h.stopping = ids
+		return ctx.Err()
+	}
+	h.stopping = nil
 	for _, id := range ids {
 		if u := h.units[id]; u != nil {
-			u.State = stack.Exited
+			u.State, u.Addresses = stack.Exited, map[string]string{"edge": ""}
 		}
 	}
 	return nil
@@ -139,7 +167,7 @@ func (h *fakeHost) StopService(ctx context.Context, _ *stack.Stack, _ string, id
 	return h.Stop(ctx, ids, grace)
 }
 
-func (h *fakeHost) Remove(_ context.Context, ids []string) error {
+func (h *fakeHost) Remove(ctx context.Context, ids []string) error {
 	if err := h.act("remove %s", strings.Join(ids, " ")); err != nil {
 		return err
 	}
@@ -147,6 +175,9 @@ func (h *fakeHost) Remove(_ context.Context, ids []string) error {
 	defer h.mu.Unlock()
 	for _, id := range ids {
 		delete(h.units, id)
+	}
+	if h.late {
+		return ctx.Err()
 	}
 	return nil
 }
@@ -224,7 +255,15 @@ func (g fakeGateway) Reload(context.Context) (gateway.Generation, error) {
 	if err := g.act("reload"); err != nil {
 		return gateway.Generation{}, err
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.reloads++
+	clear(g.loaded)
+	for _, u := range g.units { // Docker's DNS
+		if u.State == stack.Running {
+			g.loaded[u.Service] = append(g.loaded[u.Service], u.Addresses["edge"])
+		}
+	}
 	for s, a := range g.pinned {
 		g.loaded[s] = a
 	}

@@ -3,6 +3,7 @@ package rollout
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,7 +48,10 @@ func (s *service) gate(ctx context.Context, ids []string) ([]string, error) {
 			continue
 		}
 		s.failed++
-		s.tail(ctx, id)
+		// A cancelled gate says nothing of its units.
+		if ctx.Err() == nil {
+			s.tail(ctx, id)
+		}
 	}
 	if err := together(errs); err != nil {
 		if ctx.Err() != nil || len(well) == 0 || float64(s.failed) > s.svc.Update.MaxFailureRatio*float64(s.step.Replicas) {
@@ -113,12 +117,16 @@ func wellness(u stack.Unit) string {
 // healthy waits for the first healthy answer; a unit that ends, restarts, is
 // killed for memory or turns unhealthy fails at once.
 func (s *service) healthy(ctx context.Context, id string, deadline time.Time) (stack.Unit, error) {
-	for began := time.Now(); ; {
+	var was stack.Unit
+	for began, first := time.Now(), true; ; first = false {
 		u, err := s.Eyes.Inspect(ctx, id)
 		if err != nil {
 			return u, err
 		}
-		if err := ill(u); err != nil {
+		if first && s.ranBefore(id) {
+			was = u
+		}
+		if err := ill(u, was); err != nil {
 			return u, err
 		}
 		if u.State == stack.Running && (u.Health == stack.HealthOK || u.Health == stack.NoHealth) {
@@ -138,12 +146,20 @@ func (s *service) healthy(ctx context.Context, id string, deadline time.Time) (s
 	}
 }
 
-// ill says what is wrong with a unit that should be starting or running.
-func ill(u stack.Unit) error {
+// ranBefore tells whether a unit ran before this release. What happened to it in
+// its life until then is no fault of the release: the engine counts restarts until
+// somebody starts the unit by hand.
+func (s *service) ranBefore(id string) bool {
+	return slices.Contains(s.step.Good, id) || slices.Contains(s.step.Old, id)
+}
+
+// ill says what is wrong with a unit that should be starting or running, beside
+// what it was like when it was first looked at (nothing for a new unit).
+func ill(u, was stack.Unit) error {
 	switch {
-	case u.OOMKilled:
+	case u.OOMKilled && !was.OOMKilled:
 		return fmt.Errorf("%s was killed because it needs more memory than its limit", u.Name)
-	case u.Restarts > 0 || u.State == stack.Restarting:
+	case u.Restarts > was.Restarts || u.State == stack.Restarting:
 		return fmt.Errorf("%s restarted %d times (last exit code %d)", u.Name, u.Restarts, u.ExitCode)
 	case u.State == stack.Exited || u.State == stack.Dead || u.State == stack.Removing:
 		return fmt.Errorf("%s ended with exit code %d", u.Name, u.ExitCode)
@@ -165,7 +181,7 @@ func (s *service) stays(ctx context.Context, first stack.Unit) error {
 		if err != nil {
 			return err
 		}
-		err = ill(u)
+		err = ill(u, first)
 		if err == nil && !u.StartedAt.Equal(first.StartedAt) {
 			err = fmt.Errorf("%s was restarted", u.Name)
 		}
@@ -193,7 +209,7 @@ func (s *service) finished(ctx context.Context, id string) error {
 		if u.State == stack.Exited && u.ExitCode == 0 {
 			return nil
 		}
-		if err := ill(u); err != nil {
+		if err := ill(u, stack.Unit{}); err != nil {
 			return err
 		}
 		if time.Now().After(deadline) {

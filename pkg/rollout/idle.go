@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -15,6 +16,9 @@ const (
 	askIdle = time.Second
 	// toldIdle is how often the waiting is told, and the lock looked at.
 	toldIdle = 10 * time.Second
+	// askLimit is how long one question may take. A command that hangs, because what
+	// it asks is down, says nothing of the worker, which may have work.
+	askLimit = 30 * time.Second
 )
 
 // Quiet is for a Carrier: it lets the workers of a service finish before they are
@@ -33,6 +37,7 @@ func (s *service) quiet(ctx context.Context, ids []string) error {
 		return nil
 	}
 	defer s.span("drain", s.svc.Name)()
+	w := &waiting{service: s, began: time.Now(), told: time.Now()}
 	var busy []string
 	for _, id := range ids {
 		u, err := s.Eyes.Inspect(ctx, id)
@@ -42,63 +47,100 @@ func (s *service) quiet(ctx context.Context, ids []string) error {
 		if u.State != stack.Running {
 			continue
 		}
-		out, errs, exit, err := s.Shell.Exec(ctx, id, idle.Stop, nil)
+		out, errs, exit, err := w.ask(ctx, id, idle.Stop)
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
+		case errors.Is(err, errNoAnswer):
+			s.say(event.Warning, s.svc.Name, "%s was told to take no more work, but %q does not end; it is waited for", u.Name, strings.Join(idle.Stop, " "))
+			busy = append(busy, id)
 		case err != nil || exit != 0:
 			s.say(event.Warning, s.svc.Name, "%s could not be told to take no more work (exit code %d %v %s); it is stopped within its stop_grace_period",
 				u.Name, exit, err, strings.TrimSpace(out+errs))
 		default:
 			busy = append(busy, id)
 		}
+		if err := w.tell(ctx, len(busy)); err != nil {
+			return err
+		}
 	}
-	return s.awaitIdle(ctx, busy)
+	return w.idle(ctx, busy)
 }
 
-// awaitIdle waits until none of the workers has work left.
-func (s *service) awaitIdle(ctx context.Context, busy []string) error {
-	began, told := time.Now(), time.Now()
+// waiting is the wait for the workers of a service.
+type waiting struct {
+	*service
+	began, told time.Time
+}
+
+// errNoAnswer is why a command in a worker was waited for no longer.
+var errNoAnswer = errors.New("it does not answer")
+
+// ask runs a command in a worker, for as long as the budget lasts and one question
+// may take.
+func (w *waiting) ask(ctx context.Context, id string, argv []string) (stdout, stderr string, exit int, err error) {
+	left := w.svc.Ext.Idle.Budget - time.Since(w.began)
+	ctx, cancel := context.WithTimeoutCause(ctx, min(max(left, askIdle), askLimit), errNoAnswer)
+	defer cancel()
+	stdout, stderr, exit, err = w.Shell.Exec(ctx, id, argv, nil)
+	if err != nil && errors.Is(context.Cause(ctx), errNoAnswer) {
+		err = errNoAnswer
+	}
+	return stdout, stderr, exit, err
+}
+
+// idle waits until none of the workers has work left.
+func (w *waiting) idle(ctx context.Context, busy []string) error {
+	budget := w.svc.Ext.Idle.Budget
 	for len(busy) > 0 {
 		var still []string
 		for _, id := range busy {
-			if s.works(ctx, id) {
+			if w.works(ctx, id) {
 				still = append(still, id)
+			}
+			if err := w.tell(ctx, len(busy)); err != nil {
+				return err
 			}
 		}
 		busy = still
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if waited := time.Since(began); len(busy) > 0 && waited > s.svc.Ext.Idle.Budget {
-			s.say(event.Warning, s.svc.Name, "%d of its units still have work after %s and are stopped within their stop_grace_period", len(busy), s.svc.Ext.Idle.Budget)
-			return nil
-		}
 		if len(busy) == 0 {
 			break
 		}
-		if time.Since(told) > toldIdle {
-			told = time.Now()
-			s.say(event.Info, s.svc.Name, "%d units finish their work, %s of %s so far", len(busy), time.Since(began).Round(time.Second), s.svc.Ext.Idle.Budget)
-			if err := s.Guard(ctx); err != nil {
-				return err
-			}
+		if time.Since(w.began) > budget {
+			w.say(event.Warning, w.svc.Name, "%d of its units still have work after %s and are stopped within their stop_grace_period", len(busy), budget)
+			return nil
 		}
 		if err := grace.Pause(ctx, askIdle); err != nil {
 			return err
 		}
 	}
-	s.say(event.Info, s.svc.Name, "its old units have no work left after %s", time.Since(began).Round(100*time.Millisecond))
+	w.say(event.Info, w.svc.Name, "its old units have no work left after %s", time.Since(w.began).Round(100*time.Millisecond))
 	return nil
+}
+
+// tell says from time to time that the waiting goes on, and looks at the lock.
+func (w *waiting) tell(ctx context.Context, busy int) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if time.Since(w.told) < toldIdle {
+		return nil
+	}
+	w.told = time.Now()
+	w.say(event.Info, w.svc.Name, "%d units finish their work, %s of %s so far", busy, time.Since(w.began).Round(time.Second), w.svc.Ext.Idle.Budget)
+	return w.Guard(ctx)
 }
 
 // works tells whether a worker has work left. One that cannot be asked has, unless
 // it does not run any more.
-func (s *service) works(ctx context.Context, id string) bool {
-	_, _, exit, err := s.Shell.Exec(ctx, id, s.svc.Ext.Idle.Wait, nil)
+func (w *waiting) works(ctx context.Context, id string) bool {
+	_, _, exit, err := w.ask(ctx, id, w.svc.Ext.Idle.Wait)
 	if err == nil {
 		return exit != 0
 	}
-	u, err := s.Eyes.Inspect(ctx, id)
+	u, err := w.Eyes.Inspect(ctx, id)
 	return err != nil || u.State == stack.Running
 }

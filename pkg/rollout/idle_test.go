@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -66,4 +67,32 @@ func TestRun_AWorkerIsWokenWhenTheReleaseGoesBack(t *testing.T) {
 	all := strings.Join(h.log, "\n")
 	assert.Contains(t, all, "restart worker-1", last)
 	assert.Equal(t, stack.Running, h.units["worker-1"].State)
+}
+
+// A gateway that is restarted while workers finish has read Docker's DNS again, with
+// those that are about to stop in it.
+func TestRun_AGatewayThatRestartsWhileWorkersFinishIsSwitchedAgain(t *testing.T) {
+	t.Parallel()
+	for name, step := range map[string]plan.Step{
+		"stop first": {Service: "api", Action: plan.Drain, Replicas: 3, Batch: 1, Old: []string{"api-1", "api-2", "api-3"}},
+		"surge":      {Service: "api", Action: plan.Surge, Replicas: 3, Batch: 3, Old: []string{"api-1", "api-2", "api-3"}},
+		"fewer":      {Service: "api", Action: plan.Scale, Replicas: 2, Good: []string{"api-2", "api-3", "api-1"}},
+	} {
+		h, st := oldShop(), shop(stack.StopFirst, 1)
+		st.Services["api"].Ext.Idle = &stack.Idle{Stop: []string{"pause"}, Wait: []string{"idle"}, Budget: time.Minute}
+		h.onAct = func(act string) {
+			switch {
+			case act == "exec api-1 idle":
+				h.pinned, h.units["gateway-9"].StartedAt = map[string][]string{}, time.Now()
+				_, _ = fakeGateway{h, "gateway-9"}.Reload(t.Context())
+				assert.Contains(t, h.loaded["api"], "10.0.0.1", name)
+			case strings.HasPrefix(act, "stop api-1"):
+				assert.NotEmpty(t, h.loaded["api"], name)
+				assert.NotContains(t, h.loaded["api"], "10.0.0.1", name)
+			}
+		}
+		_, err := follow(t, h, st, nil, step)
+		require.NoError(t, err, name)
+		assert.NotContains(t, h.units, "api-1", name)
+	}
 }

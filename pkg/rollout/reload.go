@@ -100,10 +100,14 @@ func (s *service) signal(ctx context.Context, u stack.Unit) error {
 	return s.stays(ctx, u)
 }
 
-// swapBefore puts changed live files in place for a service whose units are
-// replaced anyway; the new units read them when they start. Should the batch
-// fail, the way back to the release before puts its files there again.
+// swapBefore puts changed live files in place for a service that gets new units;
+// they read them when they start. Units that stay are reloaded before, as long as a
+// failed test can put the old files back. Should the batch fail, the way back to
+// the release before puts its files there again.
 func (s *service) swapBefore(ctx context.Context) error {
+	if len(s.good) > 0 && s.svc.Ext.Reload != nil {
+		return s.reload(ctx)
+	}
 	if _, err := s.Live.Swap(ctx, s.svc); err != nil {
 		return fmt.Errorf("put the new files in place: %w", err)
 	}

@@ -197,7 +197,11 @@ func interrupted(ctx context.Context, service string, err error) error {
 	if cause := context.Cause(ctx); !errors.Is(err, cause) {
 		err = fmt.Errorf("%w (%w)", cause, err)
 	}
-	return fault.New(fault.Interrupted, service, "users are served; run the same deploy again: it heals what was left and goes on",
+	served := "users are served"
+	if errors.Is(err, errAway) {
+		served = "users may get no answer of " + service
+	}
+	return fault.New(fault.Interrupted, service, served+"; run the same deploy again: it heals what was left and goes on",
 		"interrupted: %w", err)
 }
 

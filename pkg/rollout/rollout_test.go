@@ -173,6 +173,9 @@ func TestRun_Acts(t *testing.T) {
 			start api-101 api-102 api-103
 			stop api-101 api-102 api-103
 			restart api-1 api-2 api-3
+			pin api 10.0.0.104 10.0.0.105 10.0.0.106
+			reload
+			drain
 			remove api-101 api-102 api-103
 			unpin api`},
 	}
@@ -271,21 +274,6 @@ func TestRun_CancelledAnywhereKeepsServing(t *testing.T) {
 			serves(t, h, clean.log[at])
 		}
 	}
-}
-
-func TestRun_ToleratesFailuresWithinMaxFailureRatio(t *testing.T) {
-	t.Parallel()
-	st := shop(stack.StartFirst, 0)
-	st.Services["api"].Update.MaxFailureRatio = 0.4
-	h := oldShop()
-	h.onStart = func(u *stack.Unit) {
-		if u.ID == "api-102" {
-			u.State = stack.Exited
-		}
-	}
-	_, err := carry(t.Context(), h, st)
-	require.NoError(t, err)
-	assert.Equal(t, []string{"10.0.0.101", "10.0.0.103"}, h.loaded["api"], "a failed unit gets no requests")
 }
 
 func TestRun_SwitchesAgainWhenSomebodyElseReloads(t *testing.T) {

@@ -118,6 +118,9 @@ func (s *service) finish(ctx context.Context) error {
 		if err := s.quiet(ctx, surplus); err != nil {
 			return err
 		}
+		if err := s.traffic.still(ctx, s.good); err != nil {
+			return err
+		}
 		if err := s.retire(ctx, s.svc.Name, surplus, s.svc.StopGrace); err != nil {
 			return err
 		}

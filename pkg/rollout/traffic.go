@@ -166,8 +166,8 @@ func (t *traffic) move(ctx context.Context, g gate, ids []string) error {
 // was after the switch; a restart or a reload by somebody else in between may
 // have brought the old addresses back, so traffic is moved again.
 func (t *traffic) still(ctx context.Context, ids []string) error {
-	if t == nil {
-		return nil
+	if t == nil || len(ids) == 0 {
+		return nil // nobody to be switched to
 	}
 	t.mark("look again", t.svc.Name)
 	for range switchTries {
@@ -197,6 +197,28 @@ func (t *traffic) unchanged(ctx context.Context) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// wake has the gateways load who is there now, without waiting for anything: the
+// given units, or, where none has passed its gate, whoever Docker's DNS names.
+func (t *traffic) wake(ctx context.Context, well []string) error {
+	if t == nil {
+		return nil
+	}
+	if err := t.pin(ctx, well); err != nil {
+		return err
+	}
+	if len(well) == 0 {
+		if err := t.close(ctx); err != nil {
+			return err
+		}
+	}
+	for _, g := range t.gates {
+		if _, err := g.Reload(ctx); err != nil {
+			return fmt.Errorf("reload %s: %w", g.unit.Name, err)
+		}
+	}
+	return nil
 }
 
 // close takes the pins out: the running units are the serving set now, so

@@ -1,0 +1,136 @@
+package rollout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/grace"
+)
+
+// undoBudget bounds the way back: it runs on a context of its own, because the
+// release's may be cancelled already.
+const undoBudget = 2 * time.Minute
+
+// lastGrace is how long old units get to end when the release was cancelled while
+// they were stopping. It is short of the time that is left for acts.
+const lastGrace = 2 * time.Second
+
+// errAway says of a cancelled release that it could not leave a service serving.
+var errAway = errors.New("it may not serve")
+
+// back undoes what the batch did; err is why.
+func (b *batch) back(ctx context.Context, err error) error {
+	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoBudget)
+	defer cancel()
+	if lost := b.lost(back); lost != nil {
+		return fmt.Errorf("%w (after: %w)", lost, err)
+	}
+	b.say(event.Warning, b.svc.Name, "%v; going back", err)
+	defer b.span("undo", b.svc.Name)()
+	var stuck []error
+	for _, u := range slices.Backward(b.undo) {
+		stuck = append(stuck, u(back))
+	}
+	if uerr := errors.Join(stuck...); uerr != nil {
+		return fmt.Errorf("%w; while going back: %w", err, uerr)
+	}
+	// What runs is the serving set again, so the pins say nothing new.
+	if cerr := b.traffic.close(back); cerr != nil {
+		return fmt.Errorf("%w; while going back: %w", err, cerr)
+	}
+	return err
+}
+
+// lost tells whether the right to change the project is gone. Then nothing is
+// undone: what is there may be another release's by now, and whoever comes next
+// heals what is left.
+func (b *batch) lost(ctx context.Context) error {
+	if err := b.ask(ctx); fault.Of(err) == fault.Interrupted {
+		return err
+	}
+	return nil
+}
+
+// revive starts the old units again and waits until they are well.
+func (b *batch) revive(ctx context.Context) error {
+	if b.svc.Ext.Idle != nil {
+		// One that was told to take no more work begins anew.
+		if err := b.stop(ctx, b.svc.Name, b.old, b.svc.StopGrace); err != nil {
+			return err
+		}
+	}
+	if err := b.Units.Restart(ctx, b.old); err != nil {
+		return fmt.Errorf("start the old units again: %w", err)
+	}
+	g := &service{Rollout: b.Rollout, svc: b.svc, step: b.step}
+	for _, id := range b.old {
+		if _, err := g.healthy(ctx, id, time.Now().Add(g.budget())); err != nil {
+			return fmt.Errorf("the old units do not come back: %w", err)
+		}
+	}
+	return nil
+}
+
+// dark tells whether nothing serves while the batch's old units are stopped.
+func (b *batch) dark() bool { return b.step.Action.StopsFirst() && len(b.without()) == 0 }
+
+// leaveServing is what a cancelled release still does: if the old units are down
+// and the new ones not up, it starts them, and has the gateway find who is up;
+// whoever comes next gates them.
+func (b *batch) leaveServing(ctx context.Context) error {
+	if !b.down && !b.away {
+		return nil
+	}
+	last, cancel := grace.Last(ctx, grace.Acts)
+	defer cancel()
+	if b.lost(last) != nil {
+		return nil
+	}
+	if b.down {
+		if err := b.rise(last); err != nil {
+			b.say(event.Error, b.svc.Name, "could not be started again before the release ended: %v", err)
+			return errAway
+		}
+	}
+	if b.away {
+		if err := b.traffic.wake(last, b.well); err != nil {
+			b.say(event.Error, b.svc.Name, "runs, but its gateway could not be led to it before the release ended: %v", err)
+			return errAway
+		}
+	}
+	return nil
+}
+
+// rise starts the new units in the place of the old ones, or the old ones again
+// where there are no new ones yet or they do not start.
+func (b *batch) rise(ctx context.Context) error {
+	// The engine carries on with a stop that nobody waits for any more. Until it is
+	// over the old units hold their ports and files, and after it nothing would run.
+	if err := b.Units.Stop(ctx, b.old, lastGrace); err != nil {
+		return fmt.Errorf("stop the old units: %w", err)
+	}
+	if b.removed && len(b.new) == 0 {
+		if err := b.Units.Remove(ctx, b.old); err != nil {
+			return fmt.Errorf("remove the old unit: %w", err)
+		}
+		if err := b.create(ctx); err != nil {
+			return err
+		}
+	}
+	if len(b.new) == 0 {
+		return b.Units.Restart(ctx, b.old)
+	}
+	err := b.Units.Start(ctx, b.Stack, b.svc.Name, b.new)
+	if err == nil || b.removed {
+		return err
+	}
+	if again := b.Units.Restart(ctx, b.old); again != nil {
+		return errors.Join(err, again)
+	}
+	return nil
+}

@@ -1,0 +1,166 @@
+package rollout_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/rollout"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+func TestGate(t *testing.T) {
+	t.Parallel()
+	step := plan.Step{Service: "api", Action: plan.Gate, Replicas: 3, Good: []string{"api-1", "api-2", "api-3"}}
+	ill := func(at int, make func(u *stack.Unit)) func(u *stack.Unit, n int) {
+		return func(u *stack.Unit, n int) {
+			if u.ID == "api-2" && n >= at {
+				make(u)
+			}
+		}
+	}
+	for name, c := range map[string]struct {
+		look  func(u *stack.Unit, n int)
+		wait  time.Duration
+		fails string
+	}{
+		"well and stays well":         {},
+		"once restarted, long ago":    {look: ill(1, func(u *stack.Unit) { u.Restarts, u.OOMKilled = 1, true })},
+		"slow to become healthy":      {look: ill(1, func(u *stack.Unit) { u.Health = stack.HealthStart }), wait: 200 * time.Millisecond, fails: "api-2 is not healthy after 200ms (it is running, health starting)"},
+		"more memory than its limit":  {look: ill(2, func(u *stack.Unit) { u.OOMKilled = true }), fails: "api-2 was killed because it needs more memory than its limit"},
+		"in a loop of restarts":       {look: ill(1, func(u *stack.Unit) { u.State, u.ExitCode = stack.Restarting, 3 }), fails: "api-2 restarted 0 times (last exit code 3)"},
+		"ended":                       {look: ill(1, func(u *stack.Unit) { u.State, u.ExitCode = stack.Dead, 9 }), fails: "api-2 ended with exit code 9"},
+		"unhealthy":                   {look: ill(1, func(u *stack.Unit) { u.Health = stack.HealthFailed }), fails: "api-2 is unhealthy"},
+		"dies while it is watched":    {look: ill(2, func(u *stack.Unit) { u.State, u.ExitCode = stack.Exited, 1 }), fails: "api-2 ended with exit code 1 within the 300ms it is watched"},
+		"restarts while watched":      {look: ill(2, func(u *stack.Unit) { u.StartedAt = time.Unix(9, 0) }), fails: "api-2 was restarted within the 300ms"},
+		"loses its health in between": {look: ill(2, func(u *stack.Unit) { u.Health = stack.HealthStart }), fails: "api-2 turned from healthy to starting within the 300ms"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, st := oldShop(), shop(stack.StartFirst, 0)
+			h.onLook = c.look
+			st.Services["api"].Update.Monitor = 300 * time.Millisecond
+			told, err := follow(t, h, st, func(r *rollout.Rollout) { r.WaitTimeout = c.wait }, step)
+			if c.fails == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, c.fails)
+			var tails []string
+			for _, e := range told.Events() {
+				if e.Output != "" {
+					tails = append(tails, e.Output)
+				}
+			}
+			assert.Equal(t, []string{"last words of api-2"}, tails, "the log of the one that failed is kept, and no other")
+		})
+	}
+}
+
+// Many a program logs nothing of why its healthcheck fails; the check itself says it.
+func TestGate_WhatTheHealthcheckPrintedIsTold(t *testing.T) {
+	t.Parallel()
+	h, st := oldShop(), shop(stack.StartFirst, 0)
+	h.onLook = func(u *stack.Unit, _ int) {
+		if u.ID == "api-2" {
+			u.Health, u.Probes = stack.HealthFailed, []stack.HealthProbe{{OK: true, Output: "fine"}, {Output: "HTTP Error 500 for hunter2-and-more\n"}}
+		}
+	}
+	st.Services["api"].Environment = map[string]string{"API_PASSWORD": "hunter2-and-more"}
+	h.words = ": cannot log in with hunter2-and-more"
+	told, err := follow(t, h, st, nil, plan.Step{Service: "api", Action: plan.Gate, Replicas: 3, Good: []string{"api-1", "api-2", "api-3"}})
+	require.ErrorContains(t, err, "api-2 is unhealthy")
+	var tails []string
+	for _, e := range told.Events() {
+		if e.Output != "" {
+			tails = append(tails, e.Text+": "+e.Output)
+		}
+	}
+	assert.Equal(t, []string{"last answer of its healthcheck: HTTP Error 500 for ***", "last lines of the failed unit: last words of api-2: cannot log in with ***"}, tails)
+}
+
+func TestJob(t *testing.T) {
+	t.Parallel()
+	step := plan.Step{Service: "api", Action: plan.Create, Replicas: 1, Batch: 1}
+	for name, c := range map[string]struct {
+		look  func(u *stack.Unit, n int)
+		fails string
+	}{
+		"ends with 0": {look: func(u *stack.Unit, n int) {
+			if n == 2 {
+				u.State = stack.Exited
+			}
+		}},
+		"ends with another": {look: func(u *stack.Unit, _ int) { u.State, u.ExitCode = stack.Exited, 4 }, fails: "api-101 ended with exit code 4"},
+		"does not end":      {fails: "api-101 has not ended after 300ms, but others wait for it with service_completed_successfully"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, st := newFakeHost(), shop(stack.StartFirst, 0)
+			st.Services["api"].Job, h.onLook = true, c.look
+			_, err := follow(t, h, st, func(r *rollout.Rollout) { r.WaitTimeout = 300 * time.Millisecond }, step)
+			if c.fails == "" {
+				require.NoError(t, err)
+			} else {
+				require.ErrorContains(t, err, c.fails)
+				assert.Empty(t, h.units, "what failed is taken away again")
+			}
+		})
+	}
+}
+
+func TestRun_ToleratesFailuresWithinMaxFailureRatio(t *testing.T) {
+	t.Parallel()
+	for _, ill := range []func(*stack.Unit){
+		func(u *stack.Unit) { u.State = stack.Exited },
+		func(u *stack.Unit) { u.Health = stack.HealthFailed },
+	} {
+		st := shop(stack.StartFirst, 0)
+		st.Services["api"].Update.MaxFailureRatio = 0.4
+		h := oldShop()
+		h.onStart = func(u *stack.Unit) {
+			if u.ID == "api-102" {
+				ill(u)
+			}
+		}
+		_, err := carry(t.Context(), h, st)
+		require.NoError(t, err)
+		assert.Equal(t, []string{"10.0.0.101", "10.0.0.103"}, h.loaded["api"], "a failed unit gets no requests")
+		assert.Contains(t, h.units, "api-102", "it can be looked at")
+		_, err = fakeGateway{h, "gateway-9"}.Reload(t.Context())
+		require.NoError(t, err)
+		assert.ElementsMatch(t, []string{"10.0.0.101", "10.0.0.103"}, h.loaded["api"], "not even when somebody reloads the gateway")
+
+		h.onStart = nil
+		_, err = carry(t.Context(), h, st)
+		require.NoError(t, err)
+		assert.NotContains(t, h.units, "api-102", "the next release replaces it")
+		assert.Len(t, h.units, 4)
+	}
+}
+
+// A cancelled gate has seconds, and its units did not fail.
+func TestGate_CancelledTailsNobody(t *testing.T) {
+	t.Parallel()
+	h, st := oldShop(), shop(stack.StartFirst, 0)
+	st.Services["api"].Update.Monitor = time.Minute
+	ctx, cancel := context.WithCancel(t.Context())
+	h.onLook = func(_ *stack.Unit, n int) {
+		if n == 2 {
+			cancel()
+		}
+	}
+	told := &event.Recorder{}
+	r := &rollout.Rollout{Stack: st, Units: h, Eyes: h, Ground: h, Sink: told, How: rollout.How{Guard: func(context.Context) error { return nil }},
+		Gateway: func(u stack.Unit) rollout.Gateway { return fakeGateway{h, u.ID} }}
+	_, err := r.Run(ctx, &plan.Plan{Steps: []plan.Step{{Service: "api", Action: plan.Gate, Replicas: 3, Good: []string{"api-1", "api-2", "api-3"}}}})
+	require.ErrorIs(t, err, context.Canceled)
+	for _, e := range told.Events() {
+		assert.Empty(t, e.Output, e.Text)
+	}
+}
