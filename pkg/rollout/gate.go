@@ -237,10 +237,10 @@ func (s *service) tail(ctx context.Context, id string) {
 		}
 	}
 	if n := len(u.Probes); n > 0 && u.Health == stack.HealthFailed && !u.Probes[n-1].OK {
-		say("last answer of its healthcheck", lastOf(s.Stack.Hide(u.Probes[n-1].Output)))
+		say("last answer of its healthcheck", lastOf(s.Stack.HideSecrets(u.Probes[n-1].Output)))
 	}
 	if out, err := s.Eyes.Tail(look, id, tailLines); err == nil {
-		say("last lines of the failed unit", s.Stack.Hide(out))
+		say("last lines of the failed unit", s.Stack.HideSecrets(out))
 	}
 }
 

@@ -107,8 +107,13 @@ func (s *Stack) shows(value string) bool {
 // Hide takes the stack's secrets out of what its containers print, and all other
 // values of the file's variables and of configs with them: nobody knows what they
 // print.
-func (s *Stack) Hide(text string) string {
-	values := append(s.Secrets(), secretValues(s)...)
+func (s *Stack) Hide(text string) string { return hide(text, append(s.Secrets(), secretValues(s)...)) }
+
+// HideSecrets takes out the stack's secrets only: of a log in which somebody looks for
+// why a unit failed, the other values are what it is about.
+func (s *Stack) HideSecrets(text string) string { return hide(text, s.Secrets()) }
+
+func hide(text string, values []string) string {
 	sort.SliceStable(values, func(i, j int) bool { return len(values[i]) > len(values[j]) })
 	return redactor{values: values}.text(text)
 }

@@ -14,6 +14,8 @@ func TestHide(t *testing.T) {
 	}}}
 	assert.Equal(t, "connect postgres://u:***@db/shop with *** in production, ***",
 		s.Hide("connect postgres://u:pw-1@db/shop with tok-123456 in production, sekrit-value"))
+	assert.Equal(t, "connect postgres://u:***@db/shop with *** in production, sekrit-value",
+		s.HideSecrets("connect postgres://u:pw-1@db/shop with tok-123456 in production, sekrit-value"), "words of the file are what a log is about")
 }
 
 // A value that contains another goes as a whole, wherever both come from.

@@ -196,7 +196,7 @@ func (c *change) tail(ctx context.Context) {
 	if err != nil || out == "" {
 		return
 	}
-	c.Sink.Emit(event.Event{Time: time.Now(), Level: event.Warning, Phase: "roll", Service: c.svc.Name, Unit: u.Name, Text: "last lines of the failed unit", Output: c.st.Hide(out)})
+	c.Sink.Emit(event.Event{Time: time.Now(), Level: event.Warning, Phase: "roll", Service: c.svc.Name, Unit: u.Name, Text: "last lines of the failed unit", Output: c.st.HideSecrets(out)})
 }
 
 // tailLines of a failed unit's log go into the report.
