@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -90,12 +91,21 @@ func run(ctx context.Context, args []string, out io.Writer) (failed int, err err
 
 func (a attack) run(ctx context.Context, out io.Writer) error {
 	cmd := exec.CommandContext(ctx, "go", append([]string{"test"}, a.args...)...)
-	cmd.Stdout, cmd.Stderr, cmd.Env = out, out, append(os.Environ(), a.env...)
+	var said strings.Builder
+	cmd.Stdout, cmd.Stderr, cmd.Env = io.MultiWriter(out, &said), out, append(os.Environ(), a.env...)
 	// A test that is interrupted takes away what it started.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = time.Minute
-	return cmd.Run()
+	err := cmd.Run()
+	if err != nil && ranOut.MatchString(said.String()) {
+		return nil
+	}
+	return err
 }
+
+// ranOut matches the whole of what a fuzzer says that found nothing and was at work when
+// its time ended: up to Go 1.26 that may look like a failure (golang/go#75804).
+var ranOut = regexp.MustCompile(`--- FAIL: Fuzz\w+ \([0-9.]+s\)\n    context deadline exceeded\nFAIL\n`)
 
 // fuzzers asks go test for every fuzzer of the module.
 func fuzzers(ctx context.Context, each time.Duration) ([]attack, error) {

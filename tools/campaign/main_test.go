@@ -25,6 +25,18 @@ func TestFuzzersAreFound(t *testing.T) {
 	}
 }
 
+func TestAFuzzerWhoseTimeEnds(t *testing.T) {
+	t.Parallel()
+	assert.Regexp(t, ranOut, "fuzz: elapsed: 2m10s, execs: 18942 (0/sec), new interesting: 6 (total: 135)\n--- FAIL: FuzzEdit (129.73s)\n    context deadline exceeded\nFAIL\nexit status 1\n")
+	for _, found := range []string{
+		"--- FAIL: FuzzEdit (3.20s)\n    --- FAIL: FuzzEdit (0.00s)\n        edit_test.go:9: x\n    \n    Failing input written to testdata/fuzz/FuzzEdit/58ad\nFAIL\n",
+		"--- FAIL: FuzzEdit (3.20s)\n    fuzzing process hung or terminated unexpectedly: exit status 2\nFAIL\n",
+		"--- FAIL: TestKilled (3.20s)\n    context deadline exceeded\nFAIL\n",
+	} {
+		assert.NotRegexp(t, ranOut, found)
+	}
+}
+
 func TestAFailureIsToldAndTheRestGoesOn(t *testing.T) {
 	t.Parallel()
 	a := attack{name: "nothing", args: []string{"./not-there"}}
