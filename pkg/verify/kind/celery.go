@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -152,9 +153,13 @@ func (d celerySession) task() {
 	}
 	within := task.Within.or(10 * time.Second)
 	// celery waits for a result without end; timeout is of coreutils and of busybox.
-	out, exit, ok = d.run(d.units[0], []string{"timeout", fmt.Sprint(int(within.Seconds())), "celery", "-A", d.c.App, "result", lines[len(lines)-1]}, d.env, nil)
+	out, exit, ok = d.run(d.units[0], []string{"timeout", wholeSeconds(within), "celery", "-A", d.c.App, "result", lines[len(lines)-1]}, d.env, nil)
 	if !ok || !d.need("celery.result", exit == 0, "a result within "+Duration(within).String(), quoted(out)) {
 		return
 	}
 	task.Expect.checkOutput(d.Sight, "the result", out, "exists", "not", "not_matches")
 }
+
+// wholeSeconds is a time as timeout takes it, which knows no part of a second and takes
+// 0 for no end.
+func wholeSeconds(d time.Duration) string { return fmt.Sprint(int(math.Ceil(d.Seconds()))) }

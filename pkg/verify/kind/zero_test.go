@@ -3,6 +3,7 @@ package kind
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -70,5 +71,12 @@ func TestNoughtMeansNought(t *testing.T) {
 		one.check = strings.TrimSpace(soon.check) + strings.ReplaceAll(more, ", ", "\n  ")
 		f := one.at(t, "")
 		assert.Equal(t, want, f.Outcome, "%s: %+v", one.check, f)
+	}
+}
+
+func TestWholeSeconds(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{time.Millisecond: "1", time.Second: "1", 1500 * time.Millisecond: "2", 10 * time.Second: "10"} {
+		assert.Equal(t, want, wholeSeconds(d), d)
 	}
 }
