@@ -10,14 +10,15 @@ import (
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/grace"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // undoBudget bounds the way back: it runs on a context of its own, because the
 // release's may be cancelled already.
 const undoBudget = 2 * time.Minute
 
-// lastGrace is how long old units get to end when the release was cancelled while
-// they were stopping. It is short of the time that is left for acts.
+// lastGrace is how long old units get to end, or are waited for, when the release
+// was cancelled while they were stopping. It is short of the time that is left for acts.
 const lastGrace = 2 * time.Second
 
 // errAway says of a cancelled release that it could not leave a service serving.
@@ -94,7 +95,7 @@ func (b *batch) leaveServing(ctx context.Context) error {
 	if b.down {
 		if err := b.rise(last); err != nil {
 			b.say(event.Error, b.svc.Name, "could not be started again before the release ended: %v", err)
-			return errAway
+			return b.unserved()
 		}
 	}
 	if b.away {
@@ -106,13 +107,19 @@ func (b *batch) leaveServing(ctx context.Context) error {
 	return nil
 }
 
+// unserved is errAway, unless others serve.
+func (b *batch) unserved() error {
+	if b.dark() {
+		return errAway
+	}
+	return nil
+}
+
 // rise starts the new units in the place of the old ones, or the old ones again
 // where there are no new ones yet or they do not start.
 func (b *batch) rise(ctx context.Context) error {
-	// The engine carries on with a stop that nobody waits for any more. Until it is
-	// over the old units hold their ports and files, and after it nothing would run.
-	if err := b.Units.Stop(ctx, b.old, lastGrace); err != nil {
-		return fmt.Errorf("stop the old units: %w", err)
+	if err := b.settle(ctx); err != nil {
+		return err
 	}
 	if b.removed && len(b.new) == 0 {
 		if err := b.Units.Remove(ctx, b.old); err != nil {
@@ -131,6 +138,46 @@ func (b *batch) rise(ctx context.Context) error {
 	}
 	if again := b.Units.Restart(ctx, b.old); again != nil {
 		return errors.Join(err, again)
+	}
+	return nil
+}
+
+// settle sees a stop through that was under way. The engine carries on with it
+// though nobody waits for it any more. Until it is over the old units hold their
+// ports and files, and after it nothing would run.
+func (b *batch) settle(ctx context.Context) error {
+	switch {
+	case !b.dark() || b.removed:
+		return nil // others serve, or it is over
+	case b.svc.StopGrace > stack.DefaultGrace:
+		return b.ended(ctx)
+	}
+	if err := b.Units.Stop(ctx, b.old, lastGrace); err != nil {
+		return fmt.Errorf("stop the old units: %w", err)
+	}
+	return nil
+}
+
+// ended waits for old units that the file gives longer than usual: they finish a
+// job or write their data, and another stop would kill them before the first does.
+func (b *batch) ended(ctx context.Context) error {
+	until := time.Now().Add(lastGrace)
+	for _, id := range b.old {
+		for {
+			u, err := b.Eyes.Inspect(ctx, id)
+			if err != nil {
+				return err
+			}
+			if u.State == stack.Exited || u.State == stack.Dead {
+				break
+			}
+			if time.Now().After(until) {
+				return fmt.Errorf("%s may still be ending, it has %s for that (stop_grace_period)", u.Name, b.svc.StopGrace)
+			}
+			if err := grace.Pause(ctx, pollSoon); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

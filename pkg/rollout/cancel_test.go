@@ -4,6 +4,8 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -11,6 +13,25 @@ import (
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/stack"
 )
+
+// cancelledAtStop carries a release out that is cancelled when its first old units
+// are told to stop.
+func cancelledAtStop(t *testing.T, h *fakeHost, st *stack.Stack, guard func(context.Context) error) error {
+	t.Helper()
+	h.late = true
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	h.onAct = func(act string) {
+		if strings.HasPrefix(act, "stop ") {
+			cancel()
+		}
+	}
+	_, err := guarded(ctx, h, st, guard)
+	require.Equal(t, fault.Interrupted, fault.Of(err))
+	return err
+}
+
+func held(context.Context) error { return nil }
 
 // alone is an API of which only one can run: it holds a port, and may have a name
 // of its own.
@@ -87,4 +108,55 @@ func TestRun_CancelledAndNothingStarts(t *testing.T) {
 			assert.Contains(t, fault.Hint(err), "users may get no answer of api", fail)
 		}
 	}
+}
+
+// A unit that the file gives long to end may be writing its data: a second stop would
+// kill it in the middle of that, and a successor beside it would write to the same.
+func TestRun_CancelledWhileAUnitHasLongToEnd(t *testing.T) {
+	t.Parallel()
+	for name, ends := range map[string]bool{"it needs all of it": false, "it is soon over": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				st := alone("")
+				st.Services["api"].StopGrace = 10 * time.Minute
+				h := newFakeHost(unit("api", 1, "old"), unit("gateway", 9, "same"))
+				h.busy = true
+				looks := 0
+				h.onLook = func(u *stack.Unit, _ int) {
+					if u.ID != "api-1" || len(h.stopping) == 0 {
+						return
+					}
+					if looks++; ends && looks == 3 {
+						u.State, u.Addresses = stack.Exited, map[string]string{"edge": ""}
+					}
+				}
+				err := cancelledAtStop(t, h, st, held)
+				assert.Equal(t, []time.Duration{10 * time.Minute}, h.graces, "nobody cuts it short: %v", h.log)
+				if ends {
+					assert.Contains(t, fault.Hint(err), "users are served")
+					assert.Contains(t, h.log, "start api-101")
+					assert.Equal(t, []string{"10.0.0.101"}, h.loaded["api"])
+					return
+				}
+				assert.Contains(t, fault.Hint(err), "users may get no answer of api")
+				assert.NotContains(t, h.log, "start api-101")
+			})
+		})
+	}
+}
+
+// Where others serve, nobody has to be hurried.
+func TestRun_CancelledWhileOneOfManyStops(t *testing.T) {
+	t.Parallel()
+	h := oldShop()
+	err := cancelledAtStop(t, h, shop(stack.StopFirst, 1), held)
+	assert.Contains(t, fault.Hint(err), "users are served")
+	assert.Equal(t, []time.Duration{stack.DefaultGrace}, h.graces, "%v", h.log)
+	assert.Equal(t, "start api-101", h.log[len(h.log)-1])
+
+	h = oldShop()
+	h.fail["start"], h.fail["restart"] = errBroken, errBroken
+	err = cancelledAtStop(t, h, shop(stack.StopFirst, 1), held)
+	assert.Contains(t, fault.Hint(err), "users are served", "by the others")
 }

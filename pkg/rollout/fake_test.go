@@ -43,6 +43,8 @@ type fakeHost struct {
 	// holds what its successor needs.
 	late, busy bool
 	stopping   []string
+	// graces is what each stop gave its units, in order.
+	graces []time.Duration
 	// cut is how many connections outlive each drain budget.
 	cut int
 }
@@ -144,12 +146,13 @@ func (h *fakeHost) Restart(_ context.Context, ids []string) error {
 	return nil
 }
 
-func (h *fakeHost) Stop(ctx context.Context, ids []string, _ time.Duration) error {
+func (h *fakeHost) Stop(ctx context.Context, ids []string, grace time.Duration) error {
 	if err := h.act("stop %s", strings.Join(ids, " ")); err != nil {
 		return err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.graces = append(h.graces, grace)
 	if h.late && ctx.Err() != nil {
 		h.stopping = ids
 		return ctx.Err()
