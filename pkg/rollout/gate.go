@@ -123,7 +123,7 @@ func (s *service) healthy(ctx context.Context, id string, deadline time.Time) (s
 		if err != nil {
 			return u, err
 		}
-		if first && s.ranBefore(id) {
+		if first && s.proved(id) {
 			was = u
 		}
 		if err := ill(u, was); err != nil {
@@ -146,15 +146,15 @@ func (s *service) healthy(ctx context.Context, id string, deadline time.Time) (s
 	}
 }
 
-// ranBefore tells whether a unit ran before this release. What happened to it in
+// proved tells whether a unit served before this release. What happened to it in
 // its life until then is no fault of the release: the engine counts restarts until
-// somebody starts the unit by hand.
-func (s *service) ranBefore(id string) bool {
-	return slices.Contains(s.step.Good, id) || slices.Contains(s.step.Old, id)
-}
+// somebody starts the unit by hand. Good units are gated only where a run that was
+// cut short left them, and nobody saw them stay: their restarts count.
+func (s *service) proved(id string) bool { return slices.Contains(s.step.Old, id) }
 
 // ill says what is wrong with a unit that should be starting or running, beside
-// what it was like when it was first looked at (nothing for a new unit).
+// what it was like when it was first looked at (nothing for one that has to prove
+// itself).
 func ill(u, was stack.Unit) error {
 	switch {
 	case u.OOMKilled && !was.OOMKilled:

@@ -30,7 +30,8 @@ func TestGate(t *testing.T) {
 		fails string
 	}{
 		"well and stays well":         {},
-		"once restarted, long ago":    {look: ill(1, func(u *stack.Unit) { u.Restarts, u.OOMKilled = 1, true })},
+		"restarted before it is seen": {look: ill(1, func(u *stack.Unit) { u.Restarts = 7 }), fails: "api-2 restarted 7 times"},
+		"killed before it is seen":    {look: ill(1, func(u *stack.Unit) { u.OOMKilled = true }), fails: "api-2 was killed because it needs more memory than its limit"},
 		"slow to become healthy":      {look: ill(1, func(u *stack.Unit) { u.Health = stack.HealthStart }), wait: 200 * time.Millisecond, fails: "api-2 is not healthy after 200ms (it is running, health starting)"},
 		"more memory than its limit":  {look: ill(2, func(u *stack.Unit) { u.OOMKilled = true }), fails: "api-2 was killed because it needs more memory than its limit"},
 		"in a loop of restarts":       {look: ill(1, func(u *stack.Unit) { u.State, u.ExitCode = stack.Restarting, 3 }), fails: "api-2 restarted 0 times (last exit code 3)"},
