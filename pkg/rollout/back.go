@@ -90,7 +90,7 @@ func (b *batch) leaveServing(ctx context.Context) error {
 	last, cancel := grace.Last(ctx, grace.Acts)
 	defer cancel()
 	if b.lost(last) != nil {
-		return nil
+		return b.unserved()
 	}
 	if b.down {
 		if err := b.rise(last); err != nil {

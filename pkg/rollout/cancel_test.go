@@ -160,3 +160,25 @@ func TestRun_CancelledWhileOneOfManyStops(t *testing.T) {
 	err = cancelledAtStop(t, h, shop(stack.StopFirst, 1), held)
 	assert.Contains(t, fault.Hint(err), "users are served", "by the others")
 }
+
+// Nor is it said where nobody may start anything any more: somebody else has the lock.
+func TestRun_CancelledAndTheLockIsGone(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		host *fakeHost
+		st   *stack.Stack
+		want string
+	}{
+		{newFakeHost(unit("api", 1, "old"), unit("gateway", 9, "same")), alone(""), "users may get no answer of api"},
+		{oldShop(), shop(stack.StopFirst, 1), "users are served"},
+	} {
+		err := cancelledAtStop(t, c.host, c.st, func(context.Context) error {
+			if len(c.host.graces) > 0 {
+				return fault.New(fault.Interrupted, "", "", "lock lost")
+			}
+			return nil
+		})
+		assert.Contains(t, fault.Hint(err), c.want)
+		assert.Equal(t, "stop api-1", c.host.log[len(c.host.log)-1], "nothing is done without it")
+	}
+}
