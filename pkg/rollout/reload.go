@@ -21,19 +21,32 @@ func (s *service) reload(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("put the new files in place: %w", err)
 	}
-	if err := s.reloadUnits(ctx, s.good); err != nil {
-		back, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoBudget)
-		defer cancel()
-		if uerr := undo(back); uerr != nil {
-			return errors.Join(err, fmt.Errorf("put the old files back: %w", uerr))
-		}
-		if uerr := s.reloadUnits(back, s.good); uerr != nil {
-			return errors.Join(err, fmt.Errorf("reload the old files: %w", uerr))
-		}
-		return err
+	if err := s.reloadUnits(ctx, s.survives); err != nil {
+		return errors.Join(err, s.reloadOld(ctx, undo))
 	}
 	s.say(event.Info, s.svc.Name, "reloaded with %s", names(s.step.Files))
 	return s.Live.Confirm(ctx, s.svc)
+}
+
+// reloadOld puts the old files back and has the units read them. A cancelled release
+// watches nobody: its seconds are for every unit, and for the record of its end.
+func (s *service) reloadOld(ctx context.Context, undo func(context.Context) error) error {
+	back, cancel := grace.Last(ctx, undoBudget)
+	defer cancel()
+	if err := undo(back); err != nil {
+		return fmt.Errorf("put the old files back: %w", err)
+	}
+	watch := func(_ context.Context, u stack.Unit) error {
+		err := s.survives(ctx, u)
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	if err := s.reloadUnits(back, watch); err != nil {
+		return fmt.Errorf("reload the old files: %w", err)
+	}
+	return nil
 }
 
 func names(targets []string) string {
@@ -44,8 +57,10 @@ func names(targets []string) string {
 	return strings.Join(out, ", ")
 }
 
-func (s *service) reloadUnits(ctx context.Context, ids []string) error {
-	for _, id := range ids {
+// reloadUnits has the units that stay read the files that are there now. What cannot
+// confirm it is watched.
+func (s *service) reloadUnits(ctx context.Context, watch func(context.Context, stack.Unit) error) error {
+	for _, id := range s.good {
 		u, err := s.Eyes.Inspect(ctx, id)
 		if err != nil {
 			return err
@@ -56,7 +71,7 @@ func (s *service) reloadUnits(ctx context.Context, ids []string) error {
 		if isNginx(s.svc.Ext.Reload) {
 			_, err = s.Gateway(u).Reload(ctx)
 		} else {
-			err = s.signal(ctx, u)
+			err = s.signal(ctx, u, watch)
 		}
 		if err != nil {
 			return fmt.Errorf("reload %s: %w", u.Name, err)
@@ -84,8 +99,8 @@ func (s *service) test(ctx context.Context, u stack.Unit) error {
 	return nil
 }
 
-// signal reloads any other service and watches that it survives.
-func (s *service) signal(ctx context.Context, u stack.Unit) error {
+// signal reloads any other service, and has it watched.
+func (s *service) signal(ctx context.Context, u stack.Unit, watch func(context.Context, stack.Unit) error) error {
 	kill := []string{"sh", "-c", `kill -s "$1" 1`, "shiksha", strings.TrimPrefix(s.svc.Ext.Reload.Signal, "SIG")}
 	_, stderr, exit, err := s.Shell.Exec(ctx, u.ID, kill, nil)
 	if err != nil {
@@ -94,6 +109,11 @@ func (s *service) signal(ctx context.Context, u stack.Unit) error {
 	if exit != 0 {
 		return fmt.Errorf("send %s to its first process: %s", s.svc.Ext.Reload.Signal, strings.TrimSpace(stderr))
 	}
+	return watch(ctx, u)
+}
+
+// survives watches a unit that got a signal.
+func (s *service) survives(ctx context.Context, u stack.Unit) error {
 	if err := grace.Pause(ctx, 200*time.Millisecond); err != nil {
 		return err
 	}

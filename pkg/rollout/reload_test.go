@@ -1,14 +1,19 @@
 package rollout_test
 
 import (
+	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -143,4 +148,74 @@ func TestReload_UnitsThatStayWhileOthersComeAndGo(t *testing.T) {
 		swap back
 		exec gateway-9 nginx -t
 		reload`), h.log, "nothing was made")
+}
+
+// A cancelled run has seconds: the old files go back and are told to every unit, and
+// nobody is watched; what it then still has to do is to record how it ended.
+func TestReload_CancelledWhileItIsWatched(t *testing.T) {
+	t.Parallel()
+	step := plan.Step{Service: "gateway", Action: plan.Reload, Replicas: 2, Good: []string{"gateway-8", "gateway-9"}, Files: []string{"/etc/nginx/nginx.conf"}}
+	for name, c := range map[string]struct {
+		at   time.Duration
+		ill  bool // of the new files, so that the way back is under way already
+		want string
+	}{
+		"the new files": {at: 2 * time.Second, want: `
+			swap
+			exec gateway-8 sh -c kill -s "$1" 1 shiksha HUP`},
+		"the new files, at the second unit": {at: 8 * time.Second, want: `
+			swap
+			exec gateway-8 sh -c kill -s "$1" 1 shiksha HUP
+			exec gateway-9 sh -c kill -s "$1" 1 shiksha HUP`},
+		"the old files": {at: 2 * time.Second, ill: true, want: `
+			swap
+			exec gateway-8 sh -c kill -s "$1" 1 shiksha HUP`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h, st := oldShop(), gates(stack.Reload{Signal: "HUP"})
+				h.units["gateway-8"] = new(unit("gateway", 8, "same"))
+				st.Services["gateway"].Update.Monitor = 5 * time.Second
+				if c.ill {
+					h.onLook = func(u *stack.Unit, n int) { u.Restarts = min(n, 2) / 2 }
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				ctx = grace.Watch(ctx)
+				time.AfterFunc(c.at, cancel)
+				began := time.Now()
+				_, err := followUntil(ctx, h, st, nil, step)
+				assert.Less(t, time.Since(began)-c.at, time.Second)
+				assert.Equal(t, fault.Interrupted, fault.Of(err))
+				assert.Equal(t, lines(c.want+`
+			swap back
+			exec gateway-8 sh -c kill -s "$1" 1 shiksha HUP
+			exec gateway-9 sh -c kill -s "$1" 1 shiksha HUP`), h.log)
+			})
+		})
+	}
+}
+
+// What hangs then ends with the time for acts, not with the process.
+func TestReload_CancelledAndTheWayBackHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h, st := oldShop(), gates(stack.Reload{Signal: "HUP"})
+		st.Services["gateway"].Update.Monitor = time.Minute
+		ctx, cancel := context.WithCancel(t.Context())
+		ctx = grace.Watch(ctx)
+		time.AfterFunc(time.Second, cancel)
+		began := time.Now()
+		_, err := followUntil(ctx, h, st, func(r *rollout.Rollout) { r.Live = stuckLive{h} },
+			plan.Step{Service: "gateway", Action: plan.Reload, Replicas: 1, Good: []string{"gateway-9"}, Files: []string{"/etc/nginx/nginx.conf"}})
+		require.ErrorContains(t, err, "put the old files back")
+		assert.Equal(t, time.Second+grace.Acts, time.Since(began))
+	})
+}
+
+// stuckLive is a connection that says nothing any more once files go back.
+type stuckLive struct{ *fakeHost }
+
+func (stuckLive) Swap(context.Context, *stack.Service) (func(context.Context) error, error) {
+	return func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }, nil
 }

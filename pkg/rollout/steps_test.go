@@ -18,6 +18,11 @@ import (
 // follow carries given steps out, as a plan that knows more than what runs would
 // have them.
 func follow(t *testing.T, h *fakeHost, st *stack.Stack, edit func(*rollout.Rollout), steps ...plan.Step) (*event.Recorder, error) {
+	return followUntil(t.Context(), h, st, edit, steps...)
+}
+
+// followUntil is follow in a context that a test ends.
+func followUntil(ctx context.Context, h *fakeHost, st *stack.Stack, edit func(*rollout.Rollout), steps ...plan.Step) (*event.Recorder, error) {
 	told := &event.Recorder{}
 	r := &rollout.Rollout{
 		Stack: st, Units: h, Eyes: h, Ground: h, Shell: h, Live: h, Sink: told,
@@ -27,7 +32,7 @@ func follow(t *testing.T, h *fakeHost, st *stack.Stack, edit func(*rollout.Rollo
 	if edit != nil {
 		edit(r)
 	}
-	_, err := r.Run(t.Context(), &plan.Plan{Steps: steps})
+	_, err := r.Run(ctx, &plan.Plan{Steps: steps})
 	return told, err
 }
 
@@ -137,6 +142,17 @@ func TestAWayBackThatFailsIsToldWithItsReason(t *testing.T) {
 	_, err := follow(t, h, st, nil, plan.Step{Service: "api", Action: plan.StopFirst, Replicas: 3, Old: []string{"api-1", "api-2", "api-3"}, Batch: 3})
 	require.ErrorContains(t, err, "is unhealthy")
 	require.ErrorContains(t, err, "while going back: start the old units again: no space left", "both are told: what failed and what the way back lacks")
+}
+
+// Its restarts of last month are no reason to say that it does not come back.
+func TestAWayBackToAUnitThatOnceRestarted(t *testing.T) {
+	t.Parallel()
+	h, st := oldShop(), shop(stack.StopFirst, 0)
+	h.units["api-2"].Restarts, h.units["api-2"].OOMKilled = 2, true
+	h.onStart = func(u *stack.Unit) { u.Health = stack.HealthFailed }
+	_, err := follow(t, h, st, nil, plan.Step{Service: "api", Action: plan.StopFirst, Replicas: 3, Old: []string{"api-1", "api-2", "api-3"}, Batch: 3})
+	require.ErrorContains(t, err, "is unhealthy")
+	require.NotContains(t, err.Error(), "going back")
 }
 
 func TestBetweenBatches(t *testing.T) {
