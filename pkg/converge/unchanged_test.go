@@ -7,6 +7,8 @@ import (
 	"path"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/stretchr/testify/assert"
@@ -15,6 +17,7 @@ import (
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/host"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/release"
@@ -175,6 +178,58 @@ func TestToldToEndWhenItIsDone(t *testing.T) {
 	d = begun(t, fakeFiles{}, &release.Record{})
 	d.ledger.Guard(func(context.Context) error { return errors.New("the host does not answer") })
 	assert.Equal(t, fault.Interrupted, fault.Of(d.settle(t.Context())), "what serves is new, and the record says started")
+}
+
+// slowFiles are on a host that takes a while to answer.
+type slowFiles struct {
+	fakeFiles
+	takes time.Duration
+}
+
+func (s *slowFiles) Write(ctx context.Context, name string, data []byte, perm fs.FileMode) error {
+	if err := grace.Pause(ctx, s.takes); err != nil {
+		return err
+	}
+	return s.fakeFiles.Write(ctx, name, data, perm)
+}
+
+// Only who was told to end has to hurry: a release that nobody cancelled waits for a
+// host that comes back, one that is cancelled while it writes has its last words.
+func TestTheEndIsRecordedOnASlowHost(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		takes, cancelled time.Duration
+		recorded         bool
+	}{
+		"nobody cancels":              {30 * time.Second, 0, true},
+		"cancelled while it writes":   {3 * time.Second, time.Second, true},
+		"cancelled, with no answer":   {30 * time.Second, time.Second, false},
+		"cancelled when all was done": {3 * time.Second, time.Nanosecond, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				files := &slowFiles{fakeFiles: fakeFiles{}}
+				d := begun(t, files, &release.Record{})
+				d.result.Rollout = &rollout.Report{Spans: []rollout.Span{{Name: "roll", Service: "api"}}}
+				files.takes = c.takes
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				if c.cancelled > 0 {
+					time.AfterFunc(c.cancelled, cancel)
+				}
+				err := d.settle(ctx)
+				last, _ := d.ledger.Latest()
+				if !c.recorded {
+					assert.Equal(t, fault.Interrupted, fault.Of(err))
+					assert.Equal(t, release.Started, last.Outcome)
+					return
+				}
+				require.NoError(t, err)
+				assert.Equal(t, release.Verified, last.Outcome)
+				assert.Len(t, last.Steps, 1, "what is written again is written once")
+			})
+		})
+	}
 }
 
 // A release that is told to end before it changed anything says so, and its record
