@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -132,6 +133,52 @@ func TestNotSwappedBack(t *testing.T) {
 		assert.Equal(t, fault.Stuck, fault.Of(err))
 		require.ErrorContains(t, err, "it could not be swapped back; [api] was left as it is")
 		assert.Equal(t, back, strings.Contains(err.Error(), "the host does not answer"), "%s: %v", touched, err)
+	}
+}
+
+// backPlatform carries out any way back and remembers what for.
+type backPlatform struct {
+	Platform
+	back []string
+}
+
+func (*backPlatform) Adapt(context.Context, *stack.Stack) error { return nil }
+
+func (*backPlatform) Observe(context.Context, string) (stack.Observed, error) {
+	units := map[string][]stack.Unit{}
+	for _, name := range []string{"api", "db"} {
+		units[name] = []stack.Unit{{ID: name, Service: name, State: stack.Running}}
+	}
+	return stack.Observed{Units: units}, nil
+}
+
+func (b *backPlatform) Carry(_ context.Context, p *plan.Plan, _ *stack.Stack, _ rollout.How) (rollout.Report, error) {
+	for _, s := range p.Steps {
+		if s.Changes() {
+			b.back = append(b.back, s.Service)
+		}
+	}
+	return rollout.Report{}, nil
+}
+
+// A database whose unit is down can be swapped back once the way back has brought up
+// the one from before; what writes to it follows.
+func TestSwappedBackOnceTheDatabaseRuns(t *testing.T) {
+	t.Parallel()
+	for touched, back := range map[string]string{"db api": "db api", "api": ""} {
+		on, asked := &backPlatform{}, 0
+		d := &transition{Target: &target.Target{Sink: event.Discard}, on: on, facts: &facts{}, writers: []string{"api"}, record: &release.Record{},
+			opts: Options{Stack: &stack.Stack{Name: "shop"}, RollbackOnFailure: true, Lock: &release.Lock{}}, result: &Result{Rollout: &rollout.Report{}}}
+		d.undoDatabase = func(context.Context) error {
+			if asked++; !slices.Contains(on.back, "db") {
+				return target.ErrStopped
+			}
+			return nil
+		}
+		err := d.takeBack(t.Context(), strings.Fields(touched))
+		assert.Equal(t, back, strings.Join(on.back, " "))
+		assert.Equal(t, back == "", err != nil, "%v", err)
+		assert.Equal(t, len(strings.Fields(touched)), asked, "nothing is asked again where nothing changed")
 	}
 }
 
