@@ -86,13 +86,17 @@ func (d *transition) runs(ctx context.Context) (*stack.Stack, error) {
 		return d.opts.Stack, nil
 	}
 	if d.facts.verified == nil {
-		return d.opts.Stack.Partial(nil, d.opts.Services), nil
+		return d.opts.Stack.Partial(nil, d.opts.Services)
 	}
 	before, err := d.before(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("releasing only some services needs the release before: %w", err)
 	}
-	return d.opts.Stack.Partial(before, d.opts.Services), nil
+	runs, err := d.opts.Stack.Partial(before, d.opts.Services)
+	if err != nil {
+		return nil, fault.New(fault.Refused, "services", "release all services", "%w", err)
+	}
+	return runs, nil
 }
 
 // services describes what runs when the release is done, and what it does to each.
