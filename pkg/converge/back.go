@@ -221,7 +221,8 @@ func (d *transition) replan(ctx context.Context) error {
 
 // takeBack swaps the database back and rolls the touched services back. Where the
 // database stays the older one, what writes to it stays as it is: newer code could
-// spoil it, which is worse than a service that is away.
+// spoil it, which is worse than a service that is away. One that could not be swapped
+// because its own unit is down is asked again once the others are back.
 func (d *transition) takeBack(ctx context.Context, touched []string) error {
 	if d.undoDatabase == nil {
 		return d.back(ctx, touched)
@@ -230,7 +231,14 @@ func (d *transition) takeBack(ctx context.Context, touched []string) error {
 	if err == nil {
 		return d.back(ctx, touched)
 	}
+	writes := func(name string) bool { return slices.Contains(d.writers, name) }
+	others := slices.DeleteFunc(slices.Clone(touched), writes)
+	failed := d.back(ctx, others)
+	if failed == nil && len(others) > 0 {
+		if err = d.undoDatabase(ctx); err == nil {
+			return d.back(ctx, slices.DeleteFunc(slices.Clone(touched), func(name string) bool { return !writes(name) }))
+		}
+	}
 	err = fmt.Errorf("%w; %v was left as it is, since newer code may not write to the older database", err, d.writers)
-	others := slices.DeleteFunc(slices.Clone(touched), func(name string) bool { return slices.Contains(d.writers, name) })
-	return errors.Join(err, d.back(ctx, others))
+	return errors.Join(err, failed)
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/shiksha/actions/pkg/stack"
 )
 
-// lastWords bounds what an ending release still writes on the host.
+// lastWords bounds what a release that is cancelled or failed still writes on the host.
 const lastWords = 4 * time.Second
 
 // begin writes the record of the release before anything is changed, so that an
@@ -86,13 +86,17 @@ func (d *transition) runs(ctx context.Context) (*stack.Stack, error) {
 		return d.opts.Stack, nil
 	}
 	if d.facts.verified == nil {
-		return d.opts.Stack.Partial(nil, d.opts.Services), nil
+		return d.opts.Stack.Partial(nil, d.opts.Services)
 	}
 	before, err := d.before(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("releasing only some services needs the release before: %w", err)
 	}
-	return d.opts.Stack.Partial(before, d.opts.Services), nil
+	runs, err := d.opts.Stack.Partial(before, d.opts.Services)
+	if err != nil {
+		return nil, fault.New(fault.Refused, "services", "release all services", "%w", err)
+	}
+	return runs, nil
 }
 
 // services describes what runs when the release is done, and what it does to each.
@@ -138,6 +142,7 @@ func (d *transition) conclude(ctx context.Context, outcome release.Outcome, caus
 
 func (d *transition) write(ctx context.Context, outcome release.Outcome, message string) error {
 	d.record.Outcome, d.record.Message, d.record.Ended = outcome, message, time.Now().UTC()
+	d.record.Steps = nil // a write that was cut off may have filled them
 	if r := d.result.Rollout; r != nil {
 		for _, s := range r.Spans {
 			d.record.Steps = append(d.record.Steps, release.Step{Name: s.Name, Service: s.Service, Started: s.Started, Ended: s.Ended})
@@ -161,12 +166,16 @@ func (d *transition) write(ctx context.Context, outcome release.Outcome, message
 }
 
 // settle records a verified release and prunes what no kept release needs. Who is told
-// to end only now has released all the same.
+// to end only now has released all the same; who is not waits for a host that is slow.
 func (d *transition) settle(ctx context.Context) error {
 	d.Step("record the end")
-	last, cancel := grace.Last(ctx, lastWords)
-	defer cancel()
-	if err := d.write(last, release.Verified, ""); err != nil {
+	err := d.write(ctx, release.Verified, "")
+	if err != nil && ctx.Err() != nil {
+		last, cancel := grace.Last(ctx, lastWords)
+		defer cancel()
+		err = d.write(last, release.Verified, "")
+	}
+	if err != nil {
 		return fault.New(fault.Interrupted, "", "run it again", "the release serves, but it could not be recorded: %w", err)
 	}
 	d.result.Outcome, d.result.Serving = Verified, d.opts.Version

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/stretchr/testify/assert"
@@ -15,6 +18,7 @@ import (
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/host"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/release"
@@ -132,6 +136,52 @@ func TestNotSwappedBack(t *testing.T) {
 	}
 }
 
+// backPlatform carries out any way back and remembers what for.
+type backPlatform struct {
+	Platform
+	back []string
+}
+
+func (*backPlatform) Adapt(context.Context, *stack.Stack) error { return nil }
+
+func (*backPlatform) Observe(context.Context, string) (stack.Observed, error) {
+	units := map[string][]stack.Unit{}
+	for _, name := range []string{"api", "db"} {
+		units[name] = []stack.Unit{{ID: name, Service: name, State: stack.Running}}
+	}
+	return stack.Observed{Units: units}, nil
+}
+
+func (b *backPlatform) Carry(_ context.Context, p *plan.Plan, _ *stack.Stack, _ rollout.How) (rollout.Report, error) {
+	for _, s := range p.Steps {
+		if s.Changes() {
+			b.back = append(b.back, s.Service)
+		}
+	}
+	return rollout.Report{}, nil
+}
+
+// A database whose unit is down can be swapped back once the way back has brought up
+// the one from before; what writes to it follows.
+func TestSwappedBackOnceTheDatabaseRuns(t *testing.T) {
+	t.Parallel()
+	for touched, back := range map[string]string{"db api": "db api", "api": ""} {
+		on, asked := &backPlatform{}, 0
+		d := &transition{Target: &target.Target{Sink: event.Discard}, on: on, facts: &facts{}, writers: []string{"api"}, record: &release.Record{},
+			opts: Options{Stack: &stack.Stack{Name: "shop"}, RollbackOnFailure: true, Lock: &release.Lock{}}, result: &Result{Rollout: &rollout.Report{}}}
+		d.undoDatabase = func(context.Context) error {
+			if asked++; !slices.Contains(on.back, "db") {
+				return target.ErrStopped
+			}
+			return nil
+		}
+		err := d.takeBack(t.Context(), strings.Fields(touched))
+		assert.Equal(t, back, strings.Join(on.back, " "))
+		assert.Equal(t, back == "", err != nil, "%v", err)
+		assert.Equal(t, len(strings.Fields(touched)), asked, "nothing is asked again where nothing changed")
+	}
+}
+
 // A failed release that brought the database back leaves it to no release that stays
 // as it is: its record says that it was swapped back.
 func TestADatabaseThatWasBroughtBackIsNotPaused(t *testing.T) {
@@ -175,6 +225,58 @@ func TestToldToEndWhenItIsDone(t *testing.T) {
 	d = begun(t, fakeFiles{}, &release.Record{})
 	d.ledger.Guard(func(context.Context) error { return errors.New("the host does not answer") })
 	assert.Equal(t, fault.Interrupted, fault.Of(d.settle(t.Context())), "what serves is new, and the record says started")
+}
+
+// slowFiles are on a host that takes a while to answer.
+type slowFiles struct {
+	fakeFiles
+	takes time.Duration
+}
+
+func (s *slowFiles) Write(ctx context.Context, name string, data []byte, perm fs.FileMode) error {
+	if err := grace.Pause(ctx, s.takes); err != nil {
+		return err
+	}
+	return s.fakeFiles.Write(ctx, name, data, perm)
+}
+
+// Only who was told to end has to hurry: a release that nobody cancelled waits for a
+// host that comes back, one that is cancelled while it writes has its last words.
+func TestTheEndIsRecordedOnASlowHost(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		takes, cancelled time.Duration
+		recorded         bool
+	}{
+		"nobody cancels":              {30 * time.Second, 0, true},
+		"cancelled while it writes":   {3 * time.Second, time.Second, true},
+		"cancelled, with no answer":   {30 * time.Second, time.Second, false},
+		"cancelled when all was done": {3 * time.Second, time.Nanosecond, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				files := &slowFiles{fakeFiles: fakeFiles{}}
+				d := begun(t, files, &release.Record{})
+				d.result.Rollout = &rollout.Report{Spans: []rollout.Span{{Name: "roll", Service: "api"}}}
+				files.takes = c.takes
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				if c.cancelled > 0 {
+					time.AfterFunc(c.cancelled, cancel)
+				}
+				err := d.settle(ctx)
+				last, _ := d.ledger.Latest()
+				if !c.recorded {
+					assert.Equal(t, fault.Interrupted, fault.Of(err))
+					assert.Equal(t, release.Started, last.Outcome)
+					return
+				}
+				require.NoError(t, err)
+				assert.Equal(t, release.Verified, last.Outcome)
+				assert.Len(t, last.Steps, 1, "what is written again is written once")
+			})
+		})
+	}
 }
 
 // A release that is told to end before it changed anything says so, and its record

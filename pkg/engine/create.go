@@ -263,14 +263,22 @@ func narrow(s *stack.Stack, service string) (*types.Project, error) {
 		Services: types.Services{service: svc}, Networks: types.Networks{}, Volumes: types.Volumes{},
 	}
 	for key := range svc.Networks {
-		if n, ok := full.Networks[key]; ok {
-			p.Networks[key] = types.NetworkConfig{Name: n.Name, External: true}
+		n, ok := full.Networks[key]
+		if !ok {
+			return nil, fmt.Errorf("service %s uses network %s, which project %s does not define", service, key, s.Name)
 		}
+		p.Networks[key] = types.NetworkConfig{Name: n.Name, External: true}
 	}
 	for _, mount := range svc.Volumes {
-		if v, ok := full.Volumes[mount.Source]; ok && mount.Type == types.VolumeTypeVolume {
-			p.Volumes[mount.Source] = types.VolumeConfig{Name: v.Name, External: true}
+		if mount.Type != types.VolumeTypeVolume || mount.Source == "" {
+			continue
 		}
+		v, ok := full.Volumes[mount.Source]
+		if !ok {
+			// Compose would make an empty one under the bare key.
+			return nil, fmt.Errorf("service %s uses volume %s, which project %s does not define", service, mount.Source, s.Name)
+		}
+		p.Volumes[mount.Source] = types.VolumeConfig{Name: v.Name, External: true}
 	}
 	return p, nil
 }

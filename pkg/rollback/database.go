@@ -110,15 +110,11 @@ func (r *restoring) undo(ctx context.Context, restored *backup.Restored) error {
 	if err != nil {
 		return err
 	}
-	databases, err := r.Databases(ctx, r.on, r.stack, seen, release.Record{})
+	db, err := r.Running(ctx, r.on, r.stack, seen, r.into.Service)
 	if err != nil {
-		return err
+		return fmt.Errorf("swap the database back: %w", err)
 	}
-	i := slices.IndexFunc(databases, func(db target.Database) bool { return db.Service == r.into.Service })
-	if i < 0 {
-		return fmt.Errorf("%w: %s", target.ErrStopped, r.into.Service)
-	}
-	db, store := databases[i], r.store
+	store := r.store
 	if db.Node.Name != store.Node {
 		if store, err = r.Backups(ctx, db.Node, r.stack.Name); err != nil {
 			return err

@@ -26,11 +26,13 @@ type fakeServer struct {
 	// swap is how the next swap ends, deaf whether it swaps all the same.
 	swap error
 	deaf bool
+	// ill is what the healthcheck says of the unit.
+	ill stack.UnitHealth
 }
 
 func (s *fakeServer) At(context.Context, string) (*target.Node, error) { return &target.Node{}, nil }
 func (s *fakeServer) Observe(context.Context, string) (stack.Observed, error) {
-	return stack.Observed{Units: map[string][]stack.Unit{"db": {{ID: s.unit, ImageID: "sha256:db", State: stack.Running}}}}, nil
+	return stack.Observed{Units: map[string][]stack.Unit{"db": {{ID: s.unit, ImageID: "sha256:db", State: stack.Running, Health: s.ill}}}}, nil
 }
 func (s *fakeServer) ClearTasks(context.Context, string) error { return nil }
 
@@ -81,6 +83,22 @@ func TestSwappedBackThroughTheUnitThatRuns(t *testing.T) {
 	server.unit = "new"
 	require.NoError(t, r.undo(t.Context(), restored))
 	assert.Equal(t, "heal restore swap heal swap", strings.Join(server.ran, " "))
+}
+
+// What swaps back needs the one database, and that it runs: others that are away, or
+// what its healthcheck says of it, keep no writer stopped.
+func TestSwappedBackWhileOthersAreIll(t *testing.T) {
+	t.Parallel()
+	for _, ill := range []stack.UnitHealth{stack.HealthOK, stack.HealthStart, stack.HealthFailed} {
+		server := &fakeServer{}
+		r, restored := restoringShop(t, server, "db")
+		require.NoError(t, restored.Swap(t.Context()))
+		server.ill, server.ran = ill, nil
+		r.stack.Order = []string{"analytics", "db"}
+		r.stack.Services["analytics"] = &stack.Service{Name: "analytics", Ext: r.stack.Services["db"].Ext}
+		require.NoError(t, r.undo(t.Context(), restored), ill)
+		assert.Equal(t, "heal swap", strings.Join(server.ran, " "))
+	}
 }
 
 // A swap whose answer was lost may have been done: it is looked at before it is told

@@ -123,23 +123,44 @@ func (t *Target) Databases(ctx context.Context, on Where, st *stack.Stack, seen 
 		if o == nil || slices.Contains(but, name) {
 			continue
 		}
-		u := serving(seen, name)
-		if u.ID == "" {
-			return nil, fault.New(fault.Refused, "service "+name, "see what it is with shiksha status", "%w, so it cannot be dumped", ErrStopped)
-		}
-		n, err := on.At(ctx, u.ID)
+		db, err := t.database(ctx, on, name, *o, serving(seen, name))
 		if err != nil {
 			return nil, err
 		}
-		if u.ImageID == "" {
-			// A Swarm's manager does not know it of a task; the container does.
-			there, err := t.SteadyOn(n).Inspect(ctx, u.ID)
-			if err != nil {
-				return nil, err
-			}
-			u.ImageID = there.ImageID
-		}
-		out = append(out, Database{backup.Source{Service: name, Unit: u, Options: *o, Release: serves.Number, Version: serves.Version}, n})
+		db.Release, db.Version = serves.Number, serves.Version
+		out = append(out, db)
 	}
 	return out, nil
+}
+
+// Running is one database of a stack, for what cannot wait until it is well, or until
+// others are: a unit that serves, or one that only runs.
+func (t *Target) Running(ctx context.Context, on Where, st *stack.Stack, seen stack.Observed, service string) (Database, error) {
+	u := serving(seen, service)
+	for _, other := range seen.Units[service] {
+		if u.ID == "" && !other.OneOff && other.State == stack.Running {
+			u = other
+		}
+	}
+	return t.database(ctx, on, service, *st.Services[service].Ext.Backups, u)
+}
+
+// database is what is to be known of one by its unit; an empty unit is refused.
+func (t *Target) database(ctx context.Context, on Where, service string, o stack.Backups, u stack.Unit) (Database, error) {
+	if u.ID == "" {
+		return Database{}, fault.New(fault.Refused, "service "+service, "see what it is with shiksha status", "%w, so it cannot be dumped", ErrStopped)
+	}
+	n, err := on.At(ctx, u.ID)
+	if err != nil {
+		return Database{}, err
+	}
+	if u.ImageID == "" {
+		// A Swarm's manager does not know it of a task; the container does.
+		there, err := t.SteadyOn(n).Inspect(ctx, u.ID)
+		if err != nil {
+			return Database{}, err
+		}
+		u.ImageID = there.ImageID
+	}
+	return Database{backup.Source{Service: service, Unit: u, Options: o}, n}, nil
 }

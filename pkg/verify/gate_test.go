@@ -25,7 +25,9 @@ func TestGateOfSomeServices(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, gate.of(whole), 2, "containers, and the port of web")
 
-	checks := gate.of(whole.Partial(nil, []string{"db"}))
+	some, err := whole.Partial(nil, []string{"db"})
+	require.NoError(t, err)
+	checks := gate.of(some)
 	require.Len(t, checks, 1)
 	assert.Equal(t, "containers", checks[0].Name)
 
