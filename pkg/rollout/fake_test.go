@@ -208,6 +208,9 @@ func (h *fakeHost) Inspect(_ context.Context, id string) (stack.Unit, error) {
 }
 
 func (h *fakeHost) Tail(_ context.Context, id string, _ int) (string, error) {
+	if h.words == "-" {
+		return "", h.fail["tail"]
+	}
 	return "last words of " + id + h.words, nil
 }
 func (h *fakeHost) EnsureNetworks(context.Context, *stack.Stack, []string) error {

@@ -20,6 +20,8 @@ const (
 	eagerFor            = 8 * time.Second
 	// tailLines of a failed unit's log go into the report.
 	tailLines = 20
+	// tailBudget is how long they may take to be read.
+	tailBudget = 10 * time.Second
 	// startLimit is how long a unit without a healthcheck may take to run.
 	startLimit = 30 * time.Second
 )
@@ -222,9 +224,10 @@ func (s *service) finished(ctx context.Context, id string) error {
 }
 
 // tail reports the last log lines of a unit that failed, before it is removed, and
-// of an ill one what its healthcheck printed: many a program logs nothing of it.
+// of an ill one what its healthcheck printed: many a program logs nothing of it. That
+// nothing is to be read is told as well: somebody will look for it.
 func (s *service) tail(ctx context.Context, id string) {
-	look, cancel := grace.Last(ctx, 5*time.Second)
+	look, cancel := grace.Last(ctx, tailBudget)
 	defer cancel()
 	name := id
 	u, err := s.Eyes.Inspect(look, id)
@@ -232,14 +235,17 @@ func (s *service) tail(ctx context.Context, id string) {
 		name = u.Name
 	}
 	say := func(text, out string) {
-		if out != "" {
-			s.Sink.Emit(event.Event{Time: time.Now(), Level: event.Warning, Phase: "roll", Service: s.svc.Name, Unit: name, Text: text, Output: out})
-		}
+		s.Sink.Emit(event.Event{Time: time.Now(), Level: event.Warning, Phase: "roll", Service: s.svc.Name, Unit: name, Text: text, Output: out})
 	}
-	if n := len(u.Probes); n > 0 && u.Health == stack.HealthFailed && !u.Probes[n-1].OK {
+	if n := len(u.Probes); n > 0 && u.Health == stack.HealthFailed && !u.Probes[n-1].OK && u.Probes[n-1].Output != "" {
 		say("last answer of its healthcheck", lastOf(s.Stack.HideSecrets(u.Probes[n-1].Output)))
 	}
-	if out, err := s.Eyes.Tail(look, id, tailLines); err == nil {
+	switch out, err := s.Eyes.Tail(look, id, tailLines); {
+	case err != nil:
+		say(fmt.Sprintf("the last lines of the failed unit cannot be read: %v", err), "")
+	case out == "":
+		say("the failed unit has logged nothing", "")
+	default:
 		say("last lines of the failed unit", s.Stack.HideSecrets(out))
 	}
 }

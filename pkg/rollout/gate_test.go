@@ -2,6 +2,8 @@ package rollout_test
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -163,5 +165,26 @@ func TestGate_CancelledTailsNobody(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	for _, e := range told.Events() {
 		assert.Empty(t, e.Output, e.Text)
+	}
+}
+
+// Where nothing is to be read of a unit that failed, that is told.
+func TestGate_NothingToRead(t *testing.T) {
+	t.Parallel()
+	for says, err := range map[string]error{"the failed unit has logged nothing": nil, "cannot be read: too late": errors.New("too late")} {
+		h := oldShop()
+		h.words, h.fail = "-", map[string]error{"tail": err}
+		h.onLook = func(u *stack.Unit, _ int) {
+			if u.ID == "api-2" {
+				u.Health = stack.HealthFailed
+			}
+		}
+		told, failed := follow(t, h, shop(stack.StartFirst, 0), nil, plan.Step{Service: "api", Action: plan.Gate, Replicas: 3, Good: []string{"api-1", "api-2", "api-3"}})
+		require.Error(t, failed)
+		var texts []string
+		for _, e := range told.Events() {
+			texts = append(texts, e.Text)
+		}
+		assert.Contains(t, strings.Join(texts, "\n"), says)
 	}
 }

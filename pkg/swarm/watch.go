@@ -192,11 +192,15 @@ func (c *change) tail(ctx context.Context) {
 	if err != nil {
 		return
 	}
+	text := "last lines of the failed unit"
 	out, err := e.Tail(look, u.ID, tailLines)
-	if err != nil || out == "" {
-		return
+	switch {
+	case err != nil:
+		text = fmt.Sprintf("the last lines of the failed unit cannot be read: %v", err)
+	case out == "":
+		text = "the failed unit has logged nothing"
 	}
-	c.Sink.Emit(event.Event{Time: time.Now(), Level: event.Warning, Phase: "roll", Service: c.svc.Name, Unit: u.Name, Text: "last lines of the failed unit", Output: c.st.HideSecrets(out)})
+	c.Sink.Emit(event.Event{Time: time.Now(), Level: event.Warning, Phase: "roll", Service: c.svc.Name, Unit: u.Name, Text: text, Output: c.st.HideSecrets(out)})
 }
 
 // tailLines of a failed unit's log go into the report.
