@@ -286,6 +286,47 @@ target "tool" {
 	assert.Equal(t, "web/Dockerfile", tool.dockerfile)
 }
 
+// What another target is built on is no image of its own: nobody deploys it.
+func TestALinkedTargetIsOnlyBuiltOn(t *testing.T) {
+	t.Setenv("BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP", "1")
+	dir := workspace(t, shop, map[string]string{"docker-bake.hcl": `
+target "base" { context = "web" }
+target "tagged" {
+  context = "web"
+  tags = ["quay.io/team/base:v1"]
+  platforms = ["linux/amd64", "linux/arm64"]
+}
+target "api" {
+  context = "api"
+  contexts = { base = "target:base", tagged = "target:tagged" }
+  tags = ["ghcr.io/team/shop/api:v1"]
+}
+group "all" { targets = ["api"] }
+group "every" { targets = ["all", "tagged"] }
+`})
+	for _, wanted := range []string{"api", "all", "a*i"} {
+		var heard event.Recorder
+		r := &run{o: Options{Workspace: dir, BakeFile: "docker-bake.hcl", Targets: []string{wanted}, Push: true, Environment: map[string]string{"VERSION": "v1"},
+			Registry: Login{Registry: "ghcr.io"}, Outputs: []string{"type=local,dest=out"}}, sink: &heard, result: &Result{}}
+		require.NoError(t, r.prepare(t.Context()), wanted)
+		for _, e := range heard.Events() {
+			assert.NotContains(t, e.Text, "its output is not used")
+		}
+		r.builder = &chosen{kind: "docker-container"}
+		options, err := r.options(t.Context())
+		require.NoError(t, err)
+		require.Len(t, options, 3)
+		for _, name := range []string{"base", "tagged"} {
+			assert.Equal(t, "cacheonly", options[name].Exports[0].Type)
+			assert.Empty(t, options[name].Tags)
+			assert.True(t, options[name].Linked)
+		}
+		assert.Equal(t, "image", options["api"].Exports[0].Type)
+	}
+	_, err := prepared(t, Options{Workspace: dir, BakeFile: "docker-bake.hcl", Targets: []string{"every"}, Push: true, Registry: Login{Registry: "ghcr.io"}})
+	require.ErrorContains(t, err, "quay.io/team/base", "what is asked for is pushed, also where another is built on it")
+}
+
 func TestAttestations(t *testing.T) {
 	t.Parallel()
 	dir := workspace(t, `
