@@ -219,6 +219,19 @@ func TestProgress(t *testing.T) {
 	assert.Zero(t, steps, "FROM is no work")
 }
 
+// Names are the users': only BuildKit's own steps, which have no number, are internal.
+func TestStepsOfATargetCalledAuthAreTold(t *testing.T) {
+	t.Parallel()
+	all := &progress{phase: "build"}
+	for name, want := range map[string]bool{
+		"[auth linux/amd64 build 2/3] RUN make": false, "[oauth 2/3] RUN make": false, "[api auth 2/3] RUN make": false, "[api internal 2/3] RUN make": false,
+		"[auth] library/alpine:pull token for registry-1.docker.io": true, "[api auth] library/alpine:pull token for x": true,
+		"[api internal] load build context": true, "[internal] load metadata": true, "exporting to image": true,
+	} {
+		assert.Equal(t, want, all.parse(&client.Vertex{Name: name}).internal, name)
+	}
+}
+
 func TestHints(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
