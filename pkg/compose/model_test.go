@@ -53,6 +53,25 @@ func hashOf(t *testing.T, files map[string]string, variables string) string {
 	return pinned(t, mustLoad(t, files, env(variables))).Services["a"].Hash
 }
 
+// What a secret's file holds is hidden like one of a variable, also by a stack that
+// comes back; a text of many lines or a long one is nothing that a log repeats.
+func TestSecretsOfFilesAreKnown(t *testing.T) {
+	t.Parallel()
+	files := variant(map[string]string{"key": " hunter2\n", "c": "no secret\n", "many": "one\ntwo://u:p4ss@x\n", "long": strings.Repeat("x", 5000)})
+	files["compose.yaml"] += "  many: {file: ./many}\n  long: {file: ./long}\n"
+	files["compose.yaml"] = strings.Replace(files["compose.yaml"], "[key, token]", "[{source: key, mode: 0400}, token, many, long]", 1)
+	s := pinned(t, mustLoad(t, files, env("E=1\nT=2\n")))
+	assert.Equal(t, []string{"hunter2", "p4ss"}, s.Services["a"].FileSecrets)
+	data, err := s.Seal()
+	require.NoError(t, err)
+	back, err := stack.Unseal(data)
+	require.NoError(t, err)
+	assert.Equal(t, "password: ***, no secret", back.HideSecrets("password: hunter2, no secret"))
+	record, err := s.Redacted()
+	require.NoError(t, err)
+	assert.NotContains(t, string(record), "hunter2")
+}
+
 // TestHashFollowsContent: a unit is replaced when what it reads changes, and
 // only then.
 func TestHashFollowsContent(t *testing.T) {
