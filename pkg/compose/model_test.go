@@ -72,6 +72,23 @@ func TestSecretsOfFilesAreKnown(t *testing.T) {
 	assert.NotContains(t, string(record), "hunter2")
 }
 
+// A stack that asks for a Swarm may use what only a Swarm has.
+func TestASwarmHasObjectsOfItsOwn(t *testing.T) {
+	t.Parallel()
+	s := pinned(t, mustLoad(t, one("x-shiksha: {engine: swarm}\nservices:\n  a: {image: a, read_only: true, configs: [made, text], secrets: [key]}\n"+
+		"configs:\n  made: {external: true, name: shared}\n  text: {content: x}\nsecrets: {key: {external: true}}\n")))
+	data, err := s.Seal()
+	require.NoError(t, err)
+	back, err := stack.Unseal(data)
+	require.NoError(t, err)
+	for _, s := range []*stack.Stack{s, back} {
+		assert.True(t, bool(s.Project.Configs["made"].External))
+		assert.Equal(t, "shared", s.Project.Configs["made"].Name)
+		assert.True(t, bool(s.Project.Secrets["key"].External))
+		assert.Equal(t, "x", s.Project.Configs["text"].Content)
+	}
+}
+
 // TestHashFollowsContent: a unit is replaced when what it reads changes, and
 // only then.
 func TestHashFollowsContent(t *testing.T) {
