@@ -131,6 +131,20 @@ func TestAnnotationsAreLimited(t *testing.T) {
 	assert.True(t, strings.HasSuffix(first, "é..."), "a character is never split")
 }
 
+// The runner looks for a command behind the white space of a line.
+func TestALinePastTheLimitIsNoCommand(t *testing.T) {
+	t.Parallel()
+	getenv, _ := runner(t, nil)
+	var out strings.Builder
+	a := New(getenv, &out)
+	for range MaxAnnotations {
+		a.Annotate(Warning, "x")
+	}
+	out.Reset()
+	a.Annotate(Warning, "it ended\n::add-mask::e\r::stop-commands::x\n##[set-output name=x]y")
+	assert.Equal(t, "warning: it ended\n  | ::add-mask::e\n  | ::stop-commands::x\n  | ## [set-output name=x]y\n", out.String())
+}
+
 func TestVerbatimStopsCommands(t *testing.T) {
 	t.Parallel()
 	getenv, _ := runner(t, nil)

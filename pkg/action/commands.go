@@ -75,8 +75,7 @@ func (a *Action) AnnotateAt(level Level, file string, line int, text string) {
 	defer a.mu.Unlock()
 	a.notes[string(level)]++
 	if a.notes[string(level)] > MaxAnnotations {
-		// A leading word keeps the line from being read as a command.
-		fmt.Fprintf(a.w, "%s: %s\n", level, strings.ReplaceAll(text, "\n", "\n  "))
+		fmt.Fprintf(a.w, "%s: %s\n", level, plain.Replace(text))
 		return
 	}
 	text = cut(text, maxAnnotation)
@@ -97,6 +96,11 @@ func (a *Action) AnnotateAt(level Level, file string, line int, text string) {
 		gh.Noticef("%s", text)
 	}
 }
+
+// plain keeps a text of several lines from being read as a command: a line that
+// begins with a word or a bar is none. The runner takes white space off a line
+// before it looks, so an indent would not do, and obeys `##[command]` anywhere.
+var plain = strings.NewReplacer("\r\n", "\n  | ", "\n", "\n  | ", "\r", "\n  | ", "##[", "## [")
 
 // Verbatim prints text of somebody else's, a container's log say, with workflow
 // commands switched off: a line of it that looks like one is only a line. The

@@ -22,25 +22,18 @@ func loadBake(ctx context.Context, r *run) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := r.readBake(ctx)
+	found, wanted, err := r.readBake(ctx)
 	if err != nil {
 		return nil, err
 	}
 	p := &plan{}
 	for name, spec := range found {
 		t := &target{name: name, place: r.o.BakeFile, spec: spec, secrets: map[string][]byte{}}
-		if s := services[name]; s != "" {
-			t.image = s
-			t.services = []string{name}
-		} else if len(spec.Tags) > 0 {
-			t.image, t.services = spec.Tags[0], []string{name}
+		if wanted[name] {
+			t.deployed(services, found)
+		} else {
+			t.linked, spec.Tags, spec.Outputs = true, nil, nil
 		}
-		for other, image := range services {
-			if other != name && image == t.image && found[other] == nil {
-				t.services = append(t.services, other)
-			}
-		}
-		slices.Sort(t.services)
 		if err := t.confineBake(r); err != nil {
 			return nil, err
 		}
@@ -53,32 +46,61 @@ func loadBake(ctx context.Context, r *run) (*plan, error) {
 	return p, nil
 }
 
+// deployed finds the image that a deploy will look for, and the services that run it.
+func (t *target) deployed(services map[string]string, found map[string]*bake.Target) {
+	if s := services[t.name]; s != "" {
+		t.image, t.services = s, []string{t.name}
+	} else if len(t.spec.Tags) > 0 {
+		t.image, t.services = t.spec.Tags[0], []string{t.name}
+	}
+	for other, image := range services {
+		if other != t.name && image == t.image && found[other] == nil {
+			t.services = append(t.services, other)
+		}
+	}
+	slices.Sort(t.services)
+}
+
 // readBake parses the bake file. It sees the variables a Compose file would see,
-// and nothing of the process.
-func (r *run) readBake(ctx context.Context) (map[string]*bake.Target, error) {
+// and nothing of the process. Targets that were not wanted are there because wanted
+// ones are built on them.
+func (r *run) readBake(ctx context.Context) (found map[string]*bake.Target, wanted map[string]bool, err error) {
 	path := r.o.BakeFile
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(r.o.Workspace, path)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fault.New(fault.Input, "bake-file", "name a file of the workspace, relative to it", "%s cannot be read: %w", r.o.BakeFile, cause(err))
+		return nil, nil, fault.New(fault.Input, "bake-file", "name a file of the workspace, relative to it", "%s cannot be read: %w", r.o.BakeFile, cause(err))
 	}
 	vars, err := compose.Variables(compose.LoadOptions{EnvFile: r.o.EnvFile, EnvFileName: r.o.EnvFileName, Environment: r.o.Environment})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	wanted := slices.Clone(r.o.Targets)
-	if len(wanted) == 0 {
-		wanted = []string{"default"}
+	names := slices.Clone(r.o.Targets)
+	if len(names) == 0 {
+		names = []string{"default"}
 	}
 	// Contexts of a bake file are relative to the folder it is run in.
 	files := []bake.File{{Name: r.o.BakeFile, Data: data}}
-	found, _, err := bake.ReadTargets(ctx, files, wanted, nil, nil, vars, &bake.EntitlementConf{})
+	found, groups, err := bake.ReadTargets(ctx, files, names, nil, nil, vars, &bake.EntitlementConf{})
 	if err != nil {
-		return nil, fault.New(fault.Input, r.o.BakeFile, "see https://docs.docker.com/build/bake/reference/", "%w", err)
+		return nil, nil, fault.New(fault.Input, r.o.BakeFile, "see https://docs.docker.com/build/bake/reference/", "%w", err)
 	}
-	return found, nil
+	return found, inGroup("default", groups, map[string]bool{}), nil
+}
+
+// inGroup adds what a group holds, groups in it included. The library makes a group
+// "default" of what it was asked for.
+func inGroup(name string, groups map[string]*bake.Group, held map[string]bool) map[string]bool {
+	if g := groups[name]; !held[name] && g != nil {
+		held[name] = true
+		for _, inner := range g.Targets {
+			inGroup(inner, groups, held)
+		}
+	}
+	held[name] = true
+	return held
 }
 
 // besideBake gives the images of the Compose file's services, for a bake file

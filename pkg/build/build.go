@@ -172,7 +172,7 @@ func (r *run) finish() {
 	r.result.Images = map[string]string{}
 	for i, t := range r.plan.targets {
 		built := r.result.Targets[i]
-		if !r.o.Push || built.Digest == "" {
+		if !r.o.Push || built.Digest == "" || t.linked {
 			continue
 		}
 		for _, service := range t.services {

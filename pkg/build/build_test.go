@@ -219,6 +219,19 @@ func TestProgress(t *testing.T) {
 	assert.Zero(t, steps, "FROM is no work")
 }
 
+// Names are the users': only BuildKit's own steps, which have no number, are internal.
+func TestStepsOfATargetCalledAuthAreTold(t *testing.T) {
+	t.Parallel()
+	all := &progress{phase: "build"}
+	for name, want := range map[string]bool{
+		"[auth linux/amd64 build 2/3] RUN make": false, "[oauth 2/3] RUN make": false, "[api auth 2/3] RUN make": false, "[api internal 2/3] RUN make": false,
+		"[auth] library/alpine:pull token for registry-1.docker.io": true, "[api auth] library/alpine:pull token for x": true,
+		"[api internal] load build context": true, "[internal] load metadata": true, "exporting to image": true,
+	} {
+		assert.Equal(t, want, all.parse(&client.Vertex{Name: name}).internal, name)
+	}
+}
+
 func TestHints(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
@@ -284,6 +297,47 @@ target "tool" {
 	assert.Equal(t, []string{"api", "worker"}, api.services)
 	assert.Equal(t, []string{"tool"}, tool.services)
 	assert.Equal(t, "web/Dockerfile", tool.dockerfile)
+}
+
+// What another target is built on is no image of its own: nobody deploys it.
+func TestALinkedTargetIsOnlyBuiltOn(t *testing.T) {
+	t.Setenv("BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP", "1")
+	dir := workspace(t, shop, map[string]string{"docker-bake.hcl": `
+target "base" { context = "web" }
+target "tagged" {
+  context = "web"
+  tags = ["quay.io/team/base:v1"]
+  platforms = ["linux/amd64", "linux/arm64"]
+}
+target "api" {
+  context = "api"
+  contexts = { base = "target:base", tagged = "target:tagged" }
+  tags = ["ghcr.io/team/shop/api:v1"]
+}
+group "all" { targets = ["api"] }
+group "every" { targets = ["all", "tagged"] }
+`})
+	for _, wanted := range []string{"api", "all", "a*i"} {
+		var heard event.Recorder
+		r := &run{o: Options{Workspace: dir, BakeFile: "docker-bake.hcl", Targets: []string{wanted}, Push: true, Environment: map[string]string{"VERSION": "v1"},
+			Registry: Login{Registry: "ghcr.io"}, Outputs: []string{"type=local,dest=out"}}, sink: &heard, result: &Result{}}
+		require.NoError(t, r.prepare(t.Context()), wanted)
+		for _, e := range heard.Events() {
+			assert.NotContains(t, e.Text, "its output is not used")
+		}
+		r.builder = &chosen{kind: "docker-container"}
+		options, err := r.options(t.Context())
+		require.NoError(t, err)
+		require.Len(t, options, 3)
+		for _, name := range []string{"base", "tagged"} {
+			assert.Equal(t, "cacheonly", options[name].Exports[0].Type)
+			assert.Empty(t, options[name].Tags)
+			assert.True(t, options[name].Linked)
+		}
+		assert.Equal(t, "image", options["api"].Exports[0].Type)
+	}
+	_, err := prepared(t, Options{Workspace: dir, BakeFile: "docker-bake.hcl", Targets: []string{"every"}, Push: true, Registry: Login{Registry: "ghcr.io"}})
+	require.ErrorContains(t, err, "quay.io/team/base", "what is asked for is pushed, also where another is built on it")
 }
 
 func TestAttestations(t *testing.T) {

@@ -35,7 +35,7 @@ func (r *run) collect(ctx context.Context, p *progress, answers map[string]*buil
 		if r.o.Push || r.o.Load {
 			built.Tags = t.tags
 		}
-		if r.o.Push && built.Digest != "" {
+		if r.o.Push && built.Digest != "" && !t.linked {
 			r.describe(ctx, t, built, before[t.name])
 		}
 	})
@@ -106,6 +106,9 @@ func (r *run) published(ctx context.Context) map[string]image {
 	}
 	var mu sync.Mutex
 	r.each(func(_ int, t *target) {
+		if t.linked {
+			return
+		}
 		if i, err := r.look(ctx, t.tags[0]); err == nil {
 			mu.Lock()
 			defer mu.Unlock()

@@ -23,14 +23,14 @@ func (p *plan) name(r *run) error {
 		if err := t.nameIt(r); err != nil {
 			return err
 		}
-		if r.o.Push && len(t.tags) == 0 {
+		if r.o.Push && len(t.tags) == 0 && !t.linked {
 			return fault.New(fault.Input, t.place, fmt.Sprintf("give %s `image: ghcr.io/team/%s` (it is what a deploy pulls), or leave push out", t.name, t.name),
 				"%s would be pushed, but nothing says as what: it has no image", t.name)
 		}
 		if len(r.o.Platforms) > 0 {
 			t.spec.Platforms = r.o.Platforms
 		}
-		if r.o.Load && len(t.spec.Platforms) > 1 {
+		if r.o.Load && len(t.spec.Platforms) > 1 && !t.linked {
 			return fault.New(fault.Input, "load", "name one in platforms, or leave load out", "%s is built for %s, and an engine takes one platform",
 				t.name, strings.Join(t.spec.Platforms, ", "))
 		}

@@ -155,7 +155,8 @@ var unnamed = regexp.MustCompile(`^stage-\d+$`)
 
 var bracket = regexp.MustCompile(`^\[([^\]]*)\] ?(.*)$`)
 
-// parse reads the name of a step.
+// parse reads the name of a step. Those of a Dockerfile have a number; what has none
+// is BuildKit's own ("[internal] load build context", "[auth] ... token for ...").
 func (p *progress) parse(v *client.Vertex) *step {
 	st := &step{id: v.Digest, target: p.single, text: v.Name, internal: true}
 	m := bracket.FindStringSubmatch(v.Name)
@@ -176,9 +177,6 @@ func (p *progress) parse(v *client.Vertex) *step {
 		case !unnamed.MatchString(word):
 			st.stage = word
 		}
-	}
-	if len(words) > 0 && words[0] == "internal" || strings.Contains(m[1], "auth") {
-		st.internal = true
 	}
 	return st
 }

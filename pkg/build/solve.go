@@ -188,6 +188,10 @@ func (r *run) attests(own buildflags.Attests) []string {
 
 // exports says where the image goes.
 func (r *run) exports(o *build.Options, t *target) error {
+	if t.linked {
+		o.Exports = []buildkit.ExportEntry{{Type: "cacheonly", Attrs: map[string]string{}}}
+		return nil
+	}
 	reproducible := func(attrs map[string]string) map[string]string {
 		if t.spec.Args[epoch] != nil || !r.o.Git.Time.IsZero() {
 			attrs["rewrite-timestamp"] = "true"

@@ -41,6 +41,9 @@ type target struct {
 	tags []string
 	// services run the image: its own, and those that only name it.
 	services []string
+	// linked is a target of a bake file that nobody asked for: others are built on it,
+	// and it becomes no image of its own.
+	linked bool
 	// dockerfile is its path in the workspace; empty for one that is in the Compose
 	// file or not on this machine.
 	dockerfile string

@@ -200,15 +200,23 @@ func (l *loading) verifyReferences(p *types.Project, s types.ServiceConfig) erro
 }
 
 // verifyFileObjects refuses configs and secrets that only Swarm has, and
-// contents that cannot be put into a read-only container.
+// contents that cannot be put into a read-only container, but where the file asks
+// for a Swarm. The platform refuses them again where it is none all the same.
 func (l *loading) verifyFileObjects(p *types.Project, s types.ServiceConfig) error {
+	engine, _ := extension.ParseEngine(p.Extensions[extension.Key]) // a bad one is told later
+	swarm := engine == "swarm"
 	check := func(kind, name string, c types.FileObjectConfig, known bool) error {
 		at := kind + "." + name
 		switch {
 		case !known:
 			return nil // compose-go says so
-		case bool(c.External), c.Driver != "", c.TemplateDriver != "":
-			return l.input(at, "give it `file:`, or `content:` or `environment:`", "%s is external or made by a driver, which needs Swarm", at)
+		case c.Driver != "", c.TemplateDriver != "":
+			return l.input(at, "give it `file:`, or `content:` or `environment:`", "%s is made by a driver, which is not supported", at)
+		case swarm:
+			return nil
+		case bool(c.External):
+			return l.input(at, "give it `file:`, or `content:` or `environment:`; or ask for a Swarm: `x-shiksha: {engine: swarm}` at the top level",
+				"%s is external, which needs a Swarm", at)
 		case s.ReadOnly && c.File == "":
 			return l.input("services."+s.Name+".read_only", "give "+at+" a `file:`, which is mounted, or make the service writable",
 				"service %s is read_only, so the content of %s cannot be put into it", s.Name, at)

@@ -116,6 +116,7 @@ var errorCases = map[string]struct {
 	"config-outside":          {files: one("services:\n  api:\n    image: a\n    configs: [c]\nconfigs:\n  c: {file: ../c}\n")},
 	"config-home":             {files: one("services:\n  api:\n    image: a\n    configs: [c]\nconfigs:\n  c: {file: ~/c}\n")},
 	"secret-absolute":         {files: one("services:\n  api:\n    image: a\n    secrets: [c]\nsecrets:\n  c: {file: /etc/hostname}\n")},
+	"config-driver":           {files: one("x-shiksha: {engine: swarm}\nservices:\n  api:\n    image: a\n    secrets: [c]\nsecrets:\n  c: {file: ./x, template_driver: golang}\n")},
 	"config-external":         {files: one("services:\n  api:\n    image: a\n    configs: [c]\nconfigs:\n  c: {external: true}\n")},
 	"config-read-only":        {files: one("services:\n  api:\n    image: a\n    read_only: true\n    configs: [c]\nconfigs:\n  c: {content: x}\n")},
 	"volume-device":           {files: one("services:\n  api:\n    image: a\n    volumes: ['d:/d']\nvolumes:\n  d:\n    driver: local\n    driver_opts: {type: none, o: bind, device: ./data}\n")},

@@ -159,6 +159,7 @@ func (l *loading) addFile(s *stack.Stack, service *stack.Service, at, source, ta
 		f.HostPath = path.Join(s.Dir, "live", service.Name, escape(target))
 	}
 	service.Files = append(service.Files, f)
+	service.FileSecrets = append(service.FileSecrets, reader.secrets...)
 	return f, nil
 }
 
@@ -168,6 +169,8 @@ type fileReader struct {
 	at      string
 	mode    uint32
 	entries []stack.Entry
+	// secrets are what of the content must not be shown, where it is a secret's.
+	secrets []string
 	skipped bool
 }
 
@@ -231,6 +234,9 @@ func (r *fileReader) file(real, rel string, info os.FileInfo) error {
 		if mode = modeFile; info.Mode()&0o100 != 0 {
 			mode = modeExec
 		}
+	}
+	if strings.HasPrefix(r.at, "secrets.") {
+		r.secrets = append(r.secrets, stack.SecretsInFile(string(content))...)
 	}
 	r.entries = append(r.entries, stack.Entry{Path: rel, Source: real, Mode: mode, Sum: sum(content)})
 	return nil

@@ -53,6 +53,42 @@ func hashOf(t *testing.T, files map[string]string, variables string) string {
 	return pinned(t, mustLoad(t, files, env(variables))).Services["a"].Hash
 }
 
+// What a secret's file holds is hidden like one of a variable, also by a stack that
+// comes back; a text of many lines or a long one is nothing that a log repeats.
+func TestSecretsOfFilesAreKnown(t *testing.T) {
+	t.Parallel()
+	files := variant(map[string]string{"key": " hunter2\n", "c": "no secret\n", "many": "one\ntwo://u:p4ss@x\n", "long": strings.Repeat("x", 5000)})
+	files["compose.yaml"] += "  many: {file: ./many}\n  long: {file: ./long}\n"
+	files["compose.yaml"] = strings.Replace(files["compose.yaml"], "[key, token]", "[{source: key, mode: 0400}, token, many, long]", 1)
+	s := pinned(t, mustLoad(t, files, env("E=1\nT=2\n")))
+	assert.Equal(t, []string{"hunter2", "p4ss"}, s.Services["a"].FileSecrets)
+	data, err := s.Seal()
+	require.NoError(t, err)
+	back, err := stack.Unseal(data)
+	require.NoError(t, err)
+	assert.Equal(t, "password: ***, no secret", back.HideSecrets("password: hunter2, no secret"))
+	record, err := s.Redacted()
+	require.NoError(t, err)
+	assert.NotContains(t, string(record), "hunter2")
+}
+
+// A stack that asks for a Swarm may use what only a Swarm has.
+func TestASwarmHasObjectsOfItsOwn(t *testing.T) {
+	t.Parallel()
+	s := pinned(t, mustLoad(t, one("x-shiksha: {engine: swarm}\nservices:\n  a: {image: a, read_only: true, configs: [made, text], secrets: [key]}\n"+
+		"configs:\n  made: {external: true, name: shared}\n  text: {content: x}\nsecrets: {key: {external: true}}\n")))
+	data, err := s.Seal()
+	require.NoError(t, err)
+	back, err := stack.Unseal(data)
+	require.NoError(t, err)
+	for _, s := range []*stack.Stack{s, back} {
+		assert.True(t, bool(s.Project.Configs["made"].External))
+		assert.Equal(t, "shared", s.Project.Configs["made"].Name)
+		assert.True(t, bool(s.Project.Secrets["key"].External))
+		assert.Equal(t, "x", s.Project.Configs["text"].Content)
+	}
+}
+
 // TestHashFollowsContent: a unit is replaced when what it reads changes, and
 // only then.
 func TestHashFollowsContent(t *testing.T) {

@@ -259,8 +259,8 @@ func (d *transition) revision(ctx context.Context, name string) string {
 	defer cancel()
 	ended, err := d.task(ctx, name, "current", m.Current)
 	if err != nil || ended.Exit != 0 {
-		d.Say(event.Warning, "migrate", name, "the revision of its database is not known: x-shiksha.migrate.current ended with %d %v\n%s",
-			ended.Exit, err, lastLines(d.opts.Stack.Hide(ended.Output)))
+		d.Sink.Emit(event.Event{Time: time.Now(), Level: event.Warning, Phase: "migrate", Service: name, Output: lastLines(d.opts.Stack.Hide(ended.Output)),
+			Text: fmt.Sprintf("the revision of its database is not known: x-shiksha.migrate.current ended with %d %v", ended.Exit, err)})
 		return ""
 	}
 	text := strings.TrimSpace(d.opts.Stack.Hide(ended.Output))

@@ -3,7 +3,10 @@ package platform
 import (
 	"context"
 
+	"github.com/compose-spec/compose-go/v2/types"
+
 	"github.com/shiksha/actions/pkg/engine"
+	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
@@ -16,8 +19,37 @@ type oneHost struct{ *target.Target }
 // Name is compose: the Compose file's services are containers of this host.
 func (oneHost) Name() string { return Compose }
 
-// Adapt changes nothing: a single host is what stacks are read for.
-func (oneHost) Adapt(context.Context, *stack.Stack) error { return nil }
+// Adapt changes nothing: a single host is what stacks are read for. But a stack that
+// asks for a Swarm, or was released on one, may have what a single host has not.
+func (oneHost) Adapt(_ context.Context, st *stack.Stack) error {
+	for _, name := range st.Order {
+		c := st.Project.Services[name]
+		for _, ref := range c.Configs {
+			if err := holds(c, "configs."+ref.Source, types.FileObjectConfig(st.Project.Configs[ref.Source])); err != nil {
+				return err
+			}
+		}
+		for _, ref := range c.Secrets {
+			if err := holds(c, "secrets."+ref.Source, types.FileObjectConfig(st.Project.Secrets[ref.Source])); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// holds refuses a config or secret of the model that a single host cannot put into a
+// service's containers.
+func holds(c types.ServiceConfig, at string, o types.FileObjectConfig) error {
+	switch {
+	case bool(o.External):
+		return fault.New(fault.Input, at, "release with engine: swarm, or give it `file:`", "%s is external, which needs a Swarm", at)
+	case c.ReadOnly && o.File == "":
+		return fault.New(fault.Input, at, "release with engine: swarm, give it a `file:`, which is mounted, or make the service writable",
+			"service %s is read_only, so the content of %s cannot be put into it", c.Name, at)
+	}
+	return nil
+}
 
 // Observe looks at the containers, networks and volumes of a project.
 func (o oneHost) Observe(ctx context.Context, project string) (stack.Observed, error) {

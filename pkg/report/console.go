@@ -131,8 +131,12 @@ func (c *Console) line(e event.Event) {
 	}
 	elapsed := fmt.Sprintf("%8s", seconds(e.Time.Sub(c.opt.Start).Seconds()))
 	fmt.Fprintf(c.w, "%s  %s\n", c.paint(dim, elapsed), c.paint(color, word+lines[0]))
+	margin := "          "
+	if c.opt.Workflow != nil {
+		margin = "        | " // the runner obeys a command behind white space
+	}
 	for _, line := range lines[1:] {
-		fmt.Fprintln(c.w, strings.TrimRight("          "+line, " "))
+		fmt.Fprintln(c.w, strings.TrimRight(margin+line, " "))
 	}
 }
 

@@ -197,6 +197,7 @@ func events(sink event.Sink) {
 	sink.Emit(at(400, event.Event{Level: event.Info, Phase: "preflight", Text: "connected"}))
 	sink.Emit(at(450, event.Event{Level: event.Debug, Phase: "preflight", Text: "only when asked"}))
 	sink.Emit(at(900, event.Event{Level: event.Info, Phase: "plan", Text: "plan for shop\n  api  surge 3\n"}))
+	sink.Emit(at(950, event.Event{Level: event.Info, Text: "it ended with 1\n  ::add-mask::e\n\n"}))
 	sink.Emit(at(12300, event.Event{Level: event.Info, Phase: "roll", Service: "api", Unit: "shop-api-4", Text: "started"}))
 	sink.Emit(at(13000, event.Event{Level: event.Warning, Phase: "roll", Service: "api", Text: "2 connections were ended"}))
 	sink.Emit(at(65000, event.Event{Level: event.Error, Phase: "roll", Service: "api", Text: "died ##[error]x\x1b[31m",
@@ -237,6 +238,8 @@ func TestConsoleInAWorkflow(t *testing.T) {
 	require.NoError(t, c.Close(), "closing twice ends no group twice")
 	golden(t, "console-workflow.txt", w.b.String())
 	assert.NotContains(t, w.b.String(), "##[error]")
+	// The runner looks for a command behind the white space of a line.
+	assert.NotRegexp(t, `(?m)^\s*::add-mask`, w.b.String())
 }
 
 func TestFailKeepsTheVerbsOutcome(t *testing.T) {

@@ -57,6 +57,7 @@ const shortest = 4
 func (s *Stack) Secrets() []string {
 	var secrets []string
 	for _, service := range s.Services {
+		secrets = append(secrets, service.FileSecrets...)
 		for name, value := range service.Environment {
 			secrets = append(secrets, passwordsIn(value)...)
 			if secretName.MatchString(name) && len(value) >= MinSecret {
@@ -88,6 +89,21 @@ func (s *Stack) secretsOfModel() (secrets []string) {
 		secrets = append(secrets, secret.Content, s.Project.Environment[secret.Environment])
 	}
 	return secrets
+}
+
+// longest is how many bytes of a file's one line are taken for a secret that a log
+// could repeat.
+const longest = 4096
+
+// SecretsInFile gives what of a secret's file must not be shown: a line alone, of
+// several only the passwords of addresses. Each line of a key, hidden wherever it
+// stands, would take words out of everything.
+func SecretsInFile(content string) []string {
+	text := strings.TrimSpace(content)
+	if text == "" || len(text) > longest || strings.Contains(text, "\n") {
+		return passwordsIn(text)
+	}
+	return append(passwordsIn(text), text)
 }
 
 // shows tells whether a value is part of what every report of a release names: its

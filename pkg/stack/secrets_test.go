@@ -82,6 +82,7 @@ func TestSecrets(t *testing.T) {
 		"config that is the version":        {config("version", sum), nil},
 		"secret":                            {secret("hunter2", ""), []string{"hunter2"}},
 		"secret of a variable":              {secret("", "A_VALUE"), []string{"hunter"}},
+		"secrets of files":                  {&Stack{Name: "shop", Services: map[string]*Service{"api": {FileSecrets: []string{"hunter2", "abc", "shop"}}}}, []string{"hunter2"}},
 	} {
 		assert.ElementsMatch(t, c.want, c.stack.Secrets(), name)
 	}

@@ -162,6 +162,9 @@ type Service struct {
 	// Environment holds the variables of the service, for reasons by name.
 	Environment map[string]string
 	Files       []File
+	// FileSecrets are what its secrets that come from a file hold, as far as a log
+	// could repeat it.
+	FileSecrets []string
 }
 
 // Stack is a whole Compose project made ready for a host.
