@@ -77,7 +77,6 @@ func TestWhereACertificateIs(t *testing.T) {
 		"    secrets: [cert]\nsecrets: {cert: {environment: TLS_CERT}}\n":                                    check.Skip,
 		"    secrets: [{source: tls, target: cert}]\nsecrets: {tls: {environment: TLS_CERT}}\n":              check.Skip,
 		"    secrets: [{source: tls, target: /run/secrets/cert}]\nsecrets: {tls: {environment: TLS_CERT}}\n": check.Skip,
-		"    configs: [{source: tls, target: /run/secrets/cert}]\nconfigs: {tls: {environment: TLS_CERT}}\n": check.Skip,
 		"    secrets: [tls]\nsecrets: {tls: {environment: TLS_CERT}}\n":                                      check.Fail,
 		"    secrets: [{source: cert, target: other}]\nsecrets: {cert: {environment: TLS_CERT}}\n":           check.Fail,
 		"    configs: [cert]\nconfigs: {cert: {environment: TLS_CERT}}\n":                                    check.Fail,
