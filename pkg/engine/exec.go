@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/moby/moby/api/pkg/stdcopy"
@@ -105,68 +104,98 @@ func (e *Engine) Signal(ctx context.Context, id, signal string) error {
 // Tail gives the last lines of a unit's output, both streams as they came, and of
 // those at most the last 64 KiB.
 func (e *Engine) Tail(ctx context.Context, id string, lines int) (string, error) {
-	text, _, err := e.tail(ctx, id, client.ContainerLogsOptions{Tail: strconv.Itoa(max(lines, 0))}, tailBytes)
+	text, err := e.tail(ctx, id, client.ContainerLogsOptions{Tail: strconv.Itoa(max(lines, 0))}, tailBytes)
 	if err != nil {
 		return "", fmt.Errorf("read the log of %s: %w", e.unit(id), err)
 	}
 	return text, nil
 }
 
-// logBytes bounds what Logs gives.
-const logBytes = 4 << 20
+// longestLine bounds a line of Logs: a unit may write on and never end one.
+const longestLine = 1 << 20
 
-// Logs gives a unit's output since a moment, both streams as they came, and of
-// that at most the last 4 MiB, from the beginning of a line; cut tells that there was
-// more.
-func (e *Engine) Logs(ctx context.Context, id string, since time.Time) (text string, cut bool, err error) {
+// Logs gives each line of a unit's output since a moment, in the order in which they
+// came; cut tells that it is only the first MiB of a longer one. Nothing of the log is
+// kept: it may be larger than the memory.
+func (e *Engine) Logs(ctx context.Context, id string, since time.Time, each func(line string, cut bool)) error {
 	o := client.ContainerLogsOptions{}
 	if !since.IsZero() {
 		o.Since = since.UTC().Format(time.RFC3339Nano)
 	}
-	text, cut, err = e.tail(ctx, id, o, logBytes)
-	if err != nil {
-		return "", false, fmt.Errorf("read the log of %s: %w", e.unit(id), err)
+	out, errs := liner{each: each}, liner{each: each}
+	if err := e.log(ctx, id, o, &out, &errs); err != nil {
+		return fmt.Errorf("read the log of %s: %w", e.unit(id), err)
 	}
-	if _, whole, _ := strings.Cut(text, "\n"); cut && whole != "" {
-		text = whole
-	}
-	return text, cut, nil
+	out.end()
+	errs.end()
+	return nil
 }
 
-func (e *Engine) tail(ctx context.Context, id string, o client.ContainerLogsOptions, most int) (text string, cut bool, err error) {
+func (e *Engine) tail(ctx context.Context, id string, o client.ContainerLogsOptions, most int) (string, error) {
+	out := ending{most: most}
+	err := e.log(ctx, id, o, &out, &out)
+	return string(out.last()), err
+}
+
+// log writes a unit's output where it is told to; a terminal has one stream only.
+func (e *Engine) log(ctx context.Context, id string, o client.ContainerLogsOptions, out, errs io.Writer) error {
 	res, err := e.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
 	if err != nil {
-		return "", false, err
+		return err
 	}
 	o.ShowStdout, o.ShowStderr = true, true
 	log, err := e.api.ContainerLogs(ctx, id, o)
 	if err != nil {
-		return "", false, err
+		return err
 	}
 	defer log.Close()
-	out := ending{most: most}
 	if res.Container.Config != nil && res.Container.Config.Tty {
-		_, err = io.Copy(&out, log)
+		_, err = io.Copy(out, log)
 	} else {
-		_, err = stdcopy.StdCopy(&out, &out, log)
+		_, err = stdcopy.StdCopy(out, errs, log)
 	}
-	if err != nil {
-		return "", false, err
+	return err
+}
+
+// liner cuts one stream into lines.
+type liner struct {
+	each func(line string, cut bool)
+	line []byte
+	cut  bool
+	open bool
+}
+
+// Write never fails.
+func (l *liner) Write(p []byte) (int, error) {
+	for part := range bytes.Lines(p) {
+		text, ended := bytes.CutSuffix(part, []byte("\n"))
+		room := longestLine - len(l.line)
+		l.open, l.cut = true, l.cut || len(text) > room
+		l.line = append(l.line, text[:min(len(text), room)]...)
+		if ended {
+			l.end()
+		}
 	}
-	return string(out.last()), out.cut, nil
+	return len(p), nil
+}
+
+// end gives the line that is under way, if there is one.
+func (l *liner) end() {
+	if l.open {
+		l.each(string(bytes.TrimSuffix(l.line, []byte("\r"))), l.cut)
+	}
+	l.line, l.cut, l.open = l.line[:0], false, false
 }
 
 // ending keeps the end of what is written to it: a log may be larger than the memory.
 type ending struct {
 	most int
 	kept []byte
-	cut  bool
 }
 
 // Write never fails.
 func (e *ending) Write(p []byte) (int, error) {
 	e.kept = append(e.kept, p...)
-	e.cut = e.cut || len(e.kept) > e.most
 	if len(e.kept) > 2*e.most { // not with each write: what is kept is moved then
 		e.kept = append(e.kept[:0], e.last()...)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -30,28 +31,35 @@ func (f *fakeTalkative) ContainerLogs(context.Context, string, client.ContainerL
 	return io.NopCloser(strings.NewReader(f.said)), nil
 }
 
-// Of a log that is too large its end is given, from the beginning of a line, and that
-// it is an end.
-func TestLogs_Cut(t *testing.T) {
+// Every line of a log is given, however long the log is; of a line that is too long its
+// beginning, and that it is one.
+func TestLogs_Lines(t *testing.T) {
 	t.Parallel()
 	line := strings.Repeat("x", 1023) + "\n"
+	much := strings.Repeat("y", longestLine)
 	for name, c := range map[string]struct {
-		said, want string
-		cut        bool
+		said string
+		want map[string]int
+		cut  int
 	}{
-		"whole":           {"a\nb\n", "a\nb\n", false},
-		"just whole":      {strings.Repeat(line, 4096), strings.Repeat(line, 4096), false},
-		"one byte more":   {"!" + strings.Repeat(line, 4096), strings.Repeat(line, 4095), true},
-		"much more":       {"PANIC\n" + strings.Repeat(line, 20_000), strings.Repeat(line, 4095), true},
-		"one line, ended": {strings.Repeat("y", logBytes) + "\n", strings.Repeat("y", logBytes-1) + "\n", true},
-		"one line of all": {strings.Repeat("y", logBytes+1), strings.Repeat("y", logBytes), true},
+		"nothing":            {"", map[string]int{}, 0},
+		"lines":              {"a\nb\r\n\nc", map[string]int{"a": 1, "b": 1, "": 1, "c": 1}, 0},
+		"more than memory":   {"PANIC\n" + strings.Repeat(line, 70_000), map[string]int{"PANIC": 1, line[:1023]: 70_000}, 0},
+		"one line that fits": {much + "\nz", map[string]int{much: 1, "z": 1}, 0},
+		"one that does not":  {much + "y\nz", map[string]int{much: 1, "z": 1}, 1},
+		"one without an end": {much + much + "y", map[string]int{much: 1}, 1},
 	} {
 		e, err := New(&fakeTalkative{APIClient: daemon, said: c.said}, event.Discard)
 		require.NoError(t, err)
-		text, cut, err := e.Logs(t.Context(), "0123456789abcdef", time.Time{})
-		require.NoError(t, err)
-		assert.Equal(t, c.cut, cut, name)
-		assert.True(t, c.want == text, "%s: %d bytes, not %d", name, len(text), len(c.want))
+		got, cuts := map[string]int{}, 0
+		require.NoError(t, e.Logs(t.Context(), "0123456789abcdef", time.Time{}, func(line string, cut bool) {
+			got[line]++
+			if cut {
+				cuts++
+			}
+		}))
+		assert.Equal(t, c.cut, cuts, name)
+		assert.True(t, maps.Equal(c.want, got), "%s: %d lines of %d", name, len(got), len(c.want))
 	}
 }
 
@@ -67,7 +75,6 @@ func TestEnding(t *testing.T) {
 		all += part
 		assert.True(t, bytes.HasSuffix([]byte(all), e.last()))
 		assert.Len(t, e.last(), min(10, len(all)))
-		assert.Equal(t, len(all) > 10, e.cut)
 		assert.LessOrEqual(t, len(e.kept), 20)
 	}
 }

@@ -219,7 +219,7 @@ func (e *Engine) await(ctx context.Context, id string) (stack.Ended, error) {
 		res, err := e.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
 		switch {
 		case err == nil && res.Container.State != nil && res.Container.State.Status == container.StateExited:
-			text, _, err := e.tail(ctx, id, client.ContainerLogsOptions{Tail: "10000"}, tailBytes)
+			text, err := e.tail(ctx, id, client.ContainerLogsOptions{Tail: "10000"}, tailBytes)
 			return stack.Ended{Exit: res.Container.State.ExitCode, Output: text}, err
 		case err == nil:
 			lost = 0

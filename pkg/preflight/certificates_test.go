@@ -72,6 +72,22 @@ func TestWhereACertificateIs(t *testing.T) {
 	reported(t, look(t, relative.with(files{"tls/chain.pem": chain, "tls/key.pem": other}), ""), "P06.key", check.Fail, "tls/chain.pem", "belongs to another")
 	reported(t, look(t, tlsStack("  ssl_certificate certs/chain.pem;\n"), ""), "P06.certificate", check.Fail, "nginx.conf:5", "nothing is mounted at /etc/nginx/certs/chain.pem")
 
+	const asked = "  ssl_certificate /run/secrets/cert;\n"
+	for given, want := range map[string]check.Outcome{
+		"    secrets: [cert]\nsecrets: {cert: {environment: TLS_CERT}}\n":                                    check.Skip,
+		"    secrets: [{source: tls, target: cert}]\nsecrets: {tls: {environment: TLS_CERT}}\n":              check.Skip,
+		"    secrets: [{source: tls, target: /run/secrets/cert}]\nsecrets: {tls: {environment: TLS_CERT}}\n": check.Skip,
+		"    secrets: [tls]\nsecrets: {tls: {environment: TLS_CERT}}\n":                                      check.Fail,
+		"    secrets: [{source: cert, target: other}]\nsecrets: {cert: {environment: TLS_CERT}}\n":           check.Fail,
+		"    configs: [cert]\nconfigs: {cert: {environment: TLS_CERT}}\n":                                    check.Fail,
+	} {
+		f := tlsStack(asked)
+		f["compose.yaml"] += given
+		r := about(look(t, f, "TLS_CERT=of-an-env-file\n"), "P06.certificate")
+		require.Len(t, r, 1, given)
+		assert.Equal(t, want, r[0].Outcome, given)
+	}
+
 	for name, server := range map[string]string{
 		"a variable": "  ssl_certificate /etc/tls/$ssl_server_name.pem;\n", "a template's": "  ssl_certificate ${CERT};\n",
 		"a value": "  ssl_certificate data:$chain;\n", "an engine's": "  ssl_certificate engine:pkcs11:1;\n",

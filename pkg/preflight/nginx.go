@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/gateway"
 	"github.com/shiksha/actions/pkg/preflight/finding"
 	"github.com/shiksha/actions/pkg/stack"
@@ -31,7 +32,7 @@ func nginx(f *findings) {
 	f.sites = map[string]*site{}
 	for _, svc := range f.With(func(c finding.Class) bool { return c.Nginx }) {
 		s := &site{svc: svc, tree: f.Tree(svc), upstreams: map[string]bool{}}
-		s.fill()
+		s.fill(len(f.Stack.Project.Services[svc.Name].Entrypoint) > 0)
 		if s.roots = s.assemble(); len(s.roots) == 0 {
 			continue
 		}
@@ -56,17 +57,24 @@ func nginx(f *findings) {
 }
 
 // fill puts templates where the image's entrypoint does, with the names of their
-// variables in them.
-func (s *site) fill() {
+// variables in them. Another entrypoint fills none, and into a folder of the workspace,
+// which is mounted to be read, the image's own does not write.
+func (s *site) fill(otherwise bool) {
 	given := func(name, otherwise string) string {
 		return cmp.Or(s.svc.Environment["NGINX_ENVSUBST_"+name], otherwise)
 	}
 	from, suffix := given("TEMPLATE_DIR", "/etc/nginx/templates"), given("TEMPLATE_SUFFIX", ".template")
+	to := given("OUTPUT_DIR", "/etc/nginx/conf.d")
 	s.filled = maps.Clone(s.tree)
+	if otherwise || slices.ContainsFunc(s.svc.Files, func(f stack.File) bool { return finding.Below(to, f.Target) }) {
+		return
+	}
 	for target, file := range s.tree {
 		name, below := strings.CutPrefix(target, path.Clean(from)+"/")
-		if name, is := strings.CutSuffix(name, suffix); below && is {
-			s.filled[path.Join(given("OUTPUT_DIR", "/etc/nginx/conf.d"), name)] = file
+		name, is := strings.CutSuffix(name, suffix)
+		filled := path.Join(to, name)
+		if _, mounted := s.tree[filled]; below && is && !mounted {
+			s.filled[filled] = file
 		}
 	}
 }
@@ -78,10 +86,8 @@ func (s *site) assemble() []*gateway.Directive {
 		return s.expand(gateway.Read(main.Source, string(main.Content)), 0)
 	}
 	http := &gateway.Directive{Name: "http", Block: true}
-	for _, pattern := range []string{"/etc/nginx/conf.d/*.conf", "/etc/nginx/templates/*.template"} {
-		for _, file := range finding.Match(s.tree, pattern) {
-			http.Inner = append(http.Inner, s.expand(gateway.Read(file.Source, string(file.Content)), 0)...)
-		}
+	for _, file := range finding.Match(s.filled, "/etc/nginx/conf.d/*.conf") {
+		http.Inner = append(http.Inner, s.expand(gateway.Read(file.Source, string(file.Content)), 0)...)
 	}
 	if len(http.Inner) == 0 {
 		return nil
@@ -145,8 +151,15 @@ func (f *findings) siteHosts(s *site) {
 		}
 		told[host+":"+port] = true
 		where := finding.In(s.svc.Name, d.File, d.Line)
-		if wrong, hint := f.Unreachable(s.svc, host); wrong != "" {
+		switch reached, wrong, hint := f.Reach(s.svc, host); reached {
+		case check.Fail:
 			f.Fail("P05.hosts", where, hint, "%s; nginx does not start with a name that it cannot find", wrong)
+			return
+		case check.Warn:
+			f.Warn("P05.hosts", where, hint, "%s; nginx does not start with a name that it cannot find", wrong)
+			return
+		case check.Skip:
+			f.Skip("P05.hosts", where, hint, "%s", wrong)
 			return
 		}
 		if inside := f.Inside(host, port); inside != 0 && host != "" {

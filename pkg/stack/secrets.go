@@ -12,14 +12,23 @@ var (
 	secretName = regexp.MustCompile(`(?i)SECRET|PASS|TOKEN|KEY|CREDENTIAL|PRIVATE|AUTH|DSN|SALT|SIGNING`)
 	userInfo   = regexp.MustCompile(`://[^/@\s:]*:([^/@\s]+)@`)
 	longRandom = regexp.MustCompile(`^[A-Za-z0-9+/_=-]{20,}$`)
+	// aboutSecret is what a secret is called by, kept in or good for.
+	aboutSecret = regexp.MustCompile(`(?i)_(METHOD|MODE|TTL|TIMEOUT|EXPIRY|FILE|PATH|NAME|USER)$`)
+	// secretItself is the name of one, which may be a number too.
+	secretItself = regexp.MustCompile(`(?i)(PASS|PASSWORD|PASSWD|SECRET|TOKEN)$`)
 )
+
+// named tells whether a variable is a secret by its name, and not a setting.
+func named(name, value string) bool {
+	return secretName.MatchString(name) && !aboutSecret.MatchString(name) && !isWord(name, value)
+}
 
 // SecretsIn gives what of a variable's value must not be shown: all of it where the
 // name says so or it is long and random, passwords in addresses.
 func SecretsIn(name, value string) []string {
 	secrets := passwordsIn(value)
 	random := longRandom.MatchString(value) && strings.ContainsAny(value, "0123456789")
-	if secretName.MatchString(name) && !isWord(value) || random {
+	if named(name, value) || random {
 		secrets = append(secrets, value)
 	}
 	return secrets
@@ -37,12 +46,12 @@ func passwordsIn(text string) (secrets []string) {
 	return secrets
 }
 
-// isWord tells values like true, 3600 or none, which are settings.
-func isWord(value string) bool {
-	if len(value) >= MinSecret {
-		return false
+// isWord tells values like true, 604800 or none, which are settings.
+func isWord(name, value string) bool {
+	if strings.Trim(value, "0123456789") == "" {
+		return len(value) < MinSecret || len(value) < 8 && !secretItself.MatchString(name)
 	}
-	return strings.Trim(value, "0123456789") == "" || strings.EqualFold(value, "true") ||
+	return strings.EqualFold(value, "true") ||
 		strings.EqualFold(value, "false") || strings.EqualFold(value, "none")
 }
 
@@ -60,7 +69,7 @@ func (s *Stack) Secrets() []string {
 		secrets = append(secrets, service.FileSecrets...)
 		for name, value := range service.Environment {
 			secrets = append(secrets, passwordsIn(value)...)
-			if secretName.MatchString(name) && len(value) >= MinSecret {
+			if named(name, value) && len(value) >= MinSecret {
 				secrets = append(secrets, value)
 			}
 		}
@@ -74,7 +83,7 @@ func (s *Stack) Secrets() []string {
 // secretsOfModel are the secrets of what services are made of.
 func (s *Stack) secretsOfModel() (secrets []string) {
 	for name, value := range s.Project.Environment {
-		if secretName.MatchString(name) || !s.shows(value) {
+		if named(name, value) || !s.shows(value) {
 			secrets = append(secrets, SecretsIn(name, value)...)
 		}
 	}
@@ -123,11 +132,27 @@ func (s *Stack) shows(value string) bool {
 // Hide takes the stack's secrets out of what its containers print, and all other
 // values of the file's variables and of configs with them: nobody knows what they
 // print.
-func (s *Stack) Hide(text string) string { return hide(text, append(s.Secrets(), secretValues(s)...)) }
+func (s *Stack) Hide(text string) string {
+	return hide(text, append(lines(s.Secrets()), secretValues(s)...))
+}
 
 // HideSecrets takes out the stack's secrets only: of a log in which somebody looks for
 // why a unit failed, the other values are what it is about.
-func (s *Stack) HideSecrets(text string) string { return hide(text, s.Secrets()) }
+func (s *Stack) HideSecrets(text string) string { return hide(text, lines(s.Secrets())) }
+
+// lines adds the lines of secrets that have several, without the frame of a key: a
+// program that quotes a file quotes one line of it.
+func lines(secrets []string) []string {
+	out := slices.Clone(secrets)
+	for _, secret := range secrets {
+		for line := range strings.Lines(secret) {
+			if line = strings.TrimSpace(line); len(line) >= shortest && !strings.HasPrefix(line, "-----") {
+				out = append(out, line)
+			}
+		}
+	}
+	return out
+}
 
 func hide(text string, values []string) string {
 	sort.SliceStable(values, func(i, j int) bool { return len(values[i]) > len(values[j]) })

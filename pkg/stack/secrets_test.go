@@ -67,23 +67,44 @@ func TestSecrets(t *testing.T) {
 		"the tag of an image":               {env("TAG", sum), nil},
 		"a tag that is called a secret":     {env("TAG_KEY", sum), []string{sum}},
 		"setting with the name of a secret": {env("TOKEN_TTL", "86400", "AUTH", "false", "KEY", "none", "PASS", ""), nil},
-		"setting that is true":              {env("AUTH", "TRUE"), nil},
-		"short and no setting":              {env("AUTH", "abcde"), []string{"abcde"}},
-		"number that is no setting":         {env("PASSWORD", "123456"), []string{"123456"}},
-		"variable of a service":             {service("HTTP_AUTH", "hunter"), []string{"hunter"}},
-		"short variable of a service":       {service("HTTP_AUTH", "hunte"), nil},
-		"address of a service":              {service("DATABASE_URL", "postgres://u:p4ss@db/x"), []string{"p4ss"}},
-		"words of a service":                {service("MODE", random), nil},
-		"password like the project":         {service("DATABASE_URL", "postgres://u:shop@db/x"), nil},
-		"password like a service":           {service("DATABASE_URL", "postgres://u:gateway@db/x"), nil},
-		"password of three letters":         {service("DATABASE_URL", "postgres://u:abc@db/x"), nil},
-		"config of one line":                {config("api_key", "hunter\n"), []string{"hunter"}},
-		"config of many lines":              {config("api_key", "listen: 80\nurl: redis://:p4ss@a"), []string{"p4ss"}},
-		"config that is the version":        {config("version", sum), nil},
-		"secret":                            {secret("hunter2", ""), []string{"hunter2"}},
-		"secret of a variable":              {secret("", "A_VALUE"), []string{"hunter"}},
-		"secrets of files":                  {&Stack{Name: "shop", Services: map[string]*Service{"api": {FileSecrets: []string{"hunter2", "abc", "shop"}}}}, []string{"hunter2"}},
+		"time of more digits":               {env("TOKEN_TTL", "604800", "KEY_SIZE", "1048576"), nil},
+		"number of a service":               {service("AUTH_CACHE", "604800"), nil},
+		"eight digits":                      {env("AUTH_CODE", "12345678"), []string{"12345678"}},
+		"digits that are called a password": {env("DB_PASSWORD", "123456", "API_TOKEN", "654321", "APP_SECRET", "111111", "MYPASS", "222222"), []string{"123456", "654321", "111111", "222222"}},
+		"digits of a service's password":    {service("DB_PASSWORD", "123456"), []string{"123456"}},
+		"what is about a secret": {env("POSTGRES_HOST_AUTH_METHOD", "password", "AUTH_MODE", "standard", "TOKEN_TIMEOUT", "forever", "KEY_EXPIRY", "tomorrow",
+			"SECRET_FILE", "/run/secrets/a", "PRIVATE_PATH", "/srv/private", "KEY_NAME", "primary", "AUTH_USER", "gateway-user"), nil},
+		"what is about a service's":   {service("POSTGRES_HOST_AUTH_METHOD", "password"), nil},
+		"random all the same":         {env("KEY_NAME", random), []string{random}},
+		"setting that is true":        {env("AUTH", "TRUE"), nil},
+		"short and no setting":        {env("AUTH", "abcde"), []string{"abcde"}},
+		"number that is no setting":   {env("PASSWORD", "123456"), []string{"123456"}},
+		"variable of a service":       {service("HTTP_AUTH", "hunter"), []string{"hunter"}},
+		"short variable of a service": {service("HTTP_AUTH", "hunte"), nil},
+		"address of a service":        {service("DATABASE_URL", "postgres://u:p4ss@db/x"), []string{"p4ss"}},
+		"words of a service":          {service("MODE", random), nil},
+		"password like the project":   {service("DATABASE_URL", "postgres://u:shop@db/x"), nil},
+		"password like a service":     {service("DATABASE_URL", "postgres://u:gateway@db/x"), nil},
+		"password of three letters":   {service("DATABASE_URL", "postgres://u:abc@db/x"), nil},
+		"config of one line":          {config("api_key", "hunter\n"), []string{"hunter"}},
+		"config of many lines":        {config("api_key", "listen: 80\nurl: redis://:p4ss@a"), []string{"p4ss"}},
+		"config that is the version":  {config("version", sum), nil},
+		"secret":                      {secret("hunter2", ""), []string{"hunter2"}},
+		"secret of a variable":        {secret("", "A_VALUE"), []string{"hunter"}},
+		"secrets of files":            {&Stack{Name: "shop", Services: map[string]*Service{"api": {FileSecrets: []string{"hunter2", "abc", "shop"}}}}, []string{"hunter2"}},
 	} {
 		assert.ElementsMatch(t, c.want, c.stack.Secrets(), name)
 	}
+}
+
+// A line of a secret goes also where it stands alone; the frame of a key is none.
+func TestHide_Lines(t *testing.T) {
+	t.Parallel()
+	s := &Stack{Name: "shop", Services: map[string]*Service{}, Project: &types.Project{
+		Secrets: types.Secrets{"key": {Content: "-----BEGIN KEY-----\r\nline-of-one\r\nline-of-one-and-more\n}\n-----END KEY-----\n"}},
+		Configs: types.Configs{"conf": {Content: "listen: 80\nworkers: many\n"}}}}
+	const log = "cannot read line-of-one-and-more: line-of-one } after -----BEGIN KEY----- with workers: many"
+	const want = "cannot read ***: *** } after -----BEGIN KEY----- with workers: many"
+	assert.Equal(t, want, s.Hide(log))
+	assert.Equal(t, want, s.HideSecrets(log))
 }

@@ -171,10 +171,14 @@ func (s Steady) Tail(ctx context.Context, id string, lines int) (text string, er
 	return text, err
 }
 
-// Logs gives a unit's output since a moment; see engine.Engine.
-func (s Steady) Logs(ctx context.Context, id string, since time.Time) (text string, cut bool, err error) {
-	err = s.there(ctx, "a look at a log", id, func(e *engine.Engine) error { text, cut, err = e.Logs(ctx, id, since); return err })
-	return text, cut, err
+// Logs gives each line of a unit's output since a moment, once: whoever counts them would
+// count the first ones twice, and looks again by itself; see engine.Engine.
+func (s Steady) Logs(ctx context.Context, id string, since time.Time, each func(line string, cut bool)) error {
+	n, err := s.on.At(ctx, id)
+	if err != nil {
+		return err
+	}
+	return n.Engine.Logs(ctx, id, since, each)
 }
 
 // there carries an act out on the engine that has a unit.

@@ -196,9 +196,7 @@ func (f *fakeShell) ExecEnv(ctx context.Context, _ string, argv, _ []string, _ [
 	}
 }
 
-func (*fakeShell) Logs(context.Context, string, time.Time) (string, bool, error) {
-	return "", false, nil
-}
+func (*fakeShell) Logs(context.Context, string, time.Time, func(string, bool)) error { return nil }
 
 // commands are checks of which each takes so long.
 func commands(t *testing.T, took ...string) []kind.Check {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/stack"
 	"github.com/shiksha/actions/pkg/suggest"
 )
@@ -61,26 +62,42 @@ func Match(tree map[string]Mounted, pattern string) []Mounted {
 }
 
 // Covers tells whether a path of a container is, or is below, something that the
-// service mounts: a file, a folder or a volume.
+// service mounts: a file, a folder, a volume, a secret or a config.
 func (f *Findings) Covers(service, target string) bool {
-	target = path.Clean(target)
-	for _, v := range f.Stack.Project.Services[service].Volumes {
-		if target == v.Target || strings.HasPrefix(target, strings.TrimSuffix(v.Target, "/")+"/") {
-			return true
-		}
+	c := f.Stack.Project.Services[service]
+	var mounts []string
+	for _, v := range c.Volumes {
+		mounts = append(mounts, v.Target)
 	}
-	return false
+	for _, ref := range c.Secrets {
+		at := cmp.Or(ref.Target, ref.Source)
+		if !path.IsAbs(at) {
+			at = "/run/secrets/" + at
+		}
+		mounts = append(mounts, at)
+	}
+	for _, ref := range c.Configs {
+		mounts = append(mounts, cmp.Or(ref.Target, "/"+ref.Source))
+	}
+	return slices.ContainsFunc(mounts, func(at string) bool { return Below(target, at) })
 }
 
-// Unreachable looks for a host that a configuration of a service speaks to, and says what
-// is wrong with it, or "". A name with dots may be anybody's and is left alone.
-func (f *Findings) Unreachable(from *stack.Service, host string) (wrong, hint string) {
+// Below tells whether a path of a container is another, or is below it.
+func Below(target, folder string) bool {
+	target, folder = path.Clean(target), path.Clean(folder)
+	return target == folder || strings.HasPrefix(target, strings.TrimSuffix(folder, "/")+"/")
+}
+
+// Reach looks for a host that a configuration of a service speaks to. Unless it passes,
+// it says what is wrong: it fails, or is not known (skip), or is not known and near to
+// the name of a service (warn). A name with dots may be anybody's and is left alone.
+func (f *Findings) Reach(from *stack.Service, host string) (reached check.Outcome, wrong, hint string) {
 	if host == "" || host == "localhost" || strings.ContainsAny(host, ".$:{") || net.ParseIP(host) != nil || from.NetworkMode != "" {
-		return "", ""
+		return check.Pass, "", ""
 	}
 	c := f.Stack.Project.Services[from.Name]
 	if _, extra := c.ExtraHosts[host]; extra || slices.ContainsFunc(c.ExternalLinks, func(l string) bool { return strings.HasSuffix(l, host) }) {
-		return "", ""
+		return check.Pass, "", ""
 	}
 	for _, l := range c.Links {
 		if linked, alias := Link(l); alias == host && !f.Options.Swarm {
@@ -97,24 +114,29 @@ func (f *Findings) Unreachable(from *stack.Service, host string) (wrong, hint st
 			continue
 		}
 		if name == from.Name || svc.NetworkMode == "" && slices.ContainsFunc(svc.Networks, func(n string) bool { return slices.Contains(from.Networks, n) }) {
-			return "", ""
+			return check.Pass, "", ""
 		}
 		apart = name
 	}
 	if apart != "" {
-		return host + " is on no network that " + from.Name + " is on", "put both on one network"
+		return check.Fail, host + " is on no network that " + from.Name + " is on", "put both on one network"
 	}
+	near := suggest.Nearest(host, known)
 	if slices.ContainsFunc(from.Networks, func(n string) bool { return bool(f.Stack.Project.Networks[n].External) }) {
-		return "", "" // another stack's, as far as the workspace tells
+		wrong = host + " is no service of this stack; whether another stack on an external network has it is not known"
+		if near != "" {
+			return check.Warn, wrong, "if this stack's is meant, write " + near
+		}
+		return check.Skip, wrong, "shiksha verify looks at what answers"
 	}
 	hint = "the stack has: " + strings.Join(known, ", ")
-	if near := suggest.Nearest(host, known); near != "" {
+	if near != "" {
 		hint = "write " + near + ", or another name of a service; " + hint
 	}
 	if base, _, ok := strings.Cut(host, "-"); ok && slices.Contains(known, base) {
 		hint = "write " + base + ": that name gives all its replicas, and Compose gives none the name " + host
 	}
-	return "no service is called " + host, hint
+	return check.Fail, "no service is called " + host, hint
 }
 
 // Link cuts what stands under links into what is linked to and the name that the

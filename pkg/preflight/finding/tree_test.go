@@ -1,6 +1,7 @@
 package finding_test
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/compose"
 	"github.com/shiksha/actions/pkg/preflight/finding"
 )
@@ -30,6 +32,7 @@ func TestUnreachable(t *testing.T) {
 	for name, c := range map[string]struct {
 		from, host, wrong string
 		swarm             bool
+		reached           check.Outcome
 	}{
 		"a service":                      {from: "web", host: "api"},
 		"nobody":                         {from: "web", host: "vllm", wrong: "no service is called vllm"},
@@ -38,13 +41,15 @@ func TestUnreachable(t *testing.T) {
 		"an alias that Swarm leaves out": {from: "web", host: "backend", wrong: "no service is called backend", swarm: true},
 		"a link joins no networks":       {from: "web", host: "db", wrong: "db is on no network that web is on"},
 		"an external link":               {from: "web", host: "other"},
-		"another stack's":                {from: "gate", host: "otherstack"},
+		"another stack's":                {from: "gate", host: "otherstack", wrong: "otherstack is no service of this stack; whether another stack on an external network has it is not known", reached: check.Skip},
+		"another stack's, or a typo":     {from: "gate", host: "gatee", wrong: "gatee is no service of this stack; whether another stack on an external network has it is not known", reached: check.Warn},
 		"ours, and not there":            {from: "gate", host: "db", wrong: "db is on no network that gate is on"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			wrong, _ := finding.Of(t.Context(), st, finding.Options{Swarm: c.swarm}).Unreachable(st.Services[c.from], c.host)
+			reached, wrong, _ := finding.Of(t.Context(), st, finding.Options{Swarm: c.swarm}).Reach(st.Services[c.from], c.host)
 			assert.Equal(t, c.wrong, wrong)
+			assert.Equal(t, cmp.Or(c.reached, map[bool]check.Outcome{true: check.Pass, false: check.Fail}[wrong == ""]), reached)
 		})
 	}
 }

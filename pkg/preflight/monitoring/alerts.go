@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/promql/parser"
 
+	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/preflight/finding"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -137,7 +138,7 @@ func (f *findings) scraped(svc *stack.Service, cfg promConfig) (words, outside s
 			host, _ := finding.Address(target)
 			if s := f.called(host); s != nil {
 				words += fmt.Sprintf(" %s %s %s", host, s.Name, s.Image)
-			} else if wrong, _ := f.Unreachable(svc, host); wrong == "" && (svc.NetworkMode != "" || !itself(host)) {
+			} else if reached, _, _ := f.Reach(svc, host); reached != check.Fail && (svc.NetworkMode != "" || !itself(host)) {
 				outside = target
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v4"
 
+	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/preflight/finding"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -120,13 +121,18 @@ func (f *findings) targets(svc *stack.Service, main finding.Mounted, cfg promCon
 		list, _ := job.targets()
 		for _, target := range list {
 			host, port := finding.Address(target)
-			wrong, hint := f.Unreachable(svc, host)
+			reached, wrong, hint := f.Reach(svc, host)
 			if inside := f.Inside(host, port); wrong == "" && inside != 0 {
 				wrong, hint = port+" is the host's port", "write "+host+":"+strconv.Itoa(int(inside))
 			}
-			if wrong != "" {
-				f.Warn("P07.targets", finding.In(svc.Name, main.Source, finding.LineOf(main.Content, target)), hint,
-					"%s: target %s: %s, so it is down for good", job.JobName, target, wrong)
+			where := finding.In(svc.Name, main.Source, finding.LineOf(main.Content, target))
+			switch {
+			case reached == check.Skip:
+				f.Skip("P07.targets", where, hint, "%s: target %s: %s", job.JobName, target, wrong)
+			case reached == check.Warn:
+				f.Warn("P07.targets", where, hint, "%s: target %s: %s", job.JobName, target, wrong)
+			case wrong != "":
+				f.Warn("P07.targets", where, hint, "%s: target %s: %s, so it is down for good", job.JobName, target, wrong)
 			}
 		}
 	}

@@ -49,11 +49,17 @@ func each(o check.Outcome) []check.Outcome { return []check.Outcome{o, o, o} }
 func TestRedis_Nothing(t *testing.T) {
 	t.Parallel()
 	const text = "redis: {service: it, canary: false, commands: [{run: [GET, beat], expect: %s}]}"
-	for _, nothing := range []string{"(nil)\n", "(empty array)\n", "(empty list or set)\n", "1) (nil)\n2) (nil)\n"} {
+	for _, nothing := range []string{"(nil)\n", "(empty array)\n", "(empty list or set)\n", "1) (nil)\n2) (nil)\n", "1) (empty array)\n2) (nil)\n"} {
 		assert.Equal(t, each(check.Fail), outcomes(t, text, nothing, "", 0, holdsForMost...), nothing)
-		assert.Equal(t, each(check.Fail), outcomes(t, text, nothing, "", 0, holdsForNothing...), nothing)
+		assert.Equal(t, each(check.Fail), outcomes(t, text, nothing, "", 0, "empty: false", "equals: ''", "matches: '^$'"), nothing)
 		assert.Equal(t, []check.Outcome{check.Pass}, outcomes(t, text, nothing, "", 0, "exists: false"), nothing)
+		empty := check.Fail
+		if strings.HasPrefix(nothing, "(empty") {
+			empty = check.Pass
+		}
+		assert.Equal(t, []check.Outcome{empty, check.Fail}, outcomes(t, text, nothing, "", 0, "empty: true", "empty: true, not: x"), nothing)
 	}
+	assert.Equal(t, each(check.Fail), outcomes(t, text, "", "", 0, holdsForMost...), "no answer at all")
 	for _, something := range []string{`""`, `"\n"`} {
 		assert.Equal(t, each(check.Pass), outcomes(t, text, something, "", 0, holdsForMost...), something)
 	}
@@ -63,7 +69,7 @@ func TestRedis_Nothing(t *testing.T) {
 		assert.Equal(t, each(check.Fail), outcomes(t, text, wrong, "", 0, holdsForMost...), wrong)
 	}
 	assert.Equal(t, each(check.Fail), outcomes(t, text, "", "Could not connect", 1, holdsForMost...))
-	for _, well := range []string{`"(error) ERR is what it holds"`, `"NOPERM is what it holds"`, "id=1\nNOPERM x", "OK", "A list"} {
+	for _, well := range []string{`"(error) ERR is what it holds"`, `"NOPERM is what it holds"`, "id=1\nNOPERM x", "OK", "A list", "OK 3 usable Sentinels. Quorum is reached"} {
 		assert.Equal(t, each(check.Pass), outcomes(t, text, well, "", 0, "exists: true", "not: y", "not_matches: y"), well)
 	}
 }
@@ -74,6 +80,7 @@ func TestRedisValue(t *testing.T) {
 	for out, want := range map[string]string{
 		`"a \"b\"\n\xc3\xa9\x01"`: "a \"b\"\né\x01", "(integer) -2": "-2", "OK": "OK", "1) \"b\"\n2) \"a\"": "b\na",
 		"1) (integer) 1\n2) 1) \"a\"\n   2) \"b\"\n3) (nil)": "1\na\nb\n", `"1) (nil)"`: "1) (nil)", `"(nil)"`: "(nil)", "(nil": "(nil", "x (nil)": "x (nil)",
+		`"1700000000\n"`: "1700000000", "1) \" a \"\n2) \"b\\n\"": "a\nb",
 	} {
 		value, exists := redisValue(out)
 		assert.Equal(t, want, value, out)
@@ -87,20 +94,24 @@ func TestPostgres_Nothing(t *testing.T) {
 	const text = "postgres: {service: it, indexes: false, queries: [{sql: SELECT version, expect: %s}]}"
 	for _, nothing := range []string{"", "\\N\n", "\\N\n\\N\n"} {
 		assert.Equal(t, each(check.Fail), outcomes(t, text, nothing, "", 0, holdsForMost...), nothing)
-		assert.Equal(t, each(check.Fail), outcomes(t, text, nothing, "", 0, holdsForNothing...), nothing)
-		assert.Equal(t, []check.Outcome{check.Pass}, outcomes(t, text, nothing, "", 0, "exists: false"), nothing)
+		assert.Equal(t, each(check.Fail), outcomes(t, text, nothing, "", 0, "empty: false", "equals: ''", "matches: '^$'"), nothing)
+		empty := check.Fail
+		if nothing == "" {
+			empty = check.Pass
+		}
+		assert.Equal(t, []check.Outcome{check.Pass, empty}, outcomes(t, text, nothing, "", 0, "exists: false", "empty: true"), nothing)
 	}
 	assert.Equal(t, each(check.Pass), outcomes(t, text, "\n", "", 0, holdsForMost...), "an empty text is a value")
 	assert.Equal(t, each(check.Pass), outcomes(t, text, "\n", "", 0, holdsForNothing...))
 	assert.Equal(t, each(check.Pass), outcomes(t, text, "\\N\n a\n", "", 0, "equals: a", "exists: true", "matches: '^a$'"), "one of two rows")
 }
 
-// What a command does not print satisfies nothing that any other text would; that it
-// printed nothing may be asked for. Standard error may be silent.
+// What a command does not print satisfies nothing that it has to be there for; that it
+// printed nothing may be asked for, and is a match of nothing. Standard error may be silent.
 func TestExec_Nothing(t *testing.T) {
 	t.Parallel()
 	const stdout, stderr = "exec: {service: it, command: [x], stdout: %s}", "exec: {service: it, command: [x], stderr: %s}"
-	assert.Equal(t, each(check.Fail), outcomes(t, stdout, "\n", "a", 0, holdsForMost...))
+	assert.Equal(t, []check.Outcome{check.Fail, check.Fail, check.Pass}, outcomes(t, stdout, "\n", "a", 0, holdsForMost...), "that it printed nothing is known")
 	assert.Equal(t, each(check.Pass), outcomes(t, stdout, "\n", "a", 0, holdsForNothing...))
 	assert.Equal(t, each(check.Pass), outcomes(t, stdout, "a\n", "", 0, holdsForMost...))
 	assert.Equal(t, each(check.Fail), outcomes(t, stdout, "a\n", "", 0, holdsForNothing...))
@@ -109,4 +120,14 @@ func TestExec_Nothing(t *testing.T) {
 	assert.Equal(t, each(check.Pass), outcomes(t, stderr, "", "a\n", 0, holdsForMost...))
 	assert.Equal(t, []check.Outcome{check.Pass, check.Fail}, append(outcomes(t, stdout, "", "a", 0, "exists: false"), outcomes(t, stdout, "a", "", 0, "exists: false")...))
 	assert.Equal(t, []check.Outcome{check.Fail, check.Fail}, outcomes(t, stdout, "", "", 0, "empty: true, not: x", "empty: true, exists: true"), "all of them have to hold")
+}
+
+// Whoever asks for nothing in other words is told how it is asked for.
+func TestNothing_Hint(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{"{not: x}": absentHint, "{empty: true}": absentHint, "{exists: true}": ""} {
+		s := local(nil).Begin(t.Context(), "it")
+		parsed(t, text).check(s, "it", "", false)
+		assert.Equal(t, want, s.Finding.Hint, text)
+	}
 }

@@ -17,7 +17,7 @@ type Exec struct {
 	Env     map[string]*Secret `yaml:"env" help:"Variables that the command alone gets, from where they are."`
 	Stdin   string             `yaml:"stdin" help:"What it reads."`
 	Exit    int                `yaml:"exit" help:"Exit code that it has to end with. Default: 0."`
-	Stdout  Match              `yaml:"stdout" help:"What it has to print, white space around it left aside. That it printed nothing satisfies neither not nor not_matches."`
+	Stdout  Match              `yaml:"stdout" help:"What it has to print, white space around it left aside. That it printed nothing does not satisfy not."`
 	Stderr  Match              `yaml:"stderr" help:"What it has to print to standard error, where nothing is an empty text."`
 	Capture map[string]Pattern `yaml:"capture" help:"Regular expressions on what it prints; what their first group matches is {{name}} in later parts of the same check."`
 }
@@ -103,7 +103,7 @@ func (e *Exec) compare(s *Sight, argv []string, stdout, stderr string, exit int)
 	if !s.need("exec.exit", exit == e.Exit, fmt.Sprintf("exit code %d of %s", e.Exit, argv[0]), fmt.Sprintf("exit code %d: %s", exit, quoted(stderr+" "+stdout))) {
 		return
 	}
-	e.Stdout.checkOutput(s, "what "+argv[0]+" prints", strings.TrimSpace(stdout), "exists", "not", "not_matches")
+	e.Stdout.checkOutput(s, "what "+argv[0]+" prints", strings.TrimSpace(stdout), "exists", "not")
 	// Silence is the best that standard error can say.
 	e.Stderr.checkOutput(s, "standard error of "+argv[0], strings.TrimSpace(stderr), "exists")
 	s.learn(e.Capture, stdout)

@@ -68,8 +68,8 @@ type Units interface {
 // Shell looks into units. Env are NAME=value for the command alone.
 type Shell interface {
 	ExecEnv(ctx context.Context, id string, argv, env []string, stdin []byte) (stdout, stderr string, exit int, err error)
-	// Logs tells whether the beginning was cut off.
-	Logs(ctx context.Context, id string, since time.Time) (text string, cut bool, err error)
+	// Logs gives every line, and tells of each whether its end was cut off.
+	Logs(ctx context.Context, id string, since time.Time, each func(line string, cut bool)) error
 }
 
 // Evidence is kept this long and this many.

@@ -3,7 +3,6 @@ package kind
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -13,7 +12,7 @@ type Logs struct {
 	Forbid   []Pattern `yaml:"forbid" help:"Regular expressions that no line may match."`
 	Max      int       `yaml:"max" help:"How many lines may match forbid all the same. Default: 0."`
 	Require  []Pattern `yaml:"require" help:"Regular expressions that a line of every unit has to match."`
-	Since    Duration  `yaml:"since" jsonschema:"exclusiveMinimum=0" help:"How far to look back. Default: to the beginning of the release or of the unit, whichever is later."`
+	Since    Duration  `yaml:"since" jsonschema:"exclusiveMinimum=0" help:"How far to look back. Default: to the beginning of the release or of the unit, whichever is later. A log that is too long to be read within 30 s is unknown."`
 }
 
 // Manner is how it is looked at: the log remembers, so one look is enough.
@@ -42,53 +41,66 @@ func (l *Logs) Look(s *Sight) {
 		}
 		for _, u := range units {
 			s.at(u.Name)
-			text, cut, err := s.Shell.Logs(s.Ctx, u.ID, since)
-			if err != nil {
-				s.blind(err, "the logging driver of the service may not be readable")
+			tally := l.tally()
+			if err := s.Shell.Logs(s.Ctx, u.ID, since, tally.add); err != nil {
+				s.blind(err, "the logging driver of the service may not be readable, or its log is too long to be read: since: 10m looks at less")
 				continue
 			}
-			beginning := func() bool {
-				return s.know("logs.whole", !cut, "the whole log", fmt.Sprintf("only the last %d KiB of it", len(text)>>10), "since: 10m looks at less")
-			}
-			lines += l.compare(s, strings.Split(strings.TrimSpace(text), "\n"), beginning)
+			l.compare(s, tally)
+			lines += tally.lines
 		}
 	}
 	s.settle("pass", "no line that must not be there", fmt.Sprintf("%d lines read", lines), "")
 }
 
-// compare judges what was read. What decides is found in any part of a log; for the rest
-// the beginning has to have been read too.
-func (l *Logs) compare(s *Sight, lines []string, beginning func() bool) int {
-	for _, pattern := range l.Forbid {
-		var hits []string
-		for _, line := range lines {
-			if pattern.MatchString(line) {
-				hits = append(hits, line)
-			}
-		}
-		if len(hits) > 0 {
-			s.saw(pattern.String(), hits[len(hits)-1])
-		}
-		if s.need("logs.forbid", len(hits) <= l.Max, fmt.Sprintf("at most %d lines that match %s", l.Max, pattern), fmt.Sprintf("%d, the last: %s", len(hits), last(hits))) {
-			beginning()
-		}
-	}
-	for _, pattern := range l.Require {
-		found := false
-		for _, line := range lines {
-			found = found || pattern.MatchString(line)
-		}
-		if !found && !beginning() {
-			continue
-		}
-		s.need("logs.require", found, "a line that matches "+pattern.String(), fmt.Sprintf("none in %d lines", len(lines)))
-	}
-	return len(lines)
+// tally is what is kept of a log while it goes by.
+type tally struct {
+	logs       *Logs
+	lines, cut int
+	// forbidden are by pattern how many lines match it, with the last of them.
+	forbidden []int
+	last      []string
+	required  []bool
 }
 
-func last(lines []string) string {
-	if len(lines) == 0 {
-		return ""
+func (l *Logs) tally() *tally {
+	return &tally{logs: l, forbidden: make([]int, len(l.Forbid)), last: make([]string, len(l.Forbid)), required: make([]bool, len(l.Require))}
+}
+
+func (t *tally) add(line string, cut bool) {
+	t.lines++
+	if cut {
+		t.cut++
 	}
-	return lines[len(lines)-1]
+	for i, pattern := range t.logs.Forbid {
+		if pattern.MatchString(line) {
+			t.forbidden[i]++
+			t.last[i] = line
+		}
+	}
+	for i, pattern := range t.logs.Require {
+		t.required[i] = t.required[i] || pattern.MatchString(line)
+	}
+}
+
+// compare judges what was read. What decides is found in any part of a log; for the rest
+// all lines have to have been read to their end.
+func (l *Logs) compare(s *Sight, t *tally) {
+	whole := func() bool {
+		return s.know("logs.whole", t.cut == 0, "whole lines", fmt.Sprintf("only the beginning of %d of %d", t.cut, t.lines), "a line of more than 1 MiB is not read to its end")
+	}
+	for i, pattern := range l.Forbid {
+		if t.forbidden[i] > 0 {
+			s.saw(pattern.String(), t.last[i])
+		}
+		if s.need("logs.forbid", t.forbidden[i] <= l.Max, fmt.Sprintf("at most %d lines that match %s", l.Max, pattern), fmt.Sprintf("%d, the last: %s", t.forbidden[i], t.last[i])) {
+			whole()
+		}
+	}
+	for i, pattern := range l.Require {
+		if !t.required[i] && !whole() {
+			continue
+		}
+		s.need("logs.require", t.required[i], "a line that matches "+pattern.String(), fmt.Sprintf("none in %d lines", t.lines))
+	}
 }

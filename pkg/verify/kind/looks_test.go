@@ -253,8 +253,11 @@ func (f *fakeUnits) ExecEnv(_ context.Context, _ string, argv, env []string, _ [
 	return answer, "", 0, nil
 }
 
-func (f *fakeUnits) Logs(context.Context, string, time.Time) (string, bool, error) {
-	return f.log, f.logCut, f.err
+func (f *fakeUnits) Logs(_ context.Context, _ string, _ time.Time, each func(string, bool)) error {
+	for line := range strings.Lines(f.log) {
+		each(strings.TrimSuffix(line, "\n"), f.logCut)
+	}
+	return f.err
 }
 
 // local is a scene of this machine with the given units.

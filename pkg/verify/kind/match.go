@@ -94,11 +94,25 @@ func (m Match) check(s *Sight, what, value string, exists bool) {
 			s.blind(err)
 			continue
 		}
-		found := "nothing"
+		found, hint := "nothing", absentHint
 		if exists {
 			found = what + " is " + quoted(value)
 		}
-		s.need("match."+c.operator, c.holds(value, exists), what+" to be "+c.String(), found)
+		if exists || c.operator == "exists" {
+			hint = ""
+		}
+		s.need("match."+c.operator, c.holds(value, exists), what+" to be "+c.String(), found, hint)
+	}
+}
+
+const absentHint = "nothing is there: `exists: false` asks for that"
+
+// checkRows compares an answer that may have no members at all: that is empty, though
+// there is no value.
+func (m Match) checkRows(s *Sight, what, value string, exists, none bool) {
+	for _, c := range m.conditions {
+		one := Match{conditions: []condition{c}}
+		one.check(s, what, value, exists || none && c.operator == "empty")
 	}
 }
 

@@ -57,15 +57,20 @@ func TestMatch_Operators(t *testing.T) {
 // matching gives what a match says of a value.
 func matching(t *testing.T, text string) func(value string, exists bool) check.Outcome {
 	t.Helper()
-	var doc yaml.Node
-	require.NoError(t, yaml.Unmarshal([]byte(text), &doc))
-	var m Match
-	require.NoError(t, m.UnmarshalNode(doc.Content[0]))
+	m := parsed(t, text)
 	return func(value string, exists bool) check.Outcome {
 		s := local(nil).Begin(t.Context(), "it")
 		m.check(s, "it", value, exists)
 		return s.Finding.Outcome
 	}
+}
+
+func parsed(t *testing.T, text string) (m Match) {
+	t.Helper()
+	var doc yaml.Node
+	require.NoError(t, yaml.Unmarshal([]byte(text), &doc))
+	require.NoError(t, m.UnmarshalNode(doc.Content[0]))
+	return m
 }
 
 // What a condition wants is told in words.
@@ -76,11 +81,7 @@ func TestMatch_Words(t *testing.T) {
 		"{le: 3}": `at most "3"`, "{gt: 3}": `more than "3"`, "{ge: 3}": `at least "3"`, "{exists: true}": "there", "{exists: false}": "absent", "{empty: true}": "empty",
 		"{empty: false}": "something", "{age_below: 2d}": "a time less than 2d away",
 	} {
-		var doc yaml.Node
-		require.NoError(t, yaml.Unmarshal([]byte(text), &doc))
-		var m Match
-		require.NoError(t, m.UnmarshalNode(doc.Content[0]))
-		assert.Equal(t, want, m.conditions[0].String())
+		assert.Equal(t, want, parsed(t, text).conditions[0].String())
 	}
 }
 

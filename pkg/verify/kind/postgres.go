@@ -24,7 +24,7 @@ type Postgres struct {
 // Query is one question to a database and what its answer has to be.
 type Query struct {
 	SQL    string `yaml:"sql" jsonschema:"required" help:"A statement that gives one value."`
-	Expect Match  `yaml:"expect" jsonschema:"required" help:"What the value has to be. No row, and NULL, is not there; an empty text is."`
+	Expect Match  `yaml:"expect" jsonschema:"required" help:"What the value has to be. No row, and NULL, is not there, though no row is empty; an empty text is there."`
 }
 
 // Manner is how it is looked at.
@@ -122,7 +122,7 @@ func (d session) query(q Query) {
 	out, exit, ok := d.psql(sql)
 	if ok && d.need("postgres.query", exit == 0, "an answer to "+sql, quoted(out)) {
 		value, exists := rowsOf(out)
-		q.Expect.check(d.Sight, "the answer to "+sql, value, exists)
+		q.Expect.checkRows(d.Sight, "the answer to "+sql, value, exists, out == "")
 	}
 }
 

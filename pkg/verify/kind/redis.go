@@ -26,7 +26,7 @@ type Redis struct {
 // RedisCommand is one command and what its answer has to be.
 type RedisCommand struct {
 	Run    []string `yaml:"run" jsonschema:"required" help:"The command and its arguments, such as [GET, beat:heartbeat]."`
-	Expect Match    `yaml:"expect" jsonschema:"required" help:"What it has to answer. Nothing (nil) and a list without members are not there, an empty text is; an error fails."`
+	Expect Match    `yaml:"expect" jsonschema:"required" help:"What it has to answer. Nothing (nil) and a list without members are not there, though such a list is empty; an empty text is there; an error fails."`
 }
 
 // Manner is how it is looked at.
@@ -112,35 +112,40 @@ func (r *Redis) unit(c *redisSession) {
 func (c *redisSession) compare(command RedisCommand) {
 	out, exit, ok := c.run(c.u, c.program("--no-raw", command.Run...), c.environment(c.password), nil)
 	what := strings.Join(command.Run, " ")
-	if ok && c.need("redis.command", exit == 0 && !redisError.MatchString(out), "an answer to "+what, quoted(out)) {
+	if ok && c.need("redis.command", exit == 0 && !isRedisError(out), "an answer to "+what, quoted(out)) {
 		value, exists := redisValue(out)
-		command.Expect.check(c.Sight, what, value, exists)
+		command.Expect.checkRows(c.Sight, what, value, exists, redisEmpty.MatchString(strings.TrimSpace(out)))
 	}
 }
 
 var (
 	// redisError is how an error begins. What redis-cli prints raw in any form, such as
-	// INFO, has the error's code alone; no status of a command is a word in capitals
-	// and more.
+	// INFO, has the error's code alone; the only status of a command that is a word in
+	// capitals and more begins with OK.
 	redisError = regexp.MustCompile(`(?m)^( *\d+\) )*\(error\) |\A[A-Z]{2,} `)
 	// redisItem is what stands before a member of a list.
-	redisItem = regexp.MustCompile(`^( *\d+\) )+`)
-	redisNone = regexp.MustCompile(`^\((nil|empty [a-z ]+)\)$`)
+	redisItem  = regexp.MustCompile(`^( *\d+\) )+`)
+	redisNone  = regexp.MustCompile(`^\((nil|empty [a-z ]+)\)$`)
+	redisEmpty = regexp.MustCompile(`^\(empty [a-z ]+\)$`)
 )
 
-// redisValue reads the form for people: the value as it is, one line for each member of
+func isRedisError(out string) bool {
+	return redisError.MatchString(out) && !strings.HasPrefix(out, "OK ")
+}
+
+// redisValue reads the form for people: the value without white space around it, one line for each member of
 // a list, and whether there is one. In Redis a list without members does not exist.
 func redisValue(out string) (value string, exists bool) {
 	lines := strings.Split(out, "\n")
 	for i, line := range lines {
 		line = strings.TrimPrefix(redisItem.ReplaceAllString(line, ""), "(integer) ")
-		if redisNone.MatchString(line) {
+		if line == "" || redisNone.MatchString(line) {
 			lines[i] = ""
 			continue
 		}
 		exists = true
 		if text, err := strconv.Unquote(line); err == nil {
-			line = text
+			line = strings.TrimSpace(text)
 		}
 		lines[i] = line
 	}

@@ -27,8 +27,11 @@ func (f fakeShell) ExecEnv(_ context.Context, id string, argv, env []string, _ [
 	return stdout, stderr, exit, nil
 }
 
-func (f fakeShell) Logs(_ context.Context, _ string, since time.Time) (string, bool, error) {
-	return f.logs(since), false, nil
+func (f fakeShell) Logs(_ context.Context, _ string, since time.Time, each func(string, bool)) error {
+	for line := range strings.Lines(f.logs(since)) {
+		each(strings.TrimSuffix(line, "\n"), false)
+	}
+	return nil
 }
 
 // sees looks at running units, whose IDs are given, through a shell.
