@@ -90,7 +90,7 @@ func TestWhatIsNotSupportedIsSaid(t *testing.T) {
 		"services: {a: {image: x, use_api_socket: true}}":                              "use_api_socket is not supported",
 		"services: {a: {build: .}}":                                                    "a deploy never builds",
 		"services: {a: {image: x, deploy: {mode: global-job}}}":                        `deploy.mode "global-job" is not supported`,
-		"services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {external: true}}":      "needs Swarm",
+		"services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {external: true}}":      "needs a Swarm",
 		"services: {a: {image: x}}\ninclude: [\"https://example.org/compose.yaml\"]\n": "is not a file of the workspace",
 	} {
 		dir := t.TempDir()
