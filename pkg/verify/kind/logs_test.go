@@ -40,3 +40,12 @@ func TestLogs_Long(t *testing.T) {
 		assert.Equal(t, want, f.Outcome, "%+v", f)
 	}
 }
+
+// What was not found is no evidence.
+func TestLogs_Evidence(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int{"ready": 0, "Traceback": 1} {
+		f := sees(t, "logs: {services: [it], forbid: [Traceback]}", fakeShell{logs: func(time.Time) string { return text }}, "a")
+		assert.Len(t, f.Evidence, want, "%+v", f)
+	}
+}
