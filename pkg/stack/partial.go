@@ -12,7 +12,9 @@ import (
 // Partial is the stack that runs after a release of some services only: the
 // selected ones as they are in s, the others as before had them, with the networks,
 // volumes, configs and secrets that they use, and none that before did not have
-// (nil: there was no release before). What both use has to be the same in both.
+// (nil: there was no release before). A network or volume that both use has to be the
+// same in both; of a config or secret that both use there is the new one, which the
+// others get when they are released.
 func (s *Stack) Partial(before *Stack, selected []string) (*Stack, error) {
 	out := *s
 	project := *s.Project
@@ -69,16 +71,20 @@ func (u uses) keep(project, before *types.Project, services []types.ServiceConfi
 	for _, c := range services {
 		old.add(c)
 	}
+	differs := func(kind, key string) error {
+		return fmt.Errorf("%s %s is another one now, and services that are not released use it as it was", kind, key)
+	}
+	yields := func(string, string) error { return nil }
 	files := func(a, b types.FileObjectConfig) bool {
 		return a.Name == b.Name && a.Content == b.Content && a.File == b.File && a.External == b.External
 	}
-	if project.Networks, err = kept("network", project.Networks, before.Networks, old.networks, u.networks, sameBy(func(n types.NetworkConfig) (string, error) { return sdk.NetworkHash(&n) })); err != nil {
+	if project.Networks, err = kept("network", project.Networks, before.Networks, old.networks, u.networks, differs, sameBy(func(n types.NetworkConfig) (string, error) { return sdk.NetworkHash(&n) })); err != nil {
 		return err
 	}
-	if project.Volumes, err = kept("volume", project.Volumes, before.Volumes, old.volumes, u.volumes, sameBy(sdk.VolumeHash)); err != nil {
+	if project.Volumes, err = kept("volume", project.Volumes, before.Volumes, old.volumes, u.volumes, differs, sameBy(sdk.VolumeHash)); err != nil {
 		return err
 	}
-	project.Configs, err = kept("config", project.Configs, before.Configs, old.configs, u.configs, func(a, b types.ConfigObjConfig) (types.ConfigObjConfig, bool) {
+	project.Configs, err = kept("config", project.Configs, before.Configs, old.configs, u.configs, yields, func(a, b types.ConfigObjConfig) (types.ConfigObjConfig, bool) {
 		now := resolved(types.FileObjectConfig(a), project.Environment)
 		was := resolved(types.FileObjectConfig(b), before.Environment)
 		return types.ConfigObjConfig(was), files(now, was)
@@ -86,7 +92,7 @@ func (u uses) keep(project, before *types.Project, services []types.ServiceConfi
 	if err != nil {
 		return err
 	}
-	project.Secrets, err = kept("secret", project.Secrets, before.Secrets, old.secrets, u.secrets, func(a, b types.SecretConfig) (types.SecretConfig, bool) {
+	project.Secrets, err = kept("secret", project.Secrets, before.Secrets, old.secrets, u.secrets, yields, func(a, b types.SecretConfig) (types.SecretConfig, bool) {
 		now := resolved(types.FileObjectConfig(a), project.Environment)
 		was := resolved(types.FileObjectConfig(b), before.Environment)
 		return types.SecretConfig(was), files(now, was)
@@ -113,8 +119,9 @@ func sameBy[V any](hash func(V) (string, error)) func(a, b V) (V, bool) {
 }
 
 // kept gives definitions with those of before under the keys that are old. One that is
-// the same stays as it is; one that differs and is used as it is now too is an error.
-func kept[V any](kind string, now, before map[string]V, old, chosen []string, same func(now, before V) (V, bool)) (map[string]V, error) {
+// the same stays as it is; of one that differs and is used as it is now too, both says
+// whether that may stay.
+func kept[V any](kind string, now, before map[string]V, old, chosen []string, both func(kind, key string) error, same func(now, before V) (V, bool)) (map[string]V, error) {
 	out := maps.Clone(now)
 	if out == nil {
 		out = map[string]V{}
@@ -129,7 +136,10 @@ func kept[V any](kind string, now, before map[string]V, old, chosen []string, sa
 			continue
 		}
 		if slices.Contains(chosen, key) {
-			return nil, fmt.Errorf("%s %s is another one now, and services that are not released use it as it was", kind, key)
+			if err := both(kind, key); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		out[key] = was
 	}

@@ -74,13 +74,24 @@ func TestPartial_KeepsWhatOthersUse(t *testing.T) {
 	assert.NotContains(t, now.Project.Volumes, "db", "the stack itself is unchanged")
 }
 
-// What both the released and the others use cannot be two things at once.
+// A config or secret of both is the new one: it often has the version in it.
+func TestPartial_SharedContentIsTheNewOne(t *testing.T) {
+	t.Parallel()
+	now := shared("new")
+	now.Project.Environment["TOKEN"] = "another"
+	got, err := now.Partial(shared("old"), []string{"api"})
+	require.NoError(t, err)
+	assert.Equal(t, now.Project.Secrets, got.Project.Secrets)
+	assert.Equal(t, "another", got.Project.Environment["TOKEN"])
+}
+
+// A network or volume that both the released and the others use cannot be two things
+// at once.
 func TestPartial_RefusesTwoOfOne(t *testing.T) {
 	t.Parallel()
 	for says, change := range map[string]func(*types.Project){
 		"network back": func(p *types.Project) { p.Networks = types.Networks{"back": {Name: "shop_back", Internal: true}} },
 		"volume db":    func(p *types.Project) { p.Volumes["db"] = types.VolumeConfig{Name: "elsewhere"} },
-		"secret token": func(p *types.Project) { p.Environment["TOKEN"] = "another" },
 	} {
 		now := shared("new")
 		api := now.Project.Services["api"]
