@@ -71,32 +71,33 @@ func (u uses) keep(project, before *types.Project, services []types.ServiceConfi
 	for _, c := range services {
 		old.add(c)
 	}
-	differs := func(kind, key string) error {
-		return fmt.Errorf("%s %s is another one now, and services that are not released use it as it was", kind, key)
-	}
-	yields := func(string, string) error { return nil }
-	files := func(a, b types.FileObjectConfig) bool {
-		return a.Name == b.Name && a.Content == b.Content && a.File == b.File && a.External == b.External
-	}
-	if project.Networks, err = kept("network", project.Networks, before.Networks, old.networks, u.networks, differs, sameBy(func(n types.NetworkConfig) (string, error) { return sdk.NetworkHash(&n) })); err != nil {
+	networks := definitions[types.NetworkConfig]{kind: "network", now: project.Networks, before: before.Networks,
+		same: sameBy(func(n types.NetworkConfig) (string, error) { return sdk.NetworkHash(&n) })}
+	if project.Networks, err = networks.kept(old.networks, u.networks); err != nil {
 		return err
 	}
-	if project.Volumes, err = kept("volume", project.Volumes, before.Volumes, old.volumes, u.volumes, differs, sameBy(sdk.VolumeHash)); err != nil {
+	volumes := definitions[types.VolumeConfig]{kind: "volume", now: project.Volumes, before: before.Volumes, same: sameBy(sdk.VolumeHash)}
+	if project.Volumes, err = volumes.kept(old.volumes, u.volumes); err != nil {
 		return err
 	}
-	project.Configs, err = kept("config", project.Configs, before.Configs, old.configs, u.configs, yields, func(a, b types.ConfigObjConfig) (types.ConfigObjConfig, bool) {
-		now := resolved(types.FileObjectConfig(a), project.Environment)
-		was := resolved(types.FileObjectConfig(b), before.Environment)
-		return types.ConfigObjConfig(was), files(now, was)
-	})
-	if err != nil {
+	content := func(a, b types.FileObjectConfig) (was types.FileObjectConfig, same bool) {
+		now, was := resolved(a, project.Environment), resolved(b, before.Environment)
+		return was, now.Name == was.Name && now.Content == was.Content && now.File == was.File && now.External == was.External
+	}
+	configs := definitions[types.ConfigObjConfig]{kind: "config", now: project.Configs, before: before.Configs, yields: true,
+		same: func(a, b types.ConfigObjConfig) (types.ConfigObjConfig, bool) {
+			was, same := content(types.FileObjectConfig(a), types.FileObjectConfig(b))
+			return types.ConfigObjConfig(was), same
+		}}
+	if project.Configs, err = configs.kept(old.configs, u.configs); err != nil {
 		return err
 	}
-	project.Secrets, err = kept("secret", project.Secrets, before.Secrets, old.secrets, u.secrets, yields, func(a, b types.SecretConfig) (types.SecretConfig, bool) {
-		now := resolved(types.FileObjectConfig(a), project.Environment)
-		was := resolved(types.FileObjectConfig(b), before.Environment)
-		return types.SecretConfig(was), files(now, was)
-	})
+	secrets := definitions[types.SecretConfig]{kind: "secret", now: project.Secrets, before: before.Secrets, yields: true,
+		same: func(a, b types.SecretConfig) (types.SecretConfig, bool) {
+			was, same := content(types.FileObjectConfig(a), types.FileObjectConfig(b))
+			return types.SecretConfig(was), same
+		}}
+	project.Secrets, err = secrets.kept(old.secrets, u.secrets)
 	return err
 }
 
@@ -118,30 +119,39 @@ func sameBy[V any](hash func(V) (string, error)) func(a, b V) (V, bool) {
 	}
 }
 
-// kept gives definitions with those of before under the keys that are old. One that is
-// the same stays as it is; of one that differs and is used as it is now too, both says
-// whether that may stay.
-func kept[V any](kind string, now, before map[string]V, old, chosen []string, both func(kind, key string) error, same func(now, before V) (V, bool)) (map[string]V, error) {
-	out := maps.Clone(now)
+// definitions are those of one kind, as they are now and as they were before.
+type definitions[V any] struct {
+	kind        string
+	now, before map[string]V
+	// same compares two, and gives the older one as it is kept.
+	same func(now, before V) (V, bool)
+	// yields is set where the new one may take the place of one that others use.
+	yields bool
+}
+
+// kept gives those of now with those of before under the keys that are old. One that is
+// the same stays as it is; one that differs cannot be two things where chosen ones use
+// it too, unless it yields.
+func (d definitions[V]) kept(old, chosen []string) (map[string]V, error) {
+	out := maps.Clone(d.now)
 	if out == nil {
 		out = map[string]V{}
 	}
 	for _, key := range old {
-		was, known := before[key]
+		was, known := d.before[key]
 		if !known {
 			continue
 		}
-		was, unchanged := same(now[key], was)
-		if _, stays := now[key]; stays && unchanged {
+		was, unchanged := d.same(d.now[key], was)
+		if _, stays := d.now[key]; stays && unchanged {
 			continue
 		}
-		if slices.Contains(chosen, key) {
-			if err := both(kind, key); err != nil {
-				return nil, err
-			}
-			continue
+		switch {
+		case !slices.Contains(chosen, key):
+			out[key] = was
+		case !d.yields:
+			return nil, fmt.Errorf("%s %s is another one now, and services that are not released use it as it was", d.kind, key)
 		}
-		out[key] = was
 	}
 	return out, nil
 }
