@@ -28,10 +28,15 @@ type fakeServer struct {
 	deaf bool
 	// ill is what the healthcheck says of the unit.
 	ill stack.UnitHealth
+	// down is set when the unit does not run.
+	down bool
 }
 
 func (s *fakeServer) At(context.Context, string) (*target.Node, error) { return &target.Node{}, nil }
 func (s *fakeServer) Observe(context.Context, string) (stack.Observed, error) {
+	if s.down {
+		return stack.Observed{}, nil
+	}
 	return stack.Observed{Units: map[string][]stack.Unit{"db": {{ID: s.unit, ImageID: "sha256:db", State: stack.Running, Health: s.ill}}}}, nil
 }
 func (s *fakeServer) ClearTasks(context.Context, string) error { return nil }
@@ -99,6 +104,18 @@ func TestSwappedBackWhileOthersAreIll(t *testing.T) {
 		require.NoError(t, r.undo(t.Context(), restored), ill)
 		assert.Equal(t, "heal swap", strings.Join(server.ran, " "))
 	}
+}
+
+// A database that does not run cannot be swapped back, which has nothing to do with
+// dumps.
+func TestNotSwappedBackWhileItIsDown(t *testing.T) {
+	t.Parallel()
+	server := &fakeServer{}
+	r, restored := restoringShop(t, server, "db")
+	server.down = true
+	err := r.undo(t.Context(), restored)
+	require.EqualError(t, err, "swap the database back: service db: its database does not run")
+	assert.ErrorIs(t, err, target.ErrStopped)
 }
 
 // A swap whose answer was lost may have been done: it is looked at before it is told

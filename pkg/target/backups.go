@@ -114,7 +114,7 @@ var ErrStopped = errors.New("its database does not run")
 
 // Databases are the running databases of a stack that ask for backups, in the
 // stack's order, with the release that serves. One that does not run is refused:
-// what it holds cannot be dumped. So is one on a node that cannot be reached. Those
+// it can be neither dumped nor restored. So is one on a node that cannot be reached. Those
 // of the services in but are left out.
 func (t *Target) Databases(ctx context.Context, on Where, st *stack.Stack, seen stack.Observed, serves release.Record, but ...string) ([]Database, error) {
 	var out []Database
@@ -123,7 +123,7 @@ func (t *Target) Databases(ctx context.Context, on Where, st *stack.Stack, seen 
 		if o == nil || slices.Contains(but, name) {
 			continue
 		}
-		db, err := t.database(ctx, on, name, *o, serving(seen, name))
+		db, err := t.database(ctx, on, name, *o, serving(seen, name), ", so it can be neither dumped nor restored")
 		if err != nil {
 			return nil, err
 		}
@@ -142,13 +142,14 @@ func (t *Target) Running(ctx context.Context, on Where, st *stack.Stack, seen st
 			u = other
 		}
 	}
-	return t.database(ctx, on, service, *st.Services[service].Ext.Backups, u)
+	return t.database(ctx, on, service, *st.Services[service].Ext.Backups, u, "")
 }
 
-// database is what is to be known of one by its unit; an empty unit is refused.
-func (t *Target) database(ctx context.Context, on Where, service string, o stack.Backups, u stack.Unit) (Database, error) {
+// database is what is to be known of one by its unit; an empty unit is refused, so says
+// what that keeps from being done.
+func (t *Target) database(ctx context.Context, on Where, service string, o stack.Backups, u stack.Unit, so string) (Database, error) {
 	if u.ID == "" {
-		return Database{}, fault.New(fault.Refused, "service "+service, "see what it is with shiksha status", "%w, so it cannot be dumped", ErrStopped)
+		return Database{}, fault.New(fault.Refused, "service "+service, "see what it is with shiksha status", "%w%s", ErrStopped, so)
 	}
 	n, err := on.At(ctx, u.ID)
 	if err != nil {

@@ -49,8 +49,8 @@ func TestDatabases(t *testing.T) {
 		"here":                   {fakeWhere{"new": here}, unit, "the host", ""},
 		"on another node":        {fakeWhere{"new": away}, unit, "node two", ""},
 		"where nobody can look":  {fakeWhere{}, unit, "", "node two: it cannot be reached"},
-		"one that does not run":  {fakeWhere{"new": here}, stopped, "", "does not run, so it cannot be dumped"},
-		"a command of a release": {fakeWhere{"new": here}, once, "", "does not run, so it cannot be dumped"},
+		"one that does not run":  {fakeWhere{"new": here}, stopped, "", "does not run, so it can be neither dumped nor restored"},
+		"a command of a release": {fakeWhere{"new": here}, once, "", "does not run, so it can be neither dumped nor restored"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
