@@ -60,10 +60,33 @@ func serves(l *release.Ledger, verified release.Record, seen stack.Observed) boo
 			}
 		}
 	}
+	if leftIll(l, verified, seen) {
+		return false
+	}
 	if newest.Outcome.Clean() && !l.Uncertain() {
 		return true // it went back by itself; what is ill since then is the verified one's own
 	}
 	return !gone(verified, seen)
+}
+
+// leftIll tells whether a unit that a later release made runs still, well or not: one
+// that failed and stays as it is (failure_action: pause) is to be undone first.
+func leftIll(l *release.Ledger, verified release.Record, seen stack.Observed) bool {
+	for _, r := range l.All() {
+		if r.Number <= verified.Number {
+			continue
+		}
+		for service, made := range r.Services {
+			own := made.Hash != "" && made.Hash != verified.Services[service].Hash
+			runs := func(u stack.Unit) bool {
+				return !u.OneOff && u.Hash == made.Hash && (u.State == stack.Running || u.State == stack.Restarting)
+			}
+			if own && slices.ContainsFunc(seen.Units[service], runs) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // gone tells whether a service of a release has no unit that runs, but for those that

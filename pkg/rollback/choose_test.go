@@ -3,6 +3,7 @@ package rollback
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -105,6 +106,33 @@ func TestChoose(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, [2]int{c.to, c.from}, [2]int{got.to.Number, got.from})
 		})
+	}
+}
+
+// A release that failed, or got stuck, and left a unit of its own that is ill is undone
+// first: the last verified one is where that leads, and not the one before it.
+func TestChooseAfterUnitsThatWereLeftIll(t *testing.T) {
+	t.Parallel()
+	past := []release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good}}
+	serving := stack.Unit{State: stack.Running, Hash: "v2"}
+	for name, c := range map[string]struct {
+		outcome release.Outcome
+		units   []stack.Unit
+		to      int
+	}{
+		"alone":                    {failed, []stack.Unit{{State: stack.Running, Health: stack.HealthFailed, Hash: "v3"}}, 2},
+		"beside what serves":       {failed, []stack.Unit{serving, {State: stack.Running, Health: stack.HealthStart, Hash: "v3"}}, 2},
+		"one that starts again":    {failed, []stack.Unit{serving, {State: stack.Restarting, Hash: "v3"}}, 2},
+		"by a stuck release":       {release.Stuck, []stack.Unit{{State: stack.Running, Health: stack.HealthFailed, Hash: "v3"}}, 2},
+		"it has ended":             {failed, []stack.Unit{serving, {State: stack.Exited, Hash: "v3"}}, 1},
+		"a command of it":          {failed, []stack.Unit{serving, {State: stack.Running, Hash: "v3", OneOff: true}}, 1},
+		"the verified one's own":   {failed, []stack.Unit{{State: stack.Running, Health: stack.HealthFailed, Hash: "v2"}}, 1},
+		"of a release before that": {failed, []stack.Unit{serving, {State: stack.Running, Health: stack.HealthFailed, Hash: "v1"}}, 1},
+	} {
+		l, _ := ledger(t, append(slices.Clone(past), release.Record{Version: "v3", Outcome: c.outcome})...)
+		got, err := choose(l, stack.Observed{Units: map[string][]stack.Unit{"api": c.units}}, Options{})
+		require.NoError(t, err, name)
+		assert.Equal(t, [2]int{c.to, c.to + 1}, [2]int{got.to.Number, got.from}, name)
 	}
 }
 
