@@ -43,17 +43,24 @@ func (f *facts) swapped() bool {
 	return n != nil && n.RestoresDatabase != "" && !n.Outcome.Clean()
 }
 
+// halfFilled tells whether a way back that was refused may have left a fresh database
+// that it filled, as one that was told to end does.
+func (f *facts) halfFilled() bool {
+	n := f.newest
+	return n != nil && n.RestoresDatabase != "" && n.Outcome == release.Refused
+}
+
 // heal ends what a killed run left at work in the databases, and says how they
 // stand: a migration that lost its client goes on in the server by itself.
 func (d *transition) heal(ctx context.Context) error {
 	n := d.facts.acted
 	cut := n != nil && !n.Outcome.Clean() && (n.RestoresDatabase != "" || len(n.Migrations) > 0)
-	if !cut && !d.facts.uncertain {
+	if !cut && !d.facts.uncertain && !d.facts.halfFilled() {
 		return nil
 	}
 	states, err := d.settleDatabases(ctx)
 	if err != nil && !cut {
-		// What the last run did is not known, so it may have nothing to do with this.
+		// What the last run did is not known, or the database in use is not concerned.
 		d.Say(event.Warning, "heal", "", "%v", err)
 		return nil
 	}
@@ -284,11 +291,14 @@ func LockTimeout(env map[string]string, m *stack.Migrate) map[string]string {
 	return map[string]string{"PGOPTIONS": strings.TrimSpace(env["PGOPTIONS"] + " " + options)}
 }
 
-// unchanged ends a release whose backup or migration failed. Nothing that serves
-// was changed, unless what the migration needed had to be created first.
+// unchanged ends a release whose backup, migration or restore failed. Nothing that
+// serves was changed, unless what the migration needed had to be created first, or
+// what writes to the database was stopped. A way back that is told to end before
+// either has left the database in use alone, and its record says no less.
 func (d *transition) unchanged(ctx context.Context, cause error) error {
+	cut := ctx.Err() != nil && d.record.RestoresDatabase == ""
 	switch {
-	case ctx.Err() != nil || d.undoDatabase != nil || d.result.Rollout != nil && len(d.result.Rollout.Touched) > 0:
+	case cut || d.undoDatabase != nil || d.result.Rollout != nil && len(d.result.Rollout.Touched) > 0:
 		cause = d.fail(ctx, cause)
 	case len(d.record.Migrations) == 0:
 		return d.refuse(ctx, cause)

@@ -212,6 +212,62 @@ func TestCutOffIsInterrupted(t *testing.T) {
 	}
 }
 
+// A way back that is told to end while it fills the fresh database has left the one in
+// use alone, and its record says so: nobody later takes it for brought back. One that
+// had stopped what writes, or may have swapped, is interrupted.
+func TestToldToEndWhileADatabaseIsFilled(t *testing.T) {
+	t.Parallel()
+	undo := func(context.Context) error { return nil }
+	for name, c := range map[string]struct {
+		stopped []string
+		undo    func(context.Context) error
+		outcome release.Outcome
+	}{
+		"filling":  {nil, nil, release.Refused},
+		"stopping": {[]string{"api"}, nil, release.Interrupted},
+		"swapping": {nil, undo, release.Interrupted},
+	} {
+		d := begun(t, fakeFiles{}, &release.Record{RestoresDatabase: "b1"})
+		d.undoDatabase, d.result.Rollout = c.undo, &rollout.Report{Touched: c.stopped}
+		ended := d.unchanged(cancelled(t), fault.New(fault.Refused, "", "", "backup b1 could not be restored"))
+		assert.Equal(t, fault.Interrupted, fault.Of(ended), name)
+		last, _ := d.ledger.Latest()
+		assert.Equal(t, c.outcome, last.Outcome, name)
+		assert.Equal(t, c.outcome == release.Interrupted, (&facts{acted: &last}).swapped() && !last.ChangedNothing(), name)
+	}
+}
+
+// watched remembers whether somebody looked at what runs.
+type watched struct {
+	Platform
+	looked bool
+}
+
+func (w *watched) Observe(context.Context, string) (stack.Observed, error) {
+	w.looked = true
+	return stack.Observed{}, nil
+}
+
+// What a way back that was told to end has filled in part is taken away by the next
+// release, though there is nothing else of it to heal.
+func TestWhatWasHalfFilledIsTakenAway(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		newest release.Record
+		heals  bool
+	}{
+		"a way back that was refused": {release.Record{Outcome: release.Refused, RestoresDatabase: "b1"}, true},
+		"one that is over":            {release.Record{Outcome: release.Verified, RestoresDatabase: "b1"}, false},
+		"a release that was refused":  {release.Record{Outcome: release.Refused}, false},
+	} {
+		on := &watched{}
+		d := &transition{Target: &target.Target{Sink: event.Discard}, on: on, opts: Options{Stack: &stack.Stack{Name: "shop"}},
+			facts: &facts{newest: &c.newest, acted: &release.Record{Outcome: release.Verified}}}
+		require.NoError(t, d.heal(t.Context()), name)
+		assert.Equal(t, c.heals, on.looked, name)
+	}
+}
+
 // A release that is told to end when all was verified is recorded as what it is.
 func TestToldToEndWhenItIsDone(t *testing.T) {
 	t.Parallel()
