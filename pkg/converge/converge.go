@@ -83,6 +83,9 @@ func (d *transition) prepare(ctx context.Context) error {
 	d.plan.Notes = append(d.plan.Notes, d.opts.Stack.Warnings...)
 	d.unprotected()
 	d.announce()
+	if err := d.parted(ctx); err != nil {
+		return err
+	}
 	if err := d.classify(ctx); err != nil {
 		return err
 	}

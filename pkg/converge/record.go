@@ -99,6 +99,24 @@ func (d *transition) runs(ctx context.Context) (*stack.Stack, error) {
 	return runs, nil
 }
 
+// parted says in the plan why some services cannot be released without the others.
+// One that has nothing to do changes nothing for those.
+func (d *transition) parted(ctx context.Context) error {
+	if d.plan.Empty() {
+		return nil
+	}
+	_, err := d.runs(ctx)
+	if fault.Of(err) != fault.Refused {
+		return err
+	}
+	text := err.Error()
+	if hint := fault.Hint(err); hint != "" {
+		text += "; mend: " + hint
+	}
+	d.plan.Refusals = append(d.plan.Refusals, text)
+	return nil
+}
+
 // services describes what runs when the release is done, and what it does to each.
 func (d *transition) services(runs *stack.Stack, key []byte) map[string]release.ServiceRecord {
 	env := runs.EnvironmentHashes(key)
