@@ -60,14 +60,20 @@ func TestScaleAndRemove(t *testing.T) {
 			remove api-3
 			unpin api`},
 		"a service that left the stack": {step: plan.Step{Service: "old-worker", Action: plan.Remove, Old: []string{"api-3"}, Reasons: []string{"not in the Compose file"}}, want: `
+			look at old workers
+			drain
 			stop api-3
 			remove api-3`},
 		"a removal that fails is told": {step: plan.Step{Service: "old-worker", Action: plan.Remove, Old: []string{"api-3"}, Reasons: []string{"not in the Compose file"}},
 			fail: "remove", want: `
+			look at old workers
+			drain
 			stop api-3
 			remove api-3`},
 		"a stop that fails keeps the unit": {step: plan.Step{Service: "old-worker", Action: plan.Remove, Old: []string{"api-3"}, Reasons: []string{"not in the Compose file"}},
 			fail: "stop", want: `
+			look at old workers
+			drain
 			stop api-3`},
 		"changed live files are there before the new units, and confirmed after": {
 			step: plan.Step{Service: "api", Action: plan.StopFirst, Replicas: 3, Old: api, Batch: 3, Files: []string{"/etc/api.yml"}}, want: `
