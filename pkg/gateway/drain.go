@@ -71,9 +71,10 @@ const slice = 2 * time.Second
 // the last request they had has been answered, at most for budget. At the end of
 // the budget it counts the client connections that old workers still hold (each a
 // WebSocket, an event stream or a very slow request), ends these workers unless
-// KeepOldWorkers was given, and returns the count as cut. Where the container does
-// not let the connections be counted, cut is the number of old workers, each of
-// which holds one at least. The fingerprint is of the moment the drain ended in.
+// KeepOldWorkers was given or gen came of Latest, and returns the count as cut. Where
+// the container does not let the connections be counted, cut is the number of old
+// workers, each of which holds one at least. The fingerprint is of the moment the
+// drain ended in.
 func (g *Nginx) Drained(ctx context.Context, gen Generation, budget time.Duration) (cut int, end Fingerprint, err error) {
 	unit, err := g.inspect(ctx)
 	if err != nil {
@@ -130,7 +131,7 @@ func (g *Nginx) cutOff(ctx context.Context, gen Generation, old []worker, budget
 	if !exact {
 		text = fmt.Sprintf("at least %d client connections", cut)
 	}
-	if g.keepOld {
+	if g.keepOld || gen.keep {
 		g.say(event.Warning, "", "%s through nginx's old workers live on after the drain budget of %s", text, budget)
 		return cut, nil
 	}

@@ -35,6 +35,8 @@ type Generation struct {
 	workers []process
 	old     []process
 	since   uint64
+	// keep leaves the old ones alone at the end of a drain budget.
+	keep bool
 }
 
 // before tells whether w belongs to an older generation. A worker that is not
@@ -79,6 +81,25 @@ func (g *Nginx) Reload(ctx context.Context) (Generation, error) {
 		seen = was
 	}
 	return g.confirm(ctx, seen, after)
+}
+
+// Latest gives the generation that takes connections now, without a reload: older than
+// it are only workers that are on their way out already. Whose requests these have is
+// not known, so those that outlive a drain budget are left alone.
+func (g *Nginx) Latest(ctx context.Context) (Generation, error) {
+	seen, err := g.look(ctx)
+	if err != nil {
+		return Generation{}, err
+	}
+	gen := Generation{master: seen.master, keep: true}
+	for _, w := range seen.workers {
+		if w.leaving {
+			gen.old = append(gen.old, w.process)
+		} else {
+			gen.workers = append(gen.workers, w.process)
+		}
+	}
+	return gen, nil
 }
 
 // signal tells nginx to load its configuration. It gives what was known before and

@@ -36,7 +36,7 @@ func selected(in Input, service string) bool {
 // decide makes the step of one service of the stack; so far holds the steps of
 // the services before it.
 func decide(in Input, svc *stack.Service, so *Plan) Step {
-	s := Step{Service: svc.Name, Replicas: svc.Replicas, Gateway: svc.Ext.Gateway, Virtual: svc.Virtual}
+	s := Step{Service: svc.Name, Replicas: svc.Replicas, Gateway: svc.Ext.Gateway, Virtual: svc.Virtual, Stale: in.Stale[svc.Name]}
 	g := sortUnits(in, svc)
 	s.Reasons = reasons(in, svc, g)
 	if why := restartsWith(in, svc, so); why != "" && len(g.good) > 0 {

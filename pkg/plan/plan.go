@@ -62,6 +62,9 @@ type Step struct {
 	// the nodes' kernels do that, so that no gateway has to be switched.
 	Gateway string `json:"gateway,omitempty"`
 	Virtual bool   `json:"virtual,omitempty"`
+	// Stale is set where a unit of the gateway has addresses pinned, and may have loaded
+	// them, that no unit has any more: it is led to those that serve before all else.
+	Stale bool `json:"stale,omitempty"`
 	// Files are the mount targets whose content changed and is handed over live.
 	Files []string `json:"files,omitempty"`
 	// Interruption says what users notice, "" for nothing; InterruptionSeconds is how
@@ -195,7 +198,8 @@ type Input struct {
 	// pinned set: every healthy unit serves.
 	Serving map[string][]string
 	// Stale is set for a service whose gateway has addresses pinned that no
-	// running unit has any more: they go before something else gets them.
+	// running unit has any more: they go before something else gets them. With several
+	// units of a gateway a service may be in both.
 	Stale map[string]bool
 	// Back is set for a way back: it runs no job again. What the older code prepared
 	// it prepared when it was released, and its migrations do not know the schema that

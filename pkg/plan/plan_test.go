@@ -170,6 +170,17 @@ func TestMake_Golden(t *testing.T) {
 			in.Observed = observed("v2")
 			in.Stale = map[string]bool{"api": true}
 		},
+		"stale-in-one-of-two-gateways": func(in *plan.Input) {
+			in.Observed = observed("v2")
+			in.Serving = map[string][]string{"api": {"api-1", "api-2", "api-3"}}
+			in.Stale = map[string]bool{"api": true}
+		},
+		"two-gateways-apart": func(in *plan.Input) {
+			// Killed between the switch of the one and of the other.
+			in.Interrupted = true
+			in.Observed.Units["api"] = append(running("api", "v1", 1, 3), running("api", "v2", 4, 3)...)
+			in.Serving = map[string][]string{"api": {"api-1", "api-2", "api-3", "api-4", "api-5", "api-6"}}
+		},
 		"all-ill": func(in *plan.Input) {
 			in.Observed = observed("v2")
 			for i := range in.Observed.Units["api"] {
@@ -296,6 +307,26 @@ func TestMake_RefusesMoreUnitsThanPorts(t *testing.T) {
 		assert.Equal(t, c.refused, len(plan.Make(in).Refusals) > 0, "%+v", c)
 		in.Only = []string{"db"}
 		assert.Empty(t, plan.Make(in).Refusals, "what is not released is nobody's business")
+	}
+}
+
+// Whatever is done to a service, a gateway with addresses that nobody has is led to
+// who serves first.
+func TestMake_StaleIsSaidWhateverIsDone(t *testing.T) {
+	t.Parallel()
+	for action, edit := range map[plan.Action]func(*plan.Input){
+		plan.Heal:   func(*plan.Input) {},
+		plan.Surge:  func(in *plan.Input) { in.Observed = observed("v1") },
+		plan.Reload: func(in *plan.Input) { in.Live = map[string][]string{"api": {"/etc/api.yml"}} },
+		plan.Gate: func(in *plan.Input) {
+			in.Interrupted, in.Past = true, map[string]plan.Past{"api": {Hash: "api-v1"}}
+		},
+	} {
+		in := plan.Input{Desired: quickstart(), Observed: observed("v2"), Stale: map[string]bool{"api": true}}
+		edit(&in)
+		step := plan.Make(in).Step("api")
+		assert.Equal(t, action, step.Action)
+		assert.True(t, step.Stale, action)
 	}
 }
 

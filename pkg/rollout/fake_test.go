@@ -45,8 +45,9 @@ type fakeHost struct {
 	stopping   []string
 	// graces is what each stop gave its units, in order.
 	graces []time.Duration
-	// cut is how many connections outlive each drain budget.
-	cut int
+	// cut is how many connections outlive each drain budget; budgets are those.
+	cut     int
+	budgets []time.Duration
 }
 
 func newFakeHost(units ...stack.Unit) *fakeHost {
@@ -276,7 +277,12 @@ func (g fakeGateway) Reload(context.Context) (gateway.Generation, error) {
 	return gateway.Generation{}, nil
 }
 
-func (g fakeGateway) Drained(ctx context.Context, _ gateway.Generation, _ time.Duration) (int, gateway.Fingerprint, error) {
+func (g fakeGateway) Latest(context.Context) (gateway.Generation, error) {
+	return gateway.Generation{}, g.act("look at old workers")
+}
+
+func (g fakeGateway) Drained(ctx context.Context, _ gateway.Generation, budget time.Duration) (int, gateway.Fingerprint, error) {
+	g.budgets = append(g.budgets, budget)
 	if err := g.act("drain"); err != nil {
 		return 0, gateway.Fingerprint{}, err
 	}

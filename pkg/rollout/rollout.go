@@ -53,6 +53,7 @@ type Gateway interface {
 	Set(ctx context.Context, service string, addrs []string) error
 	Clear(ctx context.Context, service string) error
 	Reload(ctx context.Context) (gateway.Generation, error)
+	Latest(ctx context.Context) (gateway.Generation, error)
 	Drained(ctx context.Context, gen gateway.Generation, budget time.Duration) (cut int, end gateway.Fingerprint, err error)
 	Fingerprint(ctx context.Context) (gateway.Fingerprint, error)
 }
@@ -98,7 +99,10 @@ type Rollout struct {
 	// the parts above Stack and Ground are used then, and Eyes and Shell by Quiet.
 	Carrier Carrier
 
-	hands   chan struct{}
+	hands chan struct{}
+	// outlasted are the gateways whose former workers were waited for.
+	outlasted map[string]bool
+
 	asking  sync.Mutex
 	writing sync.Mutex // guards report
 	report  Report
@@ -128,6 +132,7 @@ type Report struct {
 // tells the caller what to take back. A cancelled context starts no new step.
 func (r *Rollout) Run(ctx context.Context, p *plan.Plan) (Report, error) {
 	r.report, r.hands = Report{Cut: map[string]int{}}, make(chan struct{}, startsAtOnce)
+	r.outlasted = map[string]bool{}
 	if err := r.Ground.EnsureNetworks(ctx, r.Stack, p.Networks); err != nil {
 		return r.report, fmt.Errorf("create networks: %w", err)
 	}
@@ -212,8 +217,7 @@ func (r *Rollout) step(ctx context.Context, step plan.Step) error {
 		return r.Carrier(ctx, step)
 	}
 	if step.Action == plan.Remove {
-		r.say(event.Info, step.Service, "removing: %s", step.Reasons[0])
-		return r.retire(ctx, step.Service, step.Old, stack.DefaultGrace)
+		return r.gone(ctx, step)
 	}
 	u := &service{Rollout: r, svc: r.Stack.Services[step.Service], step: step, good: step.Good, old: step.Old}
 	return u.run(ctx)

@@ -88,9 +88,10 @@ func (s *service) nextOld(n int, last bool) []string {
 
 // clean takes away what serves nobody. Where the gateway has a pinned set its
 // workers may still be on addresses of an earlier one (a release killed between
-// writing and reloading): it is reloaded with the pinned set and drained first.
+// writing and reloading), or on some that no unit has any more (these restarted
+// since): it is reloaded with the set that serves and drained first.
 func (s *service) clean(ctx context.Context) error {
-	if s.traffic != nil && (len(s.step.Leftovers) > 0 || s.step.Action == plan.Heal) {
+	if s.traffic != nil && (len(s.step.Leftovers) > 0 || s.step.Stale || s.step.Action == plan.Heal) {
 		if err := s.traffic.to(ctx, s.serving()); err != nil {
 			return fmt.Errorf("heal the gateway: %w", err)
 		}

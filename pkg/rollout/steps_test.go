@@ -59,15 +59,37 @@ func TestScaleAndRemove(t *testing.T) {
 			stop api-3
 			remove api-3
 			unpin api`},
+		"a gateway on addresses that nobody has, before the files": {
+			step: plan.Step{Service: "api", Action: plan.Reload, Replicas: 3, Good: api, Files: []string{"/etc/api.yml"}, Stale: true}, want: `
+			pin api 10.0.0.1 10.0.0.2 10.0.0.3
+			reload
+			drain
+			swap
+			exec api-1 sh -c kill -s "$1" 1 shiksha HUP
+			exec api-2 sh -c kill -s "$1" 1 shiksha HUP
+			exec api-3 sh -c kill -s "$1" 1 shiksha HUP
+			confirm api
+			unpin api`},
+		"and before the gate": {step: plan.Step{Service: "api", Action: plan.Gate, Replicas: 3, Good: api, Stale: true}, want: `
+			pin api 10.0.0.1 10.0.0.2 10.0.0.3
+			reload
+			drain
+			unpin api`},
 		"a service that left the stack": {step: plan.Step{Service: "old-worker", Action: plan.Remove, Old: []string{"api-3"}, Reasons: []string{"not in the Compose file"}}, want: `
+			look at old workers
+			drain
 			stop api-3
 			remove api-3`},
 		"a removal that fails is told": {step: plan.Step{Service: "old-worker", Action: plan.Remove, Old: []string{"api-3"}, Reasons: []string{"not in the Compose file"}},
 			fail: "remove", want: `
+			look at old workers
+			drain
 			stop api-3
 			remove api-3`},
 		"a stop that fails keeps the unit": {step: plan.Step{Service: "old-worker", Action: plan.Remove, Old: []string{"api-3"}, Reasons: []string{"not in the Compose file"}},
 			fail: "stop", want: `
+			look at old workers
+			drain
 			stop api-3`},
 		"changed live files are there before the new units, and confirmed after": {
 			step: plan.Step{Service: "api", Action: plan.StopFirst, Replicas: 3, Old: api, Batch: 3, Files: []string{"/etc/api.yml"}}, want: `
@@ -88,7 +110,9 @@ func TestScaleAndRemove(t *testing.T) {
 			if c.fail != "" {
 				h.fail[c.fail] = errBroken
 			}
-			_, err := follow(t, h, shop(stack.StartFirst, 0), nil, c.step)
+			st := shop(stack.StartFirst, 0)
+			st.Services["api"].Ext.Reload = &stack.Reload{Signal: "SIGHUP"}
+			_, err := follow(t, h, st, nil, c.step)
 			assert.Equal(t, c.fail != "", errors.Is(err, errBroken), "%v", err)
 			assert.Equal(t, lines(c.want), h.log)
 		})

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -146,10 +147,7 @@ func (t *traffic) move(ctx context.Context, g gate, ids []string) error {
 	}
 	t.say(event.Info, t.svc.Name, "%s sends requests to %d units", g.unit.Name, len(ids))
 	defer t.span("drain", t.svc.Name)()
-	budget := t.svc.Ext.Drain
-	if budget == 0 {
-		budget = stack.DefaultDrain
-	}
+	budget := drainBudget(t.svc)
 	cut, end, err := g.Drained(ctx, gen, budget)
 	if err != nil {
 		return fmt.Errorf("drain %s: %w", g.unit.Name, err)
@@ -161,6 +159,9 @@ func (t *traffic) move(ctx context.Context, g gate, ids []string) error {
 	t.seen = append(t.seen, end)
 	return nil
 }
+
+// drainBudget is how long requests of a service may take to end.
+func drainBudget(svc *stack.Service) time.Duration { return cmp.Or(svc.Ext.Drain, stack.DefaultDrain) }
 
 // still makes sure, right before units are retired, that the gateway is as it
 // was after the switch; a restart or a reload by somebody else in between may

@@ -8,7 +8,8 @@ import (
 )
 
 // Pins are the serving sets found in gateways: the units they are, and the
-// services whose pinned addresses no unit has any more.
+// services whose pinned addresses in one of them no unit has any more. With several
+// gateways a service may be both: who serves is what one has, the other is healed.
 type Pins struct {
 	Serving map[string][]string
 	Stale   map[string]bool
@@ -39,7 +40,12 @@ func (p Pins) add(service string, ids []string) {
 		p.Stale[service] = true
 		return
 	}
-	p.Serving[service] = ids
+	for _, id := range ids {
+		// A switch that was cut off left them apart, and what either has was well.
+		if !slices.Contains(p.Serving[service], id) {
+			p.Serving[service] = append(p.Serving[service], id)
+		}
+	}
 }
 
 // owners are the running units that have one of the addresses.
