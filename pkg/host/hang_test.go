@@ -1,12 +1,15 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"net"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/pkg/sftp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
@@ -80,4 +83,50 @@ func TestCancelledIsNotRefused(t *testing.T) {
 		err := soon(t, func() error { _, err := h.Run(ctx, []string{"true"}, nil); return err })
 		interrupted(t, err)
 	})
+}
+
+// slowly is a channel whose reader takes its time.
+type slowly struct{ ssh.Channel }
+
+func (s slowly) Read(p []byte) (int, error) {
+	time.Sleep(time.Millisecond)
+	return s.Channel.Read(p)
+}
+
+// Whoever puts the old content back after a cancelled Overwrite must not meet it still
+// writing the new one.
+func TestOverwriteThatIsCancelledHasEndedWhenItReturns(t *testing.T) {
+	t.Parallel()
+	addr, key := fakeServer(t, func(c ssh.NewChannel) {
+		channel, requests, err := c.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			for request := range requests {
+				_ = request.Reply(true, nil)
+			}
+		}()
+		if server, err := sftp.NewServer(slowly{channel}); err == nil {
+			_ = server.Serve()
+		}
+	})
+	files, err := dial(t, fakeConfig(t, addr, key)).Files(t.Context())
+	require.NoError(t, err)
+	name, next := filepath.Join(t.TempDir(), "live.conf"), bytes.Repeat([]byte("next"), 1<<20)
+	require.NoError(t, os.WriteFile(name, []byte("old"), 0o600))
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		for {
+			if info, err := os.Stat(name); err == nil && info.Size() > 3 {
+				cancel()
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	require.NoError(t, soon(t, func() error { return files.Overwrite(ctx, name, next) }), "begun, so finished")
+	require.ErrorIs(t, ctx.Err(), context.Canceled)
+	assert.True(t, bytes.Equal(next, readFile(t, name)), "the whole of it")
+	assert.ErrorIs(t, files.Overwrite(ctx, name, nil), context.Canceled, "not begun any more")
 }
