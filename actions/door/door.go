@@ -211,7 +211,8 @@ func (s *Session) annotateAt(level event.Level, file string, line int, text stri
 	case event.Error:
 		kind = action.Error
 	}
-	s.Action.AnnotateAt(kind, file, line, text)
+	// Without secrets before it is cut to what the runner takes: half of one is not known.
+	s.Action.AnnotateAt(kind, file, line, s.Redact(text))
 }
 
 // fail tells the error, if there is one, and gives the exit code.
@@ -227,7 +228,7 @@ func (s *Session) fail(err error) int {
 	}
 	if s.Action.Active() {
 		// The runner prints an annotation in the log as well: once is enough.
-		s.Action.Annotate(action.Error, joinLines(text, hint))
+		s.Action.Annotate(action.Error, s.Redact(joinLines(text, hint)))
 		s.leave(fault.Of(err).String(), joinLines(report.Error(err.Error()), hint))
 	} else {
 		_, _ = io.WriteString(s.log, joinLines(text, hint)+"\n")
@@ -280,6 +281,9 @@ func (d *Door) listen(overdue func()) (context.Context, func()) {
 	ctx = grace.Watch(ctx)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	// Ctrl-C at `shiksha deploy | tee log` ends tee first. A signal that is asked for does
+	// not end the process at its next line: nobody reads it, the release goes on.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	done := make(chan struct{})
 	go func() {
 		var whole <-chan time.Time

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -167,6 +168,50 @@ func TestPanicIsNotARefusal(t *testing.T) {
 	assert.Equal(t, int(fault.Interrupted), code)
 	assert.Contains(t, stderr, "shiksha: internal error: oh\n")
 	assert.Contains(t, stderr, "door_test.go", "with the place where it happened")
+}
+
+// What is printed is cut to what a runner takes, but never through a secret: half of one
+// is not known any more.
+func TestNoHalfOfASecretIsAnnotated(t *testing.T) {
+	t.Parallel()
+	env := map[string]string{"GITHUB_ACTIONS": "true", "INPUT_TOKEN": "hunter2-long"}
+	for end := 4080; end < 4100; end++ {
+		_, stdout, _ := run(t, env, func(s *Session) error {
+			s.Sink.Emit(event.Event{Level: event.Warning, Phase: "roll", Text: strings.Repeat("x", end) + "hunter2-long"})
+			return errors.New(strings.Repeat("x", end-len("shiksha: ")) + "hunter2-long")
+		})
+		_, said, _ := strings.Cut(stdout, "::group::roll\n")
+		require.NotEmpty(t, said)
+		assert.NotContains(t, said, "hunte")
+	}
+}
+
+// Ctrl-C at `shiksha deploy | tee log` ends tee first. This test runs once more as a
+// process of its own, whose output nobody reads.
+func TestAReaderThatWentAwayEndsNoRelease(t *testing.T) {
+	t.Parallel()
+	if done := os.Getenv("DOOR_TEST_DONE"); done != "" {
+		d := Process()
+		d.Args = []string{"work"}
+		os.Exit(d.Main(&command{Work: work{do: func(s *Session) error {
+			s.Note("half done\n")
+			s.Print("half done\n")
+			return errors.Join(os.WriteFile(done, nil, 0o600), fault.New(fault.Locked, "", "", "told to nobody"))
+		}}}))
+	}
+	done := filepath.Join(t.TempDir(), "done")
+	reader, writer, err := os.Pipe()
+	require.NoError(t, err)
+	require.NoError(t, reader.Close())
+	child := exec.Command(os.Args[0], "-test.run=^TestAReaderThatWentAwayEndsNoRelease$")
+	child.Env = append(os.Environ(), "DOOR_TEST_DONE="+done)
+	child.Stdout, child.Stderr = writer, writer
+	err = child.Run()
+	require.NoError(t, writer.Close())
+	var ended *exec.ExitError
+	require.ErrorAs(t, err, &ended)
+	assert.Equal(t, int(fault.Locked), ended.ExitCode(), "%s", err)
+	assert.FileExists(t, done)
 }
 
 // Signals reach the whole process, so this test runs alone.

@@ -348,6 +348,21 @@ func TestToldToEndBeforeAnythingWasChanged(t *testing.T) {
 	assert.Contains(t, last.Message, "interrupted before anything was changed")
 }
 
+// What cuts a look at the host off may call itself anything; a run that was told to end
+// before its record began was interrupted all the same, and refused by nobody.
+func TestToldToEndBeforeTheRecord(t *testing.T) {
+	t.Parallel()
+	ledger, err := release.Open(t.Context(), &fullDisk{fakeFiles{}, "1.json"}, "/state", "shop")
+	require.NoError(t, err)
+	st := &stack.Stack{Name: "shop", Services: map[string]*stack.Service{}, Project: &types.Project{Name: "shop"}}
+	d := &transition{Target: &target.Target{Sink: event.Discard}, ledger: ledger, facts: &facts{}, plan: &plan.Plan{}, result: &Result{},
+		opts: Options{Stack: st, Lock: &release.Lock{}}}
+	ended := d.release(cancelled(t))
+	assert.Equal(t, fault.Interrupted, fault.Of(ended), "%v", ended)
+	assert.Equal(t, fault.Interrupted, fault.Of(early(cancelled(t), fault.New(fault.Refused, "", "", "sftp does not start"))))
+	assert.Equal(t, fault.Refused, fault.Of(early(t.Context(), errors.New("no room"))))
+}
+
 // fullDisk takes no file with such a name.
 type fullDisk struct {
 	fakeFiles

@@ -172,6 +172,8 @@ type offer struct {
 	methods []string
 	started bool
 	agent   net.Conn
+	// free ends the watch over the agent.
+	free func() bool
 }
 
 // offer collects the keys, the agent's included; done lets go of the agent.
@@ -182,6 +184,9 @@ func (l login) offer(ctx context.Context) (*offer, error) {
 	}
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", l.agent)
 	if err == nil {
+		// An agent that hangs, or asks a person who is not there, knows no ctx: the end
+		// of the time closes it, while it signs too.
+		o.free = context.AfterFunc(ctx, func() { _ = conn.Close() })
 		var keys []ssh.Signer
 		if keys, err = agent.NewClient(conn).Signers(); err == nil {
 			o.agent, o.signers = conn, append(o.signers[:len(o.signers):len(o.signers)], keys...)
@@ -200,6 +205,9 @@ func (l login) offer(ctx context.Context) (*offer, error) {
 }
 
 func (o *offer) done() {
+	if o.free != nil {
+		o.free()
+	}
 	if o.agent != nil {
 		_ = o.agent.Close()
 	}

@@ -105,7 +105,7 @@ func (h *Host) session(ctx context.Context, kind, argument string) (*session, er
 		}
 		select {
 		case <-ctx.Done():
-			return nil, h.explainSession(err)
+			return nil, fmt.Errorf("waiting for a session on %s (%s): %w", h, err, context.Cause(ctx))
 		case <-time.After(sessionPatience / 40):
 		}
 	}

@@ -9,6 +9,7 @@ package host
 
 import (
 	"net"
+	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
@@ -206,8 +207,15 @@ func parseAddress(input, text, defaultUser string) (address, error) {
 	if !userName.MatchString(a.user) {
 		return bad("%q is not a user name", a.user)
 	}
-	if port, err := strconv.Atoi(a.port); err != nil || port < 1 || port > 65535 {
+	port, err := strconv.ParseUint(a.port, 10, 16)
+	if err != nil || port == 0 {
 		return bad("%q is not a port", a.port)
+	}
+	a.port = strconv.FormatUint(port, 10) // known_hosts has no 022
+	if strings.Contains(a.host, ":") {
+		if _, err := netip.ParseAddr(a.host); err != nil {
+			return bad("%q is not an IPv6 address, and the name of a host has no colon", a.host)
+		}
 	}
 	return a, nil
 }

@@ -143,13 +143,22 @@ func (s *settings) connectThrough(ctx context.Context, raw net.Conn, algorithms 
 		_ = jump.Close()
 		return nil, err
 	}
-	client, w, err := s.handshake(ctx, inner, s.target, algorithms)
+	client, w, err := s.handshake(ctx, passage{inner, jump}, s.target, algorithms)
 	if err != nil {
-		_ = jump.Close()
 		return nil, err
 	}
 	return newLink(s.target.String(), client, w, s.keepAlive, jump), nil
 }
+
+// passage is the way through a jump host. Its end ends the connection to that host: one
+// that hangs would never answer the close of a channel, and a read on it would not end.
+type passage struct {
+	net.Conn
+	jump io.Closer
+}
+
+// Close closes the jump host's connection first, so that nothing waits for an answer.
+func (p passage) Close() error { return errors.Join(p.jump.Close(), p.Conn.Close()) }
 
 // forward opens the way from the jump host to the target.
 func (s *settings) forward(ctx context.Context, jump *ssh.Client) (net.Conn, error) {

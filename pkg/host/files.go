@@ -53,6 +53,9 @@ func (l *link) sftp(ctx context.Context) (*sftp.Client, error) {
 	}, nil)
 	if err != nil {
 		go channel.Close()
+		if IsConnectionLost(err) || ctx.Err() != nil {
+			return nil, err // sshd refused nothing
+		}
 		return nil, fault.New(fault.Refused, l.name, "see the Subsystem sftp line of its sshd_config (internal-sftp always works)",
 			"sftp does not start: %w", err)
 	}

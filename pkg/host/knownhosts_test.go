@@ -26,6 +26,7 @@ func TestParseAddress(t *testing.T) {
 		"deploy@[fe80::1%eth0]":        "deploy@[fe80::1%eth0]:22",
 		"ssh://deploy@[2001:db8::1]:5": "deploy@[2001:db8::1]:5",
 		"gpu1":                         "nobody@gpu1:22",
+		"deploy@gpu1:022":              "deploy@gpu1:22",
 	} {
 		a, err := parseAddress("host", text, "nobody")
 		if assert.NoError(t, err, text) {
@@ -46,6 +47,9 @@ func TestParseAddress(t *testing.T) {
 		"deploy@gpu1/tmp":        `host: "gpu1/tmp" is not a host name or address`,
 		"de ploy@gpu1":           `host: "de ploy" is not a user name`,
 		"deploy@[::1":            `host: "[::1" is not a host name or address`,
+		"deploy@gpu1:+22":        `host: "+22" is not a port`,
+		"deploy@gpu1:22:22":      `host: "gpu1:22:22" is not an IPv6 address, and the name of a host has no colon`,
+		"deploy@[fe80::g]:22":    `host: "fe80::g" is not an IPv6 address, and the name of a host has no colon`,
 		"deploy@[::1]22":         `host: "[::1]22" is not a host name or address`,
 		"https://deploy@gpu1":    `host: "https://" is not an SSH address`,
 		"ssh://de:secret@gpu1:1": "host: contains a password, which is never used",

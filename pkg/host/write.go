@@ -12,10 +12,12 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pkg/sftp"
 
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/grace"
 )
 
 // Write replaces a file as a whole: whoever reads it finds the old content or
@@ -60,15 +62,25 @@ func writeNew(ctx context.Context, c *sftp.Client, name string, data []byte, per
 	return errors.Join(err, file.Close())
 }
 
+// overwriteLimit is how long an Overwrite may take; a connection that is lost ends it
+// before.
+const overwriteLimit = 10 * time.Minute
+
 // Overwrite replaces the content of an existing file within the same inode, for
 // files that a container has mounted by themselves. It is not atomic.
 func (f *Files) Overwrite(ctx context.Context, name string, data []byte) error {
-	_, err := on(ctx, f, "overwriting", name, func(c *sftp.Client) (nothing, error) {
+	if ctx.Err() != nil {
+		return fmt.Errorf("overwriting %s on %s: %w", name, f.host, context.Cause(ctx))
+	}
+	// Once begun it is finished, and waited for: half a file serves nobody, and whoever
+	// puts the old content back must not meet the new one on its way.
+	last, done := grace.Last(ctx, overwriteLimit)
+	defer done()
+	_, err := on(last, f, "overwriting", name, func(c *sftp.Client) (nothing, error) {
 		file, err := c.OpenFile(name, os.O_WRONLY|os.O_TRUNC)
 		if err != nil {
 			return nothing{}, err
 		}
-		// Once begun it is finished: half a file serves nobody.
 		if err = pour(context.WithoutCancel(ctx), file, data); err == nil {
 			err = syncFile(file)
 		}

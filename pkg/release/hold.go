@@ -73,12 +73,12 @@ var epoch = time.Now()
 // lock was not free within wait.
 func startHold(ctx context.Context, start Starter, file string, wait, beat time.Duration) (*hold, error) {
 	argv := []string{"sh", "-c", holdScript, "shiksha-lock", file, seconds(wait), seconds(beat)}
-	p, err := start(context.WithoutCancel(ctx), argv)
+	ctx, cancel := context.WithTimeoutCause(ctx, wait+30*time.Second, errors.New("the host did not answer whether the lock is free"))
+	defer cancel()
+	p, err := start(ctx, argv) // one that is cut off gets end of file, and lets go
 	if err != nil {
 		return nil, fmt.Errorf("take the lock: %w", err)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, wait+30*time.Second, errors.New("the host did not answer whether the lock is free"))
-	defer cancel()
 	h := &hold{process: p, timeout: beat, sent: make(chan time.Time, 1024), lost: make(chan struct{}), ended: make(chan struct{})}
 	out := bufio.NewReader(p.Stdout)
 	if err := h.greet(ctx, out, file); err != nil {

@@ -73,6 +73,24 @@ func TestLockSurvivesTheContextItWasTakenWith(t *testing.T) {
 	require.NoError(t, lock.Release(t.Context()))
 }
 
+// A host that takes the connection and starts nothing must not hold a run that was
+// cancelled, nor the check after a reconnect that everybody waits for.
+func TestAStartThatHangsEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	hangs := func(ctx context.Context, _ []string) (Process, error) {
+		select {
+		case <-ctx.Done():
+			return Process{}, context.Cause(ctx)
+		case <-time.After(soon):
+			return Process{}, errors.New("it hung")
+		}
+	}
+	_, err := Acquire(ctx, hangs, localFiles{}, t.TempDir(), Holder{}, Options{})
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
 func TestOnlyOneOfManyAtOnceGetsIt(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

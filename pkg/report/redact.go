@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"io"
 	"net/url"
+	"regexp"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -104,6 +106,22 @@ func (w *redactingWriter) Close() error {
 	return err
 }
 
+// frame is the first or last line of a key.
+var frame = regexp.MustCompile(`-----(BEGIN|END) [A-Za-z0-9 ]+-----`)
+
+// secretLines are the lines of a secret without the frame of a key: that is no secret,
+// and hiding it would hide what an error says about it. A key that was pasted on one
+// line is still read, so it is taken apart as its reader does.
+func secretLines(secret string) []string {
+	lines := strings.Split(strings.ReplaceAll(secret, "\r", ""), "\n")
+	for _, line := range lines {
+		if inner := frame.ReplaceAllString(line, " "); inner != line {
+			lines = append(lines, strings.Fields(strings.NewReplacer(`\r`, " ", `\n`, " ").Replace(inner))...)
+		}
+	}
+	return slices.DeleteFunc(lines, func(line string) bool { return strings.HasPrefix(line, "-----") })
+}
+
 // forms lists how a secret may appear on a line.
 func forms(secret string) []string {
 	whole := strings.TrimSpace(secret)
@@ -113,13 +131,10 @@ func forms(secret string) []string {
 			out = append(out, s)
 		}
 	}
-	for _, line := range strings.Split(strings.ReplaceAll(whole, "\r", ""), "\n") {
-		// The frame of a key is no secret, and hiding it would hide what an
-		// error says about it.
-		if !strings.HasPrefix(line, "-----") {
-			add(line)
-			add(escape(line))
-		}
+	for _, line := range secretLines(whole) {
+		add(line)
+		add(clean(line)) // as a console prints it
+		add(escape(line))
 	}
 	if len(whole) < MinSecret {
 		return out

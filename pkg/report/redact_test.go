@@ -41,6 +41,25 @@ func TestRedactor(t *testing.T) {
 	}
 }
 
+// A key that lost its lines on the way is a secret all the same, whole and in the lines
+// it gets back; so is a secret whose tab was printed as a space.
+func TestRedactorKnowsWhatWasMended(t *testing.T) {
+	t.Parallel()
+	for _, between := range []string{" ", `\n`, `\r\n`} {
+		key := strings.Join([]string{"-----BEGIN OPENSSH PRIVATE KEY-----", "b3BlbnNzaC1rZXk", "AAAAB3NzaC1yc2E", "-----END OPENSSH PRIVATE KEY-----"}, between)
+		var r Redactor
+		r.Add(key)
+		for _, text := range []string{key, "b3BlbnNzaC1rZXk\nAAAAB3NzaC1yc2E", "b3BlbnNzaC1rZXk", "AAAAB3NzaC1yc2E"} {
+			assert.NotContains(t, r.String(text), "AAAAB3", "%q in %q", text, key)
+			assert.NotContains(t, r.String(text), "b3Blbn", "%q in %q", text, key)
+		}
+		assert.Equal(t, "-----BEGIN OPENSSH PRIVATE KEY-----", r.String("-----BEGIN OPENSSH PRIVATE KEY-----"))
+	}
+	var r Redactor
+	r.Add("s3cret\tvalue")
+	assert.Equal(t, Hidden, r.String(clean("s3cret\tvalue")))
+}
+
 func TestRedactingWriterHoldsHalfASecretBack(t *testing.T) {
 	t.Parallel()
 	var r Redactor

@@ -1,0 +1,132 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/pkg/sftp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/shiksha/actions/pkg/fault"
+)
+
+func TestJumpHostThatHangsHasATimeLimit(t *testing.T) {
+	t.Parallel()
+	var way *proxy
+	ready := make(chan struct{})
+	addr, key := fakeServer(t, func(c ssh.NewChannel) {
+		<-ready
+		if _, requests, err := c.Accept(); err == nil {
+			go ssh.DiscardRequests(requests)
+		}
+		time.Sleep(100 * time.Millisecond) // the answer is on its way
+		way.hole.Store(true)
+	})
+	way = startProxy(t, addr)
+	close(ready)
+	c := fakeConfig(t, way.addr(), key)
+	c.Address, c.Jump = "deploy@inside:22", "deploy@"+way.addr()
+	c.KnownHosts = append(c.KnownHosts, "inside "+authorized(key)...)
+	err := soon(t, func() error { _, err := Dial(t.Context(), c); return err })
+	assert.ErrorContains(t, err, "cannot be reached: 3 tries in ")
+	assert.Equal(t, fault.Input, fault.Of(err))
+}
+
+func TestAgentThatHangsHasATimeLimit(t *testing.T) {
+	t.Parallel()
+	socket := filepath.Join(t.TempDir(), "agent")
+	agent, err := net.Listen("unix", socket) // takes connections and says nothing
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = agent.Close() })
+	addr, key := fakeServer(t, func(c ssh.NewChannel) { _ = c.Reject(ssh.Prohibited, "no") })
+	c := fakeConfig(t, addr, key)
+	c.Key, c.AgentSocket = nil, socket
+	err = soon(t, func() error { _, err := Dial(t.Context(), c); return err })
+	assert.ErrorContains(t, err, "ssh-key: the ssh-agent does not answer")
+}
+
+func TestCancelledIsNotRefused(t *testing.T) {
+	t.Parallel()
+	dialled := func(t *testing.T, take func(ssh.NewChannel)) *Host {
+		addr, key := fakeServer(t, take)
+		return dial(t, fakeConfig(t, addr, key))
+	}
+	interrupted := func(t *testing.T, err error) {
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		var known *fault.Error
+		assert.NotErrorAs(t, err, &known, "nothing was refused for good")
+	}
+	t.Run("while sftp starts", func(t *testing.T) {
+		h := dialled(t, func(c ssh.NewChannel) {
+			if _, requests, err := c.Accept(); err == nil {
+				for request := range requests {
+					_ = request.Reply(true, nil)
+				}
+			}
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		err := soon(t, func() error { _, err := h.Files(ctx); return err })
+		interrupted(t, err)
+	})
+	t.Run("while it waits for a session", func(t *testing.T) {
+		h := dialled(t, func(c ssh.NewChannel) { _ = c.Reject(ssh.ResourceShortage, "full") })
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		err := soon(t, func() error { _, err := h.Run(ctx, []string{"true"}, nil); return err })
+		interrupted(t, err)
+	})
+}
+
+// slowly is a channel whose reader takes its time.
+type slowly struct{ ssh.Channel }
+
+func (s slowly) Read(p []byte) (int, error) {
+	time.Sleep(time.Millisecond)
+	return s.Channel.Read(p)
+}
+
+// Whoever puts the old content back after a cancelled Overwrite must not meet it still
+// writing the new one.
+func TestOverwriteThatIsCancelledHasEndedWhenItReturns(t *testing.T) {
+	t.Parallel()
+	addr, key := fakeServer(t, func(c ssh.NewChannel) {
+		channel, requests, err := c.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			for request := range requests {
+				_ = request.Reply(true, nil)
+			}
+		}()
+		if server, err := sftp.NewServer(slowly{channel}); err == nil {
+			_ = server.Serve()
+		}
+	})
+	files, err := dial(t, fakeConfig(t, addr, key)).Files(t.Context())
+	require.NoError(t, err)
+	name, next := filepath.Join(t.TempDir(), "live.conf"), bytes.Repeat([]byte("next"), 1<<20)
+	require.NoError(t, os.WriteFile(name, []byte("old"), 0o600))
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		for {
+			if info, err := os.Stat(name); err == nil && info.Size() > 3 {
+				cancel()
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	require.NoError(t, soon(t, func() error { return files.Overwrite(ctx, name, next) }), "begun, so finished")
+	require.ErrorIs(t, ctx.Err(), context.Canceled)
+	assert.True(t, bytes.Equal(next, readFile(t, name)), "the whole of it")
+	assert.ErrorIs(t, files.Overwrite(ctx, name, nil), context.Canceled, "not begun any more")
+}
