@@ -158,15 +158,6 @@ func (d *transition) unseal(ctx context.Context, sealed []byte) (*stack.Stack, e
 	return st, d.on.Adapt(ctx, st)
 }
 
-// early gives an error from before the release was recorded its kind: what cuts a run
-// off that was told to end often calls itself a refusal.
-func early(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return fault.New(fault.Interrupted, "", "run it again", "interrupted before anything was changed: %w", err)
-	}
-	return fault.As(fault.Refused, err)
-}
-
 // refuse ends a release that failed before anything that serves was changed. One that
 // was told to end is recorded no otherwise: there is nothing of it to heal.
 func (d *transition) refuse(ctx context.Context, cause error) error {

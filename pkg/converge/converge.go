@@ -49,7 +49,7 @@ func Run(ctx context.Context, t *target.Target, on Platform, o Options, result *
 	err := d.prepare(ctx)
 	looked()
 	if err != nil {
-		return early(ctx, err)
+		return fault.Early(ctx, err)
 	}
 	if o.DryRun || d.plan.Empty() && !d.restores() && !d.facts.swapped() {
 		return d.nothing(ctx)
@@ -137,7 +137,7 @@ func (d *transition) release(ctx context.Context) error {
 		if d.record != nil && d.record.Number > 0 {
 			return d.refuse(ctx, err) // its record is there, what belongs to it is not
 		}
-		return early(ctx, err)
+		return fault.Early(ctx, err)
 	}
 	if d.opts.Began != nil {
 		d.opts.Began(d.result)

@@ -359,8 +359,6 @@ func TestToldToEndBeforeTheRecord(t *testing.T) {
 		opts: Options{Stack: st, Lock: &release.Lock{}}}
 	ended := d.release(cancelled(t))
 	assert.Equal(t, fault.Interrupted, fault.Of(ended), "%v", ended)
-	assert.Equal(t, fault.Interrupted, fault.Of(early(cancelled(t), fault.New(fault.Refused, "", "", "sftp does not start"))))
-	assert.Equal(t, fault.Refused, fault.Of(early(t.Context(), errors.New("no room"))))
 }
 
 // fullDisk takes no file with such a name.

@@ -4,6 +4,7 @@
 package fault
 
 import (
+	"context"
 	"errors"
 	"fmt"
 )
@@ -110,6 +111,18 @@ func As(kind Kind, err error) error {
 		return err
 	}
 	return &Error{Kind: kind, Err: err}
+}
+
+// Early gives an error from before the first change its kind. A run that was told to
+// end was interrupted, whatever cut it off calls itself; all else is a refusal.
+func Early(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() == nil:
+		return As(Refused, err)
+	case err == nil || Of(err) == Interrupted:
+		return err
+	}
+	return New(Interrupted, "", "run it again", "interrupted before anything was changed: %w", err)
 }
 
 // Code is the exit code for an error: 0 for nil, else its kind's number.

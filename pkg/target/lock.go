@@ -26,7 +26,7 @@ func (t *Target) Hold(ctx context.Context, project string, holder release.Holder
 	held context.Context, lock *release.Lock, drop func(), err error) {
 	lock, err = t.acquire(ctx, project, holder, wait)
 	if err != nil {
-		return nil, nil, nil, early(ctx, err)
+		return nil, nil, nil, fault.Early(ctx, err)
 	}
 	held, cancel := context.WithCancelCause(ctx)
 	go t.watchLock(held, lock, cancel)

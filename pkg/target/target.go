@@ -45,23 +45,14 @@ type Target struct {
 func Open(ctx context.Context, config host.Config, stateDir string, sink event.Sink) (*Target, error) {
 	h, err := host.Dial(ctx, config)
 	if err != nil {
-		return nil, early(ctx, err)
+		return nil, fault.Early(ctx, err)
 	}
 	t := &Target{Host: h, Sink: sink, StateDir: stateDir, everywhere: stateDir != ""}
 	if err := t.prepare(ctx); err != nil {
 		_ = h.Close()
-		return nil, early(ctx, err)
+		return nil, fault.Early(ctx, err)
 	}
 	return t, nil
-}
-
-// early gives an error from before the first change its kind. A run that was told to
-// end was interrupted, whatever cut it off calls itself; all else is a refusal.
-func early(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return fault.New(fault.Interrupted, "", "run it again", "interrupted before anything was changed: %w", err)
-	}
-	return fault.As(fault.Refused, err)
 }
 
 func (t *Target) prepare(ctx context.Context) error {

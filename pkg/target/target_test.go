@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
-	"errors"
 	"net"
 	"testing"
 	"time"
@@ -34,9 +33,4 @@ func TestARunToldToEndBeforeItBeganWasInterrupted(t *testing.T) {
 		Fingerprint: "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}, "", nil)
 	assert.ErrorIs(t, err, context.Canceled)
 	assert.Equal(t, fault.Interrupted, fault.Of(err), "%v", err)
-
-	refused := fault.New(fault.Refused, "", "", "sshd opens no further session")
-	assert.Equal(t, fault.Interrupted, fault.Of(early(ctx, refused)))
-	assert.Equal(t, fault.Refused, fault.Of(early(t.Context(), errors.New("no room"))))
-	assert.Equal(t, fault.Locked, fault.Of(early(t.Context(), fault.New(fault.Locked, "", "", "held"))))
 }
