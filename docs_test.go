@@ -8,38 +8,77 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/pkg/extension"
 )
 
-// Whoever looks a message up has to find it as it is printed: every heading of
-// docs/troubleshooting.md that quotes one is text of the program.
-func TestTroubleshootingQuotesTheProgram(t *testing.T) {
-	t.Parallel()
-	var said strings.Builder
+// said is every text of the program, one after the other.
+func said(t *testing.T) string {
+	t.Helper()
+	var all strings.Builder
 	for _, root := range []string{"pkg", "actions"} {
 		walk(t, root, func(_ string, file *ast.File, _ *token.FileSet) {
 			ast.Inspect(file, func(n ast.Node) bool {
 				if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
 					text, err := strconv.Unquote(lit.Value)
 					require.NoError(t, err)
-					said.WriteString(text + "\n")
+					all.WriteString(text + "\n")
 				}
 				return true
 			})
 		})
 	}
+	return all.String()
+}
+
+// Whoever looks a message up has to find it as it is printed: every heading of
+// docs/troubleshooting.md that quotes one is text of the program.
+func TestTroubleshootingQuotesTheProgram(t *testing.T) {
+	t.Parallel()
+	said := said(t)
 	page, err := os.ReadFile("docs/troubleshooting.md")
 	require.NoError(t, err)
 	quoted := regexp.MustCompile("(?m)^### `(.+)`$").FindAllStringSubmatch(string(page), -1)
 	require.Greater(t, len(quoted), 20)
 	for _, q := range quoted {
-		assert.Contains(t, said.String(), q[1], "docs/troubleshooting.md: nothing says this any more")
+		assert.Contains(t, said, q[1], "docs/troubleshooting.md: nothing says this any more")
 	}
+}
+
+// A key of x-shiksha that a document or a message names is one that is read.
+func TestKeysOfTheExtensionAreThere(t *testing.T) {
+	t.Parallel()
+	texts := map[string]string{"the program": said(t)}
+	for _, file := range append(documents(t), "ARCHITECTURE.md") {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		texts[file] = string(text)
+	}
+	seen := 0
+	for where, text := range texts {
+		for _, found := range regexp.MustCompile(`x-shiksha\.([a-z]+(?:[.-][a-z]+)*)`).FindAllStringSubmatch(text, -1) {
+			keys := strings.Split(found[1], ".")
+			if slices.Contains([]string{"checks", "engine"}, keys[0]) {
+				continue // they stand at the top level of the file
+			}
+			var value any
+			for _, key := range slices.Backward(keys) {
+				value = map[string]any{key: value}
+			}
+			seen++
+			if _, wrong := extension.ParseService(value); wrong != nil {
+				assert.NotContains(t, wrong.Text, "unknown key", "%s names %s", where, found[0])
+			}
+		}
+	}
+	assert.Greater(t, seen, 30)
 }
 
 // ARCHITECTURE.md is what is true: what it names is there, and every package of

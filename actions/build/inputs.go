@@ -23,13 +23,13 @@ import (
 type Inputs struct {
 	ComposeFile inputs.List    `name:"compose-file" group:"stack" placeholder:"FILE,..." help:"Compose files in the workspace, later ones win. Default: compose.yaml, or whatever Compose itself looks for."`
 	Project     string         `name:"project" group:"stack" help:"Name of the Compose project, which the Compose file sees as COMPOSE_PROJECT_NAME. Default: as for a deploy."`
-	EnvFile     inputs.EnvFile `name:"env-file" group:"stack" placeholder:"FILE" help:"Variables for the Compose file: lines of NAME=value, or the path of such a file in the workspace. Only those that decide about images have to be there."`
-	Version     string         `name:"version" group:"stack" help:"What this release is called. The Compose file sees it as the variable VERSION."`
+	EnvFile     inputs.EnvFile `name:"env-file" group:"stack" placeholder:"FILE" help:"Variables for the Compose file: lines of NAME=value, or the path of such a file in the workspace. Only those that images depend on have to be set."`
+	Version     string         `name:"version" group:"stack" help:"Name of this release. The Compose file sees it as the variable VERSION."`
 
 	Recipe
 
-	Push     bool          `name:"push" group:"registry" default:"false" help:"Push the images, as the Compose file names them and under the tags below."`
-	Load     bool          `name:"load" group:"registry" default:"false" help:"Hand the images to this machine's Docker Engine. It takes one platform."`
+	Push     bool          `name:"push" group:"registry" default:"false" help:"Push the images, under the names in the Compose file and with the tags."`
+	Load     bool          `name:"load" group:"registry" default:"false" help:"Load the images into this machine's Docker Engine, which takes one platform."`
 	Registry string        `name:"registry" group:"registry" help:"Registry that the next two inputs log in to, like ghcr.io. It has to be the one that the Compose file names."`
 	Username string        `name:"registry-username" group:"registry" help:"User name at the registry."`
 	Password inputs.Secret `name:"registry-password" group:"registry" placeholder:"@FILE" example:"${{ secrets.GITHUB_TOKEN }}" help:"Password or token at the registry."`
@@ -38,24 +38,24 @@ type Inputs struct {
 
 // Recipe is how images are made. A pipeline is told the same.
 type Recipe struct {
-	BakeFile string      `name:"bake-file" group:"stack" placeholder:"FILE" help:"A bake file (HCL or JSON) that gives the targets instead of the Compose file. A target of the name of a service is that service's image."`
+	BakeFile string      `name:"bake-file" group:"stack" placeholder:"FILE" help:"A bake file (HCL or JSON) that gives the targets instead of the Compose file. A target with the name of a service builds that service's image."`
 	Targets  inputs.List `name:"targets" group:"stack" placeholder:"SERVICE,..." help:"Services to build (or targets of the bake file). Default: all that have build:."`
 
 	Platforms  inputs.List    `name:"platforms" group:"image" placeholder:"PLATFORM,..." help:"Platforms to build for, like linux/amd64,linux/arm64. Default: what the Compose file says, else the builder's own."`
-	BuildArgs  inputs.Content `name:"build-args" group:"image" placeholder:"NAME=VALUE,..." help:"Build arguments, as lines of NAME=value or as one JSON object. They win over the Compose file's. Everybody who has the image can read them: no secrets."`
+	BuildArgs  inputs.Content `name:"build-args" group:"image" placeholder:"NAME=VALUE,..." help:"Build arguments, as lines of NAME=value or as one JSON object. They override the Compose file's. Everybody who has the image can read them: no secrets."`
 	Secrets    inputs.Secret  `name:"secrets" group:"image" placeholder:"@FILE" example:"npm=${{ secrets.NPM_TOKEN }}" help:"Secrets for RUN --mount=type=secret, as lines of id=value (values of several lines in quotes) or as one JSON object. They are in no layer, log or cache."`
-	Labels     inputs.Content `name:"labels" group:"image" placeholder:"NAME=VALUE,..." help:"More labels, as lines of name=value or as one JSON object. Source, revision, version and creation time are set by themselves."`
-	Provenance string         `name:"provenance" group:"image" help:"How an image was made, signed for by the builder: true, false, min or max (max has the build arguments too). Default: min for what is pushed."`
+	Labels     inputs.Content `name:"labels" group:"image" placeholder:"NAME=VALUE,..." help:"More labels, as lines of name=value or as one JSON object. Source, revision, version and creation time are set automatically."`
+	Provenance string         `name:"provenance" group:"image" help:"Attestation of how an image was built: true, false, min or max (max has the build arguments too). Default: min for what is pushed."`
 	SBOM       string         `name:"sbom" group:"image" help:"List of the packages in the image: true, false or generator=IMAGE. Default: false."`
 	Tags       inputs.List    `name:"tags" group:"registry" placeholder:"TAG,..." help:"Tags besides the Compose file's own. Default, from git: the branch, pr-N of a pull request, 1.2.3, 1.2, 1 and latest of a version (each only while no newer one has it), and sha-abc1234."`
 
-	Cache     string       `name:"cache" group:"builder" help:"Where steps are kept between builds: registry (beside the image, as its tag buildcache-TARGET), gha (the workflow's cache) or none. Default: registry when pushing, else none."`
+	Cache     string       `name:"cache" group:"builder" help:"Where build steps are cached: registry (beside the image, as its tag buildcache-TARGET), gha (the workflow's cache) or none. Default: registry when pushing, else none."`
 	CacheFrom inputs.Lines `name:"cache-from" group:"builder" placeholder:"SPEC" help:"More caches to read, in BuildKit's form, one a line."`
 	CacheTo   inputs.Lines `name:"cache-to" group:"builder" placeholder:"SPEC" help:"More caches to write, in BuildKit's form, one a line."`
-	NoCache   bool         `name:"no-cache" group:"builder" default:"false" help:"Run every step although it is cached."`
-	Pull      bool         `name:"pull" group:"builder" default:"false" help:"Look for newer base images although the builder has some."`
+	NoCache   bool         `name:"no-cache" group:"builder" default:"false" help:"Run every step even if it is cached."`
+	Pull      bool         `name:"pull" group:"builder" default:"false" help:"Look for newer base images even if the builder has them."`
 	Builder   string       `name:"builder" group:"builder" placeholder:"ADDRESS" help:"BuildKit to use: tcp://host:port, unix:///path, or the name of a container. Default: the engine's own where it can export what is asked, else one is started in a container and removed afterwards (its cache stays)."`
-	Image     string       `name:"buildkit-image" group:"builder" default:"moby/buildkit:v0.34.2" help:"Image that a builder is started of."`
+	Image     string       `name:"buildkit-image" group:"builder" default:"moby/buildkit:v0.34.2" help:"Image to start a builder from."`
 }
 
 // Check tells what is wrong with the inputs beyond their types.

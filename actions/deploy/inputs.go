@@ -24,8 +24,8 @@ type Source struct {
 	ComposeFile inputs.List    `name:"compose-file" group:"stack" placeholder:"FILE,..." help:"Compose files in the workspace, later ones win. Default: compose.yaml, or whatever Compose itself looks for."`
 	Project     string         `name:"project" group:"stack" help:"Name of the Compose project. Default: the name in the Compose file, else the folder's (in a workflow the repository's)."`
 	EnvFile     inputs.EnvFile `name:"env-file" group:"stack" placeholder:"FILE" help:"Variables for the Compose file: lines of NAME=value (a secret of the workflow, say), or the path of such a file in the workspace. What contains a = or a line end is content, the rest is a path."`
-	Version     string         `name:"version" group:"stack" help:"What this release is called. The Compose file sees it as the variable VERSION."`
-	Images      inputs.Content `name:"images" group:"stack" placeholder:"SERVICE=REF,..." help:"Images that win over the Compose file's, as service=reference, one a line or separated by commas, or as the JSON object that the build's output images is."`
+	Version     string         `name:"version" group:"stack" help:"Name of this release. The Compose file sees it as the variable VERSION."`
+	Images      inputs.Content `name:"images" group:"stack" placeholder:"SERVICE=REF,..." help:"Images that override the Compose file's, as service=reference, one a line or separated by commas, or as the JSON object that the build's output images is."`
 }
 
 // Inputs is everything a deploy can be told. The Compose file says the rest.
@@ -41,24 +41,24 @@ type Inputs struct {
 
 	Services      inputs.List   `name:"services" group:"rollout" placeholder:"SERVICE,..." help:"Release only these services. Default: all."`
 	Strategy      string        `name:"strategy" group:"rollout" default:"rolling" enum:"rolling,replace" help:"rolling follows each service's update_config and loses no request; replace stops everything that changes at once (for staging)."`
-	Preflight     string        `name:"preflight" group:"rollout" default:"on" enum:"on,strict,warn,off" help:"What is looked at before a host is needed: on refuses what cannot work and tells what should not be, strict refuses both, warn refuses nothing, off does not look."`
-	Adopt         bool          `name:"adopt" group:"rollout" default:"false" help:"Release although something on the host was changed by hand since the last release. The plan shows what; it becomes what the Compose file says."`
-	DryRun        bool          `name:"dry-run" group:"rollout" default:"false" help:"Look, plan and say what would change; change nothing."`
-	Rollback      bool          `name:"rollback-on-failure" group:"rollout" default:"true" negatable:"" help:"When a release fails, put everything it changed back. Without it, only the failed batch goes back."`
+	Preflight     string        `name:"preflight" group:"rollout" default:"on" enum:"on,strict,warn,off" help:"Checks before the release: on refuses errors and reports warnings, strict refuses both, warn refuses nothing, off does not check."`
+	Adopt         bool          `name:"adopt" group:"rollout" default:"false" help:"Release even if something on the host was changed by hand since the last release. The plan shows what; the release undoes it."`
+	DryRun        bool          `name:"dry-run" group:"rollout" default:"false" help:"Make and print the plan; change nothing."`
+	Rollback      bool          `name:"rollback-on-failure" group:"rollout" default:"true" negatable:"" help:"When a release fails, roll back everything that it changed. With false, only the failed batch is rolled back."`
 	KeepReleases  int           `name:"keep-releases" group:"rollout" default:"5" min:"1" help:"How many releases stay restorable on the host."`
 	StateDir      string        `name:"state-dir" group:"rollout" placeholder:"DIR" help:"Folder on the host for releases and the lock. Default: /var/lib/shiksha, or the user's own state folder where that cannot be written."`
-	LockWait      time.Duration `name:"lock-wait" group:"rollout" default:"10m" help:"How long to wait while somebody else releases this project."`
+	LockWait      time.Duration `name:"lock-wait" group:"rollout" default:"10m" help:"How long to wait while another run releases this project."`
 	WaitTimeout   time.Duration `name:"wait-timeout" group:"rollout" default:"10m" help:"Longest time for one batch to become healthy. A service's own healthcheck usually ends sooner."`
-	RemoveOrphans bool          `name:"remove-orphans" group:"rollout" default:"false" help:"Remove services that left the Compose file. The plan lists them always."`
+	RemoveOrphans bool          `name:"remove-orphans" group:"rollout" default:"false" help:"Remove services that are no longer in the Compose file. The plan always lists them."`
 
 	Checks       string        `name:"checks" group:"checks" placeholder:"FILE" help:"File of checks in the workspace that decide whether the release stays. Default: the checks of the Compose file, else what it promises: units, health, images, restarts, published ports."`
 	SkipChecks   inputs.List   `name:"skip-checks" group:"checks" placeholder:"NAME,..." help:"Checks to leave out, by name."`
-	CheckTimeout time.Duration `name:"check-timeout" group:"checks" default:"5m" help:"Longest time for all checks. What is not over by then is unknown, and the release goes back."`
+	CheckTimeout time.Duration `name:"check-timeout" group:"checks" default:"5m" help:"Longest time for all checks. What is not over by then is unknown, and the release is rolled back."`
 	Window       time.Duration `name:"stability-window" group:"checks" default:"0s" help:"How long nothing may restart, lose its health or stop answering. 0s: as long as the longest monitor of the stack's services, which new units were watched for already."`
-	URL          string        `name:"url" group:"checks" placeholder:"URL" help:"Address that users come in by. Checks that name only a path ask there, and {{url}} is its value."`
+	URL          string        `name:"url" group:"checks" placeholder:"URL" help:"Address under which users reach the stack. Checks with only a path ask there, and {{url}} is its value."`
 	FailOn       string        `name:"fail-on" group:"checks" default:"fail" enum:"fail,warn" help:"warn makes a warning of a check fail the release too."`
 
-	ProbeURL    string `name:"probe-url" group:"probe" placeholder:"URL" help:"Address that is requested all through the release, from before the first change until after the last, to measure what users see. Default: no probe."`
+	ProbeURL    string `name:"probe-url" group:"probe" placeholder:"URL" help:"Address to request during the whole release, to measure what users see. Default: no probe."`
 	ProbeRate   int    `name:"probe-rate" group:"probe" default:"20" min:"1" max:"10000" help:"Requests a second of the probe."`
 	ProbeBudget int    `name:"probe-budget" group:"probe" default:"0" min:"0" help:"How many requests of the probe may fail. One more and the release is rolled back."`
 

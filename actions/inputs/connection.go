@@ -11,10 +11,10 @@ import (
 // Connection is the inputs of every verb that speaks to a host. It is embedded
 // in the inputs of a verb.
 type Connection struct {
-	Host             string  `name:"host" group:"connection" placeholder:"USER@HOST" example:"deploy@gpu1.example.org" help:"Where the stack runs: user@host or user@host:port. Required; only a plan can do without, and is then for an empty host. The user must be allowed to use Docker there (which makes it as powerful as root)."`
-	SSHKey           Secret  `name:"ssh-key" group:"connection" placeholder:"@FILE" example:"${{ secrets.SSH_KEY }}" help:"Private key to log in with, in OpenSSH or PEM form. The line of its OpenSSH certificate may follow. On the command line your ssh-agent does as well."`
-	SSHKeyPassphrase Secret  `name:"ssh-key-passphrase" group:"connection" placeholder:"@FILE" help:"What the private key is encrypted with."`
-	KnownHosts       Content `name:"known-hosts" group:"connection" placeholder:"@FILE" example:"${{ vars.KNOWN_HOSTS }}" help:"Lines of a known_hosts file that pin the host (and the jump host). Make them once with ssh-keyscan and compare the fingerprint with the one on the host; nothing is trusted on first use. On the command line ~/.ssh/known_hosts does as well."`
+	Host             string  `name:"host" group:"connection" placeholder:"USER@HOST" example:"deploy@gpu1.example.org" help:"Where the stack runs: user@host or user@host:port. Required, except for the plan of a deploy, which is then made for an empty host. The user must be allowed to use Docker there (which makes it as powerful as root)."`
+	SSHKey           Secret  `name:"ssh-key" group:"connection" placeholder:"@FILE" example:"${{ secrets.SSH_KEY }}" help:"Private key to log in with, in OpenSSH or PEM form. The line of its OpenSSH certificate may follow. On the command line your ssh-agent works too."`
+	SSHKeyPassphrase Secret  `name:"ssh-key-passphrase" group:"connection" placeholder:"@FILE" help:"Passphrase of the private key."`
+	KnownHosts       Content `name:"known-hosts" group:"connection" placeholder:"@FILE" example:"${{ vars.KNOWN_HOSTS }}" help:"Lines of a known_hosts file that pin the host (and the jump host). Make them once with ssh-keyscan and compare the fingerprint with the one on the host; nothing is trusted on first use. On the command line ~/.ssh/known_hosts works too."`
 	HostFingerprint  string  `name:"host-fingerprint" group:"connection" placeholder:"SHA256:..." help:"Fingerprint of the host's key instead of known-hosts, as ssh-keygen -lf prints it."`
 	JumpHost         string  `name:"jump-host" group:"connection" placeholder:"[USER@]HOST" help:"Host to go through, pinned by the same known-hosts and entered with the same key."`
 }

@@ -9,21 +9,21 @@ import (
 // Telling is who hears of a release besides its caller. It is embedded in the
 // inputs of every verb that releases.
 type Telling struct {
-	Environment    string `name:"environment" group:"telling" help:"What the place is called that this release goes to, like production. GitHub's deployment, the commit's status and every notification name it."`
+	Environment    string `name:"environment" group:"telling" help:"Name of the environment that this release goes to, like production. Without it there is no deployment at GitHub. GitHub's deployment, the commit's status and every notification name it."`
 	EnvironmentURL string `name:"environment-url" group:"telling" placeholder:"URL" help:"Where users find what was released; notifications and the deployment link to it."`
 
-	GitHubToken      Secret `name:"github-token" group:"telling" placeholder:"@FILE" example:"${{ github.token }}" help:"Token to tell GitHub with: a deployment of the environment and a status of the commit. The job needs the permissions deployments: write and statuses: write. Default: GitHub is not told."`
-	GitHubDeployment string `name:"github-deployment" group:"telling" default:"auto" enum:"auto,on,off" help:"Whether to make a deployment at GitHub. auto makes one unless the job has an environment of its own, for which GitHub makes one by itself."`
+	GitHubToken      Secret `name:"github-token" group:"telling" placeholder:"@FILE" example:"${{ github.token }}" help:"Token to write to GitHub with: a deployment of the environment and a status of the commit. The job needs the permissions deployments: write and statuses: write. Default: nothing is written to GitHub."`
+	GitHubDeployment string `name:"github-deployment" group:"telling" default:"auto" enum:"auto,on,off" help:"Whether to create a deployment at GitHub. auto creates one unless the job has an environment of its own, for which GitHub creates one."`
 	CommitStatus     bool   `name:"commit-status" group:"telling" default:"true" negatable:"" help:"Set a status of the commit, with github-token."`
-	PlanComment      bool   `name:"plan-comment" group:"telling" default:"true" negatable:"" help:"With github-token, show the plan of a dry run as a comment of the pull request, always the same one. The job needs the permission pull-requests: write; a fork's token can only read, so its plan is in the job summary alone."`
+	PlanComment      bool   `name:"plan-comment" group:"telling" default:"true" negatable:"" help:"With github-token, show the plan of a dry run as one comment of the pull request, updated in place. The job needs the permission pull-requests: write; a fork's token can only read, so its plan is in the job summary alone."`
 
-	SlackToken   Secret `name:"slack-token" group:"telling" placeholder:"@FILE" help:"Token of a Slack bot (xoxb-..., scope chat:write) that tells slack-channel of start and end in one thread."`
+	SlackToken   Secret `name:"slack-token" group:"telling" placeholder:"@FILE" help:"Token of a Slack bot (xoxb-..., scope chat:write) that posts start and end to slack-channel, in one thread."`
 	SlackChannel string `name:"slack-channel" group:"telling" placeholder:"CHANNEL" help:"Channel for slack-token, by id or by name."`
-	SlackWebhook Secret `name:"slack-webhook" group:"telling" placeholder:"@FILE" help:"Address of an incoming webhook of Slack, instead of slack-token; start and end are two messages then."`
+	SlackWebhook Secret `name:"slack-webhook" group:"telling" placeholder:"@FILE" help:"Address of an incoming webhook of Slack, instead of slack-token; start and end are then two messages."`
 
-	PagerDutyKey Secret `name:"pagerduty-routing-key" group:"telling" placeholder:"@FILE" help:"Integration key (Events API v2) of a PagerDuty service. Calls somebody when a release failed and could not go back (exit code 6), if the environment is production (its name begins with prod) or not given."`
+	PagerDutyKey Secret `name:"pagerduty-routing-key" group:"telling" placeholder:"@FILE" help:"Integration key (Events API v2) of a PagerDuty service. Triggers an event when a release failed and could not be rolled back (exit code 6), if the environment is production (its name begins with prod) or not given."`
 
-	GrafanaURL   string `name:"grafana-url" group:"telling" placeholder:"URL" help:"Where Grafana is. Each release becomes an annotation there, from start to end."`
+	GrafanaURL   string `name:"grafana-url" group:"telling" placeholder:"URL" help:"Address of Grafana. Each release becomes an annotation there, from start to end."`
 	GrafanaToken Secret `name:"grafana-token" group:"telling" placeholder:"@FILE" help:"Token of a Grafana service account that may write annotations."`
 }
 

@@ -29,28 +29,28 @@ type Inputs struct {
 	inputs.Platform
 
 	Project string `name:"project" group:"stack" required:"" example:"shop" help:"Name of the Compose project on the host."`
-	Release int    `name:"release" group:"stack" default:"0" min:"0" help:"Number of the release to bring back, as shiksha history lists it. Default: the verified release before the one that serves, leaving out those that were gone back from already."`
+	Release int    `name:"release" group:"stack" default:"0" min:"0" help:"Number of the release to bring back, as shiksha history lists it. Default: the verified release before the one that serves, leaving out those that were rolled back already."`
 	Version string `name:"version" group:"stack" help:"Version to bring back instead of a number: its newest verified release."`
 	Reason  string `name:"reason" group:"stack" help:"Why, in a few words. It is kept in the host's record, and history shows it."`
 
-	RestoreDatabase string `name:"restore-database" group:"stack" placeholder:"BACKUP" help:"Bring the database back to this backup as well (shiksha backups lists them). What writes to it is stopped first; the replaced database is kept under a new name."`
-	AcceptSchema    bool   `name:"accept-schema" group:"stack" default:"false" help:"Go back across a migration although it is not known that the older code can read today's schema."`
+	RestoreDatabase string `name:"restore-database" group:"stack" placeholder:"BACKUP" help:"Bring the database back to this backup as well (shiksha backups lists them). Services that depend on it are stopped first; the replaced database is kept under a new name."`
+	AcceptSchema    bool   `name:"accept-schema" group:"stack" default:"false" help:"Roll back across a migration without knowing whether the older code can read the current schema."`
 
-	Registry string        `name:"registry" group:"stack" help:"Registry that the next two inputs log in to. Only images that the host does not have any more are pulled, by digest."`
+	Registry string        `name:"registry" group:"stack" help:"Registry that the next two inputs log in to. Only images that the host no longer has are pulled, by digest."`
 	Username string        `name:"registry-username" group:"stack" help:"User name at the registry."`
 	Password inputs.Secret `name:"registry-password" group:"stack" placeholder:"@FILE" help:"Password or token at the registry."`
 
-	DryRun      bool          `name:"dry-run" group:"rollout" default:"false" help:"Look, plan and say what would change; change nothing."`
+	DryRun      bool          `name:"dry-run" group:"rollout" default:"false" help:"Make and print the plan; change nothing."`
 	StateDir    string        `name:"state-dir" group:"rollout" placeholder:"DIR" help:"Folder on the host for releases and the lock. Default: /var/lib/shiksha, or the user's own state folder where that cannot be written."`
-	LockWait    time.Duration `name:"lock-wait" group:"rollout" default:"10m" help:"How long to wait while somebody else releases this project."`
+	LockWait    time.Duration `name:"lock-wait" group:"rollout" default:"10m" help:"How long to wait while another run releases this project."`
 	WaitTimeout time.Duration `name:"wait-timeout" group:"rollout" default:"10m" help:"Longest time for one batch to become healthy. A service's own healthcheck usually ends sooner."`
 
-	Verify       bool          `name:"verify" group:"checks" default:"true" negatable:"" help:"Run the checks of the release that comes back; when one fails, the rollback is taken back."`
-	CheckTimeout time.Duration `name:"check-timeout" group:"checks" default:"5m" help:"Longest time for all checks. What is not over by then is unknown, and the rollback is taken back."`
+	Verify       bool          `name:"verify" group:"checks" default:"true" negatable:"" help:"Run the checks of the release that comes back; when one fails, the rollback is undone."`
+	CheckTimeout time.Duration `name:"check-timeout" group:"checks" default:"5m" help:"Longest time for all checks. What is not over by then is unknown, and the rollback is undone."`
 
-	ProbeURL    string `name:"probe-url" group:"probe" placeholder:"URL" help:"Address that is requested all through the rollback, to measure what users see. Default: no probe."`
+	ProbeURL    string `name:"probe-url" group:"probe" placeholder:"URL" help:"Address to request during the whole rollback, to measure what users see. Default: no probe."`
 	ProbeRate   int    `name:"probe-rate" group:"probe" default:"20" min:"1" max:"10000" help:"Requests a second of the probe."`
-	ProbeBudget int    `name:"probe-budget" group:"probe" default:"0" min:"0" help:"How many requests of the probe may fail. One more and the rollback is taken back."`
+	ProbeBudget int    `name:"probe-budget" group:"probe" default:"0" min:"0" help:"How many requests of the probe may fail. One more and the rollback is undone."`
 
 	inputs.Telling
 }

@@ -33,11 +33,11 @@ type Inputs struct {
 	StateDir    string      `name:"state-dir" group:"stack" placeholder:"DIR" help:"Folder on the host for releases and the lock. Default: /var/lib/shiksha, or the user's own state folder where that cannot be written."`
 
 	Checks string        `name:"checks" group:"checks" placeholder:"FILE" help:"File of checks in the workspace. Default: the checks of the Compose file, else those that the release was made with, else what its Compose file promises."`
-	Only   inputs.List   `name:"only" group:"checks" placeholder:"NAME,..." help:"Look only at these checks, by name. The others are told as skipped."`
-	Skip   inputs.List   `name:"skip" group:"checks" placeholder:"NAME,..." help:"Checks to leave out, by name. They are told as skipped."`
+	Only   inputs.List   `name:"only" group:"checks" placeholder:"NAME,..." help:"Run only these checks, by name. The others are reported as skipped."`
+	Skip   inputs.List   `name:"skip" group:"checks" placeholder:"NAME,..." help:"Checks to leave out, by name. They are reported as skipped."`
 	Time   time.Duration `name:"timeout" group:"checks" default:"5m" help:"Longest time for all checks. What is not over by then is unknown."`
 	Window time.Duration `name:"stability-window" group:"checks" default:"10s" help:"How long nothing may restart, lose its health or stop answering. A unit that has run for so long needs no waiting."`
-	URL    string        `name:"url" group:"checks" placeholder:"URL" help:"Address that users come in by. Checks that name only a path ask there, and {{url}} is its value."`
+	URL    string        `name:"url" group:"checks" placeholder:"URL" help:"Address under which users reach the stack. Checks with only a path ask there, and {{url}} is its value."`
 	JUnit  string        `name:"junit" group:"checks" placeholder:"FILE" help:"File in the workspace to write a report to in JUnit XML."`
 	FailOn string        `name:"fail-on" group:"checks" default:"fail" enum:"fail,warn" help:"warn makes a warning fail too."`
 }

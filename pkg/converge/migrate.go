@@ -108,14 +108,14 @@ func (d *transition) unprotected() {
 	}
 	for _, name := range d.migrating() {
 		if !d.opts.Stack.Services[name].Ext.Migrate.Elsewhere {
-			d.plan.Refusals = append(d.plan.Refusals, fmt.Sprintf("service %s has x-shiksha.migrate, and a migration never runs without a proven backup: "+
+			d.plan.Refusals = append(d.plan.Refusals, fmt.Sprintf("service %s has x-shiksha.migrate, and a migration never runs without a backup: "+
 				"give the database's service x-shiksha.backups, or say backed-up-elsewhere: true in migrate", name))
 		}
 	}
 }
 
-// migrate brings the database to the schema of the new release, after a proven
-// backup and before any unit is replaced. What the migration itself needs and does
+// migrate brings the database to the schema of the new release, after a backup that
+// was read back whole and before any unit is replaced. What the migration itself needs and does
 // not run yet is brought up first.
 func (d *transition) migrate(ctx context.Context) error {
 	names := d.migrating()
@@ -174,7 +174,7 @@ func (d *transition) needed(names []string, service string) bool {
 	return false
 }
 
-// backUp takes a proven backup of every database that was there before.
+// backUp takes a backup, read back whole, of every database that was there before.
 func (d *transition) backUp(ctx context.Context, made []string) error {
 	defer d.timed("back up")()
 	seen, err := d.on.Observe(ctx, d.opts.Stack.Name)

@@ -161,7 +161,7 @@ func (p *pulling) explain(ctx context.Context, err error) error {
 		if info, err := p.Info(ctx); err == nil && info.RootDir != "" {
 			dir = info.RootDir
 		}
-		return fault.New(fault.Refused, "disk", fmt.Sprintf("look on the host with df -h %s and make room, for example with docker image prune -a", dir),
+		return fault.New(fault.Refused, "disk", fmt.Sprintf("look on the host with df -h %s and make room, for example with docker image prune (not -a: that takes the images that a rollback needs)", dir),
 			"pull %s: %w", p.ref, err)
 	}
 	var known *problem

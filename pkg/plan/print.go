@@ -26,7 +26,7 @@ func (p *Plan) String() string {
 		row(pull.Service, "pull", pull.text())
 	}
 	for _, name := range p.Backups {
-		row(name, "back up", "a proven dump before the migration")
+		row(name, "back up", "a dump, read back whole, before the migration")
 	}
 	for _, m := range p.Migrations {
 		row(m.Service, "migrate", strings.Join(m.Command, " "))

@@ -29,7 +29,7 @@ func dumps(f *findings) {
 }
 
 func (f *findings) pipefail(where finding.Place) {
-	f.Warn("P12.pipefail", where, "let shiksha do it (x-shiksha.backups): a dump counts when it was restored and counted; or begin with `set -o pipefail`",
+	f.Warn("P12.pipefail", where, "let shiksha do it (x-shiksha.backups): a dump counts when it was read back whole; or begin with `set -o pipefail`",
 		"a dump that fails is taken for a good one: the pipe ends as its last command does")
 }
 

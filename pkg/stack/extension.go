@@ -48,8 +48,8 @@ const DefaultIdleBudget = 10 * time.Minute
 
 // Migrate says how a service brings its database to the schema that it needs.
 type Migrate struct {
-	// Command runs once per release, from the new image, after a proven backup and
-	// before any unit is replaced.
+	// Command runs once per release, from the new image, after a backup that was
+	// read back whole and before any unit is replaced.
 	Command []string
 	// Timeout bounds it; LockTimeout is how long one of its statements may wait
 	// for a lock (PGOPTIONS).

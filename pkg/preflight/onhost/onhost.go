@@ -213,7 +213,7 @@ func (f findings) spaces(h Facts) {
 	for _, b := range h.Backups {
 		// The dump and the server that it is proven in.
 		if need := uint64(b.Needs) * unpacked; b.Free < max(need, leastDisk/4) {
-			f.Fail("P12.space", finding.Place{}, "free some there, or keep fewer backups (x-shiksha.backups.keep)",
+			f.Fail("P12.space", finding.Place{}, "free some there, or keep fewer backups (x-shiksha.backups.keep-days)",
 				"only %d MiB are free in %s on %s; the last dump was %d MiB, and it is proven beside it", b.Free>>20, b.Dir, b.On, b.Needs>>20)
 		}
 	}

@@ -50,7 +50,7 @@ func (f *findings) migrations(name string, job *actionlint.Job) {
 		}
 		before := pulled || composePull.MatchString(text[:m[0]])
 		if inside := text[m[2]:m[3]] == "exec"; inside || !before {
-			f.Warn("P16.migration", finding.In("", name, run.Run.Pos.Line), "make it a part of the release: x-shiksha.migrate runs in the new image, after the pull and a proven backup",
+			f.Warn("P16.migration", finding.In("", name, run.Run.Pos.Line), "make it a part of the release: x-shiksha.migrate runs in the new image, after the pull and a backup",
 				"the migration runs in the image that is there, before the new one is: it is the old code's")
 		}
 	}

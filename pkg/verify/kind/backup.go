@@ -21,7 +21,7 @@ type Backup struct {
 	Dir     string   `yaml:"dir" help:"Folder in the unit where a service of the team's own keeps its dumps."`
 	Pattern Pattern  `yaml:"pattern" help:"With dir: regular expression for the names of dumps. Default: \\.(dump|sql|sql\\.gz)$."`
 	Age     Duration `yaml:"age" jsonschema:"exclusiveMinimum=0" help:"How old the newest may be. Default: 26h."`
-	Shrink  *float64 `yaml:"shrink" help:"How large it has to be, of the one before. 0 is any size. Default: 0.5."`
+	Shrink  *float64 `yaml:"shrink" help:"Smallest size allowed, as a share of the one before. 0 allows any size. Default: 0.5."`
 	Keep    int      `yaml:"keep" jsonschema:"exclusiveMinimum=0" help:"How many there have to be. Default: 1."`
 	Read    *bool    `yaml:"read" help:"Whether to read the newest to its end. Without dir: its checksum, which it had when it was read back whole. With dir: pg_restore for -Fc; gzip -t and the last line of pg_dump for SQL. Default: true."`
 	Proven  Duration `yaml:"proven" help:"Without dir: some backup has to have been restored into a throwaway server within this time (shiksha backup --prove). Default: not asked."`

@@ -22,7 +22,7 @@ type Celery struct {
 	Workers   int                `yaml:"workers" jsonschema:"exclusiveMinimum=0" help:"How many workers have to answer. Default: as many as units run."`
 	Queues    []string           `yaml:"queues" help:"Queues that have to be read by some worker."`
 	NotQueues []string           `yaml:"not_queues" help:"Queues that no worker may read, such as a dead letter queue."`
-	Task      *CeleryTask        `yaml:"task" help:"A task to give and to wait for."`
+	Task      *CeleryTask        `yaml:"task" help:"A task to send and wait for."`
 }
 
 // CeleryTask is a canary: a task that does nothing worth noticing.

@@ -52,7 +52,7 @@ type Part struct {
 type Probe struct {
 	Containers   *Containers   `yaml:"containers" help:"Units run as released: number, state, health, digest, no restart, no OOM kill, nothing left over."`
 	HTTP         *HTTP         `yaml:"http" help:"An HTTP answer: status, headers, body, JSON, latency."`
-	TLS          *TLS          `yaml:"tls" help:"A certificate: valid, for the right name, not ending soon; old versions of TLS refused."`
+	TLS          *TLS          `yaml:"tls" help:"A certificate: valid, for the right name, not expiring soon; old versions of TLS refused."`
 	TCP          *TCP          `yaml:"tcp" help:"A TCP connection, and what the server says first."`
 	Exec         *Exec         `yaml:"exec" help:"A command in units or on the host: exit code and output."`
 	Postgres     *Postgres     `yaml:"postgres" help:"PostgreSQL: accepts, answers, is primary, connections, invalid indexes, queries."`

@@ -17,7 +17,7 @@ import (
 type Containers struct {
 	Services []string       `yaml:"services" help:"Only these services. Default: all of the release."`
 	Replicas map[string]int `yaml:"replicas" help:"How many units a service has to have. Default: as released."`
-	Orphans  string         `yaml:"orphans" jsonschema:"enum=warn,enum=fail,enum=ignore" help:"What a unit of a service that the release does not have means. Default: warn."`
+	Orphans  string         `yaml:"orphans" jsonschema:"enum=warn,enum=fail,enum=ignore" help:"Result for a unit of a service that is not in the release. Default: warn."`
 }
 
 // Manner is how it is looked at: a restart is seen also when it was before the

@@ -17,8 +17,8 @@ type Exec struct {
 	Env     map[string]*Secret `yaml:"env" help:"Variables that the command alone gets, from where they are."`
 	Stdin   string             `yaml:"stdin" help:"What it reads."`
 	Exit    int                `yaml:"exit" help:"Exit code that it has to end with. Default: 0."`
-	Stdout  Match              `yaml:"stdout" help:"What it has to print, white space around it left aside. That it printed nothing does not satisfy not."`
-	Stderr  Match              `yaml:"stderr" help:"What it has to print to standard error, where nothing is an empty text."`
+	Stdout  Match              `yaml:"stdout" help:"What it has to print, without surrounding white space. Empty output satisfies neither exists: true nor not."`
+	Stderr  Match              `yaml:"stderr" help:"What it has to print to standard error. Empty output satisfies not, but not exists: true."`
 	Capture map[string]Pattern `yaml:"capture" help:"Regular expressions on what it prints; what their first group matches is {{name}} in later parts of the same check."`
 }
 

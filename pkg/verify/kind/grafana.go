@@ -31,7 +31,7 @@ func (g *Grafana) Check() error {
 type Dashboard struct {
 	UID    string `yaml:"uid" jsonschema:"required" help:"Its uid."`
 	Panels int    `yaml:"panels" jsonschema:"exclusiveMinimum=0" help:"How many panels it has to have. Default: any number."`
-	Data   bool   `yaml:"data" help:"Whether each panel's queries have to give data, those in folded rows too; none is unknown, and so is a dashboard without a query."`
+	Data   bool   `yaml:"data" help:"Whether each panel's queries have to return data, in folded rows too. No data is unknown, and so is a dashboard without a query."`
 }
 
 // Look asks.

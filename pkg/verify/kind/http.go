@@ -23,7 +23,7 @@ type HTTP struct {
 	Method  string             `yaml:"method" jsonschema:"enum=GET,enum=HEAD,enum=POST,enum=PUT,enum=PATCH,enum=DELETE,enum=OPTIONS" help:"Default: GET."`
 	Headers map[string]Header  `yaml:"headers" help:"Headers to send. A secret one is {env: NAME, service: api, prefix: 'Bearer '}."`
 	Body    string             `yaml:"body" help:"Body to send."`
-	Host    string             `yaml:"host" help:"Name to ask for, where it is not the address's own."`
+	Host    string             `yaml:"host" help:"Host name to ask for, if it differs from the address."`
 	CA      string             `yaml:"ca" help:"Certificates (PEM) of the authority to trust instead of the system's."`
 	Expect  HTTPExpect         `yaml:"expect" help:"What the answer has to be. Default: status 2xx."`
 	Capture map[string]Pattern `yaml:"capture" help:"Regular expressions on the body; what their first group matches is {{name}} in later parts of the same check."`

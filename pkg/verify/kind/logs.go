@@ -10,7 +10,7 @@ import (
 type Logs struct {
 	Services []string  `yaml:"services" jsonschema:"required" help:"Services whose units' logs are read."`
 	Forbid   []Pattern `yaml:"forbid" help:"Regular expressions that no line may match."`
-	Max      int       `yaml:"max" help:"How many lines may match forbid all the same. Default: 0."`
+	Max      int       `yaml:"max" help:"How many lines may match forbid. Default: 0."`
 	Require  []Pattern `yaml:"require" help:"Regular expressions that a line of every unit has to match."`
 	Since    Duration  `yaml:"since" jsonschema:"exclusiveMinimum=0" help:"How far to look back. Default: to the beginning of the release or of the unit, whichever is later. A log that is too long to be read within 30 s is unknown."`
 }

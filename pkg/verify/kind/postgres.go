@@ -24,7 +24,7 @@ type Postgres struct {
 // Query is one question to a database and what its answer has to be.
 type Query struct {
 	SQL    string `yaml:"sql" jsonschema:"required" help:"A statement that gives one value."`
-	Expect Match  `yaml:"expect" jsonschema:"required" help:"What the value has to be. No row, and NULL, is not there, though no row is empty; an empty text is there."`
+	Expect Match  `yaml:"expect" jsonschema:"required" help:"What the value has to be. No row and NULL count as missing (no row also as empty); an empty string does not."`
 }
 
 // Manner is how it is looked at.

@@ -15,8 +15,8 @@ type RateLimit struct {
 	HTTP     `yaml:",inline"`
 	Requests *int     `yaml:"requests" help:"How many requests to send, at most 10000. Default: 40."`
 	Rate     *int     `yaml:"rate" help:"How many a second, at most 10000. Default: 100."`
-	Limited  Statuses `yaml:"limited" help:"Status of who is turned away. Default: 429. A 503 looks like an outage."`
-	Least    *int     `yaml:"least" help:"How many have to be turned away. Default: 1."`
+	Limited  Statuses `yaml:"limited" help:"Status of a rejected request. Default: 429. A 503 looks like an outage."`
+	Least    *int     `yaml:"least" help:"How many requests have to be rejected. Default: 1."`
 	Served   *int     `yaml:"served" help:"How many have to be served. Default: 1."`
 }
 

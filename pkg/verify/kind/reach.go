@@ -20,7 +20,7 @@ import (
 // Server says which server a check speaks to: the units of a service, each by its
 // own address and as the host sees it, or an address.
 type Server struct {
-	Service string `yaml:"service" help:"Service whose units are asked, each one by its own address, from the host through the one connection."`
+	Service string `yaml:"service" help:"Service whose units are asked, each by its own address, from the host."`
 	Port    int    `yaml:"port" jsonschema:"exclusiveMinimum=0" help:"Port of the service's units."`
 	From    string `yaml:"from" jsonschema:"enum=runner,enum=host" help:"Where an address is asked from: the runner (default) or the host."`
 }

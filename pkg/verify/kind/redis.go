@@ -14,7 +14,7 @@ import (
 // Redis asks a Redis server with the redis-cli of its own unit.
 type Redis struct {
 	Service  string         `yaml:"service" jsonschema:"required" help:"Service whose units are Redis."`
-	Password *Secret        `yaml:"password" help:"Where the password is. With it, a client without one has to be turned away."`
+	Password *Secret        `yaml:"password" help:"Where the password is. With it, a client without a password has to be rejected."`
 	Port     int            `yaml:"port" jsonschema:"exclusiveMinimum=0" help:"Default: 6379."`
 	Canary   *bool          `yaml:"canary" help:"Whether to write, read and delete a key that lives 30 s. Default: true."`
 	AOF      *bool          `yaml:"aof" help:"Whether the append-only file has to be on and written. Default: only that it is written where it is on."`
@@ -26,7 +26,7 @@ type Redis struct {
 // RedisCommand is one command and what its answer has to be.
 type RedisCommand struct {
 	Run    []string `yaml:"run" jsonschema:"required" help:"The command and its arguments, such as [GET, beat:heartbeat]."`
-	Expect Match    `yaml:"expect" jsonschema:"required" help:"What it has to answer. Nothing (nil) and a list without members are not there, though such a list is empty; an empty text is there; an error fails."`
+	Expect Match    `yaml:"expect" jsonschema:"required" help:"What it has to answer. nil and an empty list count as missing (the list also as empty); an empty string does not. An error fails."`
 }
 
 // Manner is how it is looked at.

@@ -19,8 +19,8 @@ type TLS struct {
 	Name       string    `yaml:"name" help:"Name that the certificate has to be for. Default: the host of address."`
 	Names      []string  `yaml:"names" help:"More names that it has to be for."`
 	CA         string    `yaml:"ca" help:"Certificates (PEM) of the authority to trust instead of the system's."`
-	Warn       *Duration `yaml:"warn" help:"Warn when it ends sooner than this; 0s never does. Default: 21d."`
-	Fail       *Duration `yaml:"fail" help:"Fail when it ends sooner than this; 0s only fails when it ended. Default: 7d."`
+	Warn       *Duration `yaml:"warn" help:"Warn when it expires sooner than this; 0s never warns. Default: 21d."`
+	Fail       *Duration `yaml:"fail" help:"Fail when it expires sooner than this; 0s fails only when it has expired. Default: 7d."`
 	MinVersion string    `yaml:"min_version" jsonschema:"enum=1.2,enum=1.3" help:"Older versions have to be refused. Default: 1.2."`
 }
 
