@@ -97,6 +97,23 @@ func TestOutputsAndSummary(t *testing.T) {
 	}
 }
 
+// A secret arrives as it was given, and no line of secrets is passed over.
+func TestSecretsAsTheyAre(t *testing.T) {
+	for text, want := range map[string]string{
+		"a=x$y": "x$y", "a=x$$y": "x$$y", "a=x$$$$y": "x$$$$y", "a=$": "$", "a=${X}": "${X}", "a='x$$y'": "x$$y", `a="x$$y"`: "x$$y",
+		"# one\na=p#w": "p#w", "a=\"one\n$two\"": "one\n$two", `{"a": "x$$y"}`: "x$$y",
+	} {
+		found, err := secrets(text)
+		require.NoError(t, err, text)
+		assert.Equal(t, map[string]string{"a": want}, found, text)
+	}
+	for _, text := range []string{"t0ken", "a=b\nt0ken", "t0ken\na=b", "=t0ken"} {
+		_, err := secrets(text)
+		require.ErrorContains(t, err, "secrets: cannot be read as id=value lines", text)
+		assert.NotContains(t, err.Error(), "t0ken")
+	}
+}
+
 func TestBadInputs(t *testing.T) {
 	for name, c := range map[string]struct {
 		args []string

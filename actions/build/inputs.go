@@ -7,7 +7,6 @@ package build
 //go:generate go test -count=1 -run ^TestGenerated$ . -write
 
 import (
-	"bytes"
 	"encoding/json"
 	"strings"
 
@@ -139,16 +138,22 @@ func secrets(text string) (map[string]string, error) {
 		return object("secrets", text)
 	}
 	found := map[string]string{}
-	// Nothing is filled in: a $ in a secret is a $.
-	err := dotenv.ParseWithFormat(bytes.NewReader([]byte(strings.ReplaceAll(text, "$", "$$"))), "secrets", found, func(string) (string, bool) { return "", true }, "")
-	if err != nil {
+	// Nothing is filled in: a $ in a secret is a $. A line without a value would be looked
+	// up, the last one would be a value without an id.
+	bare := false
+	hidden := strings.ReplaceAll(text, "$", dollar)
+	err := dotenv.ParseWithFormat(strings.NewReader(hidden), "secrets", found, func(string) (string, bool) { bare = true; return "", true }, "")
+	if _, unnamed := found[""]; err != nil || bare || unnamed {
 		return nil, fault.New(fault.Input, "secrets", "write id=value, one a line; put a value of several lines in quotes", "cannot be read as id=value lines")
 	}
 	for id, value := range found {
-		found[id] = strings.ReplaceAll(value, "$$", "$")
+		found[id] = strings.ReplaceAll(value, dollar, "$")
 	}
 	return found, nil
 }
+
+// dollar stands for a $ while secrets are read: a character that no text has.
+const dollar = "\ufdd0"
 
 // options gives the verb what it needs.
 func (in *Inputs) options(s *door.Session) (verb.Options, error) {
