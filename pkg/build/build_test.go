@@ -182,6 +182,27 @@ secrets: {file: {file: ./s.txt}, env: {environment: S}}
 	assert.Nil(t, spec.Secrets, "the library would read files by itself")
 }
 
+// What the input says wins over the Compose file, also where it says no.
+func TestAnSBOMThatTheFileAsksForCanBeRefused(t *testing.T) {
+	t.Parallel()
+	dir := workspace(t, "services: {api: {build: {context: ./api, sbom: true}, image: a}}\n", nil)
+	for input, want := range map[string]bool{"": true, "true": true, "false": false, "generator=scanner": true} {
+		r, err := prepared(t, Options{Workspace: dir, Push: true, SBOM: input})
+		require.NoError(t, err)
+		spec, err := r.spec(r.plan.targets[0])
+		require.NoError(t, err)
+		assert.Equal(t, want, spec.Attest.ToMap()["sbom"] != nil, "sbom: %s", input)
+	}
+}
+
+// What the branch of a commit is called may have no letter that a tag can have.
+func TestABranchThatCannotBeATag(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, []string{"sha-0a1b2c3"}, Git{Ref: "refs/heads/правка", Commit: "0a1b2c3d4e"}.tags())
+	assert.Equal(t, []string{"sha-0a1b2c3"}, Git{Ref: "refs/tags/日本", Commit: "0a1b2c3d4e"}.tags())
+	assert.Equal(t, []string{"v1--", "sha-0a1b2c3"}, Git{Ref: "refs/heads/правка/v1-й", Commit: "0a1b2c3d4e"}.tags())
+}
+
 func TestProgress(t *testing.T) {
 	t.Parallel()
 	sink := &event.Recorder{}

@@ -173,7 +173,8 @@ func (g Git) tags() []string {
 	if len(g.Commit) >= 7 {
 		tags = append(tags, "sha-"+g.Commit[:7])
 	}
-	return tags
+	// A branch may have no letter that a tag can have; it is no reason to build nothing.
+	return slices.DeleteFunc(tags, func(tag string) bool { return tag == "" })
 }
 
 func sanitize(name string) string {

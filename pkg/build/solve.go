@@ -180,7 +180,7 @@ func (r *run) attests(own buildflags.Attests) []string {
 	if provenance != "" {
 		list = append(list, buildflags.CanonicalizeAttest("provenance", provenance))
 	}
-	if sbom != "" && sbom != "false" {
+	if sbom != "" { // "false" too: the file may ask for one
 		list = append(list, buildflags.CanonicalizeAttest("sbom", sbom))
 	}
 	return list
