@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/moby/buildkit/client"
+	docker "github.com/moby/moby/client"
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -201,6 +202,33 @@ func TestABranchThatCannotBeATag(t *testing.T) {
 	assert.Equal(t, []string{"sha-0a1b2c3"}, Git{Ref: "refs/heads/правка", Commit: "0a1b2c3d4e"}.tags())
 	assert.Equal(t, []string{"sha-0a1b2c3"}, Git{Ref: "refs/tags/日本", Commit: "0a1b2c3d4e"}.tags())
 	assert.Equal(t, []string{"v1--", "sha-0a1b2c3"}, Git{Ref: "refs/heads/правка/v1-й", Commit: "0a1b2c3d4e"}.tags())
+}
+
+// An image of type=docker goes to the file that is named; only one without goes to an
+// engine, and there has to be one.
+func TestAnImageInAFileIsNotGivenToTheEngine(t *testing.T) {
+	t.Parallel()
+	dir := workspace(t, "services: {api: {build: ./api, image: a}}\n", nil)
+	engine, err := docker.New()
+	require.NoError(t, err)
+	for output, loads := range map[string]bool{"type=docker,dest=image.tar": false, "type=docker": true, "type=oci,dest=image.tar": false,
+		"type=docker,tar=false,dest=out": false} {
+		r, err := prepared(t, Options{Workspace: dir, Outputs: []string{output}})
+		require.NoError(t, err)
+		r.builder = &chosen{kind: "docker-container", engine: engine}
+		exports, err := r.outputs(r.plan.targets[0])
+		require.NoError(t, err)
+		assert.Equal(t, loads, r.builder.loads(exports[0]), output)
+
+		r.builder = &chosen{kind: "remote"}
+		_, err = r.options(t.Context())
+		if loads {
+			require.ErrorContains(t, err, "outputs: type=docker without dest is for an engine")
+			assert.Contains(t, fault.Hint(err), "load: true")
+		} else {
+			require.NoError(t, err, output)
+		}
+	}
 }
 
 func TestProgress(t *testing.T) {

@@ -72,7 +72,7 @@ func (r *run) build(ctx context.Context, options map[string]build.Options, p *pr
 	loads := 0
 	for name, o := range options {
 		for i := range o.Exports {
-			if o.Exports[i].Type == buildkit.ExporterDocker && r.builder.kind != "docker" {
+			if r.builder.loads(o.Exports[i]) {
 				o.Exports[i].Output = r.builder.loader(ctx, loaded)
 				loads++
 			}
@@ -248,6 +248,12 @@ func (r *run) outputs(t *target) ([]buildkit.ExportEntry, error) {
 	made, _, err := build.CreateExports(entries)
 	if err != nil {
 		return nil, fault.New(fault.Input, "outputs", "", "%w", err)
+	}
+	for _, e := range made {
+		if r.builder.loads(e) && r.builder.engine == nil {
+			return nil, fault.New(fault.Input, "outputs", "give it a dest for a file, or say load: true",
+				"type=docker without dest is for an engine, and this builder has none beside it")
+		}
 	}
 	return made, nil
 }
