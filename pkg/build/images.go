@@ -364,7 +364,11 @@ func (r *run) retag(ctx context.Context, t *target, digest string) error {
 func (r *run) listTags(ctx context.Context, t *target) []string {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	ref, err := name.ParseReference(t.image)
+	named, err := t.parse(silent, t.image)
+	if err != nil {
+		return nil
+	}
+	ref, err := name.ParseReference(named.Name())
 	if err != nil {
 		return nil
 	}

@@ -106,6 +106,25 @@ func TestAnIndexIsKeptOnlyWithWhatIsAttestedNow(t *testing.T) {
 	}
 }
 
+// Which versions there are is read also where the repository is written in upper case, as
+// GitHub's names may be: a fix for an old line must not take "latest" back.
+func TestVersionsOfARepositoryInUpperCase(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(server.Close)
+	host := strings.TrimPrefix(server.URL, "http://")
+	img, err := random.Image(100, 1)
+	require.NoError(t, err)
+	tag, err := name.NewTag(host + "/team/shop:2.0.0")
+	require.NoError(t, err)
+	require.NoError(t, remote.Write(tag, img))
+	dir := workspace(t, "services: {api: {build: ./api, image: \""+host+"/Team/Shop:${VERSION}\"}}\n", nil)
+	r, err := prepared(t, Options{Workspace: dir, Push: true, Git: Git{Ref: "refs/tags/v1.2.3"}})
+	require.NoError(t, err)
+	repo := host + "/team/shop:"
+	assert.Equal(t, []string{repo + "v1", repo + "1.2.3", repo + "1.2", repo + "1"}, r.plan.targets[0].tags)
+}
+
 // keeps has an index described that was just pushed over another one.
 func keeps(t *testing.T, repo string, before, now v1.ImageIndex, kept bool) {
 	t.Helper()
