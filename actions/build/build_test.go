@@ -114,6 +114,30 @@ func TestSecretsAsTheyAre(t *testing.T) {
 	}
 }
 
+// A workflow writes lines, so that a comma is a part of its value, also where there is
+// only one. On the command line commas separate.
+func TestPairs(t *testing.T) {
+	for text, want := range map[string]map[string]string{
+		"A=1,2":                    {"A": "1,2"},
+		"NODE_OPTIONS=--a=1,--b=2": {"NODE_OPTIONS": "--a=1,--b=2"},
+		"COLOURS=#fff,#000":        {"COLOURS": "#fff,#000"},
+		"A=1,2\n# none\nB= x ":     {"A": "1,2", "B": " x"},
+		`{"A": "1,2"}`:             {"A": "1,2"},
+	} {
+		found, err := pairs("build-args", text, true)
+		require.NoError(t, err, text)
+		assert.Equal(t, want, found, text)
+	}
+	found, err := pairs("build-args", "A=1, B=2", false)
+	require.NoError(t, err)
+	assert.Equal(t, map[string]string{"A": "1", "B": "2"}, found)
+	for _, text := range []string{"A=1,2", "A=#fff,#000"} {
+		_, err = pairs("build-args", text, false)
+		require.ErrorContains(t, err, "is not NAME=value", text)
+		assert.Contains(t, fault.Hint(err), `{"NAME": "a,b"}`)
+	}
+}
+
 func TestBadInputs(t *testing.T) {
 	for name, c := range map[string]struct {
 		args []string
