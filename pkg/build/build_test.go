@@ -204,6 +204,23 @@ func TestABranchThatCannotBeATag(t *testing.T) {
 	assert.Equal(t, []string{"v1--", "sha-0a1b2c3"}, Git{Ref: "refs/heads/правка/v1-й", Commit: "0a1b2c3d4e"}.tags())
 }
 
+// BuildKit answers with the digest of its last export, and what a deploy takes is what was
+// pushed: the same image in another form has another digest.
+func TestThePushIsTheLastExport(t *testing.T) {
+	t.Parallel()
+	dir := workspace(t, "services: {api: {build: ./api, image: a}}\n", nil)
+	r, err := prepared(t, Options{Workspace: dir, Push: true, Load: true, Outputs: []string{"type=oci,dest=image.tar"}})
+	require.NoError(t, err)
+	r.builder = &chosen{kind: "docker-container"}
+	options, err := r.options(t.Context())
+	require.NoError(t, err)
+	var types []string
+	for _, e := range options["api"].Exports {
+		types = append(types, e.Type+e.Attrs["push"])
+	}
+	assert.Equal(t, []string{"docker", "oci", "imagetrue"}, types)
+}
+
 // An image of type=docker goes to the file that is named; only one without goes to an
 // engine, and there has to be one.
 func TestAnImageInAFileIsNotGivenToTheEngine(t *testing.T) {
@@ -383,7 +400,7 @@ group "every" { targets = ["all", "tagged"] }
 			assert.Empty(t, options[name].Tags)
 			assert.True(t, options[name].Linked)
 		}
-		assert.Equal(t, "image", options["api"].Exports[0].Type)
+		assert.Equal(t, "image", options["api"].Exports[1].Type)
 	}
 	_, err := prepared(t, Options{Workspace: dir, BakeFile: "docker-bake.hcl", Targets: []string{"every"}, Push: true, Registry: Login{Registry: "ghcr.io"}})
 	require.ErrorContains(t, err, "quay.io/team/base", "what is asked for is pushed, also where another is built on it")

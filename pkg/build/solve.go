@@ -198,10 +198,6 @@ func (r *run) exports(o *build.Options, t *target) error {
 		}
 		return attrs
 	}
-	if r.o.Push {
-		o.Exports = append(o.Exports, buildkit.ExportEntry{Type: buildkit.ExporterImage,
-			Attrs: reproducible(map[string]string{"push": "true", "oci-mediatypes": "true"})})
-	}
 	if r.o.Load {
 		kind := buildkit.ExporterDocker
 		if r.builder.kind == "docker" {
@@ -215,7 +211,12 @@ func (r *run) exports(o *build.Options, t *target) error {
 	if err != nil {
 		return err
 	}
-	if o.Exports = append(o.Exports, more...); len(o.Exports) == 0 {
+	o.Exports = append(o.Exports, more...)
+	if r.o.Push { // as the last one: its digest is the one that BuildKit answers with
+		o.Exports = append(o.Exports, buildkit.ExportEntry{Type: buildkit.ExporterImage,
+			Attrs: reproducible(map[string]string{"push": "true", "oci-mediatypes": "true"})})
+	}
+	if len(o.Exports) == 0 {
 		o.Exports = []buildkit.ExportEntry{{Type: "cacheonly", Attrs: map[string]string{}}}
 	}
 	return nil
