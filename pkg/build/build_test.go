@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/solver/errdefs"
+	"github.com/moby/buildkit/solver/pb"
 	docker "github.com/moby/moby/client"
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
@@ -283,6 +286,25 @@ func TestProgress(t *testing.T) {
 	assert.Equal(t, []any{2, 1, 2500 * time.Millisecond}, []any{steps, fromCache, took})
 	steps, _, _ = p.figures("web")
 	assert.Zero(t, steps, "FROM is no work")
+}
+
+// A base image that a busy registry did not give is shown at its FROM only when nothing
+// more is tried: a build that went well has no error beside its lines.
+func TestAFailureThatMayPassIsNotAnnotated(t *testing.T) {
+	t.Parallel()
+	dir := workspace(t, "services: {api: {build: ./api, image: \"127.0.0.1:1/a\"}}\n", nil)
+	for tried, want := range map[int]int{1: 0, tries: 1} {
+		r, err := prepared(t, Options{Workspace: dir})
+		require.NoError(t, err)
+		var heard event.Recorder
+		r.sink = &heard
+		err = errdefs.WithSource(errors.New("failed to resolve source metadata for r.example/base:1: 503 Service Unavailable"),
+			&errdefs.Source{Info: &pb.SourceInfo{Filename: "Dockerfile"}, Ranges: []*pb.Range{{Start: &pb.Position{Line: 1}}}})
+		failure, _, again := r.failed(t.Context(), err, newProgress(r, "build"), tried)
+		require.ErrorContains(t, failure, "503")
+		assert.Equal(t, want == 0, again)
+		assert.Len(t, heard.Events(), want)
+	}
 }
 
 // Names are the users': only BuildKit's own steps, which have no number, are internal.

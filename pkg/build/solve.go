@@ -51,8 +51,7 @@ func (r *run) solve(ctx context.Context, before map[string]image) error {
 		if err == nil {
 			return r.collect(ctx, first, answers, before)
 		}
-		failure := r.explain(ctx, err, p)
-		wait, again := r.again(ctx, err, try)
+		failure, wait, again := r.failed(ctx, err, p, try)
 		if !again {
 			r.collectFailed(p)
 			return failure
