@@ -300,7 +300,7 @@ func TestAFailureThatMayPassIsNotAnnotated(t *testing.T) {
 		r.sink = &heard
 		err = errdefs.WithSource(errors.New("failed to resolve source metadata for r.example/base:1: 503 Service Unavailable"),
 			&errdefs.Source{Info: &pb.SourceInfo{Filename: "Dockerfile"}, Ranges: []*pb.Range{{Start: &pb.Position{Line: 1}}}})
-		failure, _, again := r.failed(t.Context(), err, newProgress(r, "build"), tried)
+		_, again, failure := r.failed(t.Context(), err, newProgress(r, "build"), tried)
 		require.ErrorContains(t, failure, "503")
 		assert.Equal(t, want == 0, again)
 		assert.Len(t, heard.Events(), want)

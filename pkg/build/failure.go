@@ -27,30 +27,30 @@ const lastLines = 8
 // explain makes of BuildKit's error one that names the instruction, its place, its
 // last words and what to do.
 func (r *run) explain(ctx context.Context, err error, p *progress) error {
-	failure, show := r.read(ctx, err, p)
+	show, failure := r.read(ctx, err, p)
 	show()
 	return failure
 }
 
 // failed is explain for a failure that may pass: then it is told how long to wait, and
 // nothing is shown beside the lines of a Dockerfile, since the build may yet go well.
-func (r *run) failed(ctx context.Context, err error, p *progress, try int) (failure error, wait time.Duration, again bool) {
-	failure, show := r.read(ctx, err, p)
+func (r *run) failed(ctx context.Context, err error, p *progress, try int) (wait time.Duration, again bool, failure error) {
+	show, failure := r.read(ctx, err, p)
 	if wait, again = r.again(ctx, err, try); !again {
 		show()
 	}
-	return failure, wait, again
+	return wait, again, failure
 }
 
 // read makes the error that explain gives, and what shows it at its line.
-func (r *run) read(ctx context.Context, err error, p *progress) (failure error, show func()) {
+func (r *run) read(ctx context.Context, err error, p *progress) (show func(), failure error) {
 	show = func() {}
 	if ctx.Err() != nil {
-		return fault.New(fault.Interrupted, "", "run it again: what was built is in the builder's cache", "the build was cancelled"), show
+		return show, fault.New(fault.Interrupted, "", "run it again: what was built is in the builder's cache", "the build was cancelled")
 	}
 	if r.gone(ctx) || isGone(err) {
-		return fault.New(fault.Failed, "builder", "look at the builder's own log (memory, disk), start it again and run this again",
-			"%s went away while it built: %s", r.builder.node.Name, plain(err)), show
+		return show, fault.New(fault.Failed, "builder", "look at the builder's own log (memory, disk), start it again and run this again",
+			"%s went away while it built: %s", r.builder.node.Name, plain(err))
 	}
 	id := ""
 	var vertex *errdefs.VertexError
@@ -69,7 +69,7 @@ func (r *run) read(ctx context.Context, err error, p *progress) (failure error, 
 		hint = machineHint(strings.Join(st.tail(lastLines), "\n"))
 	}
 	if t == nil {
-		return fault.New(fault.Failed, "", hint, "%s", text), show
+		return show, fault.New(fault.Failed, "", hint, "%s", text)
 	}
 	where := t.name
 	if line > 0 {
@@ -86,7 +86,7 @@ func (r *run) read(ctx context.Context, err error, p *progress) (failure error, 
 			text += "\n  | " + l
 		}
 	}
-	return fault.New(fault.Failed, where, hint, "%s", text), show
+	return show, fault.New(fault.Failed, where, hint, "%s", text)
 }
 
 // targetOf is the target that an error is about.

@@ -51,7 +51,7 @@ func (r *run) solve(ctx context.Context, before map[string]image) error {
 		if err == nil {
 			return r.collect(ctx, first, answers, before)
 		}
-		failure, wait, again := r.failed(ctx, err, p, try)
+		wait, again, failure := r.failed(ctx, err, p, try)
 		if !again {
 			r.collectFailed(p)
 			return failure
