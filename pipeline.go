@@ -103,6 +103,7 @@ func (c *pipeline) Run(s *door.Session) error {
 		s.Output("outcome", fault.Of(err).String())
 		return err
 	}
+	s.GoesOn()
 	if err := s.Context.Err(); err != nil {
 		return err
 	}

@@ -168,6 +168,19 @@ func TestFailedReleaseIsTheDeploysToTell(t *testing.T) {
 	assert.Contains(t, r.report, "never became healthy")
 }
 
+// What ends a release before it began is in the summary too, below the build that went well.
+func TestAReleaseThatCannotBeginIsSummed(t *testing.T) {
+	t.Parallel()
+	r := enter(t, map[string]string{"checks": "nowhere.yml"}, nil, nil)
+	assert.Equal(t, 3, r.code)
+	assert.NotNil(t, r.making)
+	assert.Nil(t, r.releasing)
+	assert.True(t, r.sets("outcome", "bad-input"), r.outputs)
+	assert.Contains(t, r.report, "2 images built and pushed")
+	assert.Contains(t, r.report, "## ⛔ bad-input\n")
+	assert.Contains(t, r.report, "nowhere.yml")
+}
+
 // What is wrong with either half is told at once, before anything is built.
 func TestBadInputsAreToldTogether(t *testing.T) {
 	t.Parallel()

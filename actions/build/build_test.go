@@ -97,6 +97,47 @@ func TestOutputsAndSummary(t *testing.T) {
 	}
 }
 
+// A secret arrives as it was given, and no line of secrets is passed over.
+func TestSecretsAsTheyAre(t *testing.T) {
+	for text, want := range map[string]string{
+		"a=x$y": "x$y", "a=x$$y": "x$$y", "a=x$$$$y": "x$$$$y", "a=$": "$", "a=${X}": "${X}", "a='x$$y'": "x$$y", `a="x$$y"`: "x$$y",
+		"# one\na=p#w": "p#w", "a=\"one\n$two\"": "one\n$two", `{"a": "x$$y"}`: "x$$y",
+	} {
+		found, err := secrets(text)
+		require.NoError(t, err, text)
+		assert.Equal(t, map[string]string{"a": want}, found, text)
+	}
+	for _, text := range []string{"t0ken", "a=b\nt0ken", "t0ken\na=b", "=t0ken"} {
+		_, err := secrets(text)
+		require.ErrorContains(t, err, "secrets: cannot be read as id=value lines", text)
+		assert.NotContains(t, err.Error(), "t0ken")
+	}
+}
+
+// A workflow writes lines, so that a comma is a part of its value, also where there is
+// only one. On the command line commas separate.
+func TestPairs(t *testing.T) {
+	for text, want := range map[string]map[string]string{
+		"A=1,2":                    {"A": "1,2"},
+		"NODE_OPTIONS=--a=1,--b=2": {"NODE_OPTIONS": "--a=1,--b=2"},
+		"COLOURS=#fff,#000":        {"COLOURS": "#fff,#000"},
+		"A=1,2\n# none\nB= x ":     {"A": "1,2", "B": " x"},
+		`{"A": "1,2"}`:             {"A": "1,2"},
+	} {
+		found, err := pairs("build-args", text, true)
+		require.NoError(t, err, text)
+		assert.Equal(t, want, found, text)
+	}
+	found, err := pairs("build-args", "A=1, B=2", false)
+	require.NoError(t, err)
+	assert.Equal(t, map[string]string{"A": "1", "B": "2"}, found)
+	for _, text := range []string{"A=1,2", "A=#fff,#000"} {
+		_, err = pairs("build-args", text, false)
+		require.ErrorContains(t, err, "is not NAME=value", text)
+		assert.Contains(t, fault.Hint(err), `{"NAME": "a,b"}`)
+	}
+}
+
 func TestBadInputs(t *testing.T) {
 	for name, c := range map[string]struct {
 		args []string

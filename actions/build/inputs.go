@@ -7,7 +7,6 @@ package build
 //go:generate go test -count=1 -run ^TestGenerated$ . -write
 
 import (
-	"bytes"
 	"encoding/json"
 	"strings"
 
@@ -72,16 +71,16 @@ func (in *Inputs) Check(s inputs.Source) []error {
 }
 
 // Check tells what is wrong with the recipe beyond the types.
-func (in *Recipe) Check(inputs.Source) []error {
+func (in *Recipe) Check(s inputs.Source) []error {
 	var problems []error
 	add := func(err error) {
 		if err != nil {
 			problems = append(problems, err)
 		}
 	}
-	_, err := pairs("build-args", string(in.BuildArgs))
+	_, err := pairs("build-args", string(in.BuildArgs), s.Runner)
 	add(err)
-	_, err = pairs("labels", string(in.Labels))
+	_, err = pairs("labels", string(in.Labels), s.Runner)
 	add(err)
 	_, err = secrets(string(in.Secrets))
 	add(err)
@@ -93,26 +92,26 @@ func (in *Recipe) Check(inputs.Source) []error {
 	return problems
 }
 
-// pairs reads NAME=value lines, or one JSON object of texts. It is given by commas
-// on the command line too; a value with a comma goes on a line of its own.
-func pairs(input, text string) (map[string]string, error) {
+// pairs reads NAME=value lines, or one JSON object of texts. On the command line it may
+// be given by commas too; on a runner, where it is always lines, a comma is a comma.
+func pairs(input, text string, runner bool) (map[string]string, error) {
 	text = strings.TrimSpace(text)
 	if strings.HasPrefix(text, "{") {
 		return object(input, text)
 	}
 	found := map[string]string{}
-	separator := "\n"
-	if !strings.Contains(text, "\n") {
-		separator = ","
+	separator, hint := "\n", "write NAME=value, one a line, or a JSON object"
+	if !runner && !strings.Contains(text, "\n") {
+		separator, hint = ",", `write NAME=value; a value with a comma in a JSON object: {"NAME": "a,b"}`
 	}
 	for item := range strings.SplitSeq(text, separator) {
 		item = strings.TrimSpace(item)
-		if item == "" || strings.HasPrefix(item, "#") {
+		if item == "" || separator == "\n" && strings.HasPrefix(item, "#") {
 			continue
 		}
 		name, value, ok := strings.Cut(item, "=")
 		if name = strings.TrimSpace(name); !ok || name == "" {
-			return nil, fault.New(fault.Input, input, "write NAME=value, one a line, or a JSON object", "%q is not NAME=value", item)
+			return nil, fault.New(fault.Input, input, hint, "%q is not NAME=value", item)
 		}
 		if _, twice := found[name]; twice {
 			return nil, fault.New(fault.Input, input, "give it once", "names %s twice", name)
@@ -139,16 +138,22 @@ func secrets(text string) (map[string]string, error) {
 		return object("secrets", text)
 	}
 	found := map[string]string{}
-	// Nothing is filled in: a $ in a secret is a $.
-	err := dotenv.ParseWithFormat(bytes.NewReader([]byte(strings.ReplaceAll(text, "$", "$$"))), "secrets", found, func(string) (string, bool) { return "", true }, "")
-	if err != nil {
+	// Nothing is filled in: a $ in a secret is a $. A line without a value would be looked
+	// up, the last one would be a value without an id.
+	bare := false
+	hidden := strings.ReplaceAll(text, "$", dollar)
+	err := dotenv.ParseWithFormat(strings.NewReader(hidden), "secrets", found, func(string) (string, bool) { bare = true; return "", true }, "")
+	if _, unnamed := found[""]; err != nil || bare || unnamed {
 		return nil, fault.New(fault.Input, "secrets", "write id=value, one a line; put a value of several lines in quotes", "cannot be read as id=value lines")
 	}
 	for id, value := range found {
-		found[id] = strings.ReplaceAll(value, "$$", "$")
+		found[id] = strings.ReplaceAll(value, dollar, "$")
 	}
 	return found, nil
 }
+
+// dollar stands for a $ while secrets are read: a character that no text has.
+const dollar = "\ufdd0"
 
 // options gives the verb what it needs.
 func (in *Inputs) options(s *door.Session) (verb.Options, error) {
@@ -157,11 +162,11 @@ func (in *Inputs) options(s *door.Session) (verb.Options, error) {
 		return verb.Options{}, fault.New(fault.Input, "env-file", "give the path of a file in the workspace, or lines of NAME=value", "%w", err)
 	}
 	s.Protect(inputs.SecretValues(string(env))...)
-	args, err := pairs("build-args", string(in.BuildArgs))
+	args, err := pairs("build-args", string(in.BuildArgs), s.Action.Active())
 	if err != nil {
 		return verb.Options{}, err
 	}
-	labels, err := pairs("labels", string(in.Labels))
+	labels, err := pairs("labels", string(in.Labels), s.Action.Active())
 	if err != nil {
 		return verb.Options{}, err
 	}

@@ -201,6 +201,10 @@ func (s *Session) Summary(markdown string) {
 	}
 }
 
+// GoesOn tells that what is in the job summary so far is only a part of the run: how it
+// ends is still to be told there.
+func (s *Session) GoesOn() { s.summed.Store(false) }
+
 func (s *Session) annotate(level event.Level, text string) { s.annotateAt(level, "", 0, text) }
 
 func (s *Session) annotateAt(level event.Level, file string, line int, text string) {

@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,9 @@ import (
 	"time"
 
 	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/solver/errdefs"
+	"github.com/moby/buildkit/solver/pb"
+	docker "github.com/moby/moby/client"
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -182,6 +186,71 @@ secrets: {file: {file: ./s.txt}, env: {environment: S}}
 	assert.Nil(t, spec.Secrets, "the library would read files by itself")
 }
 
+// What the input says wins over the Compose file, also where it says no.
+func TestAnSBOMThatTheFileAsksForCanBeRefused(t *testing.T) {
+	t.Parallel()
+	dir := workspace(t, "services: {api: {build: {context: ./api, sbom: true}, image: a}}\n", nil)
+	for input, want := range map[string]bool{"": true, "true": true, "false": false, "generator=scanner": true} {
+		r, err := prepared(t, Options{Workspace: dir, Push: true, SBOM: input})
+		require.NoError(t, err)
+		spec, err := r.spec(r.plan.targets[0])
+		require.NoError(t, err)
+		assert.Equal(t, want, spec.Attest.ToMap()["sbom"] != nil, "sbom: %s", input)
+	}
+}
+
+// What the branch of a commit is called may have no letter that a tag can have.
+func TestABranchThatCannotBeATag(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, []string{"sha-0a1b2c3"}, Git{Ref: "refs/heads/правка", Commit: "0a1b2c3d4e"}.tags())
+	assert.Equal(t, []string{"sha-0a1b2c3"}, Git{Ref: "refs/tags/日本", Commit: "0a1b2c3d4e"}.tags())
+	assert.Equal(t, []string{"v1--", "sha-0a1b2c3"}, Git{Ref: "refs/heads/правка/v1-й", Commit: "0a1b2c3d4e"}.tags())
+}
+
+// BuildKit answers with the digest of its last export, and what a deploy takes is what was
+// pushed: the same image in another form has another digest.
+func TestThePushIsTheLastExport(t *testing.T) {
+	t.Parallel()
+	dir := workspace(t, "services: {api: {build: ./api, image: a}}\n", nil)
+	r, err := prepared(t, Options{Workspace: dir, Push: true, Load: true, Outputs: []string{"type=oci,dest=image.tar"}})
+	require.NoError(t, err)
+	r.builder = &chosen{kind: "docker-container"}
+	options, err := r.options(t.Context())
+	require.NoError(t, err)
+	var types []string
+	for _, e := range options["api"].Exports {
+		types = append(types, e.Type+e.Attrs["push"])
+	}
+	assert.Equal(t, []string{"docker", "oci", "imagetrue"}, types)
+}
+
+// An image of type=docker goes to the file that is named; only one without goes to an
+// engine, and there has to be one.
+func TestAnImageInAFileIsNotGivenToTheEngine(t *testing.T) {
+	t.Parallel()
+	dir := workspace(t, "services: {api: {build: ./api, image: a}}\n", nil)
+	engine, err := docker.New()
+	require.NoError(t, err)
+	for output, loads := range map[string]bool{"type=docker,dest=image.tar": false, "type=docker": true, "type=oci,dest=image.tar": false,
+		"type=docker,tar=false,dest=out": false} {
+		r, err := prepared(t, Options{Workspace: dir, Outputs: []string{output}})
+		require.NoError(t, err)
+		r.builder = &chosen{kind: "docker-container", engine: engine}
+		exports, err := r.outputs(r.plan.targets[0])
+		require.NoError(t, err)
+		assert.Equal(t, loads, r.builder.loads(exports[0]), output)
+
+		r.builder = &chosen{kind: "remote"}
+		_, err = r.options(t.Context())
+		if loads {
+			require.ErrorContains(t, err, "outputs: type=docker without dest is for an engine")
+			assert.Contains(t, fault.Hint(err), "load: true")
+		} else {
+			require.NoError(t, err, output)
+		}
+	}
+}
+
 func TestProgress(t *testing.T) {
 	t.Parallel()
 	sink := &event.Recorder{}
@@ -217,6 +286,25 @@ func TestProgress(t *testing.T) {
 	assert.Equal(t, []any{2, 1, 2500 * time.Millisecond}, []any{steps, fromCache, took})
 	steps, _, _ = p.figures("web")
 	assert.Zero(t, steps, "FROM is no work")
+}
+
+// A base image that a busy registry did not give is shown at its FROM only when nothing
+// more is tried: a build that went well has no error beside its lines.
+func TestAFailureThatMayPassIsNotAnnotated(t *testing.T) {
+	t.Parallel()
+	dir := workspace(t, "services: {api: {build: ./api, image: \"127.0.0.1:1/a\"}}\n", nil)
+	for tried, want := range map[int]int{1: 0, tries: 1} {
+		r, err := prepared(t, Options{Workspace: dir})
+		require.NoError(t, err)
+		var heard event.Recorder
+		r.sink = &heard
+		err = errdefs.WithSource(errors.New("failed to resolve source metadata for r.example/base:1: 503 Service Unavailable"),
+			&errdefs.Source{Info: &pb.SourceInfo{Filename: "Dockerfile"}, Ranges: []*pb.Range{{Start: &pb.Position{Line: 1}}}})
+		_, again, failure := r.failed(t.Context(), err, newProgress(r, "build"), tried)
+		require.ErrorContains(t, failure, "503")
+		assert.Equal(t, want == 0, again)
+		assert.Len(t, heard.Events(), want)
+	}
 }
 
 // Names are the users': only BuildKit's own steps, which have no number, are internal.
@@ -334,7 +422,7 @@ group "every" { targets = ["all", "tagged"] }
 			assert.Empty(t, options[name].Tags)
 			assert.True(t, options[name].Linked)
 		}
-		assert.Equal(t, "image", options["api"].Exports[0].Type)
+		assert.Equal(t, "image", options["api"].Exports[1].Type)
 	}
 	_, err := prepared(t, Options{Workspace: dir, BakeFile: "docker-bake.hcl", Targets: []string{"every"}, Push: true, Registry: Login{Registry: "ghcr.io"}})
 	require.ErrorContains(t, err, "quay.io/team/base", "what is asked for is pushed, also where another is built on it")

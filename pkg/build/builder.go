@@ -261,6 +261,12 @@ func formatAll(list []ocispecs.Platform) []string {
 	return names
 }
 
+// loads tells whether what is exported is for the engine and has to be handed to it: it
+// names no place of its own, and the builder is not the engine's.
+func (c *chosen) loads(e buildkit.ExportEntry) bool {
+	return e.Type == buildkit.ExporterDocker && c.kind != "docker" && e.Output == nil && e.OutputDir == ""
+}
+
 // loader gives where BuildKit writes an image that the engine takes.
 func (c *chosen) loader(ctx context.Context, done chan<- error) func(map[string]string) (io.WriteCloser, error) {
 	return func(map[string]string) (io.WriteCloser, error) {

@@ -4,10 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"regexp"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/moby/buildkit/solver/errdefs"
 	"github.com/moby/buildkit/util/grpcerrors"
 	"google.golang.org/grpc/codes"
@@ -21,11 +27,29 @@ const lastLines = 8
 // explain makes of BuildKit's error one that names the instruction, its place, its
 // last words and what to do.
 func (r *run) explain(ctx context.Context, err error, p *progress) error {
+	show, failure := r.read(ctx, err, p)
+	show()
+	return failure
+}
+
+// failed is explain for a failure that may pass: then it is told how long to wait, and
+// nothing is shown beside the lines of a Dockerfile, since the build may yet go well.
+func (r *run) failed(ctx context.Context, err error, p *progress, try int) (wait time.Duration, again bool, failure error) {
+	show, failure := r.read(ctx, err, p)
+	if wait, again = r.again(ctx, err, try); !again {
+		show()
+	}
+	return wait, again, failure
+}
+
+// read makes the error that explain gives, and what shows it at its line.
+func (r *run) read(ctx context.Context, err error, p *progress) (show func(), failure error) {
+	show = func() {}
 	if ctx.Err() != nil {
-		return fault.New(fault.Interrupted, "", "run it again: what was built is in the builder's cache", "the build was cancelled")
+		return show, fault.New(fault.Interrupted, "", "run it again: what was built is in the builder's cache", "the build was cancelled")
 	}
 	if r.gone(ctx) || isGone(err) {
-		return fault.New(fault.Failed, "builder", "look at the builder's own log (memory, disk), start it again and run this again",
+		return show, fault.New(fault.Failed, "builder", "look at the builder's own log (memory, disk), start it again and run this again",
 			"%s went away while it built: %s", r.builder.node.Name, plain(err))
 	}
 	id := ""
@@ -45,7 +69,7 @@ func (r *run) explain(ctx context.Context, err error, p *progress) error {
 		hint = machineHint(strings.Join(st.tail(lastLines), "\n"))
 	}
 	if t == nil {
-		return fault.New(fault.Failed, "", hint, "%s", text)
+		return show, fault.New(fault.Failed, "", hint, "%s", text)
 	}
 	where := t.name
 	if line > 0 {
@@ -54,15 +78,15 @@ func (r *run) explain(ctx context.Context, err error, p *progress) error {
 	if st != nil && st.counted() {
 		text = fmt.Sprintf("`%s` failed: %s", st.title(), reason(text))
 	}
-	if line > 0 {
-		r.annotate(t, line, text)
+	if shown := text; line > 0 {
+		show = func() { r.annotate(t, line, shown) }
 	}
 	if st != nil {
 		for _, l := range st.tail(lastLines) {
 			text += "\n  | " + l
 		}
 	}
-	return fault.New(fault.Failed, where, hint, "%s", text)
+	return show, fault.New(fault.Failed, where, hint, "%s", text)
 }
 
 // targetOf is the target that an error is about.
@@ -180,4 +204,76 @@ func (r *run) again(ctx context.Context, err error, try int) (time.Duration, boo
 		wait = min(said, time.Minute)
 	}
 	return wait, true
+}
+
+// retryAfter asks the registries how long they want to be left alone; 0 when none
+// says so. A registry that is busy with pushes may answer everything else: where
+// one pushes, the question is the beginning of a push, given up at once.
+func (r *run) retryAfter(ctx context.Context) time.Duration {
+	for _, t := range r.plan.targets {
+		if len(t.tags) == 0 {
+			continue
+		}
+		ref, err := name.ParseReference(t.tags[0])
+		if err != nil {
+			continue
+		}
+		heard := newListener(ctx)
+		_, _ = remote.Head(ref, append(r.registry(ctx, ref), remote.WithTransport(heard), remote.WithRetryStatusCodes(),
+			remote.WithRetryBackoff(remote.Backoff{Steps: 1}))...)
+		if heard.wait.Load() == 0 && r.o.Push {
+			_ = remote.CheckPushPermission(ref, keychain{r, ref}, heard)
+		}
+		if wait := heard.wait.Load(); wait > 0 {
+			return time.Duration(wait)
+		}
+	}
+	return 0
+}
+
+// keychain gives the login for a registry to who asks in this form.
+type keychain struct {
+	r   *run
+	ref name.Reference
+}
+
+func (k keychain) Resolve(authn.Resource) (authn.Authenticator, error) {
+	if auth, ok := k.r.login(k.ref); ok {
+		return auth, nil
+	}
+	return authn.Anonymous, nil
+}
+
+// listener hears Retry-After on its way, for as long as ctx lasts.
+type listener struct {
+	ctx  context.Context
+	base *http.Transport
+	wait atomic.Int64 // a time.Duration
+}
+
+func newListener(ctx context.Context) *listener {
+	base := http.DefaultTransport.(*http.Transport).Clone()
+	base.ResponseHeaderTimeout, base.DisableKeepAlives = patience, true
+	return &listener{ctx: ctx, base: base}
+}
+
+func (l *listener) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := l.base.RoundTrip(req.WithContext(l.ctx))
+	if err == nil {
+		if wait := wanted(resp.Header.Get("Retry-After"), time.Now()); wait > 0 {
+			l.wait.Store(int64(wait))
+		}
+	}
+	return resp, err
+}
+
+// wanted reads a Retry-After: seconds, or a moment.
+func wanted(header string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseInt(header, 10, 32); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(header); err == nil {
+		return at.Sub(now)
+	}
+	return 0
 }

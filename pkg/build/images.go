@@ -2,25 +2,29 @@ package build
 
 import (
 	"context"
+	"encoding/json"
+	"io"
 	"maps"
-	"net/http"
-	"strconv"
+	"strings"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	buildkit "github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/util/attestation"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shiksha/actions/pkg/event"
 )
 
-// digestKey is where BuildKit answers with the digest.
-const digestKey = "containerimage.digest"
+const (
+	// digestKey is where BuildKit answers with the digest.
+	digestKey = "containerimage.digest"
+	// maxStatement is how many bytes of one attestation are read.
+	maxStatement = 32 << 20
+)
 
 // collect makes the result of BuildKit's answers.
 func (r *run) collect(ctx context.Context, p *progress, answers map[string]*buildkit.SolveResponse, before map[string]image) error {
@@ -119,23 +123,127 @@ func (r *run) published(ctx context.Context) map[string]image {
 }
 
 // describe reads platforms and sizes from the registry. Where the same images were
-// there before, their index is kept: a deploy of it finds nothing changed.
+// there before, with the same attested of them, their index is kept: a deploy of it
+// finds nothing changed.
 func (r *run) describe(ctx context.Context, t *target, built *Target, before image) {
 	now, err := r.look(ctx, t.repo+"@"+built.Digest)
 	if err != nil {
 		r.say(event.Debug, "report", t.name, "the registry does not describe the image: %s", err)
 		return
 	}
-	if now.same(before) && now.digest != before.digest {
+	switch {
+	case now.digest == before.digest:
+		built.Kept = true
+	case !now.same(before):
+	case !r.sayTheSame(ctx, t, now.digest, before.digest):
+		r.say(event.Info, "report", t.name, "the registry had the images already, but without what is attested of them now: the digest is a new one")
+	default:
 		if err := r.retag(ctx, t, before.digest); err == nil {
 			built.Digest, built.Kept, now = before.digest, true, before
 		}
-	} else if now.digest == before.digest {
-		built.Kept = true
 	}
 	for _, name := range sortedKeys(now.platforms) {
 		built.Platforms = append(built.Platforms, now.platforms[name])
 	}
+}
+
+// claim is one statement about one image. Full is provenance in its full form, with
+// the build arguments.
+type claim struct {
+	image, kind string
+	full        bool
+}
+
+// sayTheSame tells whether two indexes attest the same kinds of things of the same
+// images. What they say is not compared: it holds the time of its build. An index whose
+// attestations cannot be read says nothing.
+func (r *run) sayTheSame(ctx context.Context, t *target, one, other string) bool {
+	first, err := r.attestations(ctx, t.repo+"@"+one)
+	if err != nil {
+		return false
+	}
+	second, err := r.attestations(ctx, t.repo+"@"+other)
+	return err == nil && maps.Equal(first, second)
+}
+
+// attestations reads what an index attests of its images.
+func (r *run) attestations(ctx context.Context, text string) (map[claim]bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	ref, err := name.ParseReference(text)
+	if err != nil {
+		return nil, err
+	}
+	said := map[claim]bool{}
+	found, err := remote.Get(ref, r.registry(ctx, ref)...)
+	if err != nil || !found.MediaType.IsIndex() {
+		return said, err
+	}
+	index, err := found.ImageIndex()
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range manifest.Manifests {
+		if m.Annotations[attestation.DockerAnnotationReferenceType] != attestation.DockerAnnotationReferenceTypeDefault {
+			continue
+		}
+		about, err := index.Image(m.Digest)
+		if err != nil {
+			return nil, err
+		}
+		if err := statements(about, m.Annotations[attestation.DockerAnnotationReferenceDigest], said); err != nil {
+			return nil, err
+		}
+	}
+	return said, nil
+}
+
+// statements adds what one manifest attests of an image.
+func statements(about v1.Image, image string, said map[claim]bool) error {
+	manifest, err := about.Manifest()
+	if err != nil {
+		return err
+	}
+	for _, l := range manifest.Layers {
+		s := claim{image: image, kind: l.Annotations["in-toto.io/predicate-type"]}
+		if strings.HasPrefix(s.kind, "https://slsa.dev/provenance/") {
+			layer, err := about.LayerByDigest(l.Digest)
+			if err != nil {
+				return err
+			}
+			if s.full, err = fullForm(layer); err != nil {
+				return err
+			}
+		}
+		said[s] = true
+	}
+	return nil
+}
+
+// fullForm tells whether provenance is the full one: only that has the steps of the build.
+// The two formats of provenance have them at different places.
+func fullForm(layer v1.Layer) (bool, error) {
+	content, err := layer.Compressed()
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = content.Close() }()
+	var s struct {
+		Predicate struct {
+			BuildConfig     json.RawMessage `json:"buildConfig"`
+			BuildDefinition struct {
+				InternalParameters struct {
+					BuildConfig json.RawMessage `json:"buildConfig"`
+				} `json:"internalParameters"`
+			} `json:"buildDefinition"`
+		} `json:"predicate"`
+	}
+	err = json.NewDecoder(io.LimitReader(content, maxStatement)).Decode(&s)
+	return len(s.Predicate.BuildConfig)+len(s.Predicate.BuildDefinition.InternalParameters.BuildConfig) > 0, err
 }
 
 // registry gives the options for calls to a registry.
@@ -256,82 +364,14 @@ func (r *run) retag(ctx context.Context, t *target, digest string) error {
 func (r *run) listTags(ctx context.Context, t *target) []string {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	ref, err := name.ParseReference(t.image)
+	named, err := t.parse(silent, t.image)
+	if err != nil {
+		return nil
+	}
+	ref, err := name.ParseReference(named.Name())
 	if err != nil {
 		return nil
 	}
 	tags, _ := remote.List(ref.Context(), r.registry(ctx, ref)...)
 	return tags
-}
-
-// retryAfter asks the registries how long they want to be left alone; 0 when none
-// says so. A registry that is busy with pushes may answer everything else: where
-// one pushes, the question is the beginning of a push, given up at once.
-func (r *run) retryAfter(ctx context.Context) time.Duration {
-	for _, t := range r.plan.targets {
-		if len(t.tags) == 0 {
-			continue
-		}
-		ref, err := name.ParseReference(t.tags[0])
-		if err != nil {
-			continue
-		}
-		heard := newListener(ctx)
-		_, _ = remote.Head(ref, append(r.registry(ctx, ref), remote.WithTransport(heard), remote.WithRetryStatusCodes(),
-			remote.WithRetryBackoff(remote.Backoff{Steps: 1}))...)
-		if heard.wait.Load() == 0 && r.o.Push {
-			_ = remote.CheckPushPermission(ref, keychain{r, ref}, heard)
-		}
-		if wait := heard.wait.Load(); wait > 0 {
-			return time.Duration(wait)
-		}
-	}
-	return 0
-}
-
-// keychain gives the login for a registry to who asks in this form.
-type keychain struct {
-	r   *run
-	ref name.Reference
-}
-
-func (k keychain) Resolve(authn.Resource) (authn.Authenticator, error) {
-	if auth, ok := k.r.login(k.ref); ok {
-		return auth, nil
-	}
-	return authn.Anonymous, nil
-}
-
-// listener hears Retry-After on its way, for as long as ctx lasts.
-type listener struct {
-	ctx  context.Context
-	base *http.Transport
-	wait atomic.Int64 // a time.Duration
-}
-
-func newListener(ctx context.Context) *listener {
-	base := http.DefaultTransport.(*http.Transport).Clone()
-	base.ResponseHeaderTimeout, base.DisableKeepAlives = patience, true
-	return &listener{ctx: ctx, base: base}
-}
-
-func (l *listener) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := l.base.RoundTrip(req.WithContext(l.ctx))
-	if err == nil {
-		if wait := wanted(resp.Header.Get("Retry-After"), time.Now()); wait > 0 {
-			l.wait.Store(int64(wait))
-		}
-	}
-	return resp, err
-}
-
-// wanted reads a Retry-After: seconds, or a moment.
-func wanted(header string, now time.Time) time.Duration {
-	if seconds, err := strconv.ParseInt(header, 10, 32); err == nil {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(header); err == nil {
-		return at.Sub(now)
-	}
-	return 0
 }

@@ -116,10 +116,13 @@ func (t *target) extraTags(r *run, named reference.Named, add func(reference.Nam
 	return nil
 }
 
+// silent is for names that are told elsewhere.
+var silent = &run{sink: event.Discard, result: &Result{}}
+
 // owns tells whether any target is pushed to a repository.
 func (p *plan) owns(r *run, repo string) bool {
 	return slices.ContainsFunc(p.targets, func(t *target) bool {
-		named, err := t.parse(&run{o: Options{}, sink: event.Discard, result: &Result{}}, t.image)
+		named, err := t.parse(silent, t.image)
 		return err == nil && named.Name() == repo
 	})
 }
@@ -173,7 +176,8 @@ func (g Git) tags() []string {
 	if len(g.Commit) >= 7 {
 		tags = append(tags, "sha-"+g.Commit[:7])
 	}
-	return tags
+	// A branch may have no letter that a tag can have; it is no reason to build nothing.
+	return slices.DeleteFunc(tags, func(tag string) bool { return tag == "" })
 }
 
 func sanitize(name string) string {

@@ -51,8 +51,7 @@ func (r *run) solve(ctx context.Context, before map[string]image) error {
 		if err == nil {
 			return r.collect(ctx, first, answers, before)
 		}
-		failure := r.explain(ctx, err, p)
-		wait, again := r.again(ctx, err, try)
+		wait, again, failure := r.failed(ctx, err, p, try)
 		if !again {
 			r.collectFailed(p)
 			return failure
@@ -72,7 +71,7 @@ func (r *run) build(ctx context.Context, options map[string]build.Options, p *pr
 	loads := 0
 	for name, o := range options {
 		for i := range o.Exports {
-			if o.Exports[i].Type == buildkit.ExporterDocker && r.builder.kind != "docker" {
+			if r.builder.loads(o.Exports[i]) {
 				o.Exports[i].Output = r.builder.loader(ctx, loaded)
 				loads++
 			}
@@ -180,7 +179,7 @@ func (r *run) attests(own buildflags.Attests) []string {
 	if provenance != "" {
 		list = append(list, buildflags.CanonicalizeAttest("provenance", provenance))
 	}
-	if sbom != "" && sbom != "false" {
+	if sbom != "" { // "false" too: the file may ask for one
 		list = append(list, buildflags.CanonicalizeAttest("sbom", sbom))
 	}
 	return list
@@ -198,10 +197,6 @@ func (r *run) exports(o *build.Options, t *target) error {
 		}
 		return attrs
 	}
-	if r.o.Push {
-		o.Exports = append(o.Exports, buildkit.ExportEntry{Type: buildkit.ExporterImage,
-			Attrs: reproducible(map[string]string{"push": "true", "oci-mediatypes": "true"})})
-	}
 	if r.o.Load {
 		kind := buildkit.ExporterDocker
 		if r.builder.kind == "docker" {
@@ -215,7 +210,12 @@ func (r *run) exports(o *build.Options, t *target) error {
 	if err != nil {
 		return err
 	}
-	if o.Exports = append(o.Exports, more...); len(o.Exports) == 0 {
+	o.Exports = append(o.Exports, more...)
+	if r.o.Push { // as the last one: its digest is the one that BuildKit answers with
+		o.Exports = append(o.Exports, buildkit.ExportEntry{Type: buildkit.ExporterImage,
+			Attrs: reproducible(map[string]string{"push": "true", "oci-mediatypes": "true"})})
+	}
+	if len(o.Exports) == 0 {
 		o.Exports = []buildkit.ExportEntry{{Type: "cacheonly", Attrs: map[string]string{}}}
 	}
 	return nil
@@ -248,6 +248,12 @@ func (r *run) outputs(t *target) ([]buildkit.ExportEntry, error) {
 	made, _, err := build.CreateExports(entries)
 	if err != nil {
 		return nil, fault.New(fault.Input, "outputs", "", "%w", err)
+	}
+	for _, e := range made {
+		if r.builder.loads(e) && r.builder.engine == nil {
+			return nil, fault.New(fault.Input, "outputs", "give it a dest for a file, or say load: true",
+				"type=docker without dest is for an engine, and this builder has none beside it")
+		}
 	}
 	return made, nil
 }

@@ -75,6 +75,15 @@ func TestSlackTellsAReleaseInOneThread(t *testing.T) {
 	golden(t, "slack-stuck.json", second.blocks)
 }
 
+func TestSlackTellsOfWhatHasNoProject(t *testing.T) {
+	t.Parallel()
+	f := newFakeSlack(t)
+	s := &Slack{Token: "xoxb-token", Channel: "#releases", HTTP: f.Client(), api: f.URL + "/api/"}
+	require.NoError(t, s.Finished(t.Context(), &report.Release{Version: "v2", Outcome: "bad-input"}))
+	require.Len(t, f.messages, 1)
+	assert.Equal(t, "⛔ release (v2) bad-input after 0.0s", f.messages[0].text)
+}
+
 func TestSlackGoodNewsStaysInTheThread(t *testing.T) {
 	t.Parallel()
 	f := newFakeSlack(t)

@@ -29,7 +29,7 @@ type Slack struct {
 
 // Started tells that a release has begun.
 func (s *Slack) Started(ctx context.Context, r *report.Release) error {
-	return s.tell(ctx, "🚀 "+r.Project+": "+r.Sentence(), r, false)
+	return s.tell(ctx, "🚀 "+title(r), r, false)
 }
 
 // Finished tells what came of it. That there was nothing to do is no news.
@@ -37,7 +37,15 @@ func (s *Slack) Finished(ctx context.Context, r *report.Release) error {
 	if r.Outcome == "unchanged" {
 		return nil
 	}
-	return s.tell(ctx, r.Sign()+" "+r.Project+": "+r.Sentence(), r, r.Outcome != "verified")
+	return s.tell(ctx, r.Sign()+" "+title(r), r, r.Outcome != "verified")
+}
+
+// title says what of which project; what ended early has none.
+func title(r *report.Release) string {
+	if r.Project == "" {
+		return r.Sentence()
+	}
+	return r.Project + ": " + r.Sentence()
 }
 
 // tell posts one message. A loud one is seen in the channel too, not only in the

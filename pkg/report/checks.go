@@ -48,10 +48,6 @@ func (v *Verification) JSON() ([]byte, error) {
 
 // Headline says how it ended in one sentence.
 func (v *Verification) Headline() string {
-	name := clean(v.Project)
-	if v.Host != "" {
-		name += " on " + clean(v.Host)
-	}
 	what := ""
 	if v.Release > 0 {
 		what = fmt.Sprintf("release %d ", v.Release)
@@ -59,7 +55,7 @@ func (v *Verification) Headline() string {
 			what = fmt.Sprintf("release %d (%s) ", v.Release, clean(v.Version))
 		}
 	}
-	return fmt.Sprintf("%s: %s%s after %s: %s", name, what, clean(v.Outcome), seconds(v.Seconds), tally(v.Checks))
+	return fmt.Sprintf("%s%s%s after %s: %s", about(v.Project, v.Host), what, clean(v.Outcome), seconds(v.Seconds), tally(v.Checks))
 }
 
 // tally counts outcomes.

@@ -109,6 +109,18 @@ func TestRelease(t *testing.T) {
 	assert.Contains(t, string(data), `"changed_services":[]`)
 }
 
+// What ended before the Compose file was read has no project yet, and one that ended
+// before the host was asked knows nothing of what serves there.
+func TestHeadlineOfWhatHardlyBegan(t *testing.T) {
+	t.Parallel()
+	refused := &Release{Version: "v2", Outcome: "bad-input"}
+	assert.Equal(t, "release (v2) bad-input after 0.0s", refused.Headline())
+	refused.Host = "gpu1"
+	assert.Equal(t, "gpu1: release (v2) bad-input after 0.0s", refused.Headline())
+	assert.Equal(t, "shop: release (v2) failed after 3.0s", (&Release{Project: "shop", Version: "v2", Outcome: "failed", Seconds: 3}).Headline())
+	assert.Equal(t, "bad-input after 0.0s: nothing was checked", (&Verification{Outcome: "bad-input"}).Headline())
+}
+
 func TestMarkdownFitsIntoASummary(t *testing.T) {
 	t.Parallel()
 	r := failed()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/xml"
 	"io"
 	"net/url"
 	"regexp"
@@ -30,7 +31,7 @@ type Redactor struct {
 
 // Add makes the secrets known, each as it is, line by line, and in the forms
 // that programs print it in: base64, percent-encoded, as a JSON string and as in our
-// own Markdown. It gives the forms that were not known before, for masks of a
+// own Markdown and JUnit. It gives the forms that were not known before, for masks of a
 // runner: each is one line, the longest first.
 func (r *Redactor) Add(secrets ...string) (added []string) {
 	r.mu.Lock()
@@ -135,6 +136,8 @@ func forms(secret string) []string {
 		add(line)
 		add(clean(line)) // as a console prints it
 		add(escape(line))
+		add(inXML(line))
+		add(inJSON(line))
 	}
 	if len(whole) < MinSecret {
 		return out
@@ -144,8 +147,22 @@ func forms(secret string) []string {
 	add(base64.RawURLEncoding.EncodeToString([]byte(whole)))
 	add(url.QueryEscape(whole))
 	add(url.PathEscape(whole))
-	if quoted, err := json.Marshal(whole); err == nil {
-		add(string(quoted[1 : len(quoted)-1]))
-	}
+	add(inJSON(whole))
 	return out
+}
+
+// inJSON is a text as a JSON string has it, "" where none could.
+func inJSON(text string) string {
+	quoted, err := json.Marshal(text)
+	if err != nil {
+		return ""
+	}
+	return string(quoted[1 : len(quoted)-1])
+}
+
+// inXML is a text as our JUnit has it.
+func inXML(text string) string {
+	var b strings.Builder
+	_ = xml.EscapeText(&b, []byte(text)) // a builder takes everything
+	return b.String()
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/pkg/check"
 )
 
 func TestRedactor(t *testing.T) {
@@ -17,20 +19,23 @@ func TestRedactor(t *testing.T) {
 	key := "-----BEGIN KEY-----\nAAAAB3NzaC1yc2E\nabc\n-----END KEY-----\n"
 	var r Redactor
 	assert.Equal(t, "nothing known", r.String("nothing known"))
-	added := r.Add(password, key, "[a]*b\nc_d!", "", "abc", "longer-AAAAB3NzaC1yc2E-x")
+	added := r.Add(password, key, "[a]*b\nc_d<!", "", "abc", "longer-AAAAB3NzaC1yc2E-x")
 	quoted, err := json.Marshal(password)
 	require.NoError(t, err)
 	for name, text := range map[string]string{
-		"itself":       password,
-		"base64":       base64.StdEncoding.EncodeToString([]byte(password)),
-		"base64 line":  base64.StdEncoding.EncodeToString([]byte(password + "\n")),
-		"query":        url.QueryEscape(password),
-		"path":         url.PathEscape(password),
-		"json":         string(quoted[1 : len(quoted)-1]),
-		"markdown":     escape(password),
-		"a line's":     escape("[a]*b"),
-		"a key's line": "AAAAB3NzaC1yc2E",
-		"the longest":  "longer-AAAAB3NzaC1yc2E-x",
+		"itself":        password,
+		"base64":        base64.StdEncoding.EncodeToString([]byte(password)),
+		"base64 line":   base64.StdEncoding.EncodeToString([]byte(password + "\n")),
+		"query":         url.QueryEscape(password),
+		"path":          url.PathEscape(password),
+		"json":          string(quoted[1 : len(quoted)-1]),
+		"markdown":      escape(password),
+		"xml":           `p&#34;ss wörd/+&amp;`,
+		"a line's":      escape("[a]*b"),
+		"a line's xml":  "c_d&lt;!",
+		"a line's json": `c_d\u003c!`,
+		"a key's line":  "AAAAB3NzaC1yc2E",
+		"the longest":   "longer-AAAAB3NzaC1yc2E-x",
 	} {
 		assert.Equal(t, "<***>", r.String("<"+text+">"), name)
 	}
@@ -58,6 +63,21 @@ func TestRedactorKnowsWhatWasMended(t *testing.T) {
 	var r Redactor
 	r.Add("s3cret\tvalue")
 	assert.Equal(t, Hidden, r.String(clean("s3cret\tvalue")))
+}
+
+// A JUnit file is read by others than the runner, which would mask it.
+func TestNoSecretInJUnit(t *testing.T) {
+	t.Parallel()
+	const password = `p_ss"&<w>`
+	v := &Verification{Project: "shop", Checks: &check.Report{Results: []check.Result{
+		{Name: "login", Outcome: check.Fail, Found: "redis://:" + password + "@cache", Evidence: []check.Evidence{{Probe: "AUTH " + password}}}}}}
+	data, err := v.JUnit()
+	require.NoError(t, err)
+	var r Redactor
+	r.Add(password)
+	text := r.String(string(data))
+	assert.Equal(t, 2, strings.Count(text, Hidden), text)
+	assert.NotContains(t, text, "p_ss")
 }
 
 func TestRedactingWriterHoldsHalfASecretBack(t *testing.T) {

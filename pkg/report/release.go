@@ -148,11 +148,22 @@ func (r *Release) JSON() ([]byte, error) {
 
 // Headline says how it ended, and where, in one sentence.
 func (r *Release) Headline() string {
-	name := clean(r.Project)
-	if r.Host != "" {
-		name += " on " + clean(r.Host)
+	return about(r.Project, r.Host) + r.Sentence()
+}
+
+// about begins a headline: "shop on gpu1: ". What ended early knows of neither.
+func about(project, host string) string {
+	name := clean(project)
+	switch {
+	case name != "" && host != "":
+		name += " on " + clean(host)
+	case host != "":
+		name = clean(host)
 	}
-	return name + ": " + r.Sentence()
+	if name == "" {
+		return ""
+	}
+	return name + ": "
 }
 
 // Sentence says how it ended, for readers who know where.
@@ -173,7 +184,7 @@ func (r *Release) Sentence() string {
 	if r.Serving != "" {
 		return line + ", " + clean(Brief(r.Serving)) + " serves"
 	}
-	if r.Outcome == "failed" && r.Previous == 0 {
+	if r.Outcome == "failed" && r.Number > 0 && r.Previous == 0 {
 		return line + ", nothing serves"
 	}
 	return line
