@@ -169,6 +169,20 @@ func monitorLooks() map[string]look {
 	const row = `{"dashboard":{"panels":[{"type":"row","collapsed":true,"panels":[{"title":"inner","targets":[{"expr":"up"}]}]}]}}`
 	data("collapsed row", "", check.Pass, "database ok", "/api/dashboards/uid/api", row)
 	data("collapsed row without data", "grafana.data", check.Unknown, "without data", "/api/dashboards/uid/api", row, "/api/ds/query", empty)
+	// A row is no panel, whether it is folded up or open; what is in it counts.
+	count := add("grafana", "grafana: {url: '{{url}}', dashboards: [{uid: api, panels: 3}]}", grafanaAnswers)
+	const folded = `{"type":"row","collapsed":true,"title":"Database","panels":[{"type":"timeseries","title":"a"},{"type":"stat","title":"b"}]}`
+	count("folded row", "", check.Pass, "database ok", "/api/dashboards/uid/api", `{"dashboard":{"panels":[{"type":"stat","title":"c"},`+folded+`]}}`)
+	count("open row", "", check.Pass, "database ok", "/api/dashboards/uid/api",
+		`{"dashboard":{"panels":[{"type":"row","collapsed":false,"panels":[]},{"type":"stat"},{"type":"stat"},{"type":"stat"}]}}`)
+	count("rows are no panels", "grafana.panels", check.Fail, "2 panels", "/api/dashboards/uid/api", `{"dashboard":{"panels":[`+folded+`]}}`)
+	// Grafana 9.1 and later give a library panel's name in the dashboard and no more.
+	const library = `{"dashboard":{"panels":[{"type":"row","collapsed":true,"panels":[{"id":4,"type":"library-panel-ref","libraryPanel":{"uid":"lib1","name":"Errors"}}]}]}}`
+	const element = `{"result":{"uid":"lib1","name":"Errors","kind":1,"type":"timeseries","model":{"title":"Errors","datasource":{"uid":"prom"},"targets":[{"refId":"A","expr":"up"}]}}}`
+	data("library panel", "", check.Pass, "database ok", "/api/dashboards/uid/api", library, "/api/library-elements/lib1", element)
+	data("library panel without data", "grafana.data", check.Unknown, "without data", "/api/dashboards/uid/api", library, "/api/library-elements/lib1", element, "/api/ds/query", empty)
+	data("library panel that is gone", "grafana.library", check.Fail, "status 404", "/api/dashboards/uid/api", library)
+	data("library panel broken off", "", check.Unknown, "EOF", "/api/dashboards/uid/api", library, "/api/library-elements/lib1", "^")
 	g("query", "grafana.query", check.Fail, "status 503", "/api/ds/query", `!{}`)
 	g("no data", "grafana.data", check.Unknown, "without data", "/api/ds/query", `{"results":{"A":{"frames":[{"data":{"values":[]}}]}}}`)
 	for kind, text := range map[string]string{"prometheus": "prometheus: {url: '{{url}}'}", "alertmanager": "alertmanager: {url: '{{url}}'}", "grafana": "grafana: {url: '{{url}}'}"} {
