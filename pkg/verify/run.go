@@ -176,7 +176,8 @@ func (p patient) carefully(s *kind.Sight) {
 
 // late is what is known of a check whose time was up for all.
 func (p patient) late(f kind.Finding, broken *kind.Finding) kind.Finding {
-	out := kind.Finding{Outcome: check.Unknown, Expected: "an answer in time", Found: "the time for all checks was up", Evidence: f.Evidence}
+	out := kind.Finding{Outcome: check.Unknown, Expected: "an answer in time", Found: "the time for all checks was up", Evidence: f.Evidence,
+		Hint: "give all checks more time (timeout of verify, check-timeout of deploy and rollback), or this one less with a timeout of its own"}
 	if broken != nil {
 		out.Found += "; before: " + broken.Found
 		out.Expected = broken.Expected
@@ -190,6 +191,7 @@ func (p patient) unsteady(f kind.Finding, r row, broken *kind.Finding) kind.Find
 	out := f
 	out.Outcome = check.Fail
 	out.Expected = fmt.Sprintf("%d looks in a row that pass, over %s", p.passes, kind.Duration(p.window))
+	out.Hint = "every look passed, and there was no time for more: raise its timeout, or lower its interval"
 	out.Found = fmt.Sprintf("%d in %s", r.passes, time.Since(r.since).Round(100*time.Millisecond))
 	if broken != nil {
 		out.Outcome = broken.Outcome

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -101,6 +102,7 @@ func TestContract(t *testing.T) {
 				assert.Equal(t, c.looks, r.Attempts)
 				assert.EqualValues(t, c.looks, service.looks.Load())
 				assert.NotEmpty(t, r.Expected)
+				assert.Equal(t, name == "a row longer than the time", strings.Contains(r.Hint, "raise its timeout"), r.Hint)
 				assert.Equal(t, min(c.looks, keptEvidence), len(r.Evidence), "the last looks are kept")
 				synctest.Wait()
 			})
@@ -293,6 +295,7 @@ func TestContract_TheTimeForAllIsUp(t *testing.T) {
 		assert.Equal(t, "the time for all checks was up", report.Results[1].Found)
 		assert.Equal(t, check.Unknown, report.Results[2].Outcome)
 		assert.Equal(t, "the time for all checks was up; before: connection refused", report.Results[2].Found)
+		assert.Contains(t, report.Results[2].Hint, "give all checks more time")
 		assert.Equal(t, check.Unknown, report.Worst(check.Fail))
 	})
 }

@@ -138,11 +138,15 @@ func (g *Grafana) panel(a api, d Dashboard, p gjson.Result) int {
 		}
 		p = gjson.Get(r.body, "result.model")
 	}
-	targets := p.Get("targets").Array()
-	for _, target := range targets {
+	asked := 0
+	for _, target := range p.Get("targets").Array() {
+		if target.Get("hide").Bool() {
+			continue // as Grafana's own page does
+		}
 		g.data(a, d, p, target)
+		asked++
 	}
-	return len(targets)
+	return asked
 }
 
 // data runs one query of a panel as Grafana's own page does.

@@ -100,6 +100,9 @@ func monitorLooks() map[string]look {
 	p("target down", "prometheus.target", check.Fail, "a:1 of api is down: refused", "/api/v1/targets", `{"data":{"activeTargets":[{"labels":{"job":"api","instance":"a:1"},"health":"down","lastError":"refused"}]}}`)
 	p("target not scraped yet", "prometheus.scraped", check.Unknown, "is unknown", "/api/v1/targets", `{"data":{"activeTargets":[{"labels":{"job":"api","instance":"a:1"},"health":"unknown"}]}}`)
 	p("job without a target", "prometheus.job", check.Fail, "none", "/api/v1/targets", `{"data":{"activeTargets":[]}}`)
+	p("job of another name", "prometheus.job", check.Fail, "none; there are db, web", "/api/v1/targets",
+		`{"data":{"activeTargets":[{"labels":{"job":"web"},"health":"up"},{"labels":{"job":"db"},"health":"down"}]}}`)
+	add("prometheus", "prometheus: {url: '{{url}}', targets: true}", prometheus)("no target at all", "prometheus.targets", check.Unknown, "none", "/api/v1/targets", `{"data":{"activeTargets":[]}}`)
 	p("group not loaded", "prometheus.rules", check.Fail, "0", "/api/v1/rules", `{"data":{"groups":[]}}`)
 	p("rule broken", "prometheus.rule", check.Fail, "err", "/api/v1/rules", `{"data":{"groups":[{"rules":[{"name":"ApiDown","health":"err","lastError":"many-to-many"}]}]}}`)
 	p("rule not evaluated", "prometheus.evaluated", check.Unknown, "unknown", "/api/v1/rules", `{"data":{"groups":[{"rules":[{"name":"ApiDown","health":"unknown"}]}]}}`)
@@ -183,6 +186,9 @@ func monitorLooks() map[string]look {
 	data("library panel without data", "grafana.data", check.Unknown, "without data", "/api/dashboards/uid/api", library, "/api/library-elements/lib1", element, "/api/ds/query", empty)
 	data("library panel that is gone", "grafana.library", check.Fail, "status 404", "/api/dashboards/uid/api", library)
 	data("library panel broken off", "", check.Unknown, "EOF", "/api/dashboards/uid/api", library, "/api/library-elements/lib1", "^")
+	// Grafana does not ask a query that is hidden.
+	data("hidden query beside another", "", check.Pass, "database ok", "/api/dashboards/uid/api", `{"dashboard":{"panels":[{"targets":[{"expr":"up"},{"expr":"","hide":true}]}]}}`)
+	data("hidden query alone", "grafana.queries", check.Unknown, "no query", "/api/dashboards/uid/api", `{"dashboard":{"panels":[{"targets":[{"expr":"up","hide":true}]}]}}`)
 	g("query", "grafana.query", check.Fail, "status 503", "/api/ds/query", `!{}`)
 	g("no data", "grafana.data", check.Unknown, "without data", "/api/ds/query", `{"results":{"A":{"frames":[{"data":{"values":[]}}]}}}`)
 	for kind, text := range map[string]string{"prometheus": "prometheus: {url: '{{url}}'}", "alertmanager": "alertmanager: {url: '{{url}}'}", "grafana": "grafana: {url: '{{url}}'}"} {

@@ -21,7 +21,7 @@ import (
 // own address and as the host sees it, or an address.
 type Server struct {
 	Service string `yaml:"service" help:"Service whose units are asked, each one by its own address, from the host through the one connection."`
-	Port    int    `yaml:"port" jsonschema:"exclusiveMinimum=0" help:"Port of the service's units."`
+	Port    int    `yaml:"port" jsonschema:"exclusiveMinimum=0" help:"Port of the service's units. Default: 443 for tls, 9090 for prometheus, 9093 for alertmanager, 3000 for grafana; the others need it."`
 	From    string `yaml:"from" jsonschema:"enum=runner,enum=host" help:"Where an address is asked from: the runner (default) or the host."`
 }
 

@@ -112,6 +112,9 @@ func storeLooks() map[string]look {
 	add("celery", "worker", "celery: {service: worker, app: app, workers: 2}", celery)("workers with names of their own", "", check.Pass, "2 answer",
 		"celery -A app inspect ping", `{"w@0": {}, "w@x": {}}`)
 	add("celery", "worker", "celery: {service: worker, app: app, not_queues: [dead]}", celery)("no dead letters read", "", check.Pass, "1 answer")
+	for name, answer := range map[string]string{"that says nothing": `{"w@0123456789ab": null}`, "that does not answer": `{}`} {
+		add("celery", "worker", "celery: {service: worker, app: app, not_queues: [dead]}", celery)("a worker "+name, "celery.told", check.Unknown, "1 of 1 did not", "celery -A app inspect active_queues", answer)
+	}
 	out["celery task without a number"] = look{"", "celery: {service: worker, app: app, task: {name: add}}", one("worker", with(celery, "celery -A app call", "")), check.Fail, "nothing"}
 	backupLooks(out)
 	return out
