@@ -23,13 +23,13 @@ type Backup struct {
 	Age     Duration `yaml:"age" jsonschema:"exclusiveMinimum=0" help:"How old the newest may be. Default: 26h."`
 	Shrink  *float64 `yaml:"shrink" help:"How large it has to be, of the one before. 0 is any size. Default: 0.5."`
 	Keep    int      `yaml:"keep" jsonschema:"exclusiveMinimum=0" help:"How many there have to be. Default: 1."`
-	Read    *bool    `yaml:"read" help:"Whether to read the newest to its end. Without dir: its checksum, which it had when it was read back whole. With dir: pg_restore for -Fc; gzip -t and the last line of pg_dump for SQL. Default: true."`
+	Read    *bool    `yaml:"read" help:"Whether to read the newest to its end. Without dir: its checksum, which it had when it was read back whole. With dir: pg_restore for -Fc; gzip -t and the last line of pg_dump for SQL. A large dump takes longer than the timeout of 30s: give the check more. Default: true."`
 	Proven  Duration `yaml:"proven" help:"Without dir: some backup has to have been restored into a throwaway server within this time (shiksha backup --prove). Default: not asked."`
 }
 
 // Manner is how it is looked at.
 func (b *Backup) Manner() Manner {
-	m := Manner{Place: InUnit, Interval: 5 * time.Second, Passes: 1}
+	m := Manner{Place: InUnit, Interval: 5 * time.Second, Passes: 1, Long: true}
 	if b.Dir == "" {
 		m.Place = OnHost
 	}
