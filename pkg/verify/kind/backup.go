@@ -86,15 +86,19 @@ func (b *Backup) Look(s *Sight) {
 // judge compares what all dumps have; false when there is none.
 func (b *Backup) judge(s *Sight, dumps []dump) bool {
 	keep := cmp.Or(b.Keep, 1)
-	where := cmp.Or(b.Dir, "the host's backups of "+b.Service)
-	s.need("backup.count", len(dumps) >= keep, fmt.Sprintf("%d dumps in %s", keep, where), fmt.Sprintf("%d dumps", len(dumps)))
+	where, hint := "the host's backups of "+b.Service, "take one with shiksha backup"
+	if b.Dir != "" {
+		where, hint = b.Dir, "see why "+b.Service+" writes none: docker logs of its unit"
+	}
+	s.need("backup.count", len(dumps) >= keep, fmt.Sprintf("%d dumps in %s", keep, where), fmt.Sprintf("%d dumps", len(dumps)), hint)
 	if len(dumps) == 0 {
 		return false
 	}
 	newest := dumps[0]
 	s.at(newest.name)
 	age := time.Since(newest.at)
-	s.need("backup.age", age < b.Age.or(26*time.Hour), "a dump of the last "+Duration(b.Age.or(26*time.Hour)).String(), fmt.Sprintf("the newest is %s old", age.Round(time.Minute)))
+	// A dump of the future would stay fresh whatever came after it.
+	s.need("backup.age", age.Abs() < b.Age.or(26*time.Hour), "a dump of the last "+Duration(b.Age.or(26*time.Hour)).String(), fmt.Sprintf("the newest is %s old", age.Round(time.Minute)), hint)
 	s.need("backup.size", newest.size > 0, "a dump with content", "an empty file")
 	if len(dumps) > 1 {
 		share := float64(newest.size) / max(1, float64(dumps[1].size))

@@ -244,6 +244,9 @@ func (h *HTTP) compare(s *Sight, a *answer) {
 		h.Expect.Headers[name].check(s, "header "+name, strings.Join(values, ", "), len(values) > 0)
 	}
 	h.Expect.Body.check(s, "the body", a.body, true)
+	if h.Expect.Body.asks("not_matches") {
+		s.know("http.whole", !a.cut, "a body of at most 4 MiB", "a longer one, and the rest of it was not read", "ask for less of it, or for what has to be in it")
+	}
 	if len(h.Expect.JSON) > 0 && s.need("http.json", gjson.Valid(a.body), "a JSON body", quoted(a.body)) {
 		for _, path := range sorted(h.Expect.JSON) {
 			value := gjson.Get(a.body, path)

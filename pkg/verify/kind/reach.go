@@ -143,9 +143,11 @@ type answer struct {
 	header  http.Header
 	body    string
 	latency time.Duration
+	// cut tells that the body goes on.
+	cut bool
 }
 
-// maxBody bounds what is read of an answer.
+// maxBody bounds what is kept of an answer.
 const maxBody = 4 << 20
 
 func do(client *http.Client, request *http.Request) (*answer, error) {
@@ -155,9 +157,10 @@ func do(client *http.Client, request *http.Request) (*answer, error) {
 		return nil, err
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody))
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody+1))
 	if err != nil {
 		return nil, fmt.Errorf("the answer broke off: %w", err)
 	}
-	return &answer{response.StatusCode, response.Header, string(body), time.Since(begun)}, nil
+	kept := body[:min(len(body), maxBody)]
+	return &answer{response.StatusCode, response.Header, string(kept), time.Since(begun), len(body) > maxBody}, nil
 }

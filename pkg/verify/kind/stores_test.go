@@ -262,6 +262,10 @@ func ownBackupLooks() map[string]look {
 			list[1].Taken = list[1].Taken.Add(-26 * time.Hour)
 			return list
 		}), check.Fail, "27h0m0s old"},
+		"own backup of the future": {"backup.age", row, ownBackups(func(list kept, _ string) kept {
+			list[0].Taken = list[0].Taken.Add(365 * 24 * time.Hour)
+			return list
+		}), check.Fail, "old"},
 		"own backup shrunk": {"backup.shrink", "backup: {service: db}", ownBackups(func(list kept, dir string) kept {
 			list[1].Bytes = 100
 			return write("db-8.dump", strings.Repeat("x", 100))(list, dir)
