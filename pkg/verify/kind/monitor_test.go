@@ -109,6 +109,10 @@ func monitorLooks() map[string]look {
 	p("new alert", "prometheus.alert", check.Fail, "ApiDown fires", "/api/v1/alerts", alert)
 	p("no alertmanager", "prometheus.alertmanagers", check.Fail, "0", "/api/v1/alertmanagers", `{"data":{"activeAlertmanagers":[]}}`)
 	p("query without data", "prometheus.data", check.Unknown, "without data", "/api/v1/query", `{"data":{"resultType":"vector","result":[]}}`)
+	p("query of nothing", "prometheus.number", check.Unknown, "NaN", "/api/v1/query", `{"data":{"resultType":"vector","result":[{"value":[1,"1"]},{"value":[1,"NaN"]}]}}`)
+	p("query of nothing, and a wrong one", "match.equals", check.Fail, "up is 2", "/api/v1/query", `{"data":{"resultType":"vector","result":[{"value":[1,"NaN"]},{"value":[1,"2"]}]}}`)
+	add("prometheus", "prometheus: {url: '{{url}}', queries: [{query: up, expect: {not: 1}}]}", prometheus)("nothing is not another value", "prometheus.number", check.Unknown, "NaN",
+		"/api/v1/query", `{"data":{"resultType":"scalar","result":[1,"NaN"]}}`)
 	p("query refused", "prometheus.query", check.Unknown, "bad expression", "/api/v1/query", "!bad expression")
 	p("query value", "match.equals", check.Fail, "up is 0", "/api/v1/query", `{"data":{"resultType":"vector","result":[{"value":[1,"1"]},{"value":[1,"0"]}]}}`)
 	p("broken off", "", check.Unknown, "EOF", "/metrics", "^")

@@ -32,7 +32,7 @@ type Alerts struct {
 // PromQuery is one query: every series of its answer has to be as expected, and
 // no series is no data.
 type PromQuery struct {
-	Query  string `yaml:"query" jsonschema:"required" help:"A PromQL expression. An answer without data is unknown."`
+	Query  string `yaml:"query" jsonschema:"required" help:"A PromQL expression. An answer without data is unknown, and so is one that is no number (NaN)."`
 	Expect Match  `yaml:"expect" jsonschema:"required" help:"What the value of every series has to be."`
 }
 
@@ -220,6 +220,10 @@ func (p *Prometheus) query(a api, q PromQuery) {
 		return
 	}
 	for _, v := range values {
+		// Nothing divided by nothing: a share of no requests, say.
+		if !a.know("prometheus.number", v.String() != "NaN", "a number for "+expression, "NaN", "leave out what it divides by where that is 0: a / (b > 0)") {
+			continue
+		}
 		q.Expect.check(a.Sight, expression, v.String(), true)
 	}
 }
