@@ -1,6 +1,7 @@
 package preflight_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -81,6 +82,41 @@ func TestMetricsThatRulesMake(t *testing.T) {
 	// What it is made of has to come from somewhere, and one rule may name itself.
 	f["alerts.yml"] = replace(f["alerts.yml"], "api_redis_errors_total[5m]))", "redis_errors_total[5m])) or redis_errors:ratio")
 	reported(t, look(t, f, ""), "P07.metrics", check.Warn, "alerts.yml", "alert Errors can never fire: nothing that is scraped exports redis_errors_total")
+}
+
+// What an alert does without a metric depends on how it asks for it.
+func TestWhatAnAlertDoesWithoutItsMetric(t *testing.T) {
+	t.Parallel()
+	const rules = "      - {record: 'down:redis', expr: 'absent(redis_up)'}\n      - {record: 'errors:redis', expr: 'rate(redis_errors_total[5m])'}\n"
+	for expr, does := range map[string]string{
+		"redis_up == 0": "can never fire", "count(redis_up) == 0": "can never fire", "up == 0 and redis_up": "can never fire", "absent(absent(redis_up))": "can never fire",
+		"redis_up unless up": "can never fire", "histogram_quantile(0.9, rate(redis_seconds_bucket[5m])) > 1": "can never fire", "time() - redis_saved > 60": "can never fire",
+		"errors:redis > 1": "can never fire", "topk(1, redis_up)": "can never fire", "-redis_up > 0": "can never fire", "max_over_time(redis_up[1h:1m]) > 0": "can never fire",
+		"absent(redis_up)": "fires all the time", "absent_over_time(redis_up{job='redis'}[10m])": "fires all the time", "absent(redis_up) or redis_up == 0": "fires all the time",
+		"sum(absent(redis_up))": "fires all the time", "absent(errors:redis)": "fires all the time", "absent(redis_up) unless redis_errors_total": "fires all the time",
+		"redis_up or vector(0)": "fires all the time",
+		"absent(redis_up) == 1": "does not see", "absent(redis_up) and up == 0": "does not see", "redis_up == 0 or up == 0": "does not see", "up == 0 unless redis_up": "does not see",
+		"down:redis": "does not see", "topk(1, absent(redis_up))": "does not see", "vector(scalar(redis_up)) > 1": "does not see", "absent(redis_up or up)": "does not see",
+	} {
+		f := monitoring()
+		f["alerts.yml"] += rules + "      - alert: Redis\n        expr: " + expr + "\n        labels: {severity: critical}\n"
+		told := about(look(t, f, ""), "P07.metrics")
+		require.NotEmpty(t, told, expr)
+		assert.Equal(t, check.Warn, told[0].Outcome, expr)
+		assert.Contains(t, told[0].Found, "alert Redis "+does, expr)
+		assert.Contains(t, told[0].Found, "nothing that is scraped exports redis_", expr)
+	}
+}
+
+// Several rules may record one metric: it is missing where none of them can.
+func TestMetricsThatSeveralRulesMake(t *testing.T) {
+	t.Parallel()
+	for first, does := range map[string]string{"api_errors_total # ours": "does not see", "redis_other_total # redis's": "can never fire"} {
+		f := monitoring()
+		f["alerts.yml"] += "      - {record: errors, expr: '" + strings.ReplaceAll(first, "'", "''") + "', labels: {of: api}}\n" +
+			"      - {record: errors, expr: redis_errors_total, labels: {of: redis}}\n      - {alert: Errors, expr: 'errors > 1', labels: {severity: critical}}\n"
+		reported(t, look(t, f, ""), "P07.metrics", check.Warn, "alerts.yml", "alert Errors "+does)
+	}
 }
 
 func TestEachPrometheusHasRulesOfItsOwn(t *testing.T) {

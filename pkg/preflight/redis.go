@@ -27,18 +27,38 @@ func (f *findings) redisSetting(svc *stack.Service, name string) (string, findin
 	if len(given) > 0 {
 		return given[len(given)-1][1], finding.At(svc.Name, "command")
 	}
-	tree, line := f.Tree(svc), regexp.MustCompile(`(?im)^[ \t]*`+name+`[ \t]+`+value)
+	tree := f.Tree(svc)
 	for _, word := range strings.Fields(command) {
-		file, ours := tree[strings.Trim(word, `"'`)]
-		if !ours {
-			continue
-		}
-		if at := line.FindAllSubmatchIndex(file.Content, -1); len(at) > 0 {
-			last := at[len(at)-1]
-			return string(file.Content[last[2]:last[3]]), finding.In(svc.Name, file.Source, bytes.Count(file.Content[:last[2]], []byte("\n"))+1)
+		if set, where := told(svc, tree, strings.Trim(word, `"'`), name, 0); set != "" {
+			return set, where
 		}
 	}
 	return "", finding.Place{}
+}
+
+// atMostDeep is how deep includes are followed: a file that includes itself has no end.
+const atMostDeep = 8
+
+// told is what a file tells a Redis, and where; "" for nothing. Redis reads an
+// included file where it is included, and what it is told last counts.
+func told(svc *stack.Service, tree map[string]finding.Mounted, file, name string, depth int) (set string, where finding.Place) {
+	if depth > atMostDeep {
+		return "", finding.Place{}
+	}
+	content, source := tree[file].Content, tree[file].Source
+	for _, at := range regexp.MustCompile(`(?im)^[ \t]*(`+name+`|include)[ \t]+["']?([^\s"']+)`).FindAllSubmatchIndex(content, -1) {
+		value := string(content[at[4]:at[5]])
+		if !strings.EqualFold(string(content[at[2]:at[3]]), "include") {
+			set, where = value, finding.In(svc.Name, source, bytes.Count(content[:at[2]], []byte("\n"))+1)
+			continue
+		}
+		for _, included := range finding.Match(tree, value) {
+			if inner, there := told(svc, tree, included.Target, name, depth+1); inner != "" {
+				set, where = inner, there
+			}
+		}
+	}
+	return set, where
 }
 
 // eviction finds a Redis that throws away keys and is a task queue as well.

@@ -81,3 +81,36 @@ func TestRedisReadsTheFileThatItsCommandNames(t *testing.T) {
 	}
 	assert.Empty(t, faults(look(t, stack("redis-server /etc/redis.conf", "# requirepass foobared\nrequirepass \"\"\n"), ""), "P02.health-lies"))
 }
+
+// Redis reads an included file where it is included; what it is told last counts.
+func TestRedisReadsWhatItsFileIncludes(t *testing.T) {
+	t.Parallel()
+	stack := func(conf string) files {
+		return files{"compose.yaml": `services:
+  redis:
+    image: redis:7
+    command: redis-server /etc/redis/redis.conf
+    volumes: ["./redis:/etc/redis:ro"]
+    healthcheck: {test: [CMD, redis-cli, ping]}
+  celery_worker:
+    image: example/backend:v1
+    command: celery -A app worker
+    environment: {CELERY_BROKER_URL: "redis://redis:6379/0"}
+`, "redis/redis.conf": conf, "redis/conf.d/cache.conf": "requirepass 0123456789abcdef\nmaxmemory-policy allkeys-lru\n",
+			"redis/queue.conf": "maxmemory-policy noeviction\n", "redis/self.conf": "include /etc/redis/self.conf\nmaxmemory-policy allkeys-lfu\n"}
+	}
+	for conf, place := range map[string]string{
+		"include /etc/redis/conf.d/cache.conf\n": "redis/conf.d/cache.conf:2", "INCLUDE \"/etc/redis/conf.d/*.conf\"\n": "redis/conf.d/cache.conf:2",
+		"maxmemory-policy noeviction\ninclude /etc/redis/conf.d/cache.conf\n": "redis/conf.d/cache.conf:2",
+		"include /etc/redis/queue.conf\nmaxmemory-policy allkeys-lru\n":       "redis/redis.conf:2", "include /etc/redis/self.conf\n": "redis/self.conf:2",
+	} {
+		reported(t, look(t, stack(conf), ""), "P02.eviction", check.Warn, place, "may throw away queued tasks")
+	}
+	reported(t, look(t, stack("include /etc/redis/conf.d/cache.conf\n"), ""), "P02.health-lies", check.Warn, "compose.yaml:6", "NOAUTH")
+	for _, conf := range []string{
+		"include /etc/redis/conf.d/cache.conf\nmaxmemory-policy noeviction\n", "include /etc/redis/conf.d/cache.conf\ninclude /etc/redis/queue.conf\n",
+		"# include /etc/redis/conf.d/cache.conf\n", "include /etc/redis/elsewhere.conf\n", "",
+	} {
+		assert.Empty(t, faults(look(t, stack(conf), ""), "P02.eviction"), conf)
+	}
+}

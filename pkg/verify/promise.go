@@ -23,7 +23,7 @@ func promise(st *stack.Stack, url string) []kind.Check {
 		}
 	}
 	if url != "" {
-		checks = append(checks, kind.Check{Name: "url", Probe: kind.Probe{HTTP: &kind.HTTP{URL: url, Expect: kind.HTTPExpect{Status: kind.Statuses{"2xx", "3xx"}}}}})
+		checks = append(checks, kind.Check{Name: "url", Probe: kind.Probe{HTTP: &kind.HTTP{Request: kind.Request{URL: url}, Expect: kind.HTTPExpect{Status: kind.Statuses{"2xx", "3xx"}}}}})
 	}
 	return checks
 }

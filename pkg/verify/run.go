@@ -16,7 +16,7 @@ const (
 	atOnce = 6
 	// defaultTimeout is how long a check may take to pass.
 	defaultTimeout = 30 * time.Second
-	// oneLook bounds a single look.
+	// oneLook bounds a single look, but one that reads something large.
 	oneLook = 30 * time.Second
 )
 
@@ -24,6 +24,8 @@ const (
 type contract struct {
 	timeout, interval, window time.Duration
 	passes                    int
+	// look bounds a single one.
+	look time.Duration
 	// back is how far a look looks back; within it a look may have to wait.
 	back time.Duration
 }
@@ -31,9 +33,12 @@ type contract struct {
 // contractOf fills in what a check does not say.
 func contractOf(c *kind.Check, window time.Duration) contract {
 	m := c.Manner()
-	out := contract{timeout: time.Duration(c.Timeout), interval: time.Duration(c.Interval), passes: c.Passes}
+	out := contract{timeout: time.Duration(c.Timeout), interval: time.Duration(c.Interval), passes: c.Passes, look: oneLook}
 	if out.timeout == 0 {
 		out.timeout = defaultTimeout
+	}
+	if m.Long {
+		out.look = max(oneLook, out.timeout)
 	}
 	if out.interval == 0 {
 		out.interval = m.Interval
@@ -154,8 +159,8 @@ func (p patient) look(ctx context.Context, end time.Time) (kind.Finding, bool) {
 	if ctx.Err() != nil {
 		return kind.Finding{Outcome: check.Unknown}, false
 	}
-	limit := max(time.Until(end), time.Second)
-	looking, cancel := context.WithTimeoutCause(ctx, min(limit, oneLook), fmt.Errorf("no answer within %s", min(limit, oneLook).Round(time.Millisecond)))
+	limit := min(max(time.Until(end), time.Second), p.contract.look)
+	looking, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %s", limit.Round(time.Millisecond)))
 	defer cancel()
 	s := p.scene.Begin(looking, p.check.Name)
 	s.Back = p.back
@@ -176,7 +181,8 @@ func (p patient) carefully(s *kind.Sight) {
 
 // late is what is known of a check whose time was up for all.
 func (p patient) late(f kind.Finding, broken *kind.Finding) kind.Finding {
-	out := kind.Finding{Outcome: check.Unknown, Expected: "an answer in time", Found: "the time for all checks was up", Evidence: f.Evidence}
+	out := kind.Finding{Outcome: check.Unknown, Expected: "an answer in time", Found: "the time for all checks was up", Evidence: f.Evidence,
+		Hint: "give all checks more time (timeout of verify, check-timeout of deploy and rollback), or this one less with a timeout of its own"}
 	if broken != nil {
 		out.Found += "; before: " + broken.Found
 		out.Expected = broken.Expected
@@ -190,6 +196,7 @@ func (p patient) unsteady(f kind.Finding, r row, broken *kind.Finding) kind.Find
 	out := f
 	out.Outcome = check.Fail
 	out.Expected = fmt.Sprintf("%d looks in a row that pass, over %s", p.passes, kind.Duration(p.window))
+	out.Hint = "every look passed, and there was no time for more: raise its timeout, or lower its interval"
 	out.Found = fmt.Sprintf("%d in %s", r.passes, time.Since(r.since).Round(100*time.Millisecond))
 	if broken != nil {
 		out.Outcome = broken.Outcome

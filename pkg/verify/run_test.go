@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -101,6 +102,7 @@ func TestContract(t *testing.T) {
 				assert.Equal(t, c.looks, r.Attempts)
 				assert.EqualValues(t, c.looks, service.looks.Load())
 				assert.NotEmpty(t, r.Expected)
+				assert.Equal(t, name == "a row longer than the time", strings.Contains(r.Hint, "raise its timeout"), r.Hint)
 				assert.Equal(t, min(c.looks, keptEvidence), len(r.Evidence), "the last looks are kept")
 				synctest.Wait()
 			})
@@ -254,20 +256,24 @@ func TestContract_LooksAreBounded(t *testing.T) {
 func TestContract_BudgetOfALook(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		timeout string
-		took    time.Duration
-		found   string
+		check string
+		took  time.Duration
+		looks int
+		found string
 	}{
-		"as long as the check has":          {"7s", 7 * time.Second, "no answer within 7s"},
-		"no look longer than half a minute": {"2m", 2 * time.Minute, "no answer within"},
+		"as long as the check has":             {"timeout: 7s, exec: {service: api, command: [forever]}", 7 * time.Second, 1, "no answer within 7s"},
+		"no look longer than half a minute":    {"timeout: 2m, exec: {service: api, command: [forever]}", 2 * time.Minute, 4, "no answer within"},
+		"but one that reads a dump to its end": {"timeout: 2m, backup: {service: api, dir: /dumps}", 2 * time.Minute, 1, "no answer within 2m0s"},
+		"or does so in a part":                 {"timeout: 2m, all: [{backup: {service: api, dir: /dumps}}, {disk: {}}]", 2 * time.Minute, 1, "no answer within 2m0s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				shell, begun := &fakeShell{}, time.Now()
-				checks := reads(t, "- {name: it, timeout: "+c.timeout+", exec: {service: api, command: [forever]}}")
+				checks := reads(t, "- {name: it, "+c.check+"}")
 				r := run(t.Context(), &kind.Scene{Units: shell, Shell: shell}, checks, func(check.Result) {}).Results[0]
 				assert.Equal(t, check.Unknown, r.Outcome, "who does not answer is not known to be broken, and never passes")
 				assert.Contains(t, r.Found, c.found)
+				assert.Equal(t, c.looks, r.Attempts)
 				assert.LessOrEqual(t, time.Since(begun), c.took+time.Second)
 			})
 		})
@@ -293,6 +299,7 @@ func TestContract_TheTimeForAllIsUp(t *testing.T) {
 		assert.Equal(t, "the time for all checks was up", report.Results[1].Found)
 		assert.Equal(t, check.Unknown, report.Results[2].Outcome)
 		assert.Equal(t, "the time for all checks was up; before: connection refused", report.Results[2].Found)
+		assert.Contains(t, report.Results[2].Hint, "give all checks more time")
 		assert.Equal(t, check.Unknown, report.Worst(check.Fail))
 	})
 }

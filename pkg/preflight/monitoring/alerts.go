@@ -82,6 +82,10 @@ func (f *findings) ruleFile(svc *stack.Service, file finding.Mounted) {
 	for _, g := range groups.Groups {
 		for _, r := range g.Rules {
 			if r.Alert == "" {
+				// Several rules may record one metric, each with labels of its own.
+				if other, ok := f.recorded[r.Record]; ok {
+					r.Expr = "(" + other + "\n) or (" + r.Expr + "\n)"
+				}
 				f.recorded[r.Record] = r.Expr
 				continue
 			}
@@ -104,22 +108,32 @@ func (f *findings) metrics(svc *stack.Service, main finding.Mounted, cfg promCon
 	var open []string
 	for _, rule := range rules {
 		for _, metric := range f.madeOf(metricNames(rule.expr)) {
-			for _, e := range exporters {
-				if !strings.HasPrefix(metric, e.prefix) || strings.Contains(words, e.word) {
-					continue
-				}
-				if outside == "" {
-					f.Warn("P07.metrics", finding.In(svc.Name, rule.file, 0), "add the "+e.word+" exporter to the stack and its scrape job, or take the alert out",
-						"alert %s can never fire: nothing that is scraped exports %s", rule.name, metric)
-				} else if !slices.Contains(open, rule.name) {
-					open = append(open, rule.name)
-				}
+			word := lacking(metric, words)
+			switch {
+			case word == "":
+			case outside == "":
+				does := map[series]string{never: "can never fire", always: "fires all the time", perhaps: "does not see all that it asks for"}
+				f.Warn("P07.metrics", finding.In(svc.Name, rule.file, 0), "add the "+word+" exporter to the stack and its scrape job, or take the alert out", "alert %s %s: nothing that is scraped exports %s",
+					rule.name, does[f.result(rule.expr, func(m string) bool { return lacking(m, words) != "" })], metric)
+			case !slices.Contains(open, rule.name):
+				open = append(open, rule.name)
 			}
 		}
 	}
 	if len(open) > 0 {
 		f.Skip("P07.metrics", finding.In(svc.Name, main.Source, 0), "", "whether %s can fire is not known here: %s may export anything", strings.Join(open, ", "), outside)
 	}
+}
+
+// lacking is the word of the exporter that a metric needs and that is not among words,
+// "" for none.
+func lacking(metric, words string) string {
+	for _, e := range exporters {
+		if strings.HasPrefix(metric, e.prefix) && !strings.Contains(words, e.word) {
+			return e.word
+		}
+	}
+	return ""
 }
 
 // scraped gives the words by which the exporters that are scraped are known, and

@@ -23,13 +23,13 @@ type Backup struct {
 	Age     Duration `yaml:"age" jsonschema:"exclusiveMinimum=0" help:"How old the newest may be. Default: 26h."`
 	Shrink  *float64 `yaml:"shrink" help:"Smallest size allowed, as a share of the one before. 0 allows any size. Default: 0.5."`
 	Keep    int      `yaml:"keep" jsonschema:"exclusiveMinimum=0" help:"How many there have to be. Default: 1."`
-	Read    *bool    `yaml:"read" help:"Whether to read the newest to its end. Without dir: its checksum, which it had when it was read back whole. With dir: pg_restore for -Fc; gzip -t and the last line of pg_dump for SQL. Default: true."`
+	Read    *bool    `yaml:"read" help:"Whether to read the newest to its end. Without dir: its checksum, which it had when it was read back whole. With dir: pg_restore for -Fc; gzip -t and the last line of pg_dump for SQL. A large dump takes longer than the timeout of 30s: give the check more. Default: true."`
 	Proven  Duration `yaml:"proven" help:"Without dir: some backup has to have been restored into a throwaway server within this time (shiksha backup --prove). Default: not asked."`
 }
 
 // Manner is how it is looked at.
 func (b *Backup) Manner() Manner {
-	m := Manner{Place: InUnit, Interval: 5 * time.Second, Passes: 1}
+	m := Manner{Place: InUnit, Interval: 5 * time.Second, Passes: 1, Long: true}
 	if b.Dir == "" {
 		m.Place = OnHost
 	}
@@ -86,15 +86,19 @@ func (b *Backup) Look(s *Sight) {
 // judge compares what all dumps have; false when there is none.
 func (b *Backup) judge(s *Sight, dumps []dump) bool {
 	keep := cmp.Or(b.Keep, 1)
-	where := cmp.Or(b.Dir, "the host's backups of "+b.Service)
-	s.need("backup.count", len(dumps) >= keep, fmt.Sprintf("%d dumps in %s", keep, where), fmt.Sprintf("%d dumps", len(dumps)))
+	where, hint := "the host's backups of "+b.Service, "take one with shiksha backup"
+	if b.Dir != "" {
+		where, hint = b.Dir, "see why "+b.Service+" writes none: docker logs of its unit"
+	}
+	s.need("backup.count", len(dumps) >= keep, fmt.Sprintf("%d dumps in %s", keep, where), fmt.Sprintf("%d dumps", len(dumps)), hint)
 	if len(dumps) == 0 {
 		return false
 	}
 	newest := dumps[0]
 	s.at(newest.name)
 	age := time.Since(newest.at)
-	s.need("backup.age", age < b.Age.or(26*time.Hour), "a dump of the last "+Duration(b.Age.or(26*time.Hour)).String(), fmt.Sprintf("the newest is %s old", age.Round(time.Minute)))
+	// A dump of the future would stay fresh whatever came after it.
+	s.need("backup.age", age.Abs() < b.Age.or(26*time.Hour), "a dump of the last "+Duration(b.Age.or(26*time.Hour)).String(), fmt.Sprintf("the newest is %s old", age.Round(time.Minute)), hint)
 	s.need("backup.size", newest.size > 0, "a dump with content", "an empty file")
 	if len(dumps) > 1 {
 		share := float64(newest.size) / max(1, float64(dumps[1].size))

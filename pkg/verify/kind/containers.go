@@ -117,13 +117,14 @@ func (c *Containers) unit(s *Sight, listed stack.Unit, record release.ServiceRec
 		return
 	}
 	if s.job(u.Service) {
-		s.need("containers.job", u.State == stack.Exited && u.ExitCode == 0, "a job that ended with 0", fmt.Sprintf("%s, exit code %d", u.State, u.ExitCode))
+		s.need("containers.job", u.State == stack.Exited && u.ExitCode == 0, "a job that ended with 0", fmt.Sprintf("%s, exit code %d", u.State, u.ExitCode), readLog(u))
 		return
 	}
-	if !s.need("containers.state", u.State == stack.Running, "running", describe(u)) {
+	if !s.need("containers.state", u.State == stack.Running, "running", describe(u), readLog(u)) {
 		return
 	}
-	s.need("containers.health", u.Health == stack.NoHealth || u.Health == stack.HealthOK, "healthy", string(u.Health))
+	s.need("containers.health", u.Health == stack.NoHealth || u.Health == stack.HealthOK, "healthy", string(u.Health),
+		"see what its healthcheck said: docker inspect --format '{{json .State.Health}}' "+u.Name)
 	if record.Pinned != "" {
 		s.need("containers.digest", u.Image == record.Pinned, record.Pinned, u.Image, "it is of another release or was made by hand")
 	}
@@ -140,7 +141,7 @@ func (c *Containers) stable(s *Sight, u stack.Unit) {
 	if u.Restarts > 0 {
 		found = fmt.Sprintf("%d restarts, the last %s ago", u.Restarts, up.Round(100*time.Millisecond))
 	}
-	s.need("containers.restart", up >= s.Back, fmt.Sprintf("no restart in %s", Duration(s.Back)), found, "read its log: docker logs "+u.Name)
+	s.need("containers.restart", up >= s.Back, fmt.Sprintf("no restart in %s", Duration(s.Back)), found, readLog(u))
 	for _, p := range u.Probes {
 		// Until a unit was well for the first time its check may fail.
 		if time.Since(p.At) < s.Back && wellBefore(u.Probes, p.At) {
@@ -153,6 +154,8 @@ func (c *Containers) stable(s *Sight, u stack.Unit) {
 	}
 	s.need("containers.oom", !u.OOMKilled, "no process killed for memory", "one was", "raise its memory limit")
 }
+
+func readLog(u stack.Unit) string { return "read its log: docker logs " + u.Name }
 
 // placed names a unit, with its node where there are several.
 func placed(u stack.Unit) string {

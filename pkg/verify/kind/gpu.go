@@ -18,6 +18,9 @@ type GPU struct {
 // Manner is how it is looked at.
 func (g *GPU) Manner() Manner { return calm(InUnit) }
 
+// Check tells what cannot be asked.
+func (g *GPU) Check() error { return share("memory", g.Memory) }
+
 // Look asks every unit.
 func (g *GPU) Look(s *Sight) {
 	units, err := s.running(s.Ctx, g.Service)

@@ -30,8 +30,8 @@ func (g *Grafana) Check() error {
 // Dashboard is one dashboard.
 type Dashboard struct {
 	UID    string `yaml:"uid" jsonschema:"required" help:"Its uid."`
-	Panels int    `yaml:"panels" jsonschema:"exclusiveMinimum=0" help:"How many panels it has to have. Default: any number."`
-	Data   bool   `yaml:"data" help:"Whether each panel's queries have to return data, in folded rows too. No data is unknown, and so is a dashboard without a query."`
+	Panels int    `yaml:"panels" jsonschema:"exclusiveMinimum=0" help:"How many panels it has to have, those in folded rows included; a row is not counted. Default: any number."`
+	Data   bool   `yaml:"data" help:"Whether each panel's queries have to return data, in folded rows and of library panels too. No data is unknown, and so is a dashboard without a query."`
 }
 
 // Look asks.
@@ -98,26 +98,53 @@ func (g *Grafana) dashboard(a api, d Dashboard) {
 	if !a.need("grafana.dashboard", r.status == http.StatusOK, "the dashboard "+d.UID, fmt.Sprintf("status %d: %s", r.status, quoted(r.body))) {
 		return
 	}
-	panels := gjson.Get(r.body, "dashboard.panels").Array()
+	panels := unfolded(gjson.Get(r.body, "dashboard.panels").Array())
 	if d.Panels > 0 {
 		a.need("grafana.panels", len(panels) == d.Panels, fmt.Sprintf("%d panels in %s", d.Panels, d.UID), fmt.Sprintf("%d panels", len(panels)))
 	}
 	if !d.Data {
 		return
 	}
-	asked := g.panels(a, d, panels)
+	asked := 0
+	for _, p := range panels {
+		asked += g.panel(a, d, p)
+	}
 	a.know("grafana.queries", asked > 0, "a panel with a query in "+d.UID, "no query that could be asked", "dashboards whose panels are not listed under panels cannot be looked into: leave data out")
 }
 
-// panels asks every query, also those of panels in a row that is folded up, and tells
-// how many there were.
-func (g *Grafana) panels(a api, d Dashboard, panels []gjson.Result) (asked int) {
+// unfolded lists panels without the rows that are among them: an open row has its
+// panels after it, one that is folded up has them inside.
+func unfolded(panels []gjson.Result) (out []gjson.Result) {
 	for _, p := range panels {
-		for _, target := range p.Get("targets").Array() {
-			g.data(a, d, p, target)
-			asked++
+		if p.Get("type").String() != "row" {
+			out = append(out, p)
 		}
-		asked += g.panels(a, d, p.Get("panels").Array())
+		out = append(out, unfolded(p.Get("panels").Array())...)
+	}
+	return out
+}
+
+// panel asks every query of a panel and tells how many there were. A library panel
+// has its queries in the library; what the dashboard has beside its name is not shown.
+func (g *Grafana) panel(a api, d Dashboard, p gjson.Result) int {
+	if uid := p.Get("libraryPanel.uid").String(); uid != "" {
+		r, err := a.get("/api/library-elements/"+url.PathEscape(uid), nil)
+		if err != nil {
+			a.blind(err)
+			return 0
+		}
+		if !a.need("grafana.library", r.status == http.StatusOK, fmt.Sprintf("the library panel %s of %s", p.Get("libraryPanel.name"), d.UID), fmt.Sprintf("status %d: %s", r.status, quoted(r.body))) {
+			return 0
+		}
+		p = gjson.Get(r.body, "result.model")
+	}
+	asked := 0
+	for _, target := range p.Get("targets").Array() {
+		if target.Get("hide").Bool() {
+			continue // as Grafana's own page does
+		}
+		g.data(a, d, p, target)
+		asked++
 	}
 	return asked
 }

@@ -16,18 +16,23 @@ import (
 
 // HTTP asks a server over HTTP and looks at all of the answer.
 type HTTP struct {
-	Server  `yaml:",inline"`
-	URL     string             `yaml:"url" help:"Address to ask, instead of service and port. Without both, path is asked of the input url."`
-	Scheme  string             `yaml:"scheme" jsonschema:"enum=http,enum=https" help:"Scheme for units of a service. Default: http."`
-	Path    string             `yaml:"path" help:"Path and query. Default: that of url, else /."`
-	Method  string             `yaml:"method" jsonschema:"enum=GET,enum=HEAD,enum=POST,enum=PUT,enum=PATCH,enum=DELETE,enum=OPTIONS" help:"Default: GET."`
-	Headers map[string]Header  `yaml:"headers" help:"Headers to send. A secret one is {env: NAME, service: api, prefix: 'Bearer '}."`
-	Body    string             `yaml:"body" help:"Body to send."`
-	Host    string             `yaml:"host" help:"Host name to ask for, if it differs from the address."`
-	CA      string             `yaml:"ca" help:"Certificates (PEM) of the authority to trust instead of the system's."`
+	Request `yaml:",inline"`
 	Expect  HTTPExpect         `yaml:"expect" help:"What the answer has to be. Default: status 2xx."`
 	Capture map[string]Pattern `yaml:"capture" help:"Regular expressions on the body; what their first group matches is {{name}} in later parts of the same check."`
-	Repeat  int                `yaml:"repeat" help:"How many requests to send in one look, each on a connection of its own. Default: 1."`
+	Repeat  int                `yaml:"repeat" jsonschema:"exclusiveMinimum=0" help:"How many requests to send in one look, each on a connection of its own. Default: 1."`
+}
+
+// Request is what is asked, and of whom.
+type Request struct {
+	Server  `yaml:",inline"`
+	URL     string            `yaml:"url" help:"Address to ask, instead of service and port. Without both, path is asked of the input url."`
+	Scheme  string            `yaml:"scheme" jsonschema:"enum=http,enum=https" help:"Scheme for units of a service. Default: http."`
+	Path    string            `yaml:"path" help:"Path and query. Default: that of url, else /."`
+	Method  string            `yaml:"method" jsonschema:"enum=GET,enum=HEAD,enum=POST,enum=PUT,enum=PATCH,enum=DELETE,enum=OPTIONS" help:"Default: GET."`
+	Headers map[string]Header `yaml:"headers" help:"Headers to send. A secret one is {env: NAME, service: api, prefix: 'Bearer '}."`
+	Body    string            `yaml:"body" help:"Body to send."`
+	Host    string            `yaml:"host" help:"Host name to ask for, if it differs from the address."`
+	CA      string            `yaml:"ca" help:"Certificates (PEM) of the authority to trust instead of the system's."`
 }
 
 // HTTPExpect is what an answer has to be.
@@ -51,15 +56,32 @@ type Distinct struct {
 // Manner is how it is looked at.
 func (h *HTTP) Manner() Manner { return brisk(h.place()) }
 
-func (h *HTTP) place() string {
+func (h *Request) place() string {
 	if h.Service != "" || h.From == OnHost {
 		return OnHost
 	}
 	return OnRunner
 }
 
-// Check tells what cannot be asked.
+// Check tells what cannot be asked, and what no answers can be.
 func (h *HTTP) Check() error {
+	if err := h.Request.Check(); err != nil {
+		return err
+	}
+	d := h.Expect.Distinct
+	switch {
+	case d == nil:
+		return nil
+	case (d.Header == "") == (d.JSON == ""):
+		return fmt.Errorf("distinct needs either header or json")
+	case d.Count < 1 || d.Count > max(1, h.Repeat):
+		return fmt.Errorf("has a count of %d for distinct, and it has to be from 1 to what repeat says: %d", d.Count, max(1, h.Repeat))
+	}
+	return nil
+}
+
+// Check tells what cannot be asked.
+func (h *Request) Check() error {
 	switch {
 	case h.URL != "" && h.Service != "":
 		return fmt.Errorf("has url and service: name one of them")
@@ -69,8 +91,6 @@ func (h *HTTP) Check() error {
 		return fmt.Errorf("needs url, or service and port, or path")
 	case h.URL != "" && !strings.Contains(h.URL, "{{") && !validURL(h.URL):
 		return fmt.Errorf("url is not an address of http or https")
-	case h.Expect.Distinct != nil && (h.Expect.Distinct.Header == "") == (h.Expect.Distinct.JSON == ""):
-		return fmt.Errorf("distinct needs either header or json")
 	}
 	_, err := roots(h.CA)
 	return err
@@ -100,7 +120,7 @@ func (h *HTTP) Look(s *Sight) {
 }
 
 // endpoints gives what is asked, and the address as the request names it.
-func (h *HTTP) endpoints(s *Sight) (*url.URL, []endpoint, error) {
+func (h *Request) endpoints(s *Sight) (*url.URL, []endpoint, error) {
 	path, err := s.expand(h.Path)
 	if err != nil {
 		return nil, nil, err
@@ -146,7 +166,7 @@ func hostPort(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
-func (h *HTTP) tls(s *Sight, base *url.URL) (*tls.Config, error) {
+func (h *Request) tls(s *Sight, base *url.URL) (*tls.Config, error) {
 	pool, err := roots(h.CA)
 	return &tls.Config{RootCAs: pool, ServerName: cmp.Or(hostname(h.Host), base.Hostname())}, err
 }
@@ -188,7 +208,7 @@ func (h *HTTP) ask(s *Sight, e endpoint, base *url.URL, config *tls.Config) {
 	h.compareAll(s, answers)
 }
 
-func (h *HTTP) request(s *Sight, base *url.URL) (*http.Request, error) {
+func (h *Request) request(s *Sight, base *url.URL) (*http.Request, error) {
 	body, err := s.expand(h.Body)
 	if err != nil {
 		return nil, err
@@ -224,6 +244,9 @@ func (h *HTTP) compare(s *Sight, a *answer) {
 		h.Expect.Headers[name].check(s, "header "+name, strings.Join(values, ", "), len(values) > 0)
 	}
 	h.Expect.Body.check(s, "the body", a.body, true)
+	if h.Expect.Body.asks("not_matches") {
+		s.know("http.whole", !a.cut, "a body of at most 4 MiB", "a longer one, and the rest of it was not read", "ask for less of it, or for what has to be in it")
+	}
 	if len(h.Expect.JSON) > 0 && s.need("http.json", gjson.Valid(a.body), "a JSON body", quoted(a.body)) {
 		for _, path := range sorted(h.Expect.JSON) {
 			value := gjson.Get(a.body, path)

@@ -20,7 +20,10 @@ func (l *Logs) Manner() Manner { return Manner{Place: OnHost, Interval: time.Sec
 
 // Check tells what cannot be looked for.
 func (l *Logs) Check() error {
-	if len(l.Forbid)+len(l.Require) == 0 {
+	switch {
+	case len(l.Services) == 0:
+		return errors.New("needs at least one service in services")
+	case len(l.Forbid)+len(l.Require) == 0:
 		return errors.New("needs forbid or require")
 	}
 	return nil

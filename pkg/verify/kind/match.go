@@ -85,6 +85,11 @@ func newCondition(name string, operand *yaml.Node) (c condition, err error) {
 	return c, err
 }
 
+// asks tells whether an operator is among the conditions.
+func (m Match) asks(operator string) bool {
+	return slices.ContainsFunc(m.conditions, func(c condition) bool { return c.operator == operator })
+}
+
 // check compares a value; exists tells whether there is one at all. What is asked
 // of a value that is not there does not hold.
 func (m Match) check(s *Sight, what, value string, exists bool) {

@@ -46,7 +46,7 @@ type api struct {
 
 // apis gives the servers; nil when there is nothing to ask, which is told.
 func (m *Monitor) apis(s *Sight, port int, header http.Header) []api {
-	h := HTTP{Server: m.Server, URL: m.URL, CA: m.CA, Path: ""}
+	h := Request{Server: m.Server, URL: m.URL, CA: m.CA, Path: ""}
 	h.Port = cmp.Or(h.Port, port)
 	base, endpoints, err := h.endpoints(s)
 	if err != nil {

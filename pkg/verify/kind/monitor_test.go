@@ -100,12 +100,19 @@ func monitorLooks() map[string]look {
 	p("target down", "prometheus.target", check.Fail, "a:1 of api is down: refused", "/api/v1/targets", `{"data":{"activeTargets":[{"labels":{"job":"api","instance":"a:1"},"health":"down","lastError":"refused"}]}}`)
 	p("target not scraped yet", "prometheus.scraped", check.Unknown, "is unknown", "/api/v1/targets", `{"data":{"activeTargets":[{"labels":{"job":"api","instance":"a:1"},"health":"unknown"}]}}`)
 	p("job without a target", "prometheus.job", check.Fail, "none", "/api/v1/targets", `{"data":{"activeTargets":[]}}`)
+	p("job of another name", "prometheus.job", check.Fail, "none; there are db, web", "/api/v1/targets",
+		`{"data":{"activeTargets":[{"labels":{"job":"web"},"health":"up"},{"labels":{"job":"db"},"health":"down"}]}}`)
+	add("prometheus", "prometheus: {url: '{{url}}', targets: true}", prometheus)("no target at all", "prometheus.targets", check.Unknown, "none", "/api/v1/targets", `{"data":{"activeTargets":[]}}`)
 	p("group not loaded", "prometheus.rules", check.Fail, "0", "/api/v1/rules", `{"data":{"groups":[]}}`)
 	p("rule broken", "prometheus.rule", check.Fail, "err", "/api/v1/rules", `{"data":{"groups":[{"rules":[{"name":"ApiDown","health":"err","lastError":"many-to-many"}]}]}}`)
 	p("rule not evaluated", "prometheus.evaluated", check.Unknown, "unknown", "/api/v1/rules", `{"data":{"groups":[{"rules":[{"name":"ApiDown","health":"unknown"}]}]}}`)
 	p("new alert", "prometheus.alert", check.Fail, "ApiDown fires", "/api/v1/alerts", alert)
 	p("no alertmanager", "prometheus.alertmanagers", check.Fail, "0", "/api/v1/alertmanagers", `{"data":{"activeAlertmanagers":[]}}`)
 	p("query without data", "prometheus.data", check.Unknown, "without data", "/api/v1/query", `{"data":{"resultType":"vector","result":[]}}`)
+	p("query of nothing", "prometheus.number", check.Unknown, "NaN", "/api/v1/query", `{"data":{"resultType":"vector","result":[{"value":[1,"1"]},{"value":[1,"NaN"]}]}}`)
+	p("query of nothing, and a wrong one", "match.equals", check.Fail, "up is 2", "/api/v1/query", `{"data":{"resultType":"vector","result":[{"value":[1,"NaN"]},{"value":[1,"2"]}]}}`)
+	add("prometheus", "prometheus: {url: '{{url}}', queries: [{query: up, expect: {not: 1}}]}", prometheus)("nothing is not another value", "prometheus.number", check.Unknown, "NaN",
+		"/api/v1/query", `{"data":{"resultType":"scalar","result":[1,"NaN"]}}`)
 	p("query refused", "prometheus.query", check.Unknown, "bad expression", "/api/v1/query", "!bad expression")
 	p("query value", "match.equals", check.Fail, "up is 0", "/api/v1/query", `{"data":{"resultType":"vector","result":[{"value":[1,"1"]},{"value":[1,"0"]}]}}`)
 	p("broken off", "", check.Unknown, "EOF", "/metrics", "^")
@@ -169,6 +176,23 @@ func monitorLooks() map[string]look {
 	const row = `{"dashboard":{"panels":[{"type":"row","collapsed":true,"panels":[{"title":"inner","targets":[{"expr":"up"}]}]}]}}`
 	data("collapsed row", "", check.Pass, "database ok", "/api/dashboards/uid/api", row)
 	data("collapsed row without data", "grafana.data", check.Unknown, "without data", "/api/dashboards/uid/api", row, "/api/ds/query", empty)
+	// A row is no panel, whether it is folded up or open; what is in it counts.
+	count := add("grafana", "grafana: {url: '{{url}}', dashboards: [{uid: api, panels: 3}]}", grafanaAnswers)
+	const folded = `{"type":"row","collapsed":true,"title":"Database","panels":[{"type":"timeseries","title":"a"},{"type":"stat","title":"b"}]}`
+	count("folded row", "", check.Pass, "database ok", "/api/dashboards/uid/api", `{"dashboard":{"panels":[{"type":"stat","title":"c"},`+folded+`]}}`)
+	count("open row", "", check.Pass, "database ok", "/api/dashboards/uid/api",
+		`{"dashboard":{"panels":[{"type":"row","collapsed":false,"panels":[]},{"type":"stat"},{"type":"stat"},{"type":"stat"}]}}`)
+	count("rows are no panels", "grafana.panels", check.Fail, "2 panels", "/api/dashboards/uid/api", `{"dashboard":{"panels":[`+folded+`]}}`)
+	// Grafana 9.1 and later give a library panel's name in the dashboard and no more.
+	const library = `{"dashboard":{"panels":[{"type":"row","collapsed":true,"panels":[{"id":4,"type":"library-panel-ref","libraryPanel":{"uid":"lib1","name":"Errors"}}]}]}}`
+	const element = `{"result":{"uid":"lib1","name":"Errors","kind":1,"type":"timeseries","model":{"title":"Errors","datasource":{"uid":"prom"},"targets":[{"refId":"A","expr":"up"}]}}}`
+	data("library panel", "", check.Pass, "database ok", "/api/dashboards/uid/api", library, "/api/library-elements/lib1", element)
+	data("library panel without data", "grafana.data", check.Unknown, "without data", "/api/dashboards/uid/api", library, "/api/library-elements/lib1", element, "/api/ds/query", empty)
+	data("library panel that is gone", "grafana.library", check.Fail, "status 404", "/api/dashboards/uid/api", library)
+	data("library panel broken off", "", check.Unknown, "EOF", "/api/dashboards/uid/api", library, "/api/library-elements/lib1", "^")
+	// Grafana does not ask a query that is hidden.
+	data("hidden query beside another", "", check.Pass, "database ok", "/api/dashboards/uid/api", `{"dashboard":{"panels":[{"targets":[{"expr":"up"},{"expr":"","hide":true}]}]}}`)
+	data("hidden query alone", "grafana.queries", check.Unknown, "no query", "/api/dashboards/uid/api", `{"dashboard":{"panels":[{"targets":[{"expr":"up","hide":true}]}]}}`)
 	g("query", "grafana.query", check.Fail, "status 503", "/api/ds/query", `!{}`)
 	g("no data", "grafana.data", check.Unknown, "without data", "/api/ds/query", `{"results":{"A":{"frames":[{"data":{"values":[]}}]}}}`)
 	for kind, text := range map[string]string{"prometheus": "prometheus: {url: '{{url}}'}", "alertmanager": "alertmanager: {url: '{{url}}'}", "grafana": "grafana: {url: '{{url}}'}"} {

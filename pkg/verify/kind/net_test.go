@@ -74,6 +74,9 @@ func httpLooks() map[string]look {
 		"http database disconnected though healthy": {"match.equals", json("status: healthy, database: connected"),
 			served(200, nil, `{"status":"healthy","database":"disconnected"}`), check.Fail, `database is disconnected`},
 		"http unhealthy is not healthy": {"match.equals", json("status: healthy"), served(200, nil, `{"status":"unhealthy"}`), check.Fail, "unhealthy"},
+		"http longer than is read":      {"http.whole", "http: {path: /, expect: {body: {not_matches: Traceback}}}", served(200, nil, strings.Repeat("x", maxBody)+"Traceback"), check.Unknown, "a longer one"},
+		"http long, and it is there":    {"", "http: {path: /, expect: {body: {matches: ^xx}}}", served(200, nil, strings.Repeat("x", maxBody+1)), check.Pass, "status 200"},
+		"http as long as is read":       {"", "http: {path: /, expect: {body: {not_matches: Traceback}}}", served(200, nil, strings.Repeat("x", maxBody)), check.Pass, "status 200"},
 		"http no service unit":          {"running", "http: {service: api, port: 80}", one("web", nil), check.Fail, "has no running unit"},
 	}
 	for operator, operand := range map[string]string{
@@ -180,6 +183,25 @@ func tlsLooks() map[string]look {
 	}
 }
 
+// leaving is a TCP server that says something without a line end and closes.
+func leaving(words string) string {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, words)
+			_ = c.Close()
+		}
+	}()
+	return listener.Addr().String()
+}
+
 // speaking is a TCP server that says a line, or closes at once.
 func speaking(line string) string {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -205,6 +227,8 @@ func tcpLooks() map[string]look {
 	plain := func(*testing.T) *Scene { return local(nil) }
 	return map[string]look{
 		"tcp sound":          {"", "tcp: {address: '" + speaking("220 hello\r\n") + "', expect: ^220}", plain, check.Pass, "220"},
+		"tcp says and goes":  {"", "tcp: {address: '" + leaving("220 hello") + "', expect: ^220}", plain, check.Pass, "220"},
+		"tcp goes":           {"tcp.expect", "tcp: {address: '" + speaking("") + "', expect: ^220}", plain, check.Fail, "nothing"},
 		"tcp greets":         {"", "tcp: {address: '" + speaking("220 hello\r\n") + "'}", plain, check.Pass, "connected"},
 		"tcp nobody listens": {"tcp.connect", "tcp: {address: 127.0.0.1:1}", plain, check.Fail, "refused"},
 		"tcp other greeting": {"tcp.expect", "tcp: {address: '" + speaking("500 busy\r\n") + "', expect: ^220}", plain, check.Fail, "500 busy"},

@@ -30,6 +30,9 @@ type Query struct {
 // Manner is how it is looked at.
 func (p *Postgres) Manner() Manner { return brisk(InUnit) }
 
+// Check tells what cannot be asked.
+func (p *Postgres) Check() error { return share("connections", p.Connections) }
+
 // Look asks every unit.
 func (p *Postgres) Look(s *Sight) {
 	units, err := s.running(s.Ctx, p.Service)

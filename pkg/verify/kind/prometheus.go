@@ -32,7 +32,7 @@ type Alerts struct {
 // PromQuery is one query: every series of its answer has to be as expected, and
 // no series is no data.
 type PromQuery struct {
-	Query  string `yaml:"query" jsonschema:"required" help:"A PromQL expression. An answer without data is unknown."`
+	Query  string `yaml:"query" jsonschema:"required" help:"A PromQL expression. An answer without data is unknown, and so is one that is no number (NaN)."`
 	Expect Match  `yaml:"expect" jsonschema:"required" help:"What the value of every series has to be."`
 }
 
@@ -99,19 +99,21 @@ func (p *Prometheus) targets(a api) {
 	if !ok {
 		return
 	}
-	up := map[string]int{}
+	up, all := map[string]int{}, p.Targets != nil && *p.Targets
 	for _, target := range r.Get("data.activeTargets").Array() {
 		job, health := target.Get("labels.job").String(), target.Get("health").String()
-		all := p.Targets != nil && *p.Targets
+		up[job]++
 		if !all && !slices.Contains(p.Jobs, job) {
 			continue
 		}
-		up[job]++
 		found := fmt.Sprintf("%s of %s is %s: %s", target.Get("labels.instance"), job, health, quoted(target.Get("lastError").String()))
 		// Before its first scrape nothing is known of a target.
 		if a.know("prometheus.scraped", health != "unknown", "every target scraped", found) {
 			a.need("prometheus.target", health == "up", "every target up", found)
 		}
+	}
+	if all {
+		a.know("prometheus.targets", len(up) > 0, "targets that are scraped", "none", "is the file that --config.file names the one that is mounted?")
 	}
 	for _, job := range p.Jobs {
 		a.need("prometheus.job", up[job] > 0, "a target of the job "+job, "none; there are "+quoted(strings.Join(slices.Sorted(maps.Keys(up)), ", ")))
@@ -218,6 +220,10 @@ func (p *Prometheus) query(a api, q PromQuery) {
 		return
 	}
 	for _, v := range values {
+		// Nothing divided by nothing: a share of no requests, say.
+		if !a.know("prometheus.number", v.String() != "NaN", "a number for "+expression, "NaN", "leave out what it divides by where that is 0: a / (b > 0)") {
+			continue
+		}
 		q.Expect.check(a.Sight, expression, v.String(), true)
 	}
 }

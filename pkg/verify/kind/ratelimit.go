@@ -12,12 +12,19 @@ import (
 
 // RateLimit sends many requests at once and counts who was turned away.
 type RateLimit struct {
-	HTTP     `yaml:",inline"`
-	Requests *int     `yaml:"requests" help:"How many requests to send, at most 10000. Default: 40."`
-	Rate     *int     `yaml:"rate" help:"How many a second, at most 10000. Default: 100."`
-	Limited  Statuses `yaml:"limited" help:"Status of a rejected request. Default: 429. A 503 looks like an outage."`
-	Least    *int     `yaml:"least" help:"How many requests have to be rejected. Default: 1."`
-	Served   *int     `yaml:"served" help:"How many have to be served. Default: 1."`
+	Request  `yaml:",inline"`
+	Expect   RateExpect `yaml:"expect" help:"What is served. Default: status 2xx."`
+	Requests *int       `yaml:"requests" help:"How many requests to send, at most 10000. Default: 40."`
+	Rate     *int       `yaml:"rate" help:"How many a second, at most 10000. Default: 100."`
+	Limited  Statuses   `yaml:"limited" help:"Status of a rejected request. Default: 429. A 503 looks like an outage."`
+	Least    *int       `yaml:"least" help:"How many requests have to be rejected. Default: 1."`
+	Served   *int       `yaml:"served" help:"How many have to be served. Default: 1."`
+}
+
+// RateExpect is what an answer to somebody who is served has to be: of so many requests
+// only the status is looked at.
+type RateExpect struct {
+	Status Statuses `yaml:"status" help:"Status: 200, 2xx, or a list."`
 }
 
 // mostRequests bounds a row of requests, and how many of them a second: more is an
@@ -26,7 +33,7 @@ const mostRequests = 10000
 
 // Check tells what cannot be asked, and numbers that no row of requests can have.
 func (r *RateLimit) Check() error {
-	if err := r.HTTP.Check(); err != nil {
+	if err := r.Request.Check(); err != nil {
 		return err
 	}
 	requests, rate, least, served := r.numbers()

@@ -21,7 +21,7 @@ import (
 // own address and as the host sees it, or an address.
 type Server struct {
 	Service string `yaml:"service" help:"Service whose units are asked, each by its own address, from the host."`
-	Port    int    `yaml:"port" jsonschema:"exclusiveMinimum=0" help:"Port of the service's units."`
+	Port    int    `yaml:"port" jsonschema:"exclusiveMinimum=0" help:"Port of the service's units. Default: 443 for tls, 9090 for prometheus, 9093 for alertmanager, 3000 for grafana; the others need it."`
 	From    string `yaml:"from" jsonschema:"enum=runner,enum=host" help:"Where an address is asked from: the runner (default) or the host."`
 }
 
@@ -143,9 +143,11 @@ type answer struct {
 	header  http.Header
 	body    string
 	latency time.Duration
+	// cut tells that the body goes on.
+	cut bool
 }
 
-// maxBody bounds what is read of an answer.
+// maxBody bounds what is kept of an answer.
 const maxBody = 4 << 20
 
 func do(client *http.Client, request *http.Request) (*answer, error) {
@@ -155,9 +157,10 @@ func do(client *http.Client, request *http.Request) (*answer, error) {
 		return nil, err
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody))
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody+1))
 	if err != nil {
 		return nil, fmt.Errorf("the answer broke off: %w", err)
 	}
-	return &answer{response.StatusCode, response.Header, string(body), time.Since(begun)}, nil
+	kept := body[:min(len(body), maxBody)]
+	return &answer{response.StatusCode, response.Header, string(kept), time.Since(begun), len(body) > maxBody}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -267,6 +268,37 @@ func TestTLS_OfAService(t *testing.T) {
 		return s
 	}}.at(t, "")
 	assert.Equal(t, check.Unknown, f.Outcome, "%+v", f)
+}
+
+// Silence is no refusal: what stands before a server may drop an old version, and then
+// there is no time left to ask for the next one.
+func TestTLS_SilenceIsNoRefusal(t *testing.T) {
+	t.Parallel()
+	pair, ca := certificate(t, "shop.example.org", time.Now().Add(90*24*time.Hour))
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if !slices.Contains(hello.SupportedVersions, tls.VersionTLS12) {
+			<-t.Context().Done()
+		}
+		return &tls.Config{Certificates: []tls.Certificate{pair}}, nil
+	}})
+	require.NoError(t, err)
+	defer listener.Close()
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() { _ = c.(*tls.Conn).Handshake(); _ = c.Close() }()
+		}
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	s := local(nil).Begin(ctx, "it")
+	(&TLS{Address: listener.Addr().String(), Name: "shop.example.org", CA: ca}).Look(s)
+	assert.Equal(t, check.Unknown, s.Finding.Outcome, "%+v", s.Finding)
+	assert.Contains(t, s.Finding.Found, "nothing came back to TLS 1.0")
+	assert.NotEmpty(t, s.Finding.Hint)
 }
 
 // fakeClosing is a host whose way closes after some connections.

@@ -32,6 +32,9 @@ type RedisCommand struct {
 // Manner is how it is looked at.
 func (r *Redis) Manner() Manner { return brisk(InUnit) }
 
+// Check tells what cannot be asked.
+func (r *Redis) Check() error { return share("memory", r.Memory) }
+
 // Look asks every unit.
 func (r *Redis) Look(s *Sight) {
 	units, err := s.running(s.Ctx, r.Service)

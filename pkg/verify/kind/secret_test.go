@@ -161,7 +161,7 @@ func TestSecretsBesideWhatIsToldAnyway(t *testing.T) {
 	assert.NotContains(t, fmt.Sprintf("%+v", f), canary)
 	assert.Equal(t, "the version is v2-of-the-shop", s.Clean("the version is v2-of-the-shop"))
 	f = look{check: "http: {path: /, headers: {Authorization: 'Bearer {{nobody}}'}}", scene: func(*testing.T) *Scene { return s }}.at(t, "")
-	assert.Equal(t, "{{nobody}} has no value here", f.Found)
+	assert.Equal(t, "{{nobody}} has no value here, as project, release, url, version have", f.Found)
 }
 
 // A secret that cannot be had is no pass, and says where it was looked for.

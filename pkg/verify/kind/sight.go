@@ -170,7 +170,8 @@ func (s *Sight) expandAs(text string, quote func(value string) string) (string, 
 		return quote(value)
 	})
 	if unknown != "" {
-		return "", fmt.Errorf("{{%s}} has no value here", unknown)
+		known := slices.DeleteFunc(sorted(s.Vars), func(name string) bool { return s.Vars[name] == "" })
+		return "", fmt.Errorf("{{%s}} has no value here, as %s have", unknown, strings.Join(known, ", "))
 	}
 	return out, nil
 }

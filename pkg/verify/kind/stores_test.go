@@ -112,6 +112,9 @@ func storeLooks() map[string]look {
 	add("celery", "worker", "celery: {service: worker, app: app, workers: 2}", celery)("workers with names of their own", "", check.Pass, "2 answer",
 		"celery -A app inspect ping", `{"w@0": {}, "w@x": {}}`)
 	add("celery", "worker", "celery: {service: worker, app: app, not_queues: [dead]}", celery)("no dead letters read", "", check.Pass, "1 answer")
+	for name, answer := range map[string]string{"that says nothing": `{"w@0123456789ab": null}`, "that does not answer": `{}`} {
+		add("celery", "worker", "celery: {service: worker, app: app, not_queues: [dead]}", celery)("a worker "+name, "celery.told", check.Unknown, "1 of 1 did not", "celery -A app inspect active_queues", answer)
+	}
 	out["celery task without a number"] = look{"", "celery: {service: worker, app: app, task: {name: add}}", one("worker", with(celery, "celery -A app call", "")), check.Fail, "nothing"}
 	backupLooks(out)
 	return out
@@ -259,6 +262,10 @@ func ownBackupLooks() map[string]look {
 			list[1].Taken = list[1].Taken.Add(-26 * time.Hour)
 			return list
 		}), check.Fail, "27h0m0s old"},
+		"own backup of the future": {"backup.age", row, ownBackups(func(list kept, _ string) kept {
+			list[0].Taken = list[0].Taken.Add(365 * 24 * time.Hour)
+			return list
+		}), check.Fail, "old"},
 		"own backup shrunk": {"backup.shrink", "backup: {service: db}", ownBackups(func(list kept, dir string) kept {
 			list[1].Bytes = 100
 			return write("db-8.dump", strings.Repeat("x", 100))(list, dir)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"slices"
 	"strings"
@@ -111,7 +112,9 @@ func (t *TCP) look(s *Sight, e endpoint) {
 	if t.Expect.given() {
 		line, err := bufio.NewReader(conn).ReadString('\n')
 		s.saw("TCP to "+e.addr, quoted(line))
-		s.need("tcp.expect", err == nil && t.Expect.MatchString(line), "a line that matches "+t.Expect.String(), quoted(line))
+		// The end of the connection ends a line too, unless it was we who had no more time.
+		whole := err == nil || errors.Is(err, io.EOF) && s.Ctx.Err() == nil
+		s.need("tcp.expect", whole && t.Expect.MatchString(line), "a line that matches "+t.Expect.String(), quoted(line))
 		return
 	}
 	open := stays(conn)

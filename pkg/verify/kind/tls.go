@@ -120,6 +120,11 @@ func (t *TLS) refusals(s *Sight, e endpoint, name string) {
 			s.blind(err, forwardingHint)
 			return
 		}
+		if s.Ctx.Err() != nil {
+			// No answer is no refusal, and the next version would not be asked at all.
+			s.blind(fmt.Errorf("nothing came back to %s: %w", tls.VersionName(v), context.Cause(s.Ctx)), "what stands before the server may drop old versions: let it refuse them")
+			return
+		}
 		s.need("tls.version", err != nil, tls.VersionName(v)+" to be refused", tls.VersionName(v)+" is taken", "in nginx: ssl_protocols TLSv1.2 TLSv1.3;")
 	}
 }

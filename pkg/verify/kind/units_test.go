@@ -176,6 +176,20 @@ func gpu(answer string) func(*testing.T) *Scene {
 	return one("vllm", map[string]string{"nvidia-smi": answer})
 }
 
+// What is wrong with a unit or with the dumps is told with where to look.
+func TestWhereToLook(t *testing.T) {
+	t.Parallel()
+	units, backups := unitLooks(), ownBackupLooks()
+	for name, want := range map[string]string{
+		"containers restarting": "docker logs shop-api-1", "containers unhealthy": "{{json .State.Health}}' shop-api-1", "containers job not ended": "docker logs shop-job-1",
+	} {
+		assert.Contains(t, units[name].at(t, "").Hint, want, name)
+	}
+	for _, name := range []string{"own backup none", "own backup old"} {
+		assert.Equal(t, "take one with shiksha backup", backups[name].at(t, "").Hint, name)
+	}
+}
+
 // A state is told with what belongs to it and nothing else.
 func TestDescribe(t *testing.T) {
 	t.Parallel()

@@ -81,6 +81,14 @@ func (Duration) JSONSchema() *jsonschema.Schema {
 	return &jsonschema.Schema{Type: "string", Pattern: `^(\d+d)?(\d+(\.\d+)?(h|m|s|ms))*$`, Examples: []any{"30s", "26h", "21d"}}
 }
 
+// share refuses one that is written as a percentage: no use would ever be more.
+func share(name string, value float64) error {
+	if value > 1 {
+		return fault.New(fault.Input, "", fmt.Sprintf("for %g percent write %g", value, value/100), "%s is a share, at most 1, and not %g", name, value)
+	}
+	return nil
+}
+
 // Pattern is a regular expression of Go.
 type Pattern struct{ *regexp.Regexp }
 
