@@ -2,16 +2,22 @@ package converge
 
 import (
 	"context"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/e2e/disk"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/preflight/onhost"
 	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
 	"github.com/shiksha/actions/pkg/target"
 )
@@ -56,4 +62,64 @@ func TestADatabaseThatCannotBeReached(t *testing.T) {
 	states, err := make(stack.Exited).settleDatabases(t.Context())
 	require.NoError(t, err)
 	assert.Empty(t, states)
+}
+
+// restartedPlatform has an engine that is away for so many looks.
+type restartedPlatform struct {
+	backPlatform
+	away int
+}
+
+func (r *restartedPlatform) Observe(ctx context.Context, project string) (stack.Observed, error) {
+	if r.away--; r.away >= 0 {
+		return stack.Observed{}, fmt.Errorf("look at what runs: %w", io.EOF)
+	}
+	return r.backPlatform.Observe(ctx, project)
+}
+
+// ours is a lock that is held on this machine.
+func ours(t *testing.T) *release.Lock {
+	t.Helper()
+	start := func(_ context.Context, argv []string) (release.Process, error) {
+		cmd := exec.Command(argv[0], argv[1:]...)
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			return release.Process{}, err
+		}
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			return release.Process{}, err
+		}
+		return release.Process{Stdin: in, Stdout: out, Wait: cmd.Wait, Close: in.Close}, cmd.Start()
+	}
+	lock, err := release.Acquire(t.Context(), start, disk.Files{}, t.TempDir(), release.Holder{}, release.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = lock.Release(context.Background()) })
+	return lock
+}
+
+// An engine that restarts right when a release goes back leaves nobody stuck.
+func TestTheWayBackOutlastsARestartOfTheEngine(t *testing.T) {
+	t.Parallel()
+	told, on := &event.Recorder{}, &restartedPlatform{away: 1}
+	swaps := 0
+	d := &transition{Target: &target.Target{Sink: told}, on: on, facts: &facts{}, record: &release.Record{},
+		opts: Options{Stack: &stack.Stack{Name: "shop"}, RollbackOnFailure: true, Lock: ours(t)}, result: &Result{Rollout: &rollout.Report{Touched: []string{"api"}}},
+		undoDatabase: func(context.Context) error {
+			if swaps++; swaps == 1 {
+				return fmt.Errorf("swap the database back: %w", io.EOF)
+			}
+			return nil
+		}}
+	err := d.fail(t.Context(), io.EOF)
+	assert.Equal(t, fault.Failed, fault.Of(err), "%v", err)
+	assert.Equal(t, []string{"api"}, on.back)
+	var waits []string
+	for _, e := range told.Events() {
+		if strings.HasPrefix(e.Text, "the engine") {
+			waits = append(waits, e.Text)
+		}
+	}
+	assert.Equal(t, []string{"the engine does not answer (swap the database back: EOF); going back once it does",
+		"the engine does not answer (look at what runs: EOF); going back once it does"}, waits)
 }

@@ -68,13 +68,26 @@ func (d *transition) servesNow() string {
 	return d.beforeTitle() + " serves again"
 }
 
-// back rolls the touched services to the release before, last one first. They
-// are planned like any release: what did not change is left alone. Services that
-// the release before did not have are removed.
+// outlast carries a part of the way back out, and again where the engine went away
+// under it: each begins with a look at what is there.
+func (d *transition) outlast(ctx context.Context, part func(context.Context) error) error {
+	tell := func(err error) {
+		d.Say(event.Warning, "roll back", "", "the engine does not answer (%v); going back once it does", err)
+	}
+	return rollout.Outlast(ctx, tell, d.opts.Lock.Check, part)
+}
+
+// back rolls the touched services to the release before, last one first.
 func (d *transition) back(ctx context.Context, touched []string) error {
 	if len(touched) == 0 {
 		return nil
 	}
+	return d.outlast(ctx, func(ctx context.Context) error { return d.rollBack(ctx, touched) })
+}
+
+// rollBack plans the touched services like any release: what did not change is left
+// alone. Services that the release before did not have are removed.
+func (d *transition) rollBack(ctx context.Context, touched []string) error {
 	before, err := d.before(ctx)
 	if err != nil {
 		return err
@@ -227,7 +240,7 @@ func (d *transition) takeBack(ctx context.Context, touched []string) error {
 	if d.undoDatabase == nil {
 		return d.back(ctx, touched)
 	}
-	err := d.undoDatabase(ctx)
+	err := d.outlast(ctx, d.undoDatabase)
 	if err == nil {
 		return d.back(ctx, touched)
 	}
@@ -235,7 +248,7 @@ func (d *transition) takeBack(ctx context.Context, touched []string) error {
 	others := slices.DeleteFunc(slices.Clone(touched), writes)
 	failed := d.back(ctx, others)
 	if failed == nil && len(others) > 0 {
-		if err = d.undoDatabase(ctx); err == nil {
+		if err = d.outlast(ctx, d.undoDatabase); err == nil {
 			return d.back(ctx, slices.DeleteFunc(slices.Clone(touched), func(name string) bool { return !writes(name) }))
 		}
 	}

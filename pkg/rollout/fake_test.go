@@ -38,6 +38,10 @@ type fakeHost struct {
 	// meddle is the look at the gateway (counted from 1) before which somebody
 	// else reloads it; -1 before each.
 	meddle, looks int
+	// back is when an engine that restarts answers again; until then away is its
+	// error.
+	back time.Time
+	away error
 	// late is an engine that a cancelled caller no longer hears: a stop goes on until
 	// it is settled, a removal is done, nothing is created. busy is set where a unit
 	// holds what its successor needs.
@@ -71,6 +75,9 @@ func (h *fakeHost) act(format string, args ...any) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if time.Now().Before(h.back) {
+		return h.away
+	}
 	h.log = append(h.log, act)
 	for prefix, err := range h.fail {
 		if strings.HasPrefix(act, prefix) {
@@ -198,6 +205,9 @@ func (h *fakeHost) Observe(context.Context, string) (stack.Observed, error) {
 func (h *fakeHost) Inspect(_ context.Context, id string) (stack.Unit, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if time.Now().Before(h.back) {
+		return stack.Unit{}, h.away
+	}
 	if u := h.units[id]; u != nil {
 		if h.seen[id]++; h.onLook != nil {
 			h.onLook(u, h.seen[id])
@@ -222,6 +232,9 @@ func (h *fakeHost) EnsureVolumes(context.Context, *stack.Stack, []string) error 
 
 func (h *fakeHost) Exec(_ context.Context, id string, argv []string, _ []byte) (string, string, int, error) {
 	if err := h.act("exec %s %s", id, strings.Join(argv, " ")); err != nil {
+		if h.away != nil && errors.Is(err, h.away) {
+			return "", "", 0, err
+		}
 		return "", err.Error(), 1, nil
 	}
 	return "", "", 0, nil
@@ -253,8 +266,11 @@ func (g fakeGateway) Set(_ context.Context, service string, addrs []string) erro
 }
 
 func (g fakeGateway) Clear(_ context.Context, service string) error {
+	if err := g.act("unpin %s", service); err != nil {
+		return err
+	}
 	delete(g.pinned, service)
-	return g.act("unpin %s", service)
+	return nil
 }
 
 func (g fakeGateway) Reload(context.Context) (gateway.Generation, error) {
