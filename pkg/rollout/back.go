@@ -45,6 +45,9 @@ func (b *batch) back(ctx context.Context, err error) error {
 			return fmt.Errorf("%w (after: %w)", uerr, err) // somebody else has the lock
 		}
 		stuck = append(stuck, uerr)
+		if uerr != nil && (b.held || !b.step.Action.StopsFirst()) {
+			break // the new units may be who serves: none of them is stopped
+		}
 	}
 	if uerr := errors.Join(stuck...); uerr != nil {
 		return fmt.Errorf("%w; while going back: %w", err, uerr)

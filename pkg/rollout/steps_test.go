@@ -3,6 +3,7 @@ package rollout_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -193,5 +194,43 @@ func TestWithoutGroundNothingIsBegun(t *testing.T) {
 		_, err := follow(t, h, shop(stack.StartFirst, 0), nil, plan.Step{Service: "api", Action: plan.Surge, Replicas: 3, Old: []string{"api-1"}, Batch: 3})
 		require.ErrorContains(t, err, "create "+ground+": broken on purpose")
 		assert.Empty(t, h.log)
+	}
+}
+
+// The new units serve until traffic is back with the old ones: where that fails, they
+// are left for whoever takes the release back.
+func TestAWayBackThatCannotMoveTrafficKeepsWhoServes(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		order stack.Order
+		fails int // the drain or the stop that fails
+		act   string
+		stuck string
+	}{
+		"a surge, the gateway":    {stack.StartFirst, 1, "drain", "pin api 10.0.0.1 "},
+		"a surge, an old unit":    {stack.StartFirst, 1, "stop api-1 api-2 ", "restart"},
+		"stop-first, the gateway": {stack.StopFirst, 2, "drain", "pin api 10.0.0.3"},
+	} {
+		h := oldShop()
+		n, parallelism := 0, 0
+		if c.order == stack.StopFirst {
+			parallelism = 2
+		}
+		h.onAct = func(act string) {
+			if !strings.HasPrefix(act, c.act) {
+				return
+			}
+			if n++; n != c.fails {
+				return
+			}
+			h.fail[act], h.fail[c.stuck] = errBroken, errBroken
+			if c.stuck == "restart" {
+				h.units["api-1"].State, h.units["api-1"].Addresses = stack.Exited, map[string]string{"edge": ""}
+			}
+		}
+		_, err := carry(t.Context(), h, shop(c.order, parallelism))
+		require.ErrorContains(t, err, "while going back", name)
+		serves(t, h, name)
+		assert.NotContains(t, strings.Join(h.log, "\n"), "stop api-101", name)
 	}
 }
