@@ -81,7 +81,7 @@ func (s *service) outlast(ctx context.Context, act func(context.Context) error) 
 // the engine is not reached: it restarts, and nothing can be put right before it is
 // back. The act has to be one that may be done twice. tell hears of the first try
 // that came to nothing; allowed is asked before each further one and ends the wait
-// with its error. A connection that is lost is the host's matter: it is made again there.
+// with its error.
 func Outlast(ctx context.Context, tell func(error), allowed, act func(context.Context) error) error {
 	var away error
 	for {
@@ -89,7 +89,7 @@ func Outlast(ctx context.Context, tell func(error), allowed, act func(context.Co
 		switch {
 		case err != nil && away != nil && ctx.Err() != nil:
 			return away // it says more than that the time is over
-		case !engine.NotReached(err) || host.IsConnectionLost(err):
+		case !notReached(err):
 			return err
 		case away == nil:
 			tell(err)
@@ -103,6 +103,10 @@ func Outlast(ctx context.Context, tell func(error), allowed, act func(context.Co
 		}
 	}
 }
+
+// notReached tells that the engine does not answer. A connection that is lost is the
+// host's matter: it is made again there.
+func notReached(err error) bool { return engine.NotReached(err) && !host.IsConnectionLost(err) }
 
 // revive starts the old units again and waits until they are well.
 func (b *batch) revive(ctx context.Context) error {

@@ -38,6 +38,8 @@ type fakeHost struct {
 	// meddle is the look at the gateway (counted from 1) before which somebody
 	// else reloads it; -1 before each.
 	meddle, looks int
+	// starting is for how many looks the gateway is not up yet.
+	starting int
 	// back is when an engine that restarts answers again; until then away is its
 	// error.
 	back time.Time
@@ -301,6 +303,9 @@ func (g fakeGateway) Drained(ctx context.Context, _ gateway.Generation, _ time.D
 }
 
 func (g fakeGateway) Fingerprint(context.Context) (gateway.Fingerprint, error) {
+	if g.starting--; g.starting >= 0 {
+		return gateway.Fingerprint{}, errors.New("it runs no nginx master process")
+	}
 	if g.looks++; g.meddle < 0 || g.looks == g.meddle {
 		g.reloads++
 	}

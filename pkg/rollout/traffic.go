@@ -108,7 +108,13 @@ func (t *traffic) insist(ctx context.Context, g gate, act func() error) error {
 			return err
 		}
 		err = act()
-		if err == nil || try == switchTries || !t.restarted(ctx, g, was) {
+		if err == nil || try == switchTries {
+			return err
+		}
+		if notReached(err) {
+			t.say(event.Warning, t.svc.Name, "the engine does not answer (%v); waiting for %s", err, g.unit.Name)
+		}
+		if !t.restarted(ctx, g, was) {
 			return err
 		}
 		t.say(event.Warning, t.svc.Name, "somebody else restarted %s (%v); switching again", g.unit.Name, err)
@@ -116,13 +122,14 @@ func (t *traffic) insist(ctx context.Context, g gate, act func() error) error {
 }
 
 // restarted tells whether the gateway has another start than it had, and waits
-// for that where it is on its way down or up.
+// for that where it is on its way down or up: then it may have had its new start
+// before it was looked at.
 func (t *traffic) restarted(ctx context.Context, g gate, was stack.Unit) bool {
-	for deadline := time.Now().Add(restartLimit); ; {
+	for deadline, down := time.Now().Add(restartLimit), false; ; down = true {
 		_, err := g.Fingerprint(ctx)
 		now, ierr := t.Eyes.Inspect(ctx, g.unit.ID)
 		if err == nil && ierr == nil {
-			return !now.StartedAt.Equal(was.StartedAt)
+			return down || !now.StartedAt.Equal(was.StartedAt)
 		}
 		if time.Now().After(deadline) || grace.Pause(ctx, pollEvery) != nil {
 			return false
