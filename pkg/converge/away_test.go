@@ -64,10 +64,11 @@ func TestADatabaseThatCannotBeReached(t *testing.T) {
 	assert.Empty(t, states)
 }
 
-// restartedPlatform has an engine that is away for so many looks.
+// restartedPlatform has an engine that is away for so many looks, and goes away in the
+// middle of so many ways back.
 type restartedPlatform struct {
 	backPlatform
-	away int
+	away, cuts, carried int
 }
 
 func (r *restartedPlatform) Observe(ctx context.Context, project string) (stack.Observed, error) {
@@ -75,6 +76,14 @@ func (r *restartedPlatform) Observe(ctx context.Context, project string) (stack.
 		return stack.Observed{}, fmt.Errorf("look at what runs: %w", io.EOF)
 	}
 	return r.backPlatform.Observe(ctx, project)
+}
+
+// Carry carries out a way back that is not cut off.
+func (r *restartedPlatform) Carry(ctx context.Context, p *plan.Plan, st *stack.Stack, how rollout.How) (rollout.Report, error) {
+	if r.carried++; r.carried <= r.cuts {
+		return rollout.Report{}, fmt.Errorf("start api-1 again: %w", io.EOF)
+	}
+	return r.backPlatform.Carry(ctx, p, st, how)
 }
 
 // ours is a lock that is held on this machine.
@@ -122,4 +131,17 @@ func TestTheWayBackOutlastsARestartOfTheEngine(t *testing.T) {
 	}
 	assert.Equal(t, []string{"the engine does not answer (swap the database back: EOF); going back once it does",
 		"the engine does not answer (look at what runs: EOF); going back once it does"}, waits)
+}
+
+// One that goes away whenever units are started is not tried for ever.
+func TestTheWayBackOnAnEngineThatGoesAwayEachTime(t *testing.T) {
+	t.Parallel()
+	for cuts, stuck := range map[int]bool{1: false, 2: false, 99: true} {
+		on := &restartedPlatform{cuts: cuts}
+		d := &transition{Target: &target.Target{Sink: event.Discard}, on: on, facts: &facts{}, record: &release.Record{},
+			opts: Options{Stack: &stack.Stack{Name: "shop"}, Lock: ours(t)}, result: &Result{Rollout: &rollout.Report{}}}
+		err := d.takeBack(t.Context(), []string{"api"})
+		assert.Equal(t, stuck, err != nil, "%d: %v", cuts, err)
+		assert.Equal(t, min(cuts+1, 3), on.carried)
+	}
 }

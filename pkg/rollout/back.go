@@ -89,7 +89,7 @@ func Outlast(ctx context.Context, tell func(error), allowed, act func(context.Co
 		switch {
 		case err != nil && away != nil && ctx.Err() != nil:
 			return away // it says more than that the time is over
-		case !notReached(err):
+		case !NotReached(err):
 			return err
 		case away == nil:
 			tell(err)
@@ -104,9 +104,9 @@ func Outlast(ctx context.Context, tell func(error), allowed, act func(context.Co
 	}
 }
 
-// notReached tells that the engine does not answer. A connection that is lost is the
+// NotReached tells that the engine does not answer. A connection that is lost is the
 // host's matter: it is made again there.
-func notReached(err error) bool { return engine.NotReached(err) && !host.IsConnectionLost(err) }
+func NotReached(err error) bool { return engine.NotReached(err) && !host.IsConnectionLost(err) }
 
 // revive starts the old units again and waits until they are well.
 func (b *batch) revive(ctx context.Context) error {

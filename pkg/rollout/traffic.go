@@ -111,7 +111,7 @@ func (t *traffic) insist(ctx context.Context, g gate, act func() error) error {
 		if err == nil || try == switchTries {
 			return err
 		}
-		if notReached(err) {
+		if NotReached(err) {
 			t.say(event.Warning, t.svc.Name, "the engine does not answer (%v); waiting for %s", err, g.unit.Name)
 		}
 		if !t.restarted(ctx, g, was) {
