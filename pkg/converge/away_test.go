@@ -2,6 +2,7 @@ package converge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os/exec"
@@ -144,4 +145,36 @@ func TestTheWayBackOnAnEngineThatGoesAwayEachTime(t *testing.T) {
 		assert.Equal(t, stuck, err != nil, "%d: %v", cuts, err)
 		assert.Equal(t, min(cuts+1, 3), on.carried)
 	}
+}
+
+// pinnedPlatform has a gateway whose engine is away when it is asked who is pinned.
+type pinnedPlatform struct {
+	backPlatform
+	asked int
+}
+
+func (p *pinnedPlatform) Observe(context.Context, string) (stack.Observed, error) {
+	return stack.Observed{Units: map[string][]stack.Unit{"gateway": {{ID: "gateway", State: stack.Running}}}}, nil
+}
+
+func (p *pinnedPlatform) At(context.Context, string) (*target.Node, error) {
+	if p.asked++; p.asked == 1 {
+		return nil, fmt.Errorf("look at gateway: %w", io.EOF)
+	}
+	return nil, errors.New("it does not run")
+}
+
+// Who serves is what the gateway has pinned: an engine that is away for a moment does
+// not make it unknown.
+func TestTheWayBackAsksAgainWhoIsPinned(t *testing.T) {
+	t.Parallel()
+	on, told := &pinnedPlatform{}, &event.Recorder{}
+	api := &stack.Service{Name: "api"}
+	api.Ext.Gateway = "gateway"
+	st := &stack.Stack{Name: "shop", Order: []string{"api"}, Services: map[string]*stack.Service{"api": api}}
+	d := &transition{Target: &target.Target{Sink: told}, on: on, facts: &facts{}, record: &release.Record{},
+		opts: Options{Stack: st, Lock: ours(t)}, result: &Result{Rollout: &rollout.Report{}}}
+	require.NoError(t, d.takeBack(t.Context(), []string{"api"}))
+	assert.Equal(t, 2, on.asked)
+	assert.Contains(t, told.Events()[0].Text, "the engine does not answer")
 }

@@ -151,6 +151,9 @@ func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched
 		return in, err
 	}
 	found, err := d.Pins(ctx, d.on, d.opts.Stack, seen)
+	if rollout.NotReached(err) {
+		return in, err // who is pinned serves, and it will say so
+	}
 	if err != nil {
 		// A gateway that does not run has nothing pinned; going back matters more.
 		d.Say(event.Warning, "roll back", "", "the gateway's pins cannot be read: %v", err)
