@@ -15,9 +15,16 @@ import (
 	"github.com/shiksha/actions/pkg/stack"
 )
 
-// undoBudget bounds the way back: it runs on a context of its own, because the
-// release's may be cancelled already.
+// undoBudget bounds the way back, beside what the file gives its units: it runs on a
+// context of its own, because the release's may be cancelled already.
 const undoBudget = 2 * time.Minute
+
+// wayBack is how long the whole way back of a batch may take. New units end and old
+// ones start within the times of the file: one that starts slowly is not given up, it
+// would be replaced by one that starts as slowly.
+func (b *batch) wayBack() time.Duration {
+	return undoBudget + b.budget() + 2*b.svc.StopGrace + 2*b.traffic.drain()
+}
 
 // awayEvery is how often an act of the way back is tried while the engine is not reached.
 const awayEvery = time.Second
@@ -31,7 +38,7 @@ var errAway = errors.New("it may not serve")
 
 // back undoes what the batch did; err is why.
 func (b *batch) back(ctx context.Context, err error) error {
-	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoBudget)
+	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.wayBack())
 	defer cancel()
 	if lost := b.lost(back); lost != nil {
 		return fmt.Errorf("%w (after: %w)", lost, err)

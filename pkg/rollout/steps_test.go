@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -233,4 +234,32 @@ func TestAWayBackThatCannotMoveTrafficKeepsWhoServes(t *testing.T) {
 		serves(t, h, name)
 		assert.NotContains(t, strings.Join(h.log, "\n"), "stop api-101", name)
 	}
+}
+
+// An old unit that starts slowly has the time that its file gives it on the way back too.
+func TestAWayBackToAUnitThatStartsSlowly(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h, st := newFakeHost(unit("api", 1, "old"), unit("gateway", 9, "same")), alone("")
+		st.Services["api"].Health = &stack.Health{StartPeriod: 10 * time.Minute}
+		h.onStart = func(u *stack.Unit) { u.Health = stack.HealthFailed }
+		var again time.Time
+		h.onAct = func(act string) {
+			if act == "restart api-1" {
+				again = time.Now()
+			}
+		}
+		h.onLook = func(u *stack.Unit, _ int) {
+			if u.ID == "api-1" && !again.IsZero() {
+				u.Health = stack.HealthStart
+				if time.Since(again) > 5*time.Minute {
+					u.Health = stack.HealthOK
+				}
+			}
+		}
+		_, err := follow(t, h, st, nil, plan.Step{Service: "api", Action: plan.StopFirst, Replicas: 1, Old: []string{"api-1"}, Batch: 1})
+		require.ErrorContains(t, err, "is unhealthy")
+		require.NotContains(t, err.Error(), "going back")
+		assert.Equal(t, []string{h.units["api-1"].Addresses["edge"]}, h.loaded["api"])
+	})
 }

@@ -153,10 +153,7 @@ func (t *traffic) move(ctx context.Context, g gate, ids []string) error {
 	}
 	t.say(event.Info, t.svc.Name, "%s sends requests to %d units", g.unit.Name, len(ids))
 	defer t.span("drain", t.svc.Name)()
-	budget := t.svc.Ext.Drain
-	if budget == 0 {
-		budget = stack.DefaultDrain
-	}
+	budget := t.drain()
 	cut, end, err := g.Drained(ctx, gen, budget)
 	if err != nil {
 		return fmt.Errorf("drain %s: %w", g.unit.Name, err)
@@ -167,6 +164,17 @@ func (t *traffic) move(ctx context.Context, g gate, ids []string) error {
 	}
 	t.seen = append(t.seen, end)
 	return nil
+}
+
+// drain is how long requests may take to end after a switch.
+func (t *traffic) drain() time.Duration {
+	switch {
+	case t == nil:
+		return 0
+	case t.svc.Ext.Drain == 0:
+		return stack.DefaultDrain
+	}
+	return t.svc.Ext.Drain
 }
 
 // still makes sure, right before units are retired, that the gateway is as it
