@@ -59,6 +59,9 @@ func (b *batch) back(ctx context.Context, err error) error {
 	if uerr := errors.Join(stuck...); uerr != nil {
 		return fmt.Errorf("%w; while going back: %w", err, uerr)
 	}
+	if b.loud {
+		return err // the pins keep out who failed
+	}
 	// What runs is the serving set again, so the pins say nothing new.
 	if cerr := b.outlast(back, b.traffic.close); cerr != nil {
 		return fmt.Errorf("%w; while going back: %w", err, cerr)

@@ -263,3 +263,21 @@ func TestAWayBackToAUnitThatStartsSlowly(t *testing.T) {
 		assert.Equal(t, []string{h.units["api-1"].Addresses["edge"]}, h.loaded["api"])
 	})
 }
+
+// A unit that failed within max_failure_ratio and cannot be stopped gets no request,
+// whoever reloads the gateway.
+func TestAUnitThatFailedAndRunsOnStaysOutOfTheGateway(t *testing.T) {
+	t.Parallel()
+	h, st := oldShop(), shop(stack.StartFirst, 0)
+	st.Services["api"].Update.MaxFailureRatio = 0.5
+	h.onStart = func(u *stack.Unit) {
+		if u.ID == "api-102" {
+			u.Health = stack.HealthFailed
+		}
+	}
+	h.fail["stop api-102"] = errBroken
+	_, err := carry(t.Context(), h, st)
+	require.ErrorContains(t, err, "stop the units that failed")
+	_, _ = fakeGateway{h, "gateway-9"}.Reload(t.Context())
+	assert.Equal(t, []string{"10.0.0.101", "10.0.0.103"}, h.loaded["api"])
+}
