@@ -68,23 +68,44 @@ func (d *transition) servesNow() string {
 	return d.beforeTitle() + " serves again"
 }
 
-// back rolls the touched services to the release before, last one first. They
-// are planned like any release: what did not change is left alone. Services that
-// the release before did not have are removed.
+// outlast carries out a part of the way back that may be done twice, and again as long
+// as the engine is away.
+func (d *transition) outlast(ctx context.Context, part func(context.Context) error) error {
+	tell := func(err error) {
+		d.Say(event.Warning, "roll back", "", "the engine does not answer (%v); going back once it does", err)
+	}
+	return rollout.Outlast(ctx, tell, d.opts.Lock.Check, part)
+}
+
+// backTries is how often the way back is planned and carried out when the engine goes
+// away under it: one that does so each time is not helped by units that come and go.
+const backTries = 3
+
+// back rolls the touched services to the release before, last one first.
 func (d *transition) back(ctx context.Context, touched []string) error {
 	if len(touched) == 0 {
 		return nil
 	}
-	before, err := d.before(ctx)
-	if err != nil {
+	for try := 1; ; try++ {
+		err := d.rollBack(ctx, touched)
+		if try == backTries || ctx.Err() != nil || !rollout.NotReached(err) {
+			return err
+		}
+		d.Say(event.Warning, "roll back", "", "the engine went away meanwhile (%v); looking again at what is left to do", err)
+		if err := d.opts.Lock.Check(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// rollBack plans the touched services like any release: what did not change is left
+// alone. Services that the release before did not have are removed.
+func (d *transition) rollBack(ctx context.Context, touched []string) error {
+	before, in := (*stack.Stack)(nil), plan.Input{}
+	err := d.outlast(ctx, func(ctx context.Context) (err error) {
+		before, in, err = d.wayBack(ctx, touched)
 		return err
-	}
-	before.GoBack()
-	for _, svc := range before.Services {
-		// One that cannot go back keeps no other from it.
-		svc.Update.FailureAction = stack.Continue
-	}
-	in, err := d.backInput(ctx, before, touched)
+	})
 	if err != nil {
 		return err
 	}
@@ -96,6 +117,21 @@ func (d *transition) back(ctx context.Context, touched []string) error {
 	report, err := d.carry(ctx, before, p, lockOnly)
 	d.result.Phases = append(d.result.Phases, report.Spans...)
 	return err
+}
+
+// wayBack looks at the release before and at what runs.
+func (d *transition) wayBack(ctx context.Context, touched []string) (*stack.Stack, plan.Input, error) {
+	before, err := d.before(ctx)
+	if err != nil {
+		return nil, plan.Input{}, err
+	}
+	before.GoBack()
+	for _, svc := range before.Services {
+		// One that cannot go back keeps no other from it.
+		svc.Update.FailureAction = stack.Continue
+	}
+	in, err := d.backInput(ctx, before, touched)
+	return before, in, err
 }
 
 func (d *transition) beforeTitle() string {
@@ -115,6 +151,9 @@ func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched
 		return in, err
 	}
 	found, err := d.Pins(ctx, d.on, d.opts.Stack, seen)
+	if rollout.NotReached(err) {
+		return in, err // who is pinned serves, and it will say so
+	}
 	if err != nil {
 		// A gateway that does not run has nothing pinned; going back matters more.
 		d.Say(event.Warning, "roll back", "", "the gateway's pins cannot be read: %v", err)
@@ -227,7 +266,7 @@ func (d *transition) takeBack(ctx context.Context, touched []string) error {
 	if d.undoDatabase == nil {
 		return d.back(ctx, touched)
 	}
-	err := d.undoDatabase(ctx)
+	err := d.outlast(ctx, d.undoDatabase)
 	if err == nil {
 		return d.back(ctx, touched)
 	}
@@ -235,7 +274,7 @@ func (d *transition) takeBack(ctx context.Context, touched []string) error {
 	others := slices.DeleteFunc(slices.Clone(touched), writes)
 	failed := d.back(ctx, others)
 	if failed == nil && len(others) > 0 {
-		if err = d.undoDatabase(ctx); err == nil {
+		if err = d.outlast(ctx, d.undoDatabase); err == nil {
 			return d.back(ctx, slices.DeleteFunc(slices.Clone(touched), func(name string) bool { return !writes(name) }))
 		}
 	}

@@ -6,7 +6,9 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -144,6 +146,13 @@ func answered(err error) bool {
 		}
 	}
 	return false
+}
+
+// NotReached tells that the engine did not answer at all: nobody listens, or it went
+// away in the middle of a call. One that restarts is back within seconds. The
+// Docker client says so of most calls; a stream of a command just ends.
+func NotReached(err error) bool {
+	return client.IsErrConnectionFailed(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // containerName is the name of a container without the slash the API puts before

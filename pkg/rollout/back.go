@@ -7,15 +7,27 @@ import (
 	"slices"
 	"time"
 
+	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/grace"
+	"github.com/shiksha/actions/pkg/host"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
-// undoBudget bounds the way back: it runs on a context of its own, because the
-// release's may be cancelled already.
+// undoBudget bounds the way back, beside what the file gives its units: it runs on a
+// context of its own, because the release's may be cancelled already.
 const undoBudget = 2 * time.Minute
+
+// wayBack is how long the whole way back of a batch may take. New units end and old
+// ones start within the times of the file: one that starts slowly is not given up, it
+// would be replaced by one that starts as slowly.
+func (b *batch) wayBack() time.Duration {
+	return undoBudget + b.budget() + 2*b.svc.StopGrace + 2*b.traffic.drain()
+}
+
+// awayEvery is how often an act of the way back is tried while the engine is not reached.
+const awayEvery = time.Second
 
 // lastGrace is how long old units get to end, or are waited for, when the release
 // was cancelled while they were stopping. It is short of the time that is left for acts.
@@ -26,7 +38,7 @@ var errAway = errors.New("it may not serve")
 
 // back undoes what the batch did; err is why.
 func (b *batch) back(ctx context.Context, err error) error {
-	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoBudget)
+	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.wayBack())
 	defer cancel()
 	if lost := b.lost(back); lost != nil {
 		return fmt.Errorf("%w (after: %w)", lost, err)
@@ -35,13 +47,23 @@ func (b *batch) back(ctx context.Context, err error) error {
 	defer b.span("undo", b.svc.Name)()
 	var stuck []error
 	for _, u := range slices.Backward(b.undo) {
-		stuck = append(stuck, u(back))
+		uerr := b.outlast(back, u)
+		if fault.Of(uerr) == fault.Interrupted {
+			return fmt.Errorf("%w (after: %w)", uerr, err) // somebody else has the lock
+		}
+		stuck = append(stuck, uerr)
+		if uerr != nil && (b.held || !b.step.Action.StopsFirst()) {
+			break // the new units may be who serves: none of them is stopped
+		}
 	}
 	if uerr := errors.Join(stuck...); uerr != nil {
 		return fmt.Errorf("%w; while going back: %w", err, uerr)
 	}
+	if b.loud {
+		return err // the pins keep out who failed
+	}
 	// What runs is the serving set again, so the pins say nothing new.
-	if cerr := b.traffic.close(back); cerr != nil {
+	if cerr := b.outlast(back, b.traffic.close); cerr != nil {
 		return fmt.Errorf("%w; while going back: %w", err, cerr)
 	}
 	return err
@@ -50,12 +72,51 @@ func (b *batch) back(ctx context.Context, err error) error {
 // lost tells whether the right to change the project is gone. Then nothing is
 // undone: what is there may be another release's by now, and whoever comes next
 // heals what is left.
-func (b *batch) lost(ctx context.Context) error {
-	if err := b.ask(ctx); fault.Of(err) == fault.Interrupted {
+func (s *service) lost(ctx context.Context) error {
+	if err := s.ask(ctx); fault.Of(err) == fault.Interrupted {
 		return err
 	}
 	return nil
 }
+
+// outlast carries an act of the way back out; see Outlast.
+func (s *service) outlast(ctx context.Context, act func(context.Context) error) error {
+	tell := func(err error) {
+		s.say(event.Warning, s.svc.Name, "the engine does not answer (%v); going back once it does", err)
+	}
+	return Outlast(ctx, tell, s.lost, act)
+}
+
+// Outlast carries an act of a way back out, and once more a second later as long as
+// the engine is not reached: it restarts, and nothing can be put right before it is
+// back. The act has to be one that may be done twice. tell hears of the first try
+// that came to nothing; allowed is asked before each further one and ends the wait
+// with its error.
+func Outlast(ctx context.Context, tell func(error), allowed, act func(context.Context) error) error {
+	var away error
+	for {
+		err := act(ctx)
+		switch {
+		case err != nil && away != nil && ctx.Err() != nil:
+			return away // it says more than that the time is over
+		case !NotReached(err):
+			return err
+		case away == nil:
+			tell(err)
+		}
+		away = err
+		if grace.Pause(ctx, awayEvery) != nil {
+			return away
+		}
+		if err := allowed(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// NotReached tells that the engine does not answer. A connection that is lost is the
+// host's matter: it is made again there.
+func NotReached(err error) bool { return engine.NotReached(err) && !host.IsConnectionLost(err) }
 
 // revive starts the old units again and waits until they are well.
 func (b *batch) revive(ctx context.Context) error {

@@ -19,9 +19,10 @@ type batch struct {
 	// down is set while the old units are stopped and the new ones not started, away
 	// while the gateway has nobody who serves: the moments in which a cancelled
 	// release must still act. removed is set when an old unit was removed before its
-	// successor was made, well is who passed the gate.
-	down, away, removed bool
-	well                []string
+	// successor was made, held when traffic could not be moved back, loud when units
+	// that failed may run on; well is who passed the gate.
+	down, away, removed, held, loud bool
+	well                            []string
 }
 
 // run carries the batch out, or leaves the service as it was.
@@ -174,7 +175,11 @@ func (b *batch) admit(ctx context.Context, well []string) error {
 
 // shift moves traffic to a set of units; the way back is the set before.
 func (b *batch) shift(ctx context.Context, before, to []string) error {
-	b.undo = append(b.undo, func(ctx context.Context) error { return b.traffic.to(ctx, before) })
+	b.undo = append(b.undo, func(ctx context.Context) error {
+		err := b.traffic.to(ctx, before)
+		b.held = err != nil
+		return err
+	})
 	return b.traffic.to(ctx, to)
 }
 
@@ -213,6 +218,7 @@ func (b *batch) commit(ctx context.Context, well []string) error {
 	rest := slices.DeleteFunc(slices.Clone(b.service.old), func(id string) bool { return slices.Contains(b.old, id) })
 	b.good, b.service.old = append(b.good, well...), rest
 	if err := b.silence(ctx, well); err != nil {
+		b.loud = true
 		return err
 	}
 	if len(b.old) == 0 {

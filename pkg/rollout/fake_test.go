@@ -38,6 +38,12 @@ type fakeHost struct {
 	// meddle is the look at the gateway (counted from 1) before which somebody
 	// else reloads it; -1 before each.
 	meddle, looks int
+	// starting is for how many looks the gateway is not up yet.
+	starting int
+	// back is when an engine that restarts answers again; until then away is its
+	// error.
+	back time.Time
+	away error
 	// late is an engine that a cancelled caller no longer hears: a stop goes on until
 	// it is settled, a removal is done, nothing is created. busy is set where a unit
 	// holds what its successor needs.
@@ -72,6 +78,9 @@ func (h *fakeHost) act(format string, args ...any) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if time.Now().Before(h.back) {
+		return h.away
+	}
 	h.log = append(h.log, act)
 	for prefix, err := range h.fail {
 		if strings.HasPrefix(act, prefix) {
@@ -199,6 +208,9 @@ func (h *fakeHost) Observe(context.Context, string) (stack.Observed, error) {
 func (h *fakeHost) Inspect(_ context.Context, id string) (stack.Unit, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if time.Now().Before(h.back) {
+		return stack.Unit{}, h.away
+	}
 	if u := h.units[id]; u != nil {
 		if h.seen[id]++; h.onLook != nil {
 			h.onLook(u, h.seen[id])
@@ -223,6 +235,9 @@ func (h *fakeHost) EnsureVolumes(context.Context, *stack.Stack, []string) error 
 
 func (h *fakeHost) Exec(_ context.Context, id string, argv []string, _ []byte) (string, string, int, error) {
 	if err := h.act("exec %s %s", id, strings.Join(argv, " ")); err != nil {
+		if h.away != nil && errors.Is(err, h.away) {
+			return "", "", 0, err
+		}
 		return "", err.Error(), 1, nil
 	}
 	return "", "", 0, nil
@@ -254,8 +269,11 @@ func (g fakeGateway) Set(_ context.Context, service string, addrs []string) erro
 }
 
 func (g fakeGateway) Clear(_ context.Context, service string) error {
+	if err := g.act("unpin %s", service); err != nil {
+		return err
+	}
 	delete(g.pinned, service)
-	return g.act("unpin %s", service)
+	return nil
 }
 
 func (g fakeGateway) Reload(context.Context) (gateway.Generation, error) {
@@ -291,6 +309,9 @@ func (g fakeGateway) Drained(ctx context.Context, _ gateway.Generation, budget t
 }
 
 func (g fakeGateway) Fingerprint(context.Context) (gateway.Fingerprint, error) {
+	if g.starting--; g.starting >= 0 {
+		return gateway.Fingerprint{}, errors.New("it runs no nginx master process")
+	}
 	if g.looks++; g.meddle < 0 || g.looks == g.meddle {
 		g.reloads++
 	}

@@ -43,7 +43,8 @@ func (s *service) reloadOld(ctx context.Context, undo func(context.Context) erro
 		}
 		return err
 	}
-	if err := s.reloadUnits(back, watch); err != nil {
+	read := func(ctx context.Context) error { return s.reloadUnits(ctx, watch) }
+	if err := s.outlast(back, read); err != nil {
 		return fmt.Errorf("reload the old files: %w", err)
 	}
 	return nil

@@ -307,6 +307,22 @@ func TestRun_SwitchesAgainWhenSomebodyElseRestarts(t *testing.T) {
 	}
 }
 
+// A gateway that was started a moment ago may not be up yet, though it has its new
+// start: that is no fault of the release either.
+func TestRun_SwitchesAgainWhenTheGatewayIsComingUp(t *testing.T) {
+	t.Parallel()
+	h := oldShop()
+	h.onAct = func(act string) {
+		if act == "reload" && h.reloads == 0 && h.starting == 0 {
+			h.fail[act], h.starting = errBroken, 2
+		}
+	}
+	_, err := carry(t.Context(), h, shop(stack.StartFirst, 0))
+	require.NoError(t, err)
+	serves(t, h, "reload")
+	assert.Equal(t, []string{"10.0.0.101", "10.0.0.102", "10.0.0.103"}, h.loaded["api"])
+}
+
 // Whoever lost the lock does nothing more, undoing included: what is there may be
 // another release's by now.
 func TestRun_WithoutTheLockNothingIsUndone(t *testing.T) {

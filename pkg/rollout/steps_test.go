@@ -3,7 +3,9 @@ package rollout_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -218,4 +220,88 @@ func TestWithoutGroundNothingIsBegun(t *testing.T) {
 		require.ErrorContains(t, err, "create "+ground+": broken on purpose")
 		assert.Empty(t, h.log)
 	}
+}
+
+// The new units serve until traffic is back with the old ones: where that fails, they
+// are left for whoever takes the release back.
+func TestAWayBackThatCannotMoveTrafficKeepsWhoServes(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		order stack.Order
+		fails int // the drain or the stop that fails
+		act   string
+		stuck string
+	}{
+		"a surge, the gateway":    {stack.StartFirst, 1, "drain", "pin api 10.0.0.1 "},
+		"a surge, an old unit":    {stack.StartFirst, 1, "stop api-1 api-2 ", "restart"},
+		"stop-first, the gateway": {stack.StopFirst, 2, "drain", "pin api 10.0.0.3"},
+	} {
+		h := oldShop()
+		n, parallelism := 0, 0
+		if c.order == stack.StopFirst {
+			parallelism = 2
+		}
+		h.onAct = func(act string) {
+			if !strings.HasPrefix(act, c.act) {
+				return
+			}
+			if n++; n != c.fails {
+				return
+			}
+			h.fail[act], h.fail[c.stuck] = errBroken, errBroken
+			if c.stuck == "restart" {
+				h.units["api-1"].State, h.units["api-1"].Addresses = stack.Exited, map[string]string{"edge": ""}
+			}
+		}
+		_, err := carry(t.Context(), h, shop(c.order, parallelism))
+		require.ErrorContains(t, err, "while going back", name)
+		serves(t, h, name)
+		assert.NotContains(t, strings.Join(h.log, "\n"), "stop api-101", name)
+	}
+}
+
+// An old unit that starts slowly has the time that its file gives it on the way back too.
+func TestAWayBackToAUnitThatStartsSlowly(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h, st := newFakeHost(unit("api", 1, "old"), unit("gateway", 9, "same")), alone("")
+		st.Services["api"].Health = &stack.Health{StartPeriod: 10 * time.Minute}
+		h.onStart = func(u *stack.Unit) { u.Health = stack.HealthFailed }
+		var again time.Time
+		h.onAct = func(act string) {
+			if act == "restart api-1" {
+				again = time.Now()
+			}
+		}
+		h.onLook = func(u *stack.Unit, _ int) {
+			if u.ID == "api-1" && !again.IsZero() {
+				u.Health = stack.HealthStart
+				if time.Since(again) > 5*time.Minute {
+					u.Health = stack.HealthOK
+				}
+			}
+		}
+		_, err := follow(t, h, st, nil, plan.Step{Service: "api", Action: plan.StopFirst, Replicas: 1, Old: []string{"api-1"}, Batch: 1})
+		require.ErrorContains(t, err, "is unhealthy")
+		require.NotContains(t, err.Error(), "going back")
+		assert.Equal(t, []string{h.units["api-1"].Addresses["edge"]}, h.loaded["api"])
+	})
+}
+
+// A unit that failed within max_failure_ratio and cannot be stopped gets no request,
+// whoever reloads the gateway.
+func TestAUnitThatFailedAndRunsOnStaysOutOfTheGateway(t *testing.T) {
+	t.Parallel()
+	h, st := oldShop(), shop(stack.StartFirst, 0)
+	st.Services["api"].Update.MaxFailureRatio = 0.5
+	h.onStart = func(u *stack.Unit) {
+		if u.ID == "api-102" {
+			u.Health = stack.HealthFailed
+		}
+	}
+	h.fail["stop api-102"] = errBroken
+	_, err := carry(t.Context(), h, st)
+	require.ErrorContains(t, err, "stop the units that failed")
+	_, _ = fakeGateway{h, "gateway-9"}.Reload(t.Context())
+	assert.Equal(t, []string{"10.0.0.101", "10.0.0.103"}, h.loaded["api"])
 }

@@ -109,7 +109,13 @@ func (t *traffic) insist(ctx context.Context, g gate, act func() error) error {
 			return err
 		}
 		err = act()
-		if err == nil || try == switchTries || !t.restarted(ctx, g, was) {
+		if err == nil || try == switchTries {
+			return err
+		}
+		if NotReached(err) {
+			t.say(event.Warning, t.svc.Name, "the engine does not answer (%v); waiting for %s", err, g.unit.Name)
+		}
+		if !t.restarted(ctx, g, was) {
 			return err
 		}
 		t.say(event.Warning, t.svc.Name, "somebody else restarted %s (%v); switching again", g.unit.Name, err)
@@ -117,13 +123,14 @@ func (t *traffic) insist(ctx context.Context, g gate, act func() error) error {
 }
 
 // restarted tells whether the gateway has another start than it had, and waits
-// for that where it is on its way down or up.
+// for that where it is on its way down or up: then it may have had its new start
+// before it was looked at.
 func (t *traffic) restarted(ctx context.Context, g gate, was stack.Unit) bool {
-	for deadline := time.Now().Add(restartLimit); ; {
+	for deadline, down := time.Now().Add(restartLimit), false; ; down = true {
 		_, err := g.Fingerprint(ctx)
 		now, ierr := t.Eyes.Inspect(ctx, g.unit.ID)
 		if err == nil && ierr == nil {
-			return !now.StartedAt.Equal(was.StartedAt)
+			return down || !now.StartedAt.Equal(was.StartedAt)
 		}
 		if time.Now().After(deadline) || grace.Pause(ctx, pollEvery) != nil {
 			return false
@@ -160,8 +167,16 @@ func (t *traffic) move(ctx context.Context, g gate, ids []string) error {
 	return nil
 }
 
-// drainBudget is how long requests of a service may take to end.
+// drainBudget is how long requests of a service may take to end after a switch.
 func drainBudget(svc *stack.Service) time.Duration { return cmp.Or(svc.Ext.Drain, stack.DefaultDrain) }
+
+// drain is drainBudget where there is a gateway to switch.
+func (t *traffic) drain() time.Duration {
+	if t == nil {
+		return 0
+	}
+	return drainBudget(t.svc)
+}
 
 // still makes sure, right before units are retired, that the gateway is as it
 // was after the switch; a restart or a reload by somebody else in between may
