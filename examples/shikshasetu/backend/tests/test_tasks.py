@@ -50,6 +50,14 @@ def test_a_job_is_written_after_its_time(monkeypatch):
     assert job == "one" and when - began >= 0.05 and "ON CONFLICT" in statement
 
 
+def test_nobody_waits_for_the_result_of_a_job(client, token, monkeypatch):
+    sent = []
+    monkeypatch.setattr(celery_app.app.backend, "on_task_call", lambda *_: sent.append("listened"))
+    monkeypatch.setitem(vars(celery_app.app.amqp), "send_task_message", lambda *_, **__: sent.append("sent"))
+    assert client.post("/api/v1/jobs", json={}, headers=token).status_code == 202
+    assert sent == ["sent"]
+
+
 def test_a_database_that_is_away_loses_no_job(monkeypatch):
     tried, written = [], []
 
