@@ -1,6 +1,8 @@
 import os
 import time
 from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
 from types import SimpleNamespace
 
 from celery.signals import heartbeat_sent
@@ -22,6 +24,11 @@ def test_a_killed_worker_loses_no_task():
     conf = celery_app.app.conf
     assert conf.task_acks_late and conf.task_reject_on_worker_lost
     assert conf.broker_transport_options["visibility_timeout"] > conf.task_time_limit
+
+
+def test_the_library_whose_inside_is_mended_is_pinned():
+    wanted = Path(__file__).parent.parent / "requirements.txt"
+    assert f"kombu=={version('kombu')}" in wanted.read_text().splitlines()
 
 
 def test_the_clock_starts_the_heartbeat_each_minute():
