@@ -294,6 +294,28 @@ func TestWorkflows_AreShort(t *testing.T) {
 	assert.Less(t, lines, 160)
 }
 
+// The tests run on the image's Python: what its libraries do on another says nothing.
+func TestWorkflows_TestOnThePythonThatRuns(t *testing.T) {
+	t.Parallel()
+	recipe, err := os.ReadFile(filepath.Join(example, "backend", "Dockerfile"))
+	require.NoError(t, err)
+	runs := regexp.MustCompile(`(?m)^ARG PYTHON=python:([0-9.]+)-`).FindSubmatch(recipe)
+	require.NotNil(t, runs)
+	tests, err := os.ReadFile(filepath.Join(example, "workflows", "test.yml"))
+	require.NoError(t, err)
+	assert.Contains(t, string(tests), fmt.Sprintf("python-version: %q", runs[1]))
+}
+
+// A registry knows the image by small letters, and shows a private one to those who log in.
+func TestWorkflows_ScanWhatWasBuilt(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(example, "workflows", "build.yml"))
+	require.NoError(t, err)
+	assert.Equal(t, 2, strings.Count(string(text), "ghcr.io/${GITHUB_REPOSITORY,,}"), "what is built and what is scanned")
+	assert.NotContains(t, string(text), "ghcr.io/${{ github.repository }}")
+	assert.Contains(t, string(text), "TRIVY_PASSWORD")
+}
+
 // A variable that is missing is named before anything is touched.
 func TestStack_NamesWhatIsMissing(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,8 @@ from functools import lru_cache
 
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from backend.settings import database_url
@@ -32,6 +34,17 @@ def transaction():
     another thread, and under load all threads are taken by requests that wait for one."""
     with Session(engine(), future=True) as session, session.begin():
         yield session
+
+
+def away(error: Exception) -> bool:
+    """Whether an error says that the database cannot be reached or has hung up. One about
+    a statement is none: it would come again on a database that is well."""
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, PoolTimeout)
+    code = getattr(error.orig, "pgcode", None) or ""
+    # psycopg2 has no code where no server has answered. 08 is a broken connection, 57P a server that ends or starts.
+    no_answer = isinstance(error, OperationalError) and not code
+    return error.connection_invalidated or no_answer or code.startswith(("08", "57P"))
 
 
 def revision() -> str:

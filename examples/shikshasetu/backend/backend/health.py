@@ -1,5 +1,6 @@
 """Whether this unit can serve. It says no when it cannot: a unit that has lost
-its database is not healthy."""
+its database is not healthy. It is not restarted for that: on one host Docker lets
+an unhealthy unit run, and it serves again once the database is back."""
 
 import redis
 

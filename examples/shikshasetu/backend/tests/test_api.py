@@ -1,7 +1,12 @@
+import logging
+
 import httpx
 import pytest
 from backend import database, health, language_model, routes, security, settings
 from backend.main import app
+from sqlalchemy import create_engine
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 
 def test_health_tells_the_truth_about_its_database(client, monkeypatch):
@@ -112,6 +117,82 @@ def test_a_crash_is_counted_and_named(client, monkeypatch, token):
     answer = client.get("/api/v1/curriculum/standards")
     assert answer.status_code == 500
     assert 'route="/api/v1/curriculum/standards",status="500"' in client.get("/metrics").text
+
+
+@pytest.fixture
+def nobody(monkeypatch):
+    """A database that is away: nobody listens at its port."""
+    engine = create_engine("postgresql+psycopg2://setu:secret@127.0.0.1:1/setu", future=True)
+    monkeypatch.setattr(database, "engine", lambda: engine)
+    monkeypatch.setattr(health, "broker_state", lambda: "connected")
+
+
+ACCOUNT = {"email": "a@b.test", "password": "a long password"}
+
+
+@pytest.mark.parametrize(
+    "method, path, body",
+    [
+        ("GET", "curriculum/standards", None),
+        ("GET", "curriculum/standards/SCI-6-01", None),
+        ("GET", "auth/me", None),
+        ("GET", "jobs/one", None),
+        ("POST", "auth/login", ACCOUNT),
+        ("POST", "auth/register", ACCOUNT),
+    ],
+)
+def test_a_database_that_is_away_is_said_so(client, token, nobody, caplog, method, path, body):
+    with caplog.at_level(logging.WARNING, "backend.main"):
+        got = client.request(method, "/api/v1/" + path, json=body, headers=token)
+    assert got.status_code == 503
+    assert got.headers["retry-after"] == "10"
+    assert got.headers["x-release"] == "v-test", "it is an answer like the others"
+    assert "try again" in got.json()["detail"]
+    assert "Connection refused" in caplog.text and "\n" not in caplog.messages[0]
+    assert "a@b.test" not in caplog.text and "secret" not in caplog.text
+
+
+def test_what_needs_no_database_is_served_without_it(client, token, nobody, monkeypatch):
+    model(monkeypatch, said("shorter"))
+    assert client.get("/version").status_code == 200
+    assert client.get("/metrics").status_code == 200
+    simple = client.post("/api/v1/content/simplify", json={"text": "x", "grade": 6}, headers=token)
+    assert simple.json() == {"text": "shorter"}
+    ill = client.get("/health")
+    assert ill.status_code == 503
+    assert (ill.json()["database"], ill.json()["redis"]) == ("disconnected", "connected")
+
+
+class FakeFault(Exception):
+    """What the driver raises, with the server's code."""
+
+    def __init__(self, pgcode):
+        super().__init__(pgcode or "no answer")
+        self.pgcode = pgcode
+
+
+def fault(code):
+    return OperationalError("SELECT 'private'", {}, FakeFault(code))
+
+
+@pytest.mark.parametrize("code", ["57014", "40P01", "55P03", "53100"])
+def test_a_statement_that_fails_is_no_database_that_is_away(client, monkeypatch, code):
+    def broken():
+        raise fault(code)
+
+    monkeypatch.setattr(routes, "transaction", broken)
+    assert client.get("/api/v1/curriculum/standards").status_code == 500
+    assert not database.away(fault(code))
+
+
+@pytest.mark.parametrize("error", [fault(None), fault("57P01"), fault("57P03"), fault("08006"), PoolTimeout("all 20 are taken")])
+def test_a_database_that_hangs_up_is_away(client, monkeypatch, caplog, error):
+    def broken():
+        raise error
+
+    monkeypatch.setattr(routes, "transaction", broken)
+    assert client.get("/api/v1/curriculum/standards").status_code == 503
+    assert "private" not in caplog.text
 
 
 @pytest.mark.parametrize("value", ["", "short"])

@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from backend import database, schema
 from backend.models import Base
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 CONFIG = Config(str(Path(__file__).parent.parent / "alembic.ini"))
 real = pytest.mark.skipif(os.environ.get("DATABASE_TESTS") != "1", reason="needs a PostgreSQL")
@@ -99,3 +99,17 @@ def test_more_requests_than_connections_are_all_answered(empty, client):
         answers = list(many.map(lambda _: client.get("/api/v1/curriculum/standards").status_code, range(600)))
     assert answers == [200] * 600
     assert database.engine().pool.checkedout() == 0
+
+
+@real
+def test_a_connection_that_is_cut_is_told_from_a_statement_that_fails(empty):
+    def error_of(*statements):
+        with pytest.raises(DBAPIError) as found, database.transaction() as db:
+            for statement in statements:
+                db.execute(text(statement))
+        return found.value
+
+    assert database.away(error_of("SELECT pg_terminate_backend(pg_backend_pid())"))
+    assert not database.away(error_of("SET LOCAL statement_timeout = '10ms'", "SELECT pg_sleep(5)"))
+    assert not database.away(error_of("SELECT 1 / 0"))
+    assert not database.away(error_of("SELECT * FROM not_there"))

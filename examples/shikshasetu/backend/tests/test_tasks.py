@@ -1,6 +1,8 @@
 import os
 import time
 from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
 from types import SimpleNamespace
 
 from celery.signals import heartbeat_sent
@@ -22,6 +24,11 @@ def test_a_killed_worker_loses_no_task():
     conf = celery_app.app.conf
     assert conf.task_acks_late and conf.task_reject_on_worker_lost
     assert conf.broker_transport_options["visibility_timeout"] > conf.task_time_limit
+
+
+def test_the_library_whose_inside_is_mended_is_pinned():
+    wanted = Path(__file__).parent.parent / "requirements.txt"
+    assert f"kombu=={version('kombu')}" in wanted.read_text().splitlines()
 
 
 def test_the_clock_starts_the_heartbeat_each_minute():
@@ -48,6 +55,14 @@ def test_a_job_is_written_after_its_time(monkeypatch):
     assert pipeline.process("one", 0.05) == "one"
     ((when, statement, job),) = written
     assert job == "one" and when - began >= 0.05 and "ON CONFLICT" in statement
+
+
+def test_nobody_waits_for_the_result_of_a_job(client, token, monkeypatch):
+    sent = []
+    monkeypatch.setattr(celery_app.app.backend, "on_task_call", lambda *_: sent.append("listened"))
+    monkeypatch.setitem(vars(celery_app.app.amqp), "send_task_message", lambda *_, **__: sent.append("sent"))
+    assert client.post("/api/v1/jobs", json={}, headers=token).status_code == 202
+    assert sent == ["sent"]
 
 
 def test_a_database_that_is_away_loses_no_job(monkeypatch):

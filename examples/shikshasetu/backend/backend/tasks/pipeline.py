@@ -22,7 +22,9 @@ FINISH = text(
 UNTIL_IT_IS_BACK = {"autoretry_for": (OperationalError, PoolTimeout), "retry_backoff": True, "retry_backoff_max": 60, "max_retries": 20}
 
 
-@app.task(name="pipeline.process", **UNTIL_IT_IS_BACK)
+# Without a result in Redis, which nobody reads: the row is the result. Whoever wants one
+# listens for it, and when Redis is away waits twenty seconds before saying so.
+@app.task(name="pipeline.process", ignore_result=True, **UNTIL_IT_IS_BACK)
 def process(job: str, seconds: float) -> str:
     """Takes so many seconds and writes its job down once."""
     time.sleep(seconds)
