@@ -15,7 +15,8 @@ from backend.settings import database_url
 @lru_cache
 def engine() -> Engine:
     # pre_ping: a connection that died with an old server is replaced before a
-    # request meets it. The time-outs keep a dead database from holding threads.
+    # request meets it. The time-outs keep a dead database from holding threads; a host
+    # that starts the units of a release may take seconds for a new connection.
     return create_engine(
         database_url(),
         future=True,
@@ -23,7 +24,7 @@ def engine() -> Engine:
         max_overflow=10,
         pool_timeout=5,
         pool_pre_ping=True,
-        connect_args={"connect_timeout": 2, "application_name": "shikshasetu"},
+        connect_args={"connect_timeout": 5, "application_name": "shikshasetu"},
     )
 
 
