@@ -115,13 +115,23 @@ func (h *fakeHost) Start(ctx context.Context, _ *stack.Stack, service string, id
 	if err := h.act("start %s", strings.Join(ids, " ")); err != nil {
 		return err
 	}
-	for _, u := range h.units {
-		if h.busy && u.Service == service && !slices.Contains(ids, u.ID) && u.State == stack.Running {
-			return errors.New("port is already allocated")
-		}
+	if h.taken(service, ids) {
+		return errors.New("port is already allocated")
 	}
 	h.start(ids)
 	return ctx.Err()
+}
+
+// taken tells whether another unit of the service has what these need.
+func (h *fakeHost) taken(service string, ids []string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, u := range h.units {
+		if h.busy && u.Service == service && !slices.Contains(ids, u.ID) && u.State == stack.Running {
+			return true
+		}
+	}
+	return false
 }
 
 func (h *fakeHost) start(ids []string) {
