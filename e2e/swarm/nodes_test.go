@@ -68,11 +68,11 @@ func TestANodeFailsInARollout(t *testing.T) {
 }
 
 // rolling begins a release and gives its end, once Swarm has started a new task of the
-// API.
+// API. An engine that was restarted takes more than 20 seconds until it starts tasks again.
 func (s subject) rolling(t *testing.T, swarm *swarmlab.Swarm, version string) <-chan lab.Result {
 	t.Helper()
 	before := s.started(t, swarm)
-	cmd, err := s.Command(t.Context(), s.Dir, nil, s.Args("deploy", "--version", version, "--engine", s.engine, "--wait-timeout", "20s")...)
+	cmd, err := s.Command(t.Context(), s.Dir, nil, s.Args("deploy", "--version", version, "--engine", s.engine, "--wait-timeout", "1m")...)
 	require.NoError(t, err)
 	ended := make(chan lab.Result, 1)
 	go func() {
