@@ -221,7 +221,7 @@ func (p *Prometheus) query(a api, q PromQuery) {
 	}
 	for _, v := range values {
 		// Nothing divided by nothing: a share of no requests, say.
-		if !a.know("prometheus.number", v.String() != "NaN", "a number for "+expression, "NaN", "leave out what it divides by where that is 0: a / (b > 0)") {
+		if !a.know("prometheus.number", v.String() != "NaN", "a number for "+expression, "NaN", "say what counts where it divides by 0: (a / (b > 0)) or vector(0)") {
 			continue
 		}
 		q.Expect.check(a.Sight, expression, v.String(), true)
