@@ -161,4 +161,8 @@ func TestBackup_MigrationFaults(t *testing.T) {
 	assert.NotContains(t, taken.Stdout+taken.Stderr, password)
 	list := f.Shiksha("backups")
 	assert.Contains(t, list.Stdout, "read back whole")
+
+	trapDocker(t, f, "stop", f.MustUnits()["db"][0])
+	migrate(t, f, "v3", `INSERT INTO revisions VALUES (3)`, 0)
+	assert.Len(t, record(t, f, "6").Backups, 1, "a database that was down is brought up and dumped first")
 }

@@ -65,6 +65,24 @@ func TestADatabaseThatCannotBeReached(t *testing.T) {
 	assert.Empty(t, states)
 }
 
+// A database that was brought up on what was there before is dumped before a migration.
+// One that is new is not asked.
+func TestADatabaseThatIsMadeOnOldData(t *testing.T) {
+	t.Parallel()
+	db := &stack.Service{Name: "db"}
+	db.Ext.Backups = &stack.Backups{}
+	for _, old := range []bool{true, false} {
+		d := begun(t, fakeFiles{}, &release.Record{})
+		d.on, d.plan = fakeAway{state: stack.Running}, &plan.Plan{}
+		d.opts.Stack = &stack.Stack{Name: "shop", Order: []string{"db"}, Services: map[string]*stack.Service{"db": db}}
+		if old {
+			d.plan.Backups = []string{"db"}
+		}
+		err := d.backUp(t.Context(), []string{"db"})
+		assert.Equal(t, old, err != nil, "%v", err)
+	}
+}
+
 // restartedPlatform has an engine that is away for so many looks, and goes away in the
 // middle of so many ways back.
 type restartedPlatform struct {

@@ -174,7 +174,7 @@ func (d *transition) needed(names []string, service string) bool {
 	return false
 }
 
-// backUp takes a backup, read back whole, of every database that was there before.
+// backUp takes a backup, read back whole, of every database that may hold something.
 func (d *transition) backUp(ctx context.Context, made []string) error {
 	defer d.timed("back up")()
 	seen, err := d.on.Observe(ctx, d.opts.Stack.Name)
@@ -185,8 +185,9 @@ func (d *transition) backUp(ctx context.Context, made []string) error {
 	if d.facts.verified != nil {
 		serving = *d.facts.verified
 	}
-	// What was created a moment ago holds nothing yet.
-	databases, err := d.Databases(ctx, d.on, d.opts.Stack, seen, serving, made...)
+	// What was created a moment ago holds nothing yet, unless it was created on data from before.
+	empty := slices.DeleteFunc(slices.Clone(made), func(name string) bool { return slices.Contains(d.plan.Backups, name) })
+	databases, err := d.Databases(ctx, d.on, d.opts.Stack, seen, serving, empty...)
 	if err != nil {
 		return err
 	}

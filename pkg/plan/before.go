@@ -1,5 +1,13 @@
 package plan
 
+import (
+	"slices"
+
+	"github.com/compose-spec/compose-go/v2/types"
+
+	"github.com/shiksha/actions/pkg/stack"
+)
+
 // migrations lists what changes databases in this release, in the order of the
 // steps: the services whose code is new there.
 func migrations(in Input, p *Plan) []Migration {
@@ -14,18 +22,50 @@ func migrations(in Input, p *Plan) []Migration {
 	return out
 }
 
-// backups lists the databases that are dumped before a migration: those that hold
-// something already.
+// backups lists the databases that are dumped before a migration: those that may hold
+// something. One of which nothing runs is dumped once the release has brought it up.
 func backups(in Input, p *Plan) []string {
 	var out []string
 	if len(p.Migrations) == 0 {
 		return nil
 	}
 	for _, name := range in.Desired.Order {
-		step := p.Step(name)
-		if in.Desired.Services[name].Ext.Backups != nil && len(in.Observed.Units[name]) > 0 && (step == nil || step.Action != Create) {
+		svc, step := in.Desired.Services[name], p.Step(name)
+		if svc.Ext.Backups == nil {
+			continue
+		}
+		there := len(in.Observed.Units[name]) > 0
+		if step != nil && step.Action == Create {
+			there = holds(in, p, svc)
+		}
+		if there {
 			out = append(out, name)
 		}
 	}
 	return out
+}
+
+// holds tells whether a database of which nothing runs may hold something all the same:
+// its data outlives its units. Only what this release makes itself is empty for certain.
+func holds(in Input, p *Plan, svc *stack.Service) bool {
+	_, served := in.Past[svc.Name]
+	if served && in.Observed.Scheduled {
+		return true // the nodes of a Swarm have volumes that its manager does not know of
+	}
+	if slices.ContainsFunc(in.Observed.Units[svc.Name], func(u stack.Unit) bool { return !u.OneOff }) {
+		return true
+	}
+	for _, key := range svc.Volumes {
+		v := in.Desired.Project.Volumes[key]
+		// A volume of such a driver may be made of what is there: a folder, a share.
+		elsewhere := len(v.DriverOpts) > 0 || v.Driver != "" && v.Driver != "local"
+		if elsewhere || !slices.Contains(p.Volumes, key) {
+			return true
+		}
+	}
+	c := in.Desired.Project.Services[svc.Name]
+	return len(c.VolumesFrom) > 0 || slices.ContainsFunc(c.Volumes, func(m types.ServiceVolumeConfig) bool {
+		ours := slices.ContainsFunc(svc.Files, func(f stack.File) bool { return f.Target == m.Target })
+		return m.Type == types.VolumeTypeBind && !m.ReadOnly && !ours
+	})
 }
