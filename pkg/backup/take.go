@@ -1,11 +1,11 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -73,6 +73,9 @@ func (s *Store) Take(ctx context.Context, from Source) (Backup, error) {
 		return Backup{}, s.failed(ctx, from.Service, err)
 	}
 	s.say(event.Notice, "backup %s: %d rows in %d tables, %.1f MB, read back whole in %.1f s", b.ID, b.Total(), len(b.Rows), float64(b.Bytes)/1e6, b.Seconds)
+	if len(b.Rows) == 0 && from.Options.Database == "" {
+		s.say(event.Warning, "database %s of %s has no tables; if its data is in another, name that with x-shiksha.backups.database", b.Database, from.Service)
+	}
 	s.settle(ctx, b, from)
 	return b, nil
 }
@@ -153,35 +156,43 @@ func parseRows(text string) (map[string]int64, error) {
 	return rows, nil
 }
 
-// access is how the tools reach a database: the variables of libpq, with the
-// password that the unit itself was given.
+// access is how the tools reach a database: the variables of libpq, with what the unit
+// itself was given, by a variable or by the file that one names.
 func (s *Store) access(ctx context.Context, from Source) (map[string]string, error) {
 	unit, err := s.Engine.Inspect(ctx, from.Unit.ID)
 	if err != nil {
 		return nil, err
 	}
-	first := func(values ...string) string {
-		i := slices.IndexFunc(values, func(v string) bool { return v != "" })
-		if i < 0 {
-			return ""
+	given := func(said, variable, otherwise string) string {
+		if said == "" && err == nil {
+			said, err = s.given(ctx, from, unit.Env, variable)
 		}
-		return values[i]
+		return cmp.Or(said, otherwise)
 	}
-	env := unit.Env
-	user := first(from.Options.User, env["POSTGRES_USER"], "postgres")
+	user := given(from.Options.User, "POSTGRES_USER", "postgres")
 	out := map[string]string{
-		"PGHOST": "127.0.0.1", "PGPORT": first(env["PGPORT"], "5432"), "PGUSER": user, "PGCONNECT_TIMEOUT": "10",
-		"PGDATABASE": first(from.Options.Database, env["POSTGRES_DB"], user), "PGPASSWORD": env["POSTGRES_PASSWORD"],
-	}
-	if file := env["POSTGRES_PASSWORD_FILE"]; file != "" {
-		text, _, exit, err := s.Engine.Exec(ctx, from.Unit.ID, []string{"cat", file}, nil)
-		if err != nil || exit != 0 {
-			return nil, fmt.Errorf("read POSTGRES_PASSWORD_FILE in the unit of %s: exit code %d, %w", from.Service, exit, err)
-		}
-		out["PGPASSWORD"] = strings.TrimRight(text, "\n")
+		"PGHOST": "127.0.0.1", "PGPORT": cmp.Or(unit.Env["PGPORT"], "5432"), "PGUSER": user, "PGCONNECT_TIMEOUT": "10",
+		"PGDATABASE": given(from.Options.Database, "POSTGRES_DB", user), "PGPASSWORD": given("", "POSTGRES_PASSWORD", ""),
 	}
 	maps.DeleteFunc(out, func(_, v string) bool { return v == "" })
-	return out, nil
+	return out, err
+}
+
+// given is the value that a unit was given, as its image takes it: from the file where
+// variable_FILE names one.
+func (s *Store) given(ctx context.Context, from Source, env map[string]string, variable string) (string, error) {
+	file := env[variable+"_FILE"]
+	if file == "" {
+		return env[variable], nil
+	}
+	text, errs, exit, err := s.Engine.Exec(ctx, from.Unit.ID, []string{"cat", file}, nil)
+	if err == nil && exit != 0 {
+		err = errors.New(strings.TrimSpace(errs))
+	}
+	if err != nil {
+		return "", fmt.Errorf("read %s_FILE in the unit of %s: %w", variable, from.Service, err)
+	}
+	return strings.TrimRight(text, "\n"), nil
 }
 
 // progress tells now and then how large the dump is; the function it gives ends that.

@@ -71,7 +71,7 @@ const (
 // dumps are kept.
 type Backups struct {
 	// Database and User are those of the dump; "" takes what the unit's
-	// POSTGRES_DB and POSTGRES_USER say.
+	// POSTGRES_DB and POSTGRES_USER say, or the files that their _FILE names.
 	Database string
 	User     string
 	// Keep is how long a dump is kept at least; the newest Least stay whatever

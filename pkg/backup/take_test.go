@@ -1,0 +1,109 @@
+package backup_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/e2e/disk"
+	"github.com/shiksha/actions/pkg/backup"
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// fakeServer is a unit with variables and files, and a server whose dumps have the
+// tables that rows says.
+type fakeServer struct {
+	backup.Engine
+	env, files map[string]string
+	rows       string
+	given      map[string]string
+}
+
+func (f *fakeServer) Inspect(context.Context, string) (stack.Unit, error) {
+	return stack.Unit{Env: f.env}, nil
+}
+func (*fakeServer) ClearTasks(context.Context, string) error { return nil }
+func (f *fakeServer) Exec(_ context.Context, _ string, argv []string, _ []byte) (string, string, int, error) {
+	text, ok := f.files[argv[len(argv)-1]]
+	if !ok {
+		return "", "cat: no such file", 1, nil
+	}
+	return text, "", 0, nil
+}
+func (f *fakeServer) RunImage(_ context.Context, _ string, t stack.Task) (stack.Ended, error) {
+	f.given = t.Env
+	final := t.Command[len(t.Command)-1]
+	sum := strings.Repeat("0", 64) + "\n4\npg_dump 15\n"
+	return stack.Ended{}, errors.Join(os.WriteFile(final, []byte("dump"), 0o600), os.WriteFile(final+".rows", []byte(f.rows), 0o600),
+		os.WriteFile(final+".sum", []byte(sum), 0o600))
+}
+
+// take has a backup taken of such a server and gives the warnings.
+func (f *fakeServer) take(t *testing.T, o stack.Backups) (warnings []string, err error) {
+	t.Helper()
+	told := &event.Recorder{}
+	dir := t.TempDir()
+	s := &backup.Store{Project: "shop", Dir: filepath.Join(dir, "backups"), Metrics: filepath.Join(dir, "metrics"), Files: disk.Files{}, Engine: f, Sink: told}
+	_, err = s.Take(t.Context(), backup.Source{Service: "db", Options: o})
+	for _, e := range told.Events() {
+		if e.Level == event.Warning {
+			warnings = append(warnings, e.Text)
+		}
+	}
+	return warnings, err
+}
+
+// What is dumped, and as whom, is what the unit was told, by variables or by the files
+// that these name.
+func TestWhichDatabaseIsDumped(t *testing.T) {
+	t.Parallel()
+	files := map[string]string{"/run/secrets/db": "shop\n", "/run/secrets/user": "seller\n", "/run/secrets/password": "s3cret-enough\n"}
+	for name, c := range map[string]struct {
+		env     string
+		options stack.Backups
+		want    string
+	}{
+		"nothing is said":             {"", stack.Backups{}, "postgres postgres "},
+		"by variables":                {"POSTGRES_DB=shop POSTGRES_USER=seller POSTGRES_PASSWORD=p", stack.Backups{}, "shop seller p"},
+		"the database by a file":      {"POSTGRES_DB_FILE=/run/secrets/db POSTGRES_PASSWORD_FILE=/run/secrets/password", stack.Backups{}, "shop postgres s3cret-enough"},
+		"the user by a file":          {"POSTGRES_USER_FILE=/run/secrets/user", stack.Backups{}, "seller seller "},
+		"the stack says it otherwise": {"POSTGRES_USER_FILE=/gone POSTGRES_DB_FILE=/gone", stack.Backups{Database: "a", User: "b"}, "a b "},
+	} {
+		f := &fakeServer{env: map[string]string{}, files: files, rows: "1\tpublic.orders\n"}
+		for _, v := range strings.Fields(c.env) {
+			key, value, _ := strings.Cut(v, "=")
+			f.env[key] = value
+		}
+		warnings, err := f.take(t, c.options)
+		require.NoError(t, err, name)
+		assert.Equal(t, c.want, f.given["PGDATABASE"]+" "+f.given["PGUSER"]+" "+f.given["PGPASSWORD"], name)
+		assert.Empty(t, warnings, name)
+	}
+	for _, variable := range []string{"POSTGRES_DB_FILE", "POSTGRES_USER_FILE", "POSTGRES_PASSWORD_FILE"} {
+		_, err := (&fakeServer{env: map[string]string{variable: "/gone"}}).take(t, stack.Backups{})
+		require.EqualError(t, err, "read "+variable+" in the unit of db: cat: no such file")
+	}
+}
+
+// A dump without tables is told where nobody said which database is meant: the data may
+// be in another.
+func TestADumpWithoutTables(t *testing.T) {
+	t.Parallel()
+	for named, rows := range map[string]string{"": "", "shop": "", " ": "0\tpublic.orders\n"} {
+		database := strings.TrimSpace(named)
+		warnings, err := (&fakeServer{rows: rows}).take(t, stack.Backups{Database: database})
+		require.NoError(t, err)
+		want := named == ""
+		assert.Equal(t, want, slices.ContainsFunc(warnings, func(w string) bool {
+			return strings.Contains(w, "database postgres of db has no tables")
+		}), "%q %v", named, warnings)
+	}
+}
