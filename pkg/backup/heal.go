@@ -22,11 +22,16 @@ const (
 	restoredFrom = "shiksha: backup "
 )
 
+// beyond is the database to connect to for what is done to the one in use: nobody can rename
+// the database that they are connected to.
+const beyond = `beyond=postgres; [ "$PGDATABASE" != postgres ] || beyond=template1
+`
+
 // healScript ends what a killed run left at work in the server, lets everybody
 // connect again where a swap had shut them out, drops databases that no restore
 // filled to its end, and prints "name<tab>comment" of those that are left.
-const healScript = `set -eo pipefail; export PGOPTIONS="-c client_min_messages=warning"
-p() { psql -AtXq -v ON_ERROR_STOP=1 -v db="$1" -v like="$2" -v mark="$3" -d postgres -f -; }
+const healScript = beyond + `set -eo pipefail; export PGOPTIONS="-c client_min_messages=warning"
+p() { psql -AtXq -v ON_ERROR_STOP=1 -v db="$1" -v like="$2" -v mark="$3" -d "$beyond" -f -; }
 i=0
 while n=$(p "$@" <<'SQL'
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity

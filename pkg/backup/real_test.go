@@ -151,6 +151,7 @@ func TestBackup(t *testing.T) {
 	t.Run("a spoiled file is found", func(t *testing.T) { spoiled(t, w, first) })
 	t.Run("what a killed run left is healed", func(t *testing.T) { healed(t, w) })
 	t.Run("restored beside, swapped, and swapped back", func(t *testing.T) { restored(t, w) })
+	t.Run("so is the database that a server begins with", func(t *testing.T) { restoredFirst(t, w) })
 	assert.NotContains(t, fmt.Sprint(w.events.Events()), "s3cret-enough")
 }
 
@@ -287,4 +288,25 @@ func restored(t *testing.T, w *world) {
 	require.NoError(t, r.Undo(t.Context(), w.Store, w.from))
 	assert.Equal(t, "5", w.sql("shop", "SELECT count(fresh IS NULL) FROM orders"))
 	assert.Equal(t, "20000", w.sql(r.Fresh, "SELECT count(*) FROM orders"))
+}
+
+// restoredFirst has the database of a server that was given nothing but a password: the
+// one that tools connect to where they look after another.
+func restoredFirst(t *testing.T, w *world) {
+	from := w.from
+	from.Options.Database = "postgres"
+	w.sql("postgres", "CREATE TABLE first (x int); INSERT INTO first VALUES (1), (2)")
+	b, err := w.Take(t.Context(), from)
+	require.NoError(t, err)
+	w.sql("postgres", "DELETE FROM first")
+	r, err := w.Restore(t.Context(), b, from)
+	require.NoError(t, err)
+	require.NoError(t, r.Swap(t.Context()))
+	assert.Equal(t, "2", w.sql("postgres", "SELECT count(*) FROM first"))
+	w.sql("shop", "ALTER DATABASE postgres ALLOW_CONNECTIONS false")
+	state, err := w.Heal(t.Context(), from)
+	require.NoError(t, err, "a swap that was cut off lets nobody in")
+	assert.Equal(t, backup.State{Database: "postgres", Backup: b.ID, Replaced: []string{r.Aside}}, state)
+	require.NoError(t, r.Undo(t.Context(), w.Store, from))
+	assert.Equal(t, "0", w.sql("postgres", "SELECT count(*) FROM first"))
 }

@@ -28,8 +28,8 @@ dropdb --if-exists "$fresh"; exit 13`
 
 // swapScript gives one database another's name and its mark, all at once. It ends
 // every session of both first.
-const swapScript = `set -e; from=$1 to=$2 aside=$3 mark=$4; export PGOPTIONS="-c client_min_messages=warning"
-p() { psql -AtXq -v ON_ERROR_STOP=1 -v from="$from" -v to="$to" -v aside="$aside" -v mark="$mark" -d postgres -f -; }
+const swapScript = beyond + `set -e; from=$1 to=$2 aside=$3 mark=$4; export PGOPTIONS="-c client_min_messages=warning"
+p() { psql -AtXq -v ON_ERROR_STOP=1 -v from="$from" -v to="$to" -v aside="$aside" -v mark="$mark" -d "$beyond" -f -; }
 p <<'SQL'
 SELECT format('ALTER DATABASE %I ALLOW_CONNECTIONS false', d) FROM unnest(ARRAY[:'from', :'to']) d
 \gexec
