@@ -221,6 +221,42 @@ func TestInputs(t *testing.T) {
 	assert.Equal(t, []string{"a.yaml"}, o.ComposeFiles)
 }
 
+// The path of a report may be an absolute one of the workspace, as ${{ github.workspace }}
+// makes it. Any other is refused before anything is looked at.
+func TestThePathOfTheReport(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, c := range map[string]struct {
+		given, wrote string
+		code         int
+	}{
+		"in the workspace":        {"./a/../b/x.xml", "b/x.xml", 0},
+		"by its whole path":       {filepath.Join(dir, "c", "x.xml"), "c/x.xml", 0},
+		"of another folder":       {"/elsewhere/x.xml", "", 3},
+		"of a folder beside it":   {dir + "2/x.xml", "", 3},
+		"out of the workspace":    {"../x.xml", "", 3},
+		"the workspace":           {dir, "", 3},
+		"a folder that is a file": {"output/x.xml", "", 0},
+	} {
+		env := runner(dir)
+		env["INPUT_JUNIT"] = c.given
+		looked := false
+		got := enter(t, func(context.Context, verb.Options, event.Sink) (*verb.Result, error) {
+			looked = true
+			return found("verified", check.Result{Name: "page", Kind: "http", Outcome: check.Pass}), nil
+		}, env, dir)
+		assert.Equal(t, c.code, got.code, "%s: %s", name, got.stdout)
+		assert.Equal(t, c.code == 0, looked, name)
+		assert.Equal(t, c.wrote == "", strings.Contains(got.stdout, "junit: "), "%s: %s", name, got.stdout)
+		if c.wrote != "" {
+			assert.FileExists(t, filepath.Join(dir, c.wrote), name)
+			data, err := os.ReadFile(filepath.Join(dir, "output"))
+			require.NoError(t, err)
+			assert.Equal(t, c.wrote, outputs(string(data))["junit"], name)
+		}
+	}
+}
+
 // newKey writes a private key and gives its path.
 func newKey(t *testing.T, dir string) string {
 	t.Helper()
