@@ -168,10 +168,11 @@ func (s *Session) Protect(secrets ...string) {
 // Redact gives text without the secrets.
 func (s *Session) Redact(text string) string { return s.redactor.String(text) }
 
-// Print writes text for the caller to standard output, without secrets.
+// Print writes text for the caller to standard output, without secrets. What it quotes
+// is no command to a runner.
 func (s *Session) Print(text string) {
 	_ = s.console.Close()
-	_, _ = io.WriteString(s.stdout, text)
+	_, _ = io.WriteString(s.stdout, s.Action.Inert(text))
 }
 
 // Color tells whether what is printed may have colours.
@@ -180,7 +181,7 @@ func (s *Session) Color() bool { return s.door.Terminal && s.door.Getenv("NO_COL
 // Note writes text for people: to standard error, or the runner's log.
 func (s *Session) Note(text string) {
 	_ = s.console.Close()
-	_, _ = io.WriteString(s.log, text)
+	_, _ = io.WriteString(s.log, s.Action.Inert(text))
 }
 
 // Output sets an output of the step, without secrets. That it cannot be written

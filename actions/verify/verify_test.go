@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"encoding/json"
 	"encoding/pem"
 	"os"
 	"path/filepath"
@@ -255,6 +256,32 @@ func TestThePathOfTheReport(t *testing.T) {
 			assert.Equal(t, c.wrote, outputs(string(data))["junit"], name)
 		}
 	}
+}
+
+// What a server answers is shown, and is no command for the runner.
+func TestAnAnswerIsNoCommand(t *testing.T) {
+	t.Parallel()
+	look := func(_ context.Context, o verb.Options, sink event.Sink) (*verb.Result, error) {
+		return found("failed", check.Result{Name: "page", Kind: "http", Required: true, Outcome: check.Fail, Expected: "200",
+			Found: "500 ##[add-mask]a\n::add-mask::b", Where: "::add-mask::c", Hint: "##[set-output name=x]y"}), nil
+	}
+	dir := t.TempDir()
+	for name, args := range map[string][]string{"text": nil, "JSON": {"--json"}} {
+		got := enter(t, look, runner(dir), dir, args...)
+		assert.Contains(t, got.stdout, "add-mask]a", name)
+		assert.NotContains(t, got.stdout, "##[", name)
+		assert.NotRegexp(t, `(?m)^\s*::add-mask::[abc]`, got.stdout, name)
+		if name == "JSON" {
+			var told struct{ Checks check.Report }
+			from := strings.Index(got.stdout, "{")
+			require.GreaterOrEqual(t, from, 0, got.stdout)
+			require.NoError(t, json.Unmarshal([]byte(got.stdout[from:]), &told), got.stdout)
+			require.Len(t, told.Checks.Results, 1)
+			assert.Equal(t, "500 ##[add-mask]a\n::add-mask::b", told.Checks.Results[0].Found, "JSON says what it said")
+		}
+	}
+	person := enter(t, look, nil, dir, host(t, dir)...)
+	assert.Contains(t, person.stdout, "##[add-mask]a")
 }
 
 // newKey writes a private key and gives its path.
