@@ -192,6 +192,7 @@ func junit(s *door.Session, file string, told *report.Verification) {
 		return
 	}
 	name, err := writeJUnit(s, file, told)
+	s.HandOver(name)
 	if err != nil {
 		s.Sink.Emit(event.Event{Time: time.Now(), Level: event.Warning, Phase: "report", Text: "junit: cannot write " + name + ": " + err.Error()})
 		return

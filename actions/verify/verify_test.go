@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -255,6 +256,24 @@ func TestThePathOfTheReport(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, c.wrote, outputs(string(data))["junit"], name)
 		}
+	}
+}
+
+// The action's container is root, the next checkout often is not and has to be able to
+// delete the report.
+func TestTheReportIsTheWorkspaces(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	dir := t.TempDir()
+	require.NoError(t, os.Chown(dir, 1000, 1000))
+	look := func(context.Context, verb.Options, event.Sink) (*verb.Result, error) { return found("verified"), nil }
+	require.Zero(t, enter(t, look, runner(dir), dir).code)
+	for _, name := range []string{"out", "out/verify.xml"} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		require.NoError(t, err)
+		assert.EqualValues(t, 1000, info.Sys().(*syscall.Stat_t).Uid, name)
 	}
 }
 

@@ -251,6 +251,24 @@ func TestAnImageInAFileIsNotGivenToTheEngine(t *testing.T) {
 	}
 }
 
+// Who gives the files to their owner afterwards has to know which they are.
+func TestWhatIsWrittenIsTold(t *testing.T) {
+	t.Parallel()
+	const services = `services: {api: {build: {context: ./api, cache_to: ["type=local,dest=/own-cache"]}, image: a}, web: {build: ./web, image: b}}`
+	dir := workspace(t, services, nil)
+	r, err := prepared(t, Options{Workspace: dir, Outputs: []string{"type=local,dest=out", "type=cacheonly"},
+		CacheTo: []string{"type=local,dest=cache", "type=registry,ref=r/cache"}})
+	require.NoError(t, err)
+	r.builder = &chosen{kind: "docker-container"}
+	for range 2 { // the check and the build
+		_, err = r.options(t.Context())
+		require.NoError(t, err)
+	}
+	here, err := os.Getwd()
+	require.NoError(t, err)
+	assert.ElementsMatch(t, []string{filepath.Join(dir, "out", "api"), filepath.Join(dir, "out", "web"), "/own-cache", filepath.Join(here, "cache")}, r.result.Written)
+}
+
 func TestProgress(t *testing.T) {
 	t.Parallel()
 	sink := &event.Recorder{}
