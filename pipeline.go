@@ -32,7 +32,8 @@ type pipelineInputs struct {
 
 // Check tells what is wrong with the inputs beyond their types.
 func (in *pipelineInputs) Check(s inputs.Source) []error {
-	return append(in.Inputs.Check(s), in.Recipe.Check(s)...)
+	problems := append(in.Inputs.Check(s), in.Recipe.Check(s)...)
+	return append(problems, s.CheckReport("junit", in.JUnit)...)
 }
 
 // making is what the build of a pipeline is told. It pushes, since the host pulls;

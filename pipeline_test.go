@@ -181,6 +181,23 @@ func TestAReleaseThatCannotBeginIsSummed(t *testing.T) {
 	assert.Contains(t, r.report, "nowhere.yml")
 }
 
+// A report that could not be written is told before anything is built; what keeps it from
+// being written later takes nothing away from a verified release.
+func TestAReportThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"/x.xml", "../x.xml", "."} {
+		r := enter(t, map[string]string{"junit": name}, nil, nil)
+		assert.Equal(t, 3, r.code, name)
+		assert.Contains(t, r.log, "junit: ", name)
+		assert.Nil(t, r.making, name)
+	}
+	r := enter(t, map[string]string{"junit": "out/x.xml"}, nil, nil)
+	assert.Zero(t, r.code, r.log) // out is the file of the outputs
+	assert.Contains(t, r.log, "::warning::junit: cannot write out/x.xml: ")
+	assert.False(t, r.sets("junit", "out/x.xml"), r.outputs)
+	assert.True(t, r.sets("passed", "1"), r.outputs)
+}
+
 // What is wrong with either half is told at once, before anything is built.
 func TestBadInputsAreToldTogether(t *testing.T) {
 	t.Parallel()

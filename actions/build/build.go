@@ -63,6 +63,7 @@ func (c *Command) Run(s *door.Session) error {
 		do = verb.Run
 	}
 	result, err := do(s.Context, o, s.Sink)
+	s.HandOver(result.Written...)
 	told := tell(result, o, s.Action.Run().URL, err)
 	data, marshalError := told.JSON()
 	if marshalError != nil {

@@ -2,9 +2,11 @@ package build
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -39,6 +41,44 @@ func result() *verb.Result {
 			Platforms: []verb.Platform{{Name: "linux/amd64", Size: 1_100_000}, {Name: "linux/arm64", Size: 1_050_000}},
 			Metadata:  map[string]string{"containerimage.digest": "sha256:1"}}},
 	}
+}
+
+// The action's container is root, the next checkout often is not: what a build leaves in
+// the workspace belongs to whom the workspace does, also after a failure.
+func TestWhatIsWrittenIsTheWorkspaces(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	const runner = 1000
+	dir, outside := t.TempDir(), filepath.Join(t.TempDir(), "passwd")
+	require.NoError(t, os.WriteFile(outside, []byte("x"), 0o600))
+	require.NoError(t, os.Chown(dir, runner, runner))
+	owner := func(path string) int {
+		info, err := os.Lstat(path)
+		require.NoError(t, err)
+		return int(info.Sys().(*syscall.Stat_t).Uid)
+	}
+	out := filepath.Join(dir, "made", "out")
+	do := func(_ context.Context, o verb.Options, _ event.Sink) (*verb.Result, error) {
+		require.NoError(t, os.MkdirAll(filepath.Join(out, "etc"), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(out, "etc", "file"), nil, 0o600))
+		require.NoError(t, os.WriteFile(filepath.Join(out, "mine"), nil, 0o600))
+		require.NoError(t, os.Chown(filepath.Join(out, "mine"), 1001, 1001))
+		require.NoError(t, os.Symlink(outside, filepath.Join(out, "link")))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "others"), nil, 0o600))
+		return &verb.Result{Written: []string{out, filepath.Join(dir, "never-made"), outside}}, errors.New("no room")
+	}
+	code, stdout, _ := enter(t, do, map[string]string{"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": dir}, "/elsewhere")
+	assert.Equal(t, 1, code)
+	assert.NotContains(t, stdout, "::warning::")
+	for path, want := range map[string]int{filepath.Dir(out): runner, out: runner, out + "/etc": runner, out + "/etc/file": runner, out + "/link": runner,
+		out + "/mine": 1001, outside: 0, filepath.Join(dir, "others"): 0} {
+		assert.Equal(t, want, owner(path), path)
+	}
+
+	require.NoError(t, os.RemoveAll(out))
+	enter(t, do, nil, dir)
+	assert.Zero(t, owner(out), "people keep what they write")
 }
 
 func TestOptions(t *testing.T) {

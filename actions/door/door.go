@@ -94,7 +94,7 @@ type Session struct {
 // a pointer to a struct of kong commands; each has Run(*Session) error.
 func (d *Door) Main(cli any, options ...kong.Option) int {
 	raw := action.New(d.Getenv, d.Stdout)
-	source := inputs.Source{Runner: raw.Active(), Input: raw.Input, ReadFile: os.ReadFile}
+	source := inputs.Source{Runner: raw.Active(), Input: raw.Input, Workspace: d.workspace(raw), ReadFile: os.ReadFile}
 	parser, err := inputs.NewParser(cli, source, d.Stdout, d.Stderr, d.Exit, options...)
 	if err != nil {
 		return d.newSession(raw, nil).fail(err)
@@ -134,7 +134,7 @@ func (s *Session) run(parsed *kong.Context) (err error) {
 
 // newSession masks the secrets, then opens what can print.
 func (d *Door) newSession(raw *action.Action, secrets []string) *Session {
-	s := &Session{door: d, redactor: &report.Redactor{}, Workspace: d.Dir, DockerHost: d.Getenv("DOCKER_HOST")}
+	s := &Session{door: d, redactor: &report.Redactor{}, Workspace: d.workspace(raw), DockerHost: d.Getenv("DOCKER_HOST")}
 	s.Protect(secrets...)
 	s.stdout = s.redactor.Writer(d.Stdout)
 	s.Action = action.New(d.Getenv, s.stdout)
@@ -143,9 +143,6 @@ func (d *Door) newSession(raw *action.Action, secrets []string) *Session {
 		// Commands are read from standard output only, so everything goes there.
 		s.log = s.stdout
 		options.Workflow, options.Annotate, options.AnnotateAt = s.Action, s.annotate, s.annotateAt
-		if dir := raw.Run().Workspace; dir != "" {
-			s.Workspace = dir
-		}
 	} else {
 		s.log = s.redactor.Writer(d.Stderr)
 		s.Person = &inputs.Person{AgentSocket: d.Getenv("SSH_AUTH_SOCK")}
@@ -158,6 +155,10 @@ func (d *Door) newSession(raw *action.Action, secrets []string) *Session {
 	return s
 }
 
+// workspace is the folder that files of the stack are in: a runner's checkout, or where
+// a person is.
+func (d *Door) workspace(raw *action.Action) string { return cmp.Or(raw.Run().Workspace, d.Dir) }
+
 // Protect keeps more secrets out of everything that is printed from here on.
 func (s *Session) Protect(secrets ...string) {
 	// Past the redactor, which would turn the masks themselves into stars.
@@ -167,10 +168,11 @@ func (s *Session) Protect(secrets ...string) {
 // Redact gives text without the secrets.
 func (s *Session) Redact(text string) string { return s.redactor.String(text) }
 
-// Print writes text for the caller to standard output, without secrets.
+// Print writes text for the caller to standard output, without secrets. What it quotes
+// is no command to a runner.
 func (s *Session) Print(text string) {
 	_ = s.console.Close()
-	_, _ = io.WriteString(s.stdout, text)
+	_, _ = io.WriteString(s.stdout, s.Action.Inert(text))
 }
 
 // Color tells whether what is printed may have colours.
@@ -179,7 +181,7 @@ func (s *Session) Color() bool { return s.door.Terminal && s.door.Getenv("NO_COL
 // Note writes text for people: to standard error, or the runner's log.
 func (s *Session) Note(text string) {
 	_ = s.console.Close()
-	_, _ = io.WriteString(s.log, text)
+	_, _ = io.WriteString(s.log, s.Action.Inert(text))
 }
 
 // Output sets an output of the step, without secrets. That it cannot be written

@@ -31,6 +31,33 @@ func ReadChecks(workspace, path string) (Checks, error) {
 	return Checks{path, content}, nil
 }
 
+// InWorkspace gives the path of a file relative to the workspace, and whether it is in
+// it. A runner makes an absolute one of ${{ github.workspace }}.
+func InWorkspace(workspace, path string) (string, bool) {
+	if filepath.IsAbs(path) {
+		relative, err := filepath.Rel(workspace, path)
+		if err != nil {
+			return path, false
+		}
+		path = relative
+	}
+	path = filepath.Clean(path)
+	return path, path != "." && filepath.IsLocal(path)
+}
+
+// CheckReport tells whether an input names a file of the workspace, to write a report to.
+// After a release it would be too late to refuse one.
+func (s Source) CheckReport(name, path string) []error {
+	if path == "" {
+		return nil
+	}
+	if _, ok := InWorkspace(s.Workspace, path); ok {
+		return nil
+	}
+	return []error{fault.New(fault.Input, name, "name a file in the workspace, relative to it, for example "+name+": reports/checks.xml",
+		"%q is no file in the workspace", path)}
+}
+
 // CheckStack tells what is wrong with inputs that several verbs have.
 func CheckStack(project, stateDir, address string) (problems []error) {
 	problems = append(CheckProject(project), CheckStateDir(stateDir)...)

@@ -21,6 +21,8 @@ type Source struct {
 	Runner bool
 	// Input gives an input of the runner by its name, "" for one not given.
 	Input func(name string) string
+	// Workspace is the folder that the files of the stack are in.
+	Workspace string
 	// ReadFile reads what an @path names.
 	ReadFile func(path string) ([]byte, error)
 }

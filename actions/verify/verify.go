@@ -18,7 +18,6 @@ import (
 	"github.com/shiksha/actions/actions/inputs"
 	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/event"
-	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/report"
 	verb "github.com/shiksha/actions/pkg/verify"
 )
@@ -44,7 +43,8 @@ type Inputs struct {
 
 // Check tells what is wrong with the inputs beyond their types.
 func (in *Inputs) Check(s inputs.Source) []error {
-	return append(in.Connection.Check(s), inputs.CheckStack(in.Project, in.StateDir, in.URL)...)
+	problems := append(in.Connection.Check(s), inputs.CheckStack(in.Project, in.StateDir, in.URL)...)
+	return append(problems, s.CheckReport("junit", in.JUnit)...)
 }
 
 // Verb verifies; it is verb.Run but in tests.
@@ -157,9 +157,7 @@ func (c *Command) finish(s *door.Session, told *report.Verification, err error) 
 		}
 	}
 	if told.Checks != nil {
-		if wrong := writeJUnit(s, c.JUnit, told); wrong != nil && err == nil {
-			err = wrong
-		}
+		junit(s, c.JUnit, told)
 	}
 	s.Summary(told.Markdown())
 	switch {
@@ -173,7 +171,7 @@ func (c *Command) finish(s *door.Session, told *report.Verification, err error) 
 
 // Count tells of checks that a release made: how they ended, as outputs and, where
 // one is named, as a JUnit file in the workspace.
-func Count(s *door.Session, told *report.Verification, junit string) error {
+func Count(s *door.Session, told *report.Verification, file string) error {
 	data, err := told.JSON()
 	if err != nil {
 		return err
@@ -183,30 +181,38 @@ func Count(s *door.Session, told *report.Verification, junit string) error {
 			s.Output(o.Name, o.value(told, string(data)))
 		}
 	}
-	return writeJUnit(s, junit, told)
+	junit(s, file, told)
+	return nil
 }
 
-// writeJUnit writes the JUnit file into the workspace; no name, no file.
-func writeJUnit(s *door.Session, junit string, told *report.Verification) error {
-	if junit == "" {
-		return nil
+// junit writes the JUnit file into the workspace; no name, no file. That it cannot be
+// written is a warning: what was found is what counts.
+func junit(s *door.Session, file string, told *report.Verification) {
+	if file == "" {
+		return
 	}
+	name, err := writeJUnit(s, file, told)
+	s.HandOver(name)
+	if err != nil {
+		s.Sink.Emit(event.Event{Time: time.Now(), Level: event.Warning, Phase: "report", Text: "junit: cannot write " + name + ": " + err.Error()})
+		return
+	}
+	s.Output("junit", name)
+}
+
+func writeJUnit(s *door.Session, file string, told *report.Verification) (string, error) {
+	name, _ := inputs.InWorkspace(s.Workspace, file)
 	data, err := told.JUnit()
 	if err != nil {
-		return err
+		return name, err
 	}
 	root, err := os.OpenRoot(s.Workspace)
 	if err != nil {
-		return fault.New(fault.Input, "junit", "", "the workspace cannot be opened: %w", err)
+		return name, err
 	}
 	defer root.Close()
-	name := filepath.Clean(strings.TrimPrefix(junit, "./"))
 	if dir := filepath.Dir(name); dir != "." {
 		_ = root.MkdirAll(dir, 0o755) // writing tells what is wrong
 	}
-	if err := root.WriteFile(name, []byte(s.Redact(string(data))), 0o644); err != nil {
-		return fault.New(fault.Input, "junit", "name a file in the workspace, relative to it", "cannot write %s: %w", name, err)
-	}
-	s.Output("junit", name)
-	return nil
+	return name, root.WriteFile(name, []byte(s.Redact(string(data))), 0o644)
 }

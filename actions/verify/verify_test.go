@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"encoding/json"
 	"encoding/pem"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -219,6 +221,86 @@ func TestInputs(t *testing.T) {
 	assert.Equal(t, verb.Settings{Project: "shop", File: "v.yml", Content: []byte(page), Only: []string{"page"}, Skip: []string{"a", "b"}, URL: "https://u",
 		Timeout: 90 * time.Second, Window: 3 * time.Second, FailOn: check.Warn}, o.Settings)
 	assert.Equal(t, []string{"a.yaml"}, o.ComposeFiles)
+}
+
+// The path of a report may be an absolute one of the workspace, as ${{ github.workspace }}
+// makes it. Any other is refused before anything is looked at.
+func TestThePathOfTheReport(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, c := range map[string]struct {
+		given, wrote string
+		code         int
+	}{
+		"in the workspace":        {"./a/../b/x.xml", "b/x.xml", 0},
+		"by its whole path":       {filepath.Join(dir, "c", "x.xml"), "c/x.xml", 0},
+		"of another folder":       {"/elsewhere/x.xml", "", 3},
+		"of a folder beside it":   {dir + "2/x.xml", "", 3},
+		"out of the workspace":    {"../x.xml", "", 3},
+		"the workspace":           {dir, "", 3},
+		"a folder that is a file": {"output/x.xml", "", 0},
+	} {
+		env := runner(dir)
+		env["INPUT_JUNIT"] = c.given
+		looked := false
+		got := enter(t, func(context.Context, verb.Options, event.Sink) (*verb.Result, error) {
+			looked = true
+			return found("verified", check.Result{Name: "page", Kind: "http", Outcome: check.Pass}), nil
+		}, env, dir)
+		assert.Equal(t, c.code, got.code, "%s: %s", name, got.stdout)
+		assert.Equal(t, c.code == 0, looked, name)
+		assert.Equal(t, c.wrote == "", strings.Contains(got.stdout, "junit: "), "%s: %s", name, got.stdout)
+		if c.wrote != "" {
+			assert.FileExists(t, filepath.Join(dir, c.wrote), name)
+			data, err := os.ReadFile(filepath.Join(dir, "output"))
+			require.NoError(t, err)
+			assert.Equal(t, c.wrote, outputs(string(data))["junit"], name)
+		}
+	}
+}
+
+// The action's container is root, the next checkout often is not and has to be able to
+// delete the report.
+func TestTheReportIsTheWorkspaces(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	dir := t.TempDir()
+	require.NoError(t, os.Chown(dir, 1000, 1000))
+	look := func(context.Context, verb.Options, event.Sink) (*verb.Result, error) { return found("verified"), nil }
+	require.Zero(t, enter(t, look, runner(dir), dir).code)
+	for _, name := range []string{"out", "out/verify.xml"} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		require.NoError(t, err)
+		assert.EqualValues(t, 1000, info.Sys().(*syscall.Stat_t).Uid, name)
+	}
+}
+
+// What a server answers is shown, and is no command for the runner.
+func TestAnAnswerIsNoCommand(t *testing.T) {
+	t.Parallel()
+	look := func(_ context.Context, o verb.Options, sink event.Sink) (*verb.Result, error) {
+		return found("failed", check.Result{Name: "page", Kind: "http", Required: true, Outcome: check.Fail, Expected: "200",
+			Found: "500 ##[add-mask]a\n::add-mask::b", Where: "::add-mask::c", Hint: "##[set-output name=x]y"}), nil
+	}
+	dir := t.TempDir()
+	for name, args := range map[string][]string{"text": nil, "JSON": {"--json"}} {
+		got := enter(t, look, runner(dir), dir, args...)
+		assert.Contains(t, got.stdout, "add-mask]a", name)
+		assert.NotContains(t, got.stdout, "##[", name)
+		assert.NotRegexp(t, `(?m)^\s*::add-mask::[abc]`, got.stdout, name)
+		if name == "JSON" {
+			var told struct{ Checks check.Report }
+			from := strings.Index(got.stdout, "{")
+			require.GreaterOrEqual(t, from, 0, got.stdout)
+			require.NoError(t, json.Unmarshal([]byte(got.stdout[from:]), &told), got.stdout)
+			require.Len(t, told.Checks.Results, 1)
+			assert.Equal(t, "500 ##[add-mask]a\n::add-mask::b", told.Checks.Results[0].Found, "JSON says what it said")
+		}
+	}
+	person := enter(t, look, nil, dir, host(t, dir)...)
+	assert.Contains(t, person.stdout, "##[add-mask]a")
 }
 
 // newKey writes a private key and gives its path.

@@ -145,6 +145,18 @@ func TestALinePastTheLimitIsNoCommand(t *testing.T) {
 	assert.Equal(t, "warning: it ended\n  | ::add-mask::e\n  | ::stop-commands::x\n  | ## [set-output name=x]y\n", out.String())
 }
 
+func TestInertTextIsNoCommand(t *testing.T) {
+	t.Parallel()
+	const said = "::error::a\n\n \u00a0::add-mask::b\r\n\t::c ##[error]d\r::e a::f\n"
+	const json = `{"found": "##[error]\n::x"}`
+	getenv, _ := runner(t, nil)
+	a := New(getenv, &strings.Builder{})
+	assert.Equal(t, "| ::error::a\n\n|  \u00a0::add-mask::b\r\n| \t::c ## [error]d\r| ::e a::f\n", a.Inert(said))
+	assert.Equal(t, "{\"found\": \"##\\u005berror]\\n::x\"}", a.Inert(json))
+	assert.Equal(t, "api  2 running\n", a.Inert("api  2 running\n"))
+	assert.Equal(t, said, New(nothing, &strings.Builder{}).Inert(said), "people have no commands")
+}
+
 func TestVerbatimStopsCommands(t *testing.T) {
 	t.Parallel()
 	getenv, _ := runner(t, nil)

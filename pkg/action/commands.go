@@ -2,8 +2,10 @@ package action
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -101,6 +103,21 @@ func (a *Action) AnnotateAt(level Level, file string, line int, text string) {
 // begins with a word or a bar is none. The runner takes white space off a line
 // before it looks, so an indent would not do, and obeys `##[command]` anywhere.
 var plain = strings.NewReplacer("\r\n", "\n  | ", "\n", "\n  | ", "\r", "\n  | ", "##[", "## [")
+
+// start is what makes a line a command; the runner takes white space of any kind off it.
+var start = regexp.MustCompile(`(^|[\r\n])([\t\v\f\p{Z}\x{85}]*::)`)
+
+// Inert makes a text that quotes somebody else fit to be printed as it is: no line of it
+// is a command. JSON stays the same to whoever reads it.
+func (a *Action) Inert(text string) string {
+	switch {
+	case !a.Active():
+		return text
+	case json.Valid([]byte(text)):
+		return strings.ReplaceAll(text, "##[", `##\u005b`)
+	}
+	return strings.ReplaceAll(start.ReplaceAllString(text, "$1| $2"), "##[", "## [")
+}
 
 // Verbatim prints text of somebody else's, a container's log say, with workflow
 // commands switched off: a line of it that looks like one is only a line. The

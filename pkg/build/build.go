@@ -33,6 +33,9 @@ type Result struct {
 	Started, Ended time.Time
 	// Notes are things worth telling that stopped nothing.
 	Notes []string
+	// Written are the paths on this machine that exporters and caches were told to write
+	// to, also those of a build that failed.
+	Written []string
 }
 
 // Services are all services that run one of the images, sorted.

@@ -3,6 +3,8 @@ package build
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -249,6 +251,57 @@ func TestAnImageInAFileIsNotGivenToTheEngine(t *testing.T) {
 			require.NoError(t, err, output)
 		}
 	}
+}
+
+// A run that is told to end while its builder starts was interrupted, whatever the engine's
+// silence looks like; an engine that is not there is still a refusal.
+func TestCancelledWhileTheBuilderStarts(t *testing.T) {
+	t.Parallel()
+	for name, hangs := range map[string]string{"asked whether it is there": "/_ping", "pulls BuildKit": "/images/create"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			fakeEngine := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+				w.Header().Set("API-Version", "1.47")
+				switch {
+				case strings.HasSuffix(q.URL.Path, hangs):
+					cancel()
+					<-q.Context().Done()
+				case !strings.HasSuffix(q.URL.Path, "/_ping"):
+					w.Header().Set("Content-Type", "application/json")
+					w.WriteHeader(http.StatusNotFound)
+					_, _ = w.Write([]byte(`{"message": "no such thing"}`))
+				}
+			}))
+			defer fakeEngine.Close()
+			r := &run{o: Options{DockerHost: "tcp://" + fakeEngine.Listener.Addr().String()}, sink: event.Discard, result: &Result{}}
+			_, err := choose(ctx, r)
+			require.Error(t, err)
+			require.Error(t, ctx.Err(), "%s", err)
+			assert.Equal(t, fault.Interrupted, fault.Of(err), "%s", err)
+		})
+	}
+	_, err := choose(t.Context(), &run{o: Options{DockerHost: "tcp://127.0.0.1:1"}, sink: event.Discard, result: &Result{}})
+	assert.Equal(t, fault.Refused, fault.Of(err), "%s", err)
+}
+
+// Who gives the files to their owner afterwards has to know which they are.
+func TestWhatIsWrittenIsTold(t *testing.T) {
+	t.Parallel()
+	const services = `services: {api: {build: {context: ./api, cache_to: ["type=local,dest=/own-cache"]}, image: a}, web: {build: ./web, image: b}}`
+	dir := workspace(t, services, nil)
+	r, err := prepared(t, Options{Workspace: dir, Outputs: []string{"type=local,dest=out", "type=cacheonly"},
+		CacheTo: []string{"type=local,dest=cache", "type=registry,ref=r/cache"}})
+	require.NoError(t, err)
+	r.builder = &chosen{kind: "docker-container"}
+	for range 2 { // the check and the build
+		_, err = r.options(t.Context())
+		require.NoError(t, err)
+	}
+	here, err := os.Getwd()
+	require.NoError(t, err)
+	assert.ElementsMatch(t, []string{filepath.Join(dir, "out", "api"), filepath.Join(dir, "out", "web"), "/own-cache", filepath.Join(here, "cache")}, r.result.Written)
 }
 
 func TestProgress(t *testing.T) {

@@ -44,13 +44,13 @@ type chosen struct {
 func choose(ctx context.Context, r *run) (*chosen, error) {
 	c, why, err := r.pick(ctx)
 	if err != nil {
-		return nil, err
+		return nil, fault.Early(ctx, err)
 	}
 	r.result.Builder, r.result.Why = c.node.Name, why
 	r.say(event.Info, "builder", "", "%s: %s", c.node.Name, why)
 	if err := c.start(ctx, r); err != nil {
 		c.leave(context.WithoutCancel(ctx), r)
-		return nil, err
+		return nil, fault.Early(ctx, err)
 	}
 	return c, nil
 }

@@ -109,6 +109,11 @@ func (r *run) options(ctx context.Context) (map[string]build.Options, error) {
 		o := options[t.name]
 		o.Session = append(append([]session.Attachable{login}, withoutSecrets(o.Session)...), r.secrets(t))
 		o.CacheTo = append(o.CacheTo, r.cacheTo(t)...)
+		for _, c := range o.CacheTo {
+			if dest := c.Attrs["dest"]; c.Type == "local" && dest != "" {
+				r.writes(dest)
+			}
+		}
 		o.CacheFrom = append(o.CacheFrom, r.cacheFrom(t)...)
 		o.FrontendAttrs = map[string]string{}
 		if r.o.Git.Commit != "" {
@@ -237,6 +242,7 @@ func (r *run) outputs(t *target) ([]buildkit.ExportEntry, error) {
 		if len(r.plan.targets) > 1 {
 			e.Destination = filepath.Join(e.Destination, t.name)
 		}
+		r.writes(e.Destination)
 		parent := filepath.Dir(e.Destination)
 		if err := os.MkdirAll(parent, 0o755); err != nil {
 			return nil, fault.New(fault.Input, "outputs", "", "cannot make the folder %s: %w", parent, cause(err))
@@ -256,6 +262,13 @@ func (r *run) outputs(t *target) ([]buildkit.ExportEntry, error) {
 		}
 	}
 	return made, nil
+}
+
+// writes keeps a path that is about to be written to.
+func (r *run) writes(path string) {
+	if whole, err := filepath.Abs(path); err == nil && !slices.Contains(r.result.Written, whole) {
+		r.result.Written = append(r.result.Written, whole)
+	}
 }
 
 // secrets are what RUN --mount=type=secret can have, by id.

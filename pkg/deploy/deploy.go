@@ -26,6 +26,7 @@ func Run(ctx context.Context, o Options, sink event.Sink) (*converge.Result, err
 }
 
 func run(ctx context.Context, o Options, sink event.Sink, result *converge.Result) error {
+	result.Project = o.Project // until the files are read
 	// What is wrong with the stack is told before a host is needed.
 	st, err := o.load(ctx, release.DefaultStateDir)
 	if err != nil {

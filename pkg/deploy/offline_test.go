@@ -95,8 +95,9 @@ func TestWhatIsNotSupportedIsSaid(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte(text), 0o600))
-		_, err := Run(t.Context(), Options{Workspace: dir, Project: "shop", DryRun: true}, event.Discard)
+		result, err := Run(t.Context(), Options{Workspace: dir, Project: "shop", DryRun: true}, event.Discard)
 		assert.Equal(t, fault.Input, fault.Of(err), text)
+		assert.Equal(t, "shop", result.Project, "known without the file")
 		assert.ErrorContains(t, err, says)
 		assert.ErrorContains(t, err, "compose.yaml")
 		assert.NotEmpty(t, fault.Hint(err), text)

@@ -2,7 +2,6 @@ package github
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/google/go-github/v60/github"
@@ -23,10 +22,9 @@ func (c *Comment) Started(context.Context, *report.Release) error { return nil }
 
 // Finished writes the comment, or writes the one that is there anew.
 func (c *Comment) Finished(ctx context.Context, r *report.Release) error {
-	mark := c.mark(r)
-	body := mark + "\n" + r.Comment()
+	body := c.mark(r.Project) + "\n" + r.Comment()
 	const what = "the plan could not be written to the pull request; it is in the job summary"
-	id, err := c.find(ctx, mark)
+	id, err := c.find(ctx, r.Project)
 	if err != nil {
 		return c.refused(err, pullRequests, what)
 	}
@@ -39,38 +37,71 @@ func (c *Comment) Finished(ctx context.Context, r *report.Release) error {
 	return c.refused(err, pullRequests, what)
 }
 
-// mark begins our comments and is not shown.
-func (c *Comment) mark(r *report.Release) string {
-	name := strings.Join(strings.FieldsFunc(r.Project+"/"+c.Environment, func(r rune) bool { return r == '-' || r == '>' || r == '<' }), "_")
-	return fmt.Sprintf("<!-- shiksha plan %s -->", name)
+// opening and closing are around what a comment of ours is about.
+const (
+	opening = "<!-- shiksha plan "
+	closing = " -->"
+)
+
+// mark is the first line of our comments and is not shown.
+func (c *Comment) mark(project string) string {
+	return opening + inMark(project) + "/" + inMark(c.Environment) + closing
 }
 
-// find looks for our comment of an earlier run. Anybody may write one that looks like
-// it, so it has to be of whom this token is: of a bot, or of the same person.
-func (c *Comment) find(ctx context.Context, mark string) (int64, error) {
+// inMark is a name without what could end the mark.
+func inMark(name string) string {
+	return strings.Join(strings.FieldsFunc(name, func(r rune) bool { return r == '-' || r == '>' || r == '<' }), "_")
+}
+
+// find looks for our comment of an earlier run: that of the project, or else the only one
+// that may be. A Compose file that cannot be read has no name: what is said of it takes
+// the place of a plan of the environment, and the next plan takes its.
+func (c *Comment) find(ctx context.Context, project string) (int64, error) {
+	ours, err := c.ours(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var others []int64
+	for _, comment := range ours {
+		about, _, _ := strings.Cut(strings.TrimPrefix(comment.GetBody(), opening), closing)
+		name, environment, _ := strings.Cut(about, "/")
+		switch {
+		case environment != inMark(c.Environment):
+		case name == inMark(project):
+			return comment.GetID(), nil
+		case name == "" || project == "":
+			others = append(others, comment.GetID())
+		}
+	}
+	if len(others) == 1 {
+		return others[0], nil
+	}
+	return 0, nil
+}
+
+// ours are our comments of earlier runs. Anybody may write one that looks like it, so
+// it has to be of whom this token is: of a bot, or of the same person.
+func (c *Comment) ours(ctx context.Context) (ours []*github.IssueComment, err error) {
 	o := &github.IssueListCommentsOptions{ListOptions: github.ListOptions{PerPage: 100}}
 	var me string
 	for {
 		list, answer, err := c.client.Issues.ListComments(ctx, c.owner, c.repo, c.Number, o)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		for _, comment := range list {
-			if !strings.HasPrefix(comment.GetBody(), mark) {
+			if !strings.HasPrefix(comment.GetBody(), opening) {
 				continue
 			}
-			if comment.GetUser().GetType() == "Bot" {
-				return comment.GetID(), nil
-			}
-			if me == "" {
+			if me == "" && comment.GetUser().GetType() != "Bot" {
 				me = c.login(ctx)
 			}
-			if comment.GetUser().GetLogin() == me {
-				return comment.GetID(), nil
+			if comment.GetUser().GetType() == "Bot" || comment.GetUser().GetLogin() == me {
+				ours = append(ours, comment)
 			}
 		}
 		if answer.NextPage == 0 {
-			return 0, nil
+			return ours, nil
 		}
 		o.Page = answer.NextPage
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/report"
 )
 
@@ -116,6 +117,37 @@ func TestOneCommentThatIsUpdated(t *testing.T) {
 	require.NoError(t, show(t, f, nil, long))
 	assert.Less(t, len(f.list[121].Body), 65_536)
 	assert.Contains(t, f.list[121].Body, "plan is left out here")
+}
+
+// A Compose file that cannot be read has no name. What it came to still takes the place of
+// the plan before it, and the next plan its.
+func TestAPlanWithoutAName(t *testing.T) {
+	t.Parallel()
+	nameless := planned("v2")
+	nameless.Project, nameless.Plan, nameless.Outcome = "", "", ""
+	nameless.Fail(fault.New(fault.Input, "compose.yaml:3", "", "not YAML"))
+	f := newFakeComments(t)
+	require.NoError(t, show(t, f, nil, planned("v1")))
+	require.NoError(t, show(t, f, nil, nameless))
+	require.NoError(t, show(t, f, nil, nameless))
+	require.Len(t, f.list, 1)
+	assert.Contains(t, f.list[0].Body, "bad-input")
+	require.NoError(t, show(t, f, nil, planned("v3")))
+	require.Len(t, f.list, 1)
+	assert.Contains(t, f.list[0].Body, "image v3")
+	assert.NotContains(t, f.list[0].Body, "bad-input")
+
+	other := planned("v3")
+	other.Project = "blog"
+	require.NoError(t, show(t, f, func(c *Config) { c.Environment = "staging" }, nameless))
+	require.NoError(t, show(t, f, nil, other))
+	require.Len(t, f.list, 3, "one of another environment, one of another project")
+	require.NoError(t, show(t, f, nil, nameless))
+	require.Len(t, f.list, 4, "nobody knows which of the two it is about")
+	require.NoError(t, show(t, f, nil, planned("v4")))
+	require.NoError(t, show(t, f, nil, nameless))
+	require.Len(t, f.list, 4)
+	assert.Contains(t, f.list[0].Body, "image v4")
 }
 
 func TestATokenThatMayNotComment(t *testing.T) {
