@@ -198,7 +198,7 @@ func (c *change) undo(ctx context.Context, follow *follower) error {
 	defer cancel()
 	defer c.span("undo", c.svc.Name)()
 	if c.before == nil {
-		return wrap(c.remove(back), "while going back")
+		return errors.Join(wrap(c.remove(back), "while going back"), follow.close(back))
 	}
 	now, err := c.API.ServiceInspect(back, c.id, client.ServiceInspectOptions{})
 	if err != nil {
