@@ -66,15 +66,11 @@ func (c *change) run(ctx context.Context) error {
 		return c.remove(ctx)
 	}
 	follow, err := c.openTraffic(ctx)
-	if err != nil {
-		return err
+	if err == nil {
+		err = c.submit(ctx)
 	}
-	if err := c.submit(ctx); err != nil {
-		if ctx.Err() == nil {
-			// Nothing of it changes, so nothing is left to follow.
-			err = errors.Join(err, follow.close(ctx))
-		}
-		return err
+	if err != nil {
+		return errors.Join(err, c.unsent(ctx, follow))
 	}
 	err = c.watch(ctx, follow)
 	switch {
@@ -86,6 +82,26 @@ func (c *change) run(ctx context.Context) error {
 	}
 	c.tail(ctx)
 	return errors.Join(err, c.undo(ctx, follow))
+}
+
+// unsent leaves a service serving that Swarm was not given, or did not take, as it is
+// to be: nothing of it changes, so nothing is left to follow. Only where its tasks were
+// told to take no more work they begin anew.
+func (c *change) unsent(ctx context.Context, follow *follower) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	if c.step.Action != plan.Drain || c.before == nil {
+		return follow.close(ctx)
+	}
+	defer c.span("undo", c.svc.Name)()
+	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoBudget)
+	defer cancel()
+	now, err := c.API.ServiceInspect(back, c.id, client.ServiceInspectOptions{})
+	if err != nil {
+		return fmt.Errorf("while going back: %w", err)
+	}
+	return c.renew(back, now.Service, follow)
 }
 
 // find looks for the service as it is.
@@ -228,16 +244,34 @@ func (c *change) undo(ctx context.Context, follow *follower) error {
 
 // renew makes the service what it was, with tasks that are new all the same.
 func (c *change) renew(ctx context.Context, now swarm.Service, follow *follower) error {
+	c.say(event.Warning, c.svc.Name, "its tasks were told to take no more work; they begin anew")
 	spec := c.before.Spec
 	spec.TaskTemplate.ForceUpdate = max(now.Spec.TaskTemplate.ForceUpdate, spec.TaskTemplate.ForceUpdate) + 1
-	c.goal.hash, c.goal.force, c.goal.replicas = hashOf(spec.TaskTemplate), spec.TaskTemplate.ForceUpdate, wanted(spec)
-	if _, err := c.API.ServiceUpdate(ctx, c.id, client.ServiceUpdateOptions{Version: now.Version, Spec: spec, RegistryAuthFrom: swarm.RegistryAuthFromPreviousSpec}); err != nil {
-		return fmt.Errorf("while going back: %w", err)
+	c.goal.hash, c.goal.force, c.goal.replicas, c.goal.back = hashOf(spec.TaskTemplate), spec.TaskTemplate.ForceUpdate, wanted(spec), true
+	err := c.giveBack(ctx, now, spec)
+	if err == nil {
+		err = c.watch(ctx, follow)
 	}
-	if err := c.watch(ctx, follow); err != nil {
+	if err != nil {
 		return fmt.Errorf("while going back: %w", err)
 	}
 	return follow.close(ctx)
+}
+
+// giveBack gives Swarm a spec that it had before. The login of this release is the
+// fresher one; where there is none, that of the spec stays. Swarm keeps it with what the
+// service was before, unless that is what it is (again).
+func (c *change) giveBack(ctx context.Context, now swarm.Service, spec swarm.ServiceSpec) error {
+	auth, err := c.how.Login.Header(spec.TaskTemplate.ContainerSpec.Image)
+	if err != nil {
+		return err
+	}
+	from := swarm.RegistryAuthFromPreviousSpec
+	if now.PreviousSpec == nil || hashOf(now.Spec.TaskTemplate) == hashOf(spec.TaskTemplate) {
+		from = swarm.RegistryAuthFromSpec
+	}
+	_, err = c.API.ServiceUpdate(ctx, c.id, client.ServiceUpdateOptions{Version: now.Version, Spec: spec, EncodedRegistryAuth: auth, RegistryAuthFrom: from})
+	return err
 }
 
 // remove takes the service away and waits until none of its tasks is left.
