@@ -20,7 +20,7 @@ import (
 )
 
 // undoBudget bounds the way back of one service, removeBudget how long its tasks may
-// take to be gone.
+// take to be gone; both beside the time that the file gives them to end.
 const undoBudget, removeBudget = 3 * time.Minute, time.Minute
 
 // Order says how a service is changed. Guard is asked while it is watched and ends that
@@ -95,7 +95,7 @@ func (c *change) unsent(ctx context.Context, follow *follower) error {
 		return follow.close(ctx)
 	}
 	defer c.span("undo", c.svc.Name)()
-	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoBudget)
+	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoBudget+c.grace())
 	defer cancel()
 	now, err := c.API.ServiceInspect(back, c.id, client.ServiceInspectOptions{})
 	if err != nil {
@@ -210,7 +210,7 @@ func (c *change) undo(ctx context.Context, follow *follower) error {
 	if c.svc.Update.FailureAction != stack.Rollback {
 		return nil
 	}
-	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoBudget)
+	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoBudget+c.grace())
 	defer cancel()
 	defer c.span("undo", c.svc.Name)()
 	if c.before == nil {
@@ -286,18 +286,34 @@ func (c *change) remove(ctx context.Context) error {
 	if _, err := c.API.ServiceRemove(ctx, c.id, client.ServiceRemoveOptions{}); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("remove the service: %w", err)
 	}
-	for until := time.Now().Add(removeBudget); ; {
+	budget := removeBudget + c.grace()
+	for until := time.Now().Add(budget); ; {
 		left := slices.DeleteFunc(slices.Clone(tasks), func(t swarm.Task) bool { return c.gone(ctx, t) })
 		if len(left) == 0 {
 			return nil
 		}
 		if time.Now().After(until) {
-			return fmt.Errorf("%d of its tasks are not gone after %s", len(left), removeBudget)
+			return fmt.Errorf("%d of its tasks are not gone after %s", len(left), budget)
 		}
 		if err := grace.Pause(ctx, pollEvery); err != nil {
 			return err
 		}
 	}
+}
+
+// grace is the time that a task has to end, of what the service was and is to be.
+func (c *change) grace() time.Duration {
+	var longest time.Duration
+	if c.svc != nil {
+		longest = c.svc.StopGrace
+	}
+	if c.before == nil {
+		return longest
+	}
+	if was := c.before.Spec.TaskTemplate.ContainerSpec; was != nil && was.StopGracePeriod != nil {
+		longest = max(longest, *was.StopGracePeriod)
+	}
+	return longest
 }
 
 // gone tells whether a task runs no more. One of a removed service is forgotten by
