@@ -135,7 +135,7 @@ func (c *change) submit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.goal = goal{service: c.svc.Name, hash: c.svc.Hash, replicas: c.svc.Replicas, job: c.svc.Job, known: map[string]bool{},
+	c.goal = goal{service: c.svc.Name, hash: c.svc.Hash, replicas: c.svc.Replicas, global: c.svc.Global, job: c.svc.Job, known: map[string]bool{},
 		tolerated: int(c.svc.Update.MaxFailureRatio * float64(c.svc.Replicas))}
 	for _, t := range known {
 		c.goal.known[t.ID] = true
@@ -235,11 +235,17 @@ func (c *change) undo(ctx context.Context, follow *follower) error {
 			return fmt.Errorf("while going back: %w", err)
 		}
 	}
-	c.goal.hash, c.goal.force, c.goal.replicas, c.goal.back = hashOf(was), was.ForceUpdate, wanted(c.before.Spec), true
+	c.backTo(c.before.Spec)
 	if err := c.watch(back, follow); err != nil {
 		return fmt.Errorf("while going back: %w", err)
 	}
 	return follow.close(back)
+}
+
+// backTo makes a spec that the service had what it is to become.
+func (c *change) backTo(was swarm.ServiceSpec) {
+	c.goal.hash, c.goal.force = hashOf(was.TaskTemplate), was.TaskTemplate.ForceUpdate
+	c.goal.replicas, c.goal.global, c.goal.back = wanted(was), was.Mode.Global != nil, true
 }
 
 // renew makes the service what it was, with tasks that are new all the same.
@@ -247,7 +253,7 @@ func (c *change) renew(ctx context.Context, now swarm.Service, follow *follower)
 	c.say(event.Warning, c.svc.Name, "its tasks were told to take no more work; they begin anew")
 	spec := c.before.Spec
 	spec.TaskTemplate.ForceUpdate = max(now.Spec.TaskTemplate.ForceUpdate, spec.TaskTemplate.ForceUpdate) + 1
-	c.goal.hash, c.goal.force, c.goal.replicas, c.goal.back = hashOf(spec.TaskTemplate), spec.TaskTemplate.ForceUpdate, wanted(spec), true
+	c.backTo(spec)
 	err := c.giveBack(ctx, now, spec)
 	if err == nil {
 		err = c.watch(ctx, follow)
