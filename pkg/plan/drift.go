@@ -44,7 +44,9 @@ func drift(in Input) []string {
 				same = append(same, u)
 			}
 		}
-		if past.Replicas > 0 && len(same) > past.Replicas {
+		// A node that joins a Swarm gets a unit of what runs on every node.
+		joined := in.Observed.Scheduled && in.Desired.Services[name].Global
+		if past.Replicas > 0 && len(same) > past.Replicas && !joined {
 			out = append(out, fmt.Sprintf("%s runs %s, the release had %d", name, plural(len(same), "unit"), past.Replicas))
 		}
 	}

@@ -54,3 +54,21 @@ func TestPrint_WhatIsBalancedByTheKernel(t *testing.T) {
 	in.Desired.Services["api"].Virtual = true
 	assert.Contains(t, plan.Make(in).String(), "no interruption: new units first, and the Swarm balances what serves")
 }
+
+// A node that joins a Swarm gets a task of what runs on every node: nobody changed that
+// by hand.
+func TestMake_ANodeThatJoinedIsNoDrift(t *testing.T) {
+	t.Parallel()
+	in := scheduled(task("a", "new"), task("b", "new"), task("c", "new"))
+	in.Settled, in.Past = true, map[string]plan.Past{"api": {Hash: "new", Replicas: 2}}
+	api := in.Desired.Services["api"]
+	api.Replicas = 3
+	assert.Len(t, plan.Make(in).Drift, 1, "one more of two")
+	api.Global = true
+	p := plan.Make(in)
+	assert.Empty(t, p.Drift)
+	assert.Empty(t, p.Refusals)
+	assert.Equal(t, plan.Unchanged, p.Step("api").Action)
+	in.Observed.Scheduled = false
+	assert.Len(t, plan.Make(in).Drift, 1, "on one host there is one of it")
+}

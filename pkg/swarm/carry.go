@@ -20,7 +20,7 @@ import (
 )
 
 // undoBudget bounds the way back of one service, removeBudget how long its tasks may
-// take to be gone.
+// take to be gone; both beside the time that the file gives them to end.
 const undoBudget, removeBudget = 3 * time.Minute, time.Minute
 
 // Order says how a service is changed. Guard is asked while it is watched and ends that
@@ -66,15 +66,11 @@ func (c *change) run(ctx context.Context) error {
 		return c.remove(ctx)
 	}
 	follow, err := c.openTraffic(ctx)
-	if err != nil {
-		return err
+	if err == nil {
+		err = c.submit(ctx)
 	}
-	if err := c.submit(ctx); err != nil {
-		if ctx.Err() == nil {
-			// Nothing of it changes, so nothing is left to follow.
-			err = errors.Join(err, follow.close(ctx))
-		}
-		return err
+	if err != nil {
+		return errors.Join(err, c.unsent(ctx, follow))
 	}
 	err = c.watch(ctx, follow)
 	switch {
@@ -86,6 +82,26 @@ func (c *change) run(ctx context.Context) error {
 	}
 	c.tail(ctx)
 	return errors.Join(err, c.undo(ctx, follow))
+}
+
+// unsent leaves a service serving that Swarm was not given, or did not take, as it is
+// to be: nothing of it changes, so nothing is left to follow. Only where its tasks were
+// told to take no more work they begin anew.
+func (c *change) unsent(ctx context.Context, follow *follower) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	if c.step.Action != plan.Drain || c.before == nil {
+		return follow.close(ctx)
+	}
+	defer c.span("undo", c.svc.Name)()
+	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoBudget+c.grace())
+	defer cancel()
+	now, err := c.API.ServiceInspect(back, c.id, client.ServiceInspectOptions{})
+	if err != nil {
+		return fmt.Errorf("while going back: %w", err)
+	}
+	return c.renew(back, now.Service, follow)
 }
 
 // find looks for the service as it is.
@@ -119,7 +135,7 @@ func (c *change) submit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.goal = goal{service: c.svc.Name, hash: c.svc.Hash, replicas: c.svc.Replicas, job: c.svc.Job, known: map[string]bool{},
+	c.goal = goal{service: c.svc.Name, hash: c.svc.Hash, replicas: c.svc.Replicas, global: c.svc.Global, job: c.svc.Job, known: map[string]bool{},
 		tolerated: int(c.svc.Update.MaxFailureRatio * float64(c.svc.Replicas))}
 	for _, t := range known {
 		c.goal.known[t.ID] = true
@@ -194,11 +210,11 @@ func (c *change) undo(ctx context.Context, follow *follower) error {
 	if c.svc.Update.FailureAction != stack.Rollback {
 		return nil
 	}
-	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoBudget)
+	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoBudget+c.grace())
 	defer cancel()
 	defer c.span("undo", c.svc.Name)()
 	if c.before == nil {
-		return wrap(c.remove(back), "while going back")
+		return errors.Join(wrap(c.remove(back), "while going back"), follow.close(back))
 	}
 	now, err := c.API.ServiceInspect(back, c.id, client.ServiceInspectOptions{})
 	if err != nil {
@@ -219,25 +235,49 @@ func (c *change) undo(ctx context.Context, follow *follower) error {
 			return fmt.Errorf("while going back: %w", err)
 		}
 	}
-	c.goal.hash, c.goal.force, c.goal.replicas, c.goal.back = hashOf(was), was.ForceUpdate, wanted(c.before.Spec), true
+	c.backTo(c.before.Spec)
 	if err := c.watch(back, follow); err != nil {
 		return fmt.Errorf("while going back: %w", err)
 	}
 	return follow.close(back)
 }
 
+// backTo makes a spec that the service had what it is to become.
+func (c *change) backTo(was swarm.ServiceSpec) {
+	c.goal.hash, c.goal.force = hashOf(was.TaskTemplate), was.TaskTemplate.ForceUpdate
+	c.goal.replicas, c.goal.global, c.goal.back = wanted(was), was.Mode.Global != nil, true
+}
+
 // renew makes the service what it was, with tasks that are new all the same.
 func (c *change) renew(ctx context.Context, now swarm.Service, follow *follower) error {
+	c.say(event.Warning, c.svc.Name, "its tasks were told to take no more work; they begin anew")
 	spec := c.before.Spec
 	spec.TaskTemplate.ForceUpdate = max(now.Spec.TaskTemplate.ForceUpdate, spec.TaskTemplate.ForceUpdate) + 1
-	c.goal.hash, c.goal.force, c.goal.replicas = hashOf(spec.TaskTemplate), spec.TaskTemplate.ForceUpdate, wanted(spec)
-	if _, err := c.API.ServiceUpdate(ctx, c.id, client.ServiceUpdateOptions{Version: now.Version, Spec: spec, RegistryAuthFrom: swarm.RegistryAuthFromPreviousSpec}); err != nil {
-		return fmt.Errorf("while going back: %w", err)
+	c.backTo(spec)
+	err := c.giveBack(ctx, now, spec)
+	if err == nil {
+		err = c.watch(ctx, follow)
 	}
-	if err := c.watch(ctx, follow); err != nil {
+	if err != nil {
 		return fmt.Errorf("while going back: %w", err)
 	}
 	return follow.close(ctx)
+}
+
+// giveBack gives Swarm a spec that it had before. The login of this release is the
+// fresher one; where there is none, that of the spec stays. Swarm keeps it with what the
+// service was before, unless that is what it is (again).
+func (c *change) giveBack(ctx context.Context, now swarm.Service, spec swarm.ServiceSpec) error {
+	auth, err := c.how.Login.Header(spec.TaskTemplate.ContainerSpec.Image)
+	if err != nil {
+		return err
+	}
+	from := swarm.RegistryAuthFromPreviousSpec
+	if now.PreviousSpec == nil || hashOf(now.Spec.TaskTemplate) == hashOf(spec.TaskTemplate) {
+		from = swarm.RegistryAuthFromSpec
+	}
+	_, err = c.API.ServiceUpdate(ctx, c.id, client.ServiceUpdateOptions{Version: now.Version, Spec: spec, EncodedRegistryAuth: auth, RegistryAuthFrom: from})
+	return err
 }
 
 // remove takes the service away and waits until none of its tasks is left.
@@ -252,18 +292,34 @@ func (c *change) remove(ctx context.Context) error {
 	if _, err := c.API.ServiceRemove(ctx, c.id, client.ServiceRemoveOptions{}); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("remove the service: %w", err)
 	}
-	for until := time.Now().Add(removeBudget); ; {
+	budget := removeBudget + c.grace()
+	for until := time.Now().Add(budget); ; {
 		left := slices.DeleteFunc(slices.Clone(tasks), func(t swarm.Task) bool { return c.gone(ctx, t) })
 		if len(left) == 0 {
 			return nil
 		}
 		if time.Now().After(until) {
-			return fmt.Errorf("%d of its tasks are not gone after %s", len(left), removeBudget)
+			return fmt.Errorf("%d of its tasks are not gone after %s", len(left), budget)
 		}
 		if err := grace.Pause(ctx, pollEvery); err != nil {
 			return err
 		}
 	}
+}
+
+// grace is the time that a task has to end, of what the service was and is to be.
+func (c *change) grace() time.Duration {
+	var longest time.Duration
+	if c.svc != nil {
+		longest = c.svc.StopGrace
+	}
+	if c.before == nil {
+		return longest
+	}
+	if was := c.before.Spec.TaskTemplate.ContainerSpec; was != nil && was.StopGracePeriod != nil {
+		longest = max(longest, *was.StopGracePeriod)
+	}
+	return longest
 }
 
 // gone tells whether a task runs no more. One of a removed service is forgotten by

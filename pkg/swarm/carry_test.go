@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/swarm"
@@ -76,6 +78,67 @@ func TestAnUpdateWhoseAnswerWasLost(t *testing.T) {
 				return
 			}
 			assert.ErrorContains(t, err, c.fails)
+		})
+	}
+}
+
+// fakeLeaving is a manager whose task is gone some time after its service was removed.
+type fakeLeaving struct {
+	client.APIClient
+	gone time.Duration
+	at   time.Time
+}
+
+func (f *fakeLeaving) ServiceRemove(context.Context, string, client.ServiceRemoveOptions) (client.ServiceRemoveResult, error) {
+	f.at = time.Now().Add(f.gone)
+	return client.ServiceRemoveResult{}, nil
+}
+
+func (f *fakeLeaving) TaskList(context.Context, client.TaskListOptions) (client.TaskListResult, error) {
+	return client.TaskListResult{Items: []swarm.Task{taskOf(0, "1 old running")}}, nil
+}
+
+func (f *fakeLeaving) TaskInspect(context.Context, string, client.TaskInspectOptions) (client.TaskInspectResult, error) {
+	if time.Now().Before(f.at) {
+		return client.TaskInspectResult{}, nil
+	}
+	return client.TaskInspectResult{}, errdefs.ErrNotFound
+}
+
+// A service that is taken away has the time to end that the file gives it.
+func TestAServiceThatEndsSlowly(t *testing.T) {
+	t.Parallel()
+	grace := 5 * time.Minute
+	for name, c := range map[string]struct {
+		left, made *time.Duration // the grace of what was, and of what is taken back
+		gone       time.Duration
+		fails      string
+	}{
+		"at once":                   {nil, nil, time.Second, ""},
+		"within its grace":          {&grace, nil, 90 * time.Second, ""},
+		"beyond what it asks for":   {nil, nil, 90 * time.Second, "1 of its tasks are not gone after 1m0s"},
+		"never":                     {&grace, nil, time.Hour, "1 of its tasks are not gone after 6m0s"},
+		"a new one that goes again": {nil, &grace, 4 * time.Minute, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				change := &change{Swarm: &Swarm{Host: Host{API: &fakeLeaving{gone: c.gone}, Sink: event.Discard}}, step: plan.Step{Service: "api"}, id: "s",
+					span: func(string, string) func() { return func() {} }}
+				act := change.remove
+				if c.made != nil {
+					change.svc = &stack.Service{Name: "api", StopGrace: *c.made, Update: stack.Update{FailureAction: stack.Rollback}}
+					act = func(ctx context.Context) error { return change.undo(ctx, nil) }
+				} else {
+					change.before = &swarm.Service{Spec: swarm.ServiceSpec{TaskTemplate: swarm.TaskSpec{ContainerSpec: &swarm.ContainerSpec{StopGracePeriod: c.left}}}}
+				}
+				err := act(t.Context())
+				if c.fails == "" {
+					require.NoError(t, err)
+					return
+				}
+				assert.ErrorContains(t, err, c.fails)
+			})
 		})
 	}
 }

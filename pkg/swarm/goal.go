@@ -17,6 +17,9 @@ type goal struct {
 	hash     string
 	force    uint64
 	replicas int
+	// global is set for what runs on every node: replicas is then what was known when
+	// the release began, and a node may join it.
+	global bool
 	// tolerated is how many tasks may be missing or fail, by max_failure_ratio.
 	tolerated int
 	job       bool
@@ -51,7 +54,7 @@ func (g goal) judge(s state) (bool, error) {
 	}
 	well, others := g.count(s)
 	moving := status.State == swarm.UpdateStateUpdating || status.State == swarm.UpdateStateRollbackStarted
-	if others == 0 && well >= g.replicas-g.tolerated && well <= g.replicas && !moving {
+	if others == 0 && well >= g.replicas-g.tolerated && (well <= g.replicas || g.global) && !moving {
 		return true, nil
 	}
 	if moving {
@@ -175,7 +178,11 @@ func (g goal) figure(s state) string {
 	if g.job {
 		return fmt.Sprintf("%d of %d tasks of the job have ended", len(current(s.service, s.tasks))-others, g.replicas)
 	}
-	text := fmt.Sprintf("%d of %d tasks run", well, g.replicas)
+	of := g.replicas
+	if g.global {
+		of = max(of, well)
+	}
+	text := fmt.Sprintf("%d of %d tasks run", well, of)
 	if others > 0 {
 		text += fmt.Sprintf(", %d old ones are left", others)
 	}

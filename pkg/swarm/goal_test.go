@@ -59,6 +59,10 @@ func TestJudge(t *testing.T) {
 		"an old one is left":     {goal{replicas: 2}, stateWith("", "1 new running", "2 new running", "2 old running"), false, ""},
 		"the old one is going":   {goal{replicas: 2}, stateWith("", "1 new running", "2 new running", "2 old running shutdown"), true, ""},
 		"one too many":           {goal{replicas: 1}, stateWith("", "1 new running", "2 new running"), false, ""},
+		"a node joined":          {goal{replicas: 2, global: true}, stateWith("", "0 new running", "0 new running", "0 new running"), true, ""},
+		"a node is to come":      {goal{replicas: 2, global: true}, stateWith("", "0 new running"), false, ""},
+		"back on every node":     {goal{global: true, back: true}, stateWith("rollback_completed", "0 new running", "0 new running"), true, ""},
+		"going back everywhere":  {goal{global: true, back: true}, stateWith("", "0 new running", "0 newer running"), false, ""},
 		"scaled to nothing":      {goal{replicas: 0}, stateWith("", "1 new running shutdown"), true, ""},
 		"not scaled down yet":    {goal{replicas: 0}, stateWith("", "1 new running"), false, ""},
 		"within the ratio":       {goal{replicas: 4, tolerated: 1}, stateWith("completed", "1 new running", "2 new running", "3 new running", "4 new failed shutdown"), true, ""},
@@ -169,4 +173,13 @@ func TestUnitOf(t *testing.T) {
 	u := unitOf(swarm.Service{}, checked, nil)
 	assert.Equal(t, "c0ffee", u.ID, "a unit is its container once it has one")
 	assert.Equal(t, 3, u.ExitCode)
+}
+
+// How many tasks run on every node is the Swarm's to say.
+func TestFigureOfAGlobalService(t *testing.T) {
+	t.Parallel()
+	s := stateWith("", "0 new running", "0 new running", "0 new starting")
+	assert.Equal(t, "2 of 4 tasks run", goal{hash: "new", replicas: 4, global: true}.figure(s))
+	assert.Equal(t, "2 of 2 tasks run", goal{hash: "new", replicas: 1, global: true}.figure(s))
+	assert.Equal(t, "2 of 1 tasks run", goal{hash: "new", replicas: 1}.figure(s))
 }

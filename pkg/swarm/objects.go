@@ -125,13 +125,28 @@ func (s *Swarm) ensure(ctx context.Context, st *stack.Stack, objects []object) (
 		found, ok := there[kindOf(o.secret)+o.name]
 		if !ok {
 			if found.id, err = s.makeObject(ctx, st, o); err != nil {
-				return nil, err
+				if found.id = s.madeBeside(ctx, o, err); found.id == "" {
+					return nil, err
+				}
 			}
 			there[kindOf(o.secret)+o.name] = found
 		}
 		ids[o.name] = found.id
 	}
 	return ids, nil
+}
+
+// madeBeside gives the id of an object that was refused because it is there by now:
+// services that come up side by side may mount the same one.
+func (s *Swarm) madeBeside(ctx context.Context, o object, refused error) string {
+	if !errdefs.IsConflict(refused) && !errdefs.IsAlreadyExists(refused) {
+		return ""
+	}
+	there, err := s.objects(ctx, make(client.Filters))
+	if err != nil {
+		return ""
+	}
+	return there[kindOf(o.secret)+o.name].id
 }
 
 func kindOf(secret bool) string {

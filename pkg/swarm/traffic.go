@@ -15,8 +15,8 @@ import (
 )
 
 // patience is how long a gateway may fail to be switched before that fails the
-// change.
-const patience = 10 * time.Second
+// change; comesUp how long one that is starting is waited for at the end of it.
+const patience, comesUp = 10 * time.Second, time.Minute
 
 // standsIn is how long a gateway follows DNS by itself, should this program be killed.
 const standsIn = time.Hour
@@ -34,15 +34,21 @@ type Gateway interface {
 // the tasks. A nil follower follows nothing.
 type follower struct {
 	*change
-	gates []gate
-	// on is the set that the gateways are on, ill since when they cannot be switched.
-	on  []string
-	ill time.Time
+	gates []*gate
+	// coming is set while units of the gateway are to come, starting while some of them
+	// start: these may have resolved names already.
+	coming, starting bool
+	// on is the set that the gateways are on, ill since when they cannot be switched,
+	// late since when all else has ended and one still starts.
+	on        []string
+	ill, late time.Time
 }
 
 type gate struct {
 	unit stack.Unit
 	Gateway
+	// stands is set when somebody stands in there.
+	stands bool
 }
 
 // openTraffic finds the gateways of a service and pins what serves now, so that a
@@ -52,23 +58,34 @@ func (c *change) openTraffic(ctx context.Context) (*follower, error) {
 		return nil, nil
 	}
 	f := &follower{change: c}
-	if err := f.find(ctx); err != nil || len(f.gates) == 0 {
+	// One that comes up beside a new service is not followed: others may come up beside
+	// it that would move the same gateway at once.
+	if err := f.find(ctx); err != nil || len(f.gates) == 0 && (!f.coming || c.step.Action == plan.Create) {
 		return nil, err
 	}
 	return f, f.pin(ctx)
 }
 
-// find looks for the gateway's units as they are now.
+// find looks for the gateway's units as they are now. One that is new is not on the
+// set that serves.
 func (f *follower) find(ctx context.Context) error {
 	seen, err := f.Observe(ctx, f.st.Name)
 	if err != nil {
 		return err
 	}
-	f.gates = nil
+	known := f.gates
+	f.gates, f.coming, f.starting = nil, false, false
 	for _, u := range seen.Units[f.svc.Ext.Gateway] {
-		if u.State == stack.Running && u.Health != stack.HealthStart {
-			f.gates = append(f.gates, gate{u, f.Gateway(u)})
+		if u.State != stack.Running || u.Health == stack.HealthStart {
+			f.coming, f.starting = true, f.starting || u.State == stack.Running
+			continue
 		}
+		i := slices.IndexFunc(known, func(g *gate) bool { return g.unit.ID == u.ID })
+		if i >= 0 {
+			f.gates = append(f.gates, known[i])
+			continue
+		}
+		f.gates, f.on = append(f.gates, &gate{unit: u, Gateway: f.Gateway(u)}), nil
 	}
 	return nil
 }
@@ -76,7 +93,7 @@ func (f *follower) find(ctx context.Context) error {
 // pin writes what serves now into the gateways, without a reload: they are on that
 // set already, unless a release that was cut off left them somewhere else.
 func (f *follower) pin(ctx context.Context) error {
-	if f.before == nil || f.step.Action == plan.Heal || f.step.Action == plan.Gate || len(f.step.Leftovers) > 0 {
+	if len(f.gates) == 0 || f.before == nil || f.step.Action == plan.Heal || f.step.Action == plan.Gate || len(f.step.Leftovers) > 0 {
 		return nil
 	}
 	s, err := f.state(ctx)
@@ -96,13 +113,23 @@ func (f *follower) pin(ctx context.Context) error {
 		if err := g.Set(ctx, f.svc.Name, addrs); err != nil {
 			return fmt.Errorf("pin the serving tasks in %s: %w", g.unit.Name, err)
 		}
-		// Swarm goes on although this program may be killed, and ends what is pinned.
-		if err := g.StandIn(ctx, f.svc.Name, "tasks."+f.svc.Name, standsIn); err != nil {
+		if err := f.standIn(ctx, g); err != nil {
 			return err
 		}
 	}
 	f.on = idsOf(tasks)
 	return nil
+}
+
+// standIn has somebody stand in where addresses are pinned: Swarm goes on although
+// this program may be killed, and ends what is pinned.
+func (f *follower) standIn(ctx context.Context, g *gate) error {
+	if g.stands {
+		return nil
+	}
+	err := g.StandIn(ctx, f.svc.Name, "tasks."+f.svc.Name, standsIn)
+	g.stands = err == nil
+	return err
 }
 
 func idsOf(tasks []swarm.Task) []string {
@@ -122,11 +149,21 @@ func (f *follower) sync(ctx context.Context, s state) error {
 	}
 	serving := serving(s)
 	ids := idsOf(serving)
-	if len(ids) == 0 || slices.Equal(ids, f.on) {
+	if len(ids) == 0 {
 		return nil
 	}
-	err := f.move(ctx, s, serving)
+	var err error
+	if len(f.gates) == 0 || f.coming {
+		err = f.find(ctx)
+	}
+	if err == nil && len(f.gates) > 0 && !slices.Equal(ids, f.on) {
+		err = f.move(ctx, s, serving)
+	}
 	switch {
+	case err == nil && len(f.gates) == 0:
+		// Whoever comes up is not on this set.
+		f.on, f.ill = nil, time.Time{}
+		return nil
 	case err == nil:
 		f.on, f.ill = ids, time.Time{}
 		return nil
@@ -139,7 +176,29 @@ func (f *follower) sync(ctx context.Context, s state) error {
 		return err
 	}
 	// Swarm may have put another gateway in its place, which knows no pins.
-	return f.find(ctx)
+	f.gates = nil
+	return nil
+}
+
+// behind tells whether a gateway is not yet on the tasks that serve: it could not be
+// switched, or it starts and may have resolved names that have changed since. In front
+// of a new service it has none to forget.
+func (f *follower) behind(s state) bool {
+	if f == nil || len(serving(s)) == 0 {
+		return false
+	}
+	if !f.starting || f.step.Action == plan.Create {
+		return !f.ill.IsZero()
+	}
+	if f.late.IsZero() {
+		f.late = time.Now()
+		f.say(event.Info, f.svc.Name, "waiting for its gateway, which starts")
+	}
+	if time.Since(f.late) < comesUp {
+		return true
+	}
+	f.say(event.Warning, f.svc.Name, "its gateway still starts after %s and may send requests to tasks that are gone: reload it once it runs", comesUp)
+	return false
 }
 
 // move writes the addresses into each gateway and has it load them.
@@ -156,6 +215,9 @@ func (f *follower) move(ctx context.Context, s state, tasks []swarm.Task) error 
 		if _, err := g.Reload(ctx); err != nil {
 			return fmt.Errorf("reload %s: %w", g.unit.Name, err)
 		}
+		if err := f.standIn(ctx, g); err != nil {
+			return err
+		}
 	}
 	f.say(event.Info, f.svc.Name, "its gateway sends requests to %d tasks", len(tasks))
 	return nil
@@ -167,7 +229,13 @@ func (f *follower) close(ctx context.Context) error {
 		return nil
 	}
 	defer f.span("unpin", f.svc.Name)()
-	err := f.clear(ctx)
+	var err error
+	if len(f.gates) == 0 {
+		err = f.find(ctx)
+	}
+	if err == nil {
+		err = f.clear(ctx)
+	}
 	if err != nil && f.find(ctx) == nil {
 		err = f.clear(ctx) // of those that there are now
 	}

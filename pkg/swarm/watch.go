@@ -88,7 +88,14 @@ func (w *watching) once(ctx context.Context) (done bool, err error) {
 		w.calm = time.Time{}
 		return false, err
 	}
-	return w.stays(seen), nil
+	if !w.stays(seen) {
+		return false, nil
+	}
+	if w.follow.behind(seen) {
+		w.moved = time.Now()
+		return false, nil
+	}
+	return true, nil
 }
 
 // stays tells whether what is well has been so long enough. Swarm's updater watches

@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -28,8 +29,8 @@ const Probe = `echo "now $(date +%s)"; grep '^MemAvailable:' /proc/meminfo; ` +
 type Facts struct {
 	Clock, Asked time.Time
 	FreeMemory   int64
-	// Listening are the TCP ports that somebody listens on at any address.
-	Listening map[string]bool
+	// Listening are the TCP ports that somebody listens on, with the addresses.
+	Listening map[string][]netip.Addr
 	// GPUs is how many there are, VRAM and FreeVRAM what they have and have free;
 	// Holders are the processes that hold some.
 	GPUs           int
@@ -56,7 +57,7 @@ type Facts struct {
 
 // ReadProbe reads what Probe printed, asked at a moment of this machine's clock.
 func ReadProbe(text string, asked time.Time) Facts {
-	f := Facts{Asked: asked, Listening: map[string]bool{}}
+	f := Facts{Asked: asked, Listening: map[string][]netip.Addr{}}
 	for lines := bufio.NewScanner(strings.NewReader(text)); lines.Scan(); {
 		words := strings.Fields(lines.Text())
 		if len(words) < 2 {
@@ -71,10 +72,7 @@ func ReadProbe(text string, asked time.Time) Facts {
 			n, _ := strconv.ParseInt(words[1], 10, 64)
 			f.FreeMemory = n << 10
 		case "listen":
-			_, hex, _ := strings.Cut(words[1], ":")
-			if n, err := strconv.ParseUint(hex, 16, 16); err == nil {
-				f.Listening[strconv.FormatUint(n, 10)] = true
-			}
+			f.addListener(words[1])
 		case "gpu":
 			f.addGPU(words[1:])
 		case "vram":
@@ -166,28 +164,6 @@ func olderEngine(version string) bool {
 	a, err := strconv.Atoi(major)
 	b, _ := strconv.Atoi(minor)
 	return err == nil && (a < 20 || a == 20 && b < 10)
-}
-
-// hostPortsFree finds ports that a new service wants and that somebody has. Where
-// units of the stack run one of them may be it.
-func (f findings) hostPortsFree(p *plan.Plan, seen stack.Observed, h Facts) {
-	for _, step := range p.Steps {
-		svc := f.Stack.Services[step.Service]
-		if step.Action != plan.Create || svc == nil {
-			continue
-		}
-		for _, port := range svc.HostPorts {
-			number, isTCP := strings.CutSuffix(port, "/tcp")
-			if !isTCP || !h.Listening[number] {
-				continue
-			}
-			tell := f.Warn
-			if len(seen.Units) == 0 {
-				tell = f.Fail
-			}
-			tell("P10.ports", finding.At(svc.Name, "ports"), "see who: ss -ltnp 'sport = :"+number+"'", "port %s of the host is taken by somebody", number)
-		}
-	}
 }
 
 // The least that has to be free, in bytes and inodes, wherever something is written.
