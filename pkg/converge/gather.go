@@ -131,7 +131,7 @@ func (d *transition) isRunning(sealed []byte, seen stack.Observed) bool {
 		for _, u := range seen.Units[name] {
 			switch {
 			case u.OneOff || !u.Serving():
-			case u.Hash != svc.Hash:
+			case u.Hash != svc.Hash || len(st.Elsewhere(name, u)) > 0:
 				return false
 			default:
 				serving++

@@ -101,13 +101,14 @@ func sortUnits(in Input, svc *stack.Service) groups {
 	// A scheduler decides which of its units run; a pin is then only out of date.
 	hasPin = hasPin && !in.Observed.Scheduled
 	for _, u := range in.Observed.Units[svc.Name] {
+		asWanted := u.Hash == svc.Hash && len(in.Desired.Elsewhere(svc.Name, u)) == 0
 		switch {
 		case u.OneOff:
-		case svc.Job && u.State == stack.Exited && u.ExitCode == 0 && u.Hash == svc.Hash:
+		case svc.Job && u.State == stack.Exited && u.ExitCode == 0 && asWanted:
 			g.done = append(g.done, u)
 		case !u.Serving() || hasPin && !slices.Contains(serving, u.ID):
 			g.leftover = append(g.leftover, u)
-		case u.Hash == svc.Hash:
+		case asWanted:
 			g.good = append(g.good, u)
 		default:
 			g.old = append(g.old, u)
@@ -300,10 +301,10 @@ func missing(keys []string, have map[string]stack.Resource) []string {
 func refuseDiverged(in Input, p *Plan) {
 	for _, k := range in.DivergedNetworks {
 		p.Refusals = append(p.Refusals, fmt.Sprintf("network %s is defined differently on the host; changing it would stop every "+
-			"unit on it at once: give the new definition another name (a new key, or name:) and the services move over one by one", k))
+			"unit on it at once: give the new definition another key and the services move over one by one", k))
 	}
 	for _, k := range in.DivergedVolumes {
 		p.Refusals = append(p.Refusals, fmt.Sprintf("volume %s is defined differently on the host; a volume cannot be changed without "+
-			"losing its data: give the new definition another name, or copy the data by hand and remove the old volume", k))
+			"losing its data: give the new definition another key, or copy the data by hand and remove the old volume", k))
 	}
 }
