@@ -13,8 +13,7 @@ import (
 // Make decides. The same input gives the same plan, to the letter.
 func Make(in Input) *Plan {
 	p := &Plan{Project: in.Desired.Name, FreeMemory: in.FreeMemory}
-	p.Networks = missing(used(in, true), in.Observed.Networks)
-	p.Volumes = missing(used(in, false), in.Observed.Volumes)
+	ground(in, p)
 	for _, name := range order(in.Desired) {
 		if selected(in, name) {
 			p.Steps = append(p.Steps, decide(in, in.Desired.Services[name], p))
@@ -266,34 +265,6 @@ func orphans(in Input) []Step {
 		steps = append(steps, s)
 	}
 	return steps
-}
-
-// used lists the keys of networks or volumes that the selected services use and
-// that the stack makes itself.
-func used(in Input, networks bool) []string {
-	var keys []string
-	for name, svc := range in.Desired.Services {
-		if !selected(in, name) {
-			continue
-		}
-		if networks {
-			keys = append(keys, svc.Networks...)
-		} else {
-			keys = append(keys, svc.Volumes...)
-		}
-	}
-	sort.Strings(keys)
-	keys = slices.Compact(keys)
-	return slices.DeleteFunc(keys, func(k string) bool {
-		if networks {
-			return bool(in.Desired.Project.Networks[k].External)
-		}
-		return bool(in.Desired.Project.Volumes[k].External)
-	})
-}
-
-func missing(keys []string, have map[string]stack.Resource) []string {
-	return slices.DeleteFunc(keys, func(k string) bool { _, ok := have[k]; return ok })
 }
 
 // refuseDiverged refuses what could only be done by stopping every user of a

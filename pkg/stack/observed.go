@@ -97,6 +97,8 @@ type Resource struct {
 	// Project is the label com.docker.compose.project, "" for one that Compose
 	// did not make.
 	Project string
+	// Foreign is set for one that the stack names and somebody else made.
+	Foreign bool
 }
 
 // Observed is a snapshot of one project on one host: planning makes no further
