@@ -260,6 +260,16 @@ func TestOrder(t *testing.T) {
 	assert.Equal(t, []string{"b", "z", "m", "a", "c", "d"}, s.Order)
 }
 
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	s := mustLoad(t, one("services:\n  z: {image: i}\n  y: {image: i}\n  alone: {image: i, links: [z]}\n  both: {image: i, links: ['z:database'], depends_on: [z, y]}\n"))
+	on := func(name string, linked, restart bool) stack.Dependency {
+		return stack.Dependency{Service: name, Condition: stack.Started, Required: true, Restart: restart, Linked: linked}
+	}
+	assert.Equal(t, []stack.Dependency{on("z", true, true)}, s.Services["alone"].DependsOn)
+	assert.Equal(t, []stack.Dependency{on("y", false, false), on("z", true, false)}, s.Services["both"].DependsOn)
+}
+
 func TestReplicas(t *testing.T) {
 	t.Parallel()
 	s := mustLoad(t, one("services:\n  none: {image: i}\n  scale: {image: i, scale: 2}\n  zero: {image: i, deploy: {replicas: 0}}\n  text: {image: i, deploy: {replicas: '${N}'}}\n  global: {image: i, deploy: {mode: global, replicas: 4}}\n"), env("N=5\n"))

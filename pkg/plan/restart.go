@@ -15,14 +15,27 @@ func restartsWith(in Input, svc *stack.Service, so *Plan) string {
 	for _, d := range svc.DependsOn {
 		s := so.Step(d.Service)
 		replaced := s != nil && (s.Action == Surge || s.Action.StopsFirst())
+		by := boundBy(in, d)
 		switch {
 		case replaced && slices.Contains(svc.Shares, d.Service):
 			return "shares the network or volumes of " + d.Service + ", which is replaced"
-		case replaced && d.Restart:
-			return "restarts with " + d.Service + " (depends_on.restart)"
-		case d.Restart && leftBehind(in, svc, d.Service):
-			return "restarts with " + d.Service + " (depends_on.restart), which an interrupted release replaced"
+		case replaced && by != "":
+			return "restarts with " + d.Service + " (" + by + ")"
+		case by != "" && leftBehind(in, svc, d.Service):
+			return "restarts with " + d.Service + " (" + by + "), which an interrupted release replaced"
 		}
+	}
+	return ""
+}
+
+// boundBy says by which key of the file a service restarts with a dependency, or "". A
+// link leads to the unit that it was made with, whatever depends_on says; a Swarm has none.
+func boundBy(in Input, d stack.Dependency) string {
+	switch {
+	case d.Linked && !in.Observed.Scheduled:
+		return "links"
+	case d.Restart:
+		return "depends_on.restart"
 	}
 	return ""
 }
