@@ -175,6 +175,8 @@ func surgeBlocker(in Input, svc *stack.Service) string {
 		return "container_name " + svc.ContainerName
 	case len(svc.HostPorts) > 0:
 		return "holds port " + strings.Join(svc.HostPorts, ", ")
+	case len(addresses(in, svc)) > 0:
+		return "address " + strings.Join(addresses(in, svc), ", ")
 	}
 	return ""
 }
