@@ -198,9 +198,19 @@ func TestProfiles(t *testing.T) {
 	for _, change := range []func(*LoadOptions){
 		func(o *LoadOptions) { o.Profiles = []string{"extra"} },
 		env("COMPOSE_PROFILES=other,extra\n"),
+		env("COMPOSE_PROFILES=other, extra\n"),
 	} {
 		_, err := loadFiles(t, file, change)
 		assert.ErrorContains(t, err, "~/x", "an active service may not mount a home folder")
+	}
+	assert.Empty(t, mustLoad(t, file, env("COMPOSE_PROFILES=\" ,\"\n")).Warnings)
+	assert.Equal(t, []string{"profile extr is active and no service has it: did you mean \"extra\"?", "profile monitoring is active and no service has it"},
+		mustLoad(t, file, env("COMPOSE_PROFILES=extr, monitoring\n")).Warnings)
+	all := one("services:\n  a: {image: a, profiles: [p]}\n")
+	for _, active := range []string{"*", "p"} {
+		s := mustLoad(t, all, func(o *LoadOptions) { o.Profiles = []string{active} })
+		assert.Equal(t, []string{"a"}, s.Order)
+		assert.Empty(t, s.Warnings, active)
 	}
 }
 
