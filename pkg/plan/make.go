@@ -38,7 +38,8 @@ func decide(in Input, svc *stack.Service, so *Plan) Step {
 	s := Step{Service: svc.Name, Replicas: svc.Replicas, Gateway: svc.Ext.Gateway, Virtual: svc.Virtual, Stale: in.Stale[svc.Name]}
 	g := sortUnits(in, svc)
 	s.Reasons = reasons(in, svc, g)
-	if why := restartsWith(in, svc, so); why != "" && len(g.good) > 0 {
+	var why string
+	if s.after, why = restartsWith(in, svc, so); why != "" && len(g.good) > 0 {
 		s.Reasons = append(s.Reasons, why)
 		g.old, g.good = append(g.old, g.good...), nil
 	}
