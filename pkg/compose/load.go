@@ -20,6 +20,7 @@ import (
 	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/stack"
+	"github.com/shiksha/actions/pkg/suggest"
 )
 
 // LoadOptions say what to load. Nothing else is read: not the environment of
@@ -233,10 +234,7 @@ func (l *loading) project(name string) (p *types.Project, err error) {
 		ConfigFiles: types.ToConfigFiles(slices.Clone(l.files)),
 		Environment: l.env,
 	}
-	profiles := l.opts.Profiles
-	if len(profiles) == 0 && l.env["COMPOSE_PROFILES"] != "" {
-		profiles = strings.Split(l.env["COMPOSE_PROFILES"], ",")
-	}
+	profiles := l.profiles()
 	configure := func(o *loader.Options) {
 		o.SetProjectName(name, true)
 		o.Interpolate.Substitute = l.substitute
@@ -268,7 +266,45 @@ func (l *loading) project(name string) (p *types.Project, err error) {
 	if strict != nil {
 		return nil, l.explain(strict)
 	}
+	l.warnOfProfiles(project, profiles)
 	return project.WithoutUnresolvedOptionalDependencies(), nil
+}
+
+// profiles are the active ones, without the blanks that people write between them.
+func (l *loading) profiles() []string {
+	given := l.opts.Profiles
+	if len(given) == 0 {
+		given = strings.Split(l.env["COMPOSE_PROFILES"], ",")
+	}
+	var out []string
+	for _, name := range given {
+		if name = strings.TrimSpace(name); name != "" {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// warnOfProfiles tells of active profiles that no service has: one is misspelt, and the
+// services that were meant are not there.
+func (l *loading) warnOfProfiles(p *types.Project, active []string) {
+	var known []string
+	for _, services := range []types.Services{p.Services, p.DisabledServices} {
+		for _, s := range services {
+			known = append(known, s.Profiles...)
+		}
+	}
+	slices.Sort(known)
+	for _, name := range active {
+		if name == "*" || slices.Contains(known, name) {
+			continue
+		}
+		hint := ""
+		if near := suggest.Nearest(name, known); near != "" {
+			hint = fmt.Sprintf(": did you mean %q?", near)
+		}
+		l.warn("profile %s is active and no service has it%s", name, hint)
+	}
 }
 
 // stack turns the loaded model into the nouns and into what the Compose SDK

@@ -198,9 +198,19 @@ func TestProfiles(t *testing.T) {
 	for _, change := range []func(*LoadOptions){
 		func(o *LoadOptions) { o.Profiles = []string{"extra"} },
 		env("COMPOSE_PROFILES=other,extra\n"),
+		env("COMPOSE_PROFILES=other, extra\n"),
 	} {
 		_, err := loadFiles(t, file, change)
 		assert.ErrorContains(t, err, "~/x", "an active service may not mount a home folder")
+	}
+	assert.Empty(t, mustLoad(t, file, env("COMPOSE_PROFILES=\" ,\"\n")).Warnings)
+	assert.Equal(t, []string{"profile extr is active and no service has it: did you mean \"extra\"?", "profile monitoring is active and no service has it"},
+		mustLoad(t, file, env("COMPOSE_PROFILES=extr, monitoring\n")).Warnings)
+	all := one("services:\n  a: {image: a, profiles: [p]}\n")
+	for _, active := range []string{"*", "p"} {
+		s := mustLoad(t, all, func(o *LoadOptions) { o.Profiles = []string{active} })
+		assert.Equal(t, []string{"a"}, s.Order)
+		assert.Empty(t, s.Warnings, active)
 	}
 }
 
@@ -258,6 +268,16 @@ func TestOrder(t *testing.T) {
 	t.Parallel()
 	s := mustLoad(t, one("services:\n  z: {image: i}\n  a: {image: i, depends_on: [m]}\n  m: {image: i, links: [z]}\n  b: {image: i}\n  c: {image: i, volumes_from: [a]}\n  d: {image: i, ipc: 'service:c'}\n"))
 	assert.Equal(t, []string{"b", "z", "m", "a", "c", "d"}, s.Order)
+}
+
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	s := mustLoad(t, one("services:\n  z: {image: i}\n  y: {image: i}\n  alone: {image: i, links: [z]}\n  both: {image: i, links: ['z:database'], depends_on: [z, y]}\n"))
+	on := func(name string, linked, restart bool) stack.Dependency {
+		return stack.Dependency{Service: name, Condition: stack.Started, Required: true, Restart: restart, Linked: linked}
+	}
+	assert.Equal(t, []stack.Dependency{on("z", true, true)}, s.Services["alone"].DependsOn)
+	assert.Equal(t, []stack.Dependency{on("y", false, false), on("z", true, false)}, s.Services["both"].DependsOn)
 }
 
 func TestReplicas(t *testing.T) {

@@ -47,7 +47,7 @@ func (l *loading) service(p *types.Project, s types.ServiceConfig) (*stack.Servi
 		d := s.DependsOn[name]
 		if _, active := p.Services[name]; active {
 			service.DependsOn = append(service.DependsOn, stack.Dependency{
-				Service: name, Condition: stack.Condition(d.Condition), Restart: d.Restart, Required: d.Required,
+				Service: name, Condition: stack.Condition(d.Condition), Restart: d.Restart, Required: d.Required, Linked: linked(s, name),
 			})
 		}
 	}
@@ -60,6 +60,11 @@ func (l *loading) service(p *types.Project, s types.ServiceConfig) (*stack.Servi
 	service.Volumes = slices.Compact(service.Volumes)
 	service.HostPorts, service.Built = hostPorts(s), s.Build != nil
 	return service, nil
+}
+
+// linked tells whether a service links to another, under whatever name.
+func linked(s types.ServiceConfig, to string) bool {
+	return slices.ContainsFunc(s.Links, func(link string) bool { name, _, _ := strings.Cut(link, ":"); return name == to })
 }
 
 // hostPorts are the ports of the host that a unit holds for itself. One that

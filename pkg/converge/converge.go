@@ -230,7 +230,7 @@ func (d *transition) left(ctx context.Context) (*plan.Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, _, err := d.on.Compare(d.opts.Stack, seen); err != nil {
+	if _, _, err := d.on.Compare(ctx, d.opts.Stack, seen); err != nil {
 		return nil, err
 	}
 	for _, s := range plan.Make(plan.Input{Desired: d.opts.Stack, Observed: seen, Only: d.opts.Services, Back: d.opts.Back != nil}).Steps {

@@ -2,6 +2,7 @@ package converge
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -81,7 +82,7 @@ func (d *transition) gather(ctx context.Context) (*facts, error) {
 		return nil, fault.As(fault.Refused, err)
 	}
 	f.standing = d.stands(ctx, f)
-	f.networks, f.volumes, err = d.on.Compare(st, f.observed)
+	f.networks, f.volumes, err = d.on.Compare(ctx, st, f.observed)
 	return f, err
 }
 
@@ -107,7 +108,7 @@ func (d *transition) stands(ctx context.Context, f *facts) *standing {
 				return nil
 			}
 			sealed, err := d.ledger.ReadSealed(ctx, n)
-			if err == nil && d.isRunning(sealed, f.observed) {
+			if err == nil && d.isRunning(ctx, sealed, f.observed) {
 				return &standing{n, sealed}
 			}
 		}
@@ -118,12 +119,14 @@ func (d *transition) stands(ctx context.Context, f *facts) *standing {
 // isRunning tells whether a sealed stack is what runs. It has a checksum of its own, and
 // each unit the hash of what it was made of: where they agree in every service
 // nothing is guessed.
-func (d *transition) isRunning(sealed []byte, seen stack.Observed) bool {
+func (d *transition) isRunning(ctx context.Context, sealed []byte, seen stack.Observed) bool {
 	st, err := stack.Unseal(sealed)
 	if err != nil {
 		return false
 	}
-	if _, _, err := d.on.Compare(st, seen); err != nil {
+	// What is found for this stack is nothing that another one has to have.
+	seen.Networks, seen.Volumes = maps.Clone(seen.Networks), maps.Clone(seen.Volumes)
+	if _, _, err := d.on.Compare(ctx, st, seen); err != nil {
 		return false
 	}
 	for name, svc := range st.Services {
@@ -131,7 +134,7 @@ func (d *transition) isRunning(sealed []byte, seen stack.Observed) bool {
 		for _, u := range seen.Units[name] {
 			switch {
 			case u.OneOff || !u.Serving():
-			case u.Hash != svc.Hash:
+			case u.Hash != svc.Hash || len(st.Elsewhere(name, u)) > 0:
 				return false
 			default:
 				serving++

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/docker/compose/v5/pkg/api"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/volume"
 	"github.com/moby/moby/client"
@@ -77,10 +79,10 @@ func unitOf(c container.Summary) stack.Unit {
 		ID: c.ID, Name: containerName(c.Names), Service: c.Labels[api.ServiceLabel], Number: number,
 		State: stack.State(c.State), Health: healthOf(c), Hash: c.Labels[api.ConfigHashLabel],
 		Image: c.Image, ImageID: c.ImageID, Created: time.Unix(c.Created, 0), OneOff: isOneOff(c),
-		Addresses: map[string]string{},
+		Addresses: map[string]string{}, Volumes: volumesOf(c.Mounts),
 	}
 	if c.NetworkSettings != nil {
-		u.Addresses = addressesOf(c.NetworkSettings.Networks)
+		u.Addresses, u.Networks = addressesOf(c.NetworkSettings.Networks), networksOf(c.NetworkSettings.Networks)
 	}
 	return u
 }
@@ -126,6 +128,31 @@ func addressesOf(networks map[string]*network.EndpointSettings) map[string]strin
 	return out
 }
 
+// networksOf are the names and ids of the networks that a container is on: an external
+// one may be named by either.
+func networksOf(networks map[string]*network.EndpointSettings) []string {
+	out := []string{}
+	for _, name := range slices.Sorted(maps.Keys(networks)) {
+		out = append(out, name)
+		if ep := networks[name]; ep != nil && ep.NetworkID != "" {
+			out = append(out, ep.NetworkID)
+		}
+	}
+	return out
+}
+
+// volumesOf are the names of the volumes among the mounts of a container.
+func volumesOf(mounts []container.MountPoint) []string {
+	out := []string{}
+	for _, m := range mounts {
+		if m.Type == mount.TypeVolume {
+			out = append(out, m.Name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 func networkResources(items []network.Summary) map[string]stack.Resource {
 	slices.SortFunc(items, func(a, b network.Summary) int { return a.Created.Compare(b.Created) })
 	out := map[string]stack.Resource{}
@@ -164,7 +191,7 @@ func (e *Engine) Inspect(ctx context.Context, id string) (stack.Unit, error) {
 	c := res.Container
 	u := stack.Unit{
 		ID: c.ID, Name: strings.TrimPrefix(c.Name, "/"), ImageID: c.Image, Restarts: c.RestartCount,
-		Created: instant(c.Created), Addresses: map[string]string{}, Env: map[string]string{},
+		Created: instant(c.Created), Addresses: map[string]string{}, Env: map[string]string{}, Volumes: volumesOf(c.Mounts),
 	}
 	if cfg := c.Config; cfg != nil {
 		u.Service, u.Image, u.Hash = cfg.Labels[api.ServiceLabel], cfg.Image, cfg.Labels[api.ConfigHashLabel]
@@ -182,7 +209,7 @@ func (e *Engine) Inspect(ctx context.Context, id string) (stack.Unit, error) {
 		u.ReadOnly = c.HostConfig.ReadonlyRootfs
 	}
 	if c.NetworkSettings != nil {
-		u.Addresses = addressesOf(c.NetworkSettings.Networks)
+		u.Addresses, u.Networks = addressesOf(c.NetworkSettings.Networks), networksOf(c.NetworkSettings.Networks)
 	}
 	u.Health = stack.NoHealth
 	if st := c.State; st != nil {

@@ -253,6 +253,8 @@ volumes: {data: {}}
 		if name != "plain" {
 			assert.Regexp(t, `^\d+\.\d+\.\d+\.\d+$`, listed.Addresses[s.Name+"_net"])
 			assert.Equal(t, listed.Addresses, looked.Addresses)
+			assert.Contains(t, listed.Networks, s.Name+"_net")
+			assert.Equal(t, []any{listed.Networks, listed.Volumes}, []any{looked.Networks, looked.Volumes})
 		}
 	}
 	checkClosely(t, e, seen)

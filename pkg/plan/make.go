@@ -13,8 +13,7 @@ import (
 // Make decides. The same input gives the same plan, to the letter.
 func Make(in Input) *Plan {
 	p := &Plan{Project: in.Desired.Name, FreeMemory: in.FreeMemory}
-	p.Networks = missing(used(in, true), in.Observed.Networks)
-	p.Volumes = missing(used(in, false), in.Observed.Volumes)
+	ground(in, p)
 	for _, name := range order(in.Desired) {
 		if selected(in, name) {
 			p.Steps = append(p.Steps, decide(in, in.Desired.Services[name], p))
@@ -39,7 +38,8 @@ func decide(in Input, svc *stack.Service, so *Plan) Step {
 	s := Step{Service: svc.Name, Replicas: svc.Replicas, Gateway: svc.Ext.Gateway, Virtual: svc.Virtual, Stale: in.Stale[svc.Name]}
 	g := sortUnits(in, svc)
 	s.Reasons = reasons(in, svc, g)
-	if why := restartsWith(in, svc, so); why != "" && len(g.good) > 0 {
+	var why string
+	if s.after, why = restartsWith(in, svc, so); why != "" && len(g.good) > 0 {
 		s.Reasons = append(s.Reasons, why)
 		g.old, g.good = append(g.old, g.good...), nil
 	}
@@ -101,13 +101,14 @@ func sortUnits(in Input, svc *stack.Service) groups {
 	// A scheduler decides which of its units run; a pin is then only out of date.
 	hasPin = hasPin && !in.Observed.Scheduled
 	for _, u := range in.Observed.Units[svc.Name] {
+		asWanted := u.Hash == svc.Hash && len(in.Desired.Elsewhere(svc.Name, u)) == 0
 		switch {
 		case u.OneOff:
-		case svc.Job && u.State == stack.Exited && u.ExitCode == 0 && u.Hash == svc.Hash:
+		case svc.Job && u.State == stack.Exited && u.ExitCode == 0 && asWanted:
 			g.done = append(g.done, u)
 		case !u.Serving() || hasPin && !slices.Contains(serving, u.ID):
 			g.leftover = append(g.leftover, u)
-		case u.Hash == svc.Hash:
+		case asWanted:
 			g.good = append(g.good, u)
 		default:
 			g.old = append(g.old, u)
@@ -175,6 +176,8 @@ func surgeBlocker(in Input, svc *stack.Service) string {
 		return "container_name " + svc.ContainerName
 	case len(svc.HostPorts) > 0:
 		return "holds port " + strings.Join(svc.HostPorts, ", ")
+	case len(addresses(in, svc)) > 0:
+		return "address " + strings.Join(addresses(in, svc), ", ")
 	}
 	return ""
 }
@@ -267,43 +270,15 @@ func orphans(in Input) []Step {
 	return steps
 }
 
-// used lists the keys of networks or volumes that the selected services use and
-// that the stack makes itself.
-func used(in Input, networks bool) []string {
-	var keys []string
-	for name, svc := range in.Desired.Services {
-		if !selected(in, name) {
-			continue
-		}
-		if networks {
-			keys = append(keys, svc.Networks...)
-		} else {
-			keys = append(keys, svc.Volumes...)
-		}
-	}
-	sort.Strings(keys)
-	keys = slices.Compact(keys)
-	return slices.DeleteFunc(keys, func(k string) bool {
-		if networks {
-			return bool(in.Desired.Project.Networks[k].External)
-		}
-		return bool(in.Desired.Project.Volumes[k].External)
-	})
-}
-
-func missing(keys []string, have map[string]stack.Resource) []string {
-	return slices.DeleteFunc(keys, func(k string) bool { _, ok := have[k]; return ok })
-}
-
 // refuseDiverged refuses what could only be done by stopping every user of a
 // network or by throwing a volume's data away.
 func refuseDiverged(in Input, p *Plan) {
 	for _, k := range in.DivergedNetworks {
 		p.Refusals = append(p.Refusals, fmt.Sprintf("network %s is defined differently on the host; changing it would stop every "+
-			"unit on it at once: give the new definition another name (a new key, or name:) and the services move over one by one", k))
+			"unit on it at once: give the new definition another key and the services move over one by one", k))
 	}
 	for _, k := range in.DivergedVolumes {
 		p.Refusals = append(p.Refusals, fmt.Sprintf("volume %s is defined differently on the host; a volume cannot be changed without "+
-			"losing its data: give the new definition another name, or copy the data by hand and remove the old volume", k))
+			"losing its data: give the new definition another key, or copy the data by hand and remove the old volume", k))
 	}
 }

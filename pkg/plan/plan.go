@@ -65,6 +65,9 @@ type Step struct {
 	// Stale is set where a unit of the gateway has addresses pinned, and may have loaded
 	// them, that no unit has any more: it is led to those that serve before all else.
 	Stale bool `json:"stale,omitempty"`
+	// after are the services that it restarts with: it comes after them whichever way
+	// the steps go.
+	after []string
 	// Files are the mount targets whose content changed and is handed over live.
 	Files []string `json:"files,omitempty"`
 	// Interruption says what users notice, "" for nothing; InterruptionSeconds is how
@@ -158,8 +161,9 @@ func (p *Plan) Step(service string) *Step {
 }
 
 // Reverse makes it the plan of a way back: what a release did last is undone
-// first. Services that come back are made before anything that may need them,
-// those that go are taken away when nothing needs them any more.
+// first, but for what restarts with another service. Services that come back are made
+// before anything that may need them, those that go are taken away when nothing needs
+// them any more.
 func (p *Plan) Reverse() {
 	var made, changed, gone []Step
 	for _, s := range p.Steps {
@@ -175,7 +179,21 @@ func (p *Plan) Reverse() {
 	// Old code does not know the newer schema: a way back migrates nothing.
 	p.Backups, p.Migrations = nil, nil
 	slices.Reverse(changed)
-	p.Steps = slices.Concat(made, changed, gone)
+	p.Steps = slices.Concat(made, behind(changed), gone)
+}
+
+// behind puts each step behind those that it comes after, and else leaves them in order:
+// who was made before them would be bound to a unit that goes.
+func behind(steps []Step) []Step {
+	var out []Step
+	for rest := slices.Clone(steps); len(rest) > 0; {
+		waits := func(s Step) bool {
+			return slices.ContainsFunc(rest, func(other Step) bool { return slices.Contains(s.after, other.Service) })
+		}
+		next := max(0, slices.IndexFunc(rest, func(s Step) bool { return !waits(s) }))
+		out, rest = append(out, rest[next]), slices.Delete(rest, next, next+1)
+	}
+	return out
 }
 
 // Past is what the ledger knows of a service of the release that ran before; it

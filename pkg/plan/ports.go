@@ -2,12 +2,15 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/shiksha/actions/pkg/stack"
 )
 
-// refusePorts refuses a service that wants more units than the host has ports for
-// them: the second would never start.
+// refusePorts refuses a service that wants more units than there are ports of the host
+// or addresses for them: the second would never start.
 func refusePorts(in Input, p *Plan) {
 	for _, s := range p.Steps {
 		svc := in.Desired.Services[s.Service]
@@ -19,6 +22,10 @@ func refusePorts(in Input, p *Plan) {
 				p.Refusals = append(p.Refusals, fmt.Sprintf("%s has %s, and only %d of them can publish port %s on the host: publish it on a "+
 					"gateway in front of the units, or publish a range of ports", s.Service, plural(svc.Replicas, "unit"), n, port))
 			}
+		}
+		if own := addresses(in, svc); len(own) > 0 && svc.Replicas > 1 {
+			p.Refusals = append(p.Refusals, fmt.Sprintf("%s has %s, and only 1 of them can have address %s: take it out, and reach the service by its name",
+				s.Service, plural(svc.Replicas, "unit"), strings.Join(own, ", ")))
 		}
 	}
 }
@@ -33,4 +40,22 @@ func portCount(published string) int {
 		return 1
 	}
 	return last - first + 1
+}
+
+// addresses are the ones that the file gives to a service on its networks, sorted. A
+// Swarm hands out its own.
+func addresses(in Input, svc *stack.Service) []string {
+	var out []string
+	for _, n := range in.Desired.Project.Services[svc.Name].Networks {
+		if n == nil || in.Observed.Scheduled {
+			continue
+		}
+		for _, address := range []string{n.Ipv4Address, n.Ipv6Address} {
+			if address != "" {
+				out = append(out, address)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
 }

@@ -44,6 +44,10 @@ func reasons(in Input, svc *stack.Service, g groups) []string {
 // is wanted.
 func changes(in Input, svc *stack.Service, past Past, known bool, old stack.Unit) []string {
 	var out []string
+	elsewhere := in.Desired.Elsewhere(svc.Name, old)
+	if old.Hash == svc.Hash && len(elsewhere) > 0 {
+		return elsewhere
+	}
 	if old.Hash == svc.Hash && svc.Ext.Idle != nil && old.Serving() {
 		return []string{"an interrupted release may have told it to take no more work"}
 	}
@@ -61,6 +65,7 @@ func changes(in Input, svc *stack.Service, past Past, known bool, old stack.Unit
 		out = append(out, named("environment", past.Environment, in.Environment[svc.Name])...)
 		out = append(out, named("file", past.Files, fileSums(svc))...)
 	}
+	out = append(out, elsewhere...)
 	if len(out) == 0 {
 		out = append(out, "configuration changed")
 	}

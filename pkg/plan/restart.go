@@ -7,22 +7,40 @@ import (
 	"github.com/shiksha/actions/pkg/stack"
 )
 
-// restartsWith says which dependency is replaced in this plan, or was by a release
-// that was interrupted before it came to the service, and takes the service along;
-// or "". A full up would stop all such services at once; here each is a rollout of
-// its own.
-func restartsWith(in Input, svc *stack.Service, so *Plan) string {
+// restartsWith says which dependencies are replaced in this plan, or were by a release
+// that was interrupted before it came to the service, and take the service along, and
+// why the first does; or nothing. A full up would stop all such services at once; here
+// each is a rollout of its own.
+func restartsWith(in Input, svc *stack.Service, so *Plan) (with []string, why string) {
 	for _, d := range svc.DependsOn {
 		s := so.Step(d.Service)
 		replaced := s != nil && (s.Action == Surge || s.Action.StopsFirst())
+		by, because := boundBy(in, d), ""
 		switch {
 		case replaced && slices.Contains(svc.Shares, d.Service):
-			return "shares the network or volumes of " + d.Service + ", which is replaced"
-		case replaced && d.Restart:
-			return "restarts with " + d.Service + " (depends_on.restart)"
-		case d.Restart && leftBehind(in, svc, d.Service):
-			return "restarts with " + d.Service + " (depends_on.restart), which an interrupted release replaced"
+			because = "shares the network or volumes of " + d.Service + ", which is replaced"
+		case replaced && by != "":
+			because = "restarts with " + d.Service + " (" + by + ")"
+		case by != "" && leftBehind(in, svc, d.Service):
+			because = "restarts with " + d.Service + " (" + by + "), which an interrupted release replaced"
+		default:
+			continue
 		}
+		if with = append(with, d.Service); why == "" {
+			why = because
+		}
+	}
+	return with, why
+}
+
+// boundBy says by which key of the file a service restarts with a dependency, or "". A
+// link leads to the unit that it was made with, whatever depends_on says; a Swarm has none.
+func boundBy(in Input, d stack.Dependency) string {
+	switch {
+	case d.Linked && !in.Observed.Scheduled:
+		return "links"
+	case d.Restart:
+		return "depends_on.restart"
 	}
 	return ""
 }

@@ -57,8 +57,9 @@ func (o oneHost) Observe(ctx context.Context, project string) (stack.Observed, e
 }
 
 // Compare completes the hashes of services that share another's network or
-// volumes: they cover the other's unit, which a release may replace.
-func (oneHost) Compare(st *stack.Stack, seen stack.Observed) (networks, volumes []string, err error) {
+// volumes: they cover the other's unit, which a release may replace. And what was seen
+// by the networks and volumes that somebody else made.
+func (o oneHost) Compare(ctx context.Context, st *stack.Stack, seen stack.Observed) (networks, volumes []string, err error) {
 	for name, svc := range st.Services {
 		if len(svc.Shares) == 0 {
 			continue
@@ -66,6 +67,9 @@ func (oneHost) Compare(st *stack.Stack, seen stack.Observed) (networks, volumes 
 		if svc.Hash, err = engine.Hash(st, name, seen); err != nil {
 			return nil, nil, err
 		}
+	}
+	if err = o.Steady(o).FindForeign(ctx, st, seen); err != nil {
+		return nil, nil, err
 	}
 	networks, volumes = engine.Diverged(st, seen)
 	return networks, volumes, nil

@@ -1,6 +1,9 @@
 package stack
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // The labels by which the containers of a Swarm's tasks are told apart: the key of
 // their service in the Compose file and the hash of what they were made of. Compose's
@@ -52,6 +55,9 @@ type Unit struct {
 	Addresses map[string]string
 	// Mounts are the host paths that it mounts.
 	Mounts []string
+	// Networks are the names and the ids of the networks that it is on, Volumes the names
+	// of the volumes that it mounts; nil where that is not known.
+	Networks, Volumes []string
 	// OneOff is set for `compose run` containers, which are never touched.
 	OneOff bool
 	// Node is the host that it runs on where a stack has several, else "", and
@@ -91,6 +97,8 @@ type Resource struct {
 	// Project is the label com.docker.compose.project, "" for one that Compose
 	// did not make.
 	Project string
+	// Foreign is set for one that the stack names and somebody else made.
+	Foreign bool
 }
 
 // Observed is a snapshot of one project on one host: planning makes no further
@@ -116,6 +124,26 @@ func (s *Stack) Aliases(service string) []string {
 	for _, n := range svc.Networks {
 		if n != nil {
 			out = append(out, n.Aliases...)
+		}
+	}
+	return out
+}
+
+// Elsewhere says which networks and volumes of a service a unit of it does not have. Their
+// names are in no hash, only their keys are. What does not run is on no network.
+func (s *Stack) Elsewhere(service string, u Unit) []string {
+	svc := s.Services[service]
+	var out []string
+	for _, key := range svc.Networks {
+		name := s.Project.Networks[key].Name
+		if u.Networks != nil && u.State == Running && name != "" && !slices.Contains(u.Networks, name) {
+			out = append(out, "is not on network "+name)
+		}
+	}
+	for _, key := range svc.Volumes {
+		name := s.Project.Volumes[key].Name
+		if u.Volumes != nil && name != "" && !slices.Contains(u.Volumes, name) {
+			out = append(out, "does not have volume "+name)
 		}
 	}
 	return out

@@ -64,6 +64,9 @@ type Dependency struct {
 	Condition Condition
 	Restart   bool
 	Required  bool
+	// Linked is set where the service links to it as well: a unit of a single host then
+	// finds that one only that was there when it was made.
+	Linked bool
 }
 
 // Health is the part of a healthcheck the gate needs, Compose's defaults filled

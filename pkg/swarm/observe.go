@@ -243,7 +243,7 @@ func checked(t swarm.Task) bool {
 // Compare names the networks that exist with another definition, by the hash that
 // they were made of. Volumes are the nodes' own: nothing is known of their
 // definition.
-func (s *Swarm) Compare(st *stack.Stack, seen stack.Observed) (networks, volumes []string, err error) {
+func (s *Swarm) Compare(_ context.Context, st *stack.Stack, seen stack.Observed) (networks, volumes []string, err error) {
 	for key, n := range st.Project.Networks {
 		for name, r := range seen.Networks {
 			if r.Name == n.Name && name != key {

@@ -142,6 +142,11 @@ func (s Steady) Observe(ctx context.Context, project string) (seen stack.Observe
 	return seen, err
 }
 
+// FindForeign looks for what somebody else made; see engine.Engine.
+func (s Steady) FindForeign(ctx context.Context, st *stack.Stack, seen stack.Observed) error {
+	return s.again(ctx, "a look at the host", func() error { return s.Engine.FindForeign(ctx, st, seen) })
+}
+
 // Inspect looks at a unit; see engine.Engine.
 func (s Steady) Inspect(ctx context.Context, id string) (u stack.Unit, err error) {
 	err = s.there(ctx, "a look at a unit", id, func(e *engine.Engine) error { u, err = e.Inspect(ctx, id); return err })

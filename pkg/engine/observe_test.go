@@ -1,0 +1,29 @@
+package engine
+
+import (
+	"testing"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/api/types/network"
+	"github.com/stretchr/testify/assert"
+)
+
+// A unit on nothing is not one of which nothing is known.
+func TestUnitOfKnowsNetworksAndVolumes(t *testing.T) {
+	t.Parallel()
+	c := container.Summary{ID: "a", NetworkSettings: &container.NetworkSettingsSummary{Networks: map[string]*network.EndpointSettings{
+		"shop_edge": {NetworkID: "4fe2"}, "common": {NetworkID: "3ad1"}, "gone": nil,
+	}}, Mounts: []container.MountPoint{
+		{Type: mount.TypeVolume, Name: "pg_v1", Source: "/var/lib/docker/volumes/pg_v1/_data"},
+		{Type: mount.TypeVolume, Name: "cache"}, {Type: mount.TypeBind, Source: "/srv"},
+	}}
+	u := unitOf(c)
+	assert.Equal(t, []string{"common", "3ad1", "gone", "shop_edge", "4fe2"}, u.Networks)
+	assert.Equal(t, []string{"cache", "pg_v1"}, u.Volumes)
+
+	alone := unitOf(container.Summary{NetworkSettings: &container.NetworkSettingsSummary{}})
+	assert.Equal(t, []string{}, alone.Networks)
+	assert.Equal(t, []string{}, alone.Volumes)
+	assert.Nil(t, unitOf(container.Summary{}).Networks)
+}

@@ -1,0 +1,66 @@
+package plan_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// linked is a stack of which only the database changes, and the worker links to it.
+func linked() plan.Input {
+	in := plan.Input{Desired: quickstart(), Observed: observed("v2")}
+	in.Observed.Units["db"] = running("db", "v1", 1, 1)
+	in.Desired.Services["worker"].DependsOn[0].Linked = true
+	return in
+}
+
+// A link leads to the unit that was there when the other one was made.
+func TestMake_RestartsWhatLinksToAReplacedOne(t *testing.T) {
+	t.Parallel()
+	step := plan.Make(linked()).Step("worker")
+	assert.Equal(t, plan.StopFirst, step.Action)
+	assert.Equal(t, []string{"restarts with db (links)"}, step.Reasons)
+
+	in := linked()
+	in.Observed.Scheduled = true
+	assert.Equal(t, plan.Unchanged, plan.Make(in).Step("worker").Action, "a Swarm has no links")
+
+	in = linked()
+	in.Interrupted, in.Observed = true, observed("v2")
+	in.Past = map[string]plan.Past{"db": {Hash: "db-v1"}, "worker": {Hash: "worker-v2"}, "api": {Hash: "api-v2"}}
+	in.Observed.Units["db"][0].Created, in.Observed.Units["worker"][0].Created = time.Unix(2000, 0), time.Unix(1000, 0)
+	assert.Equal(t, []string{"restarts with db (links), which an interrupted release replaced"}, plan.Make(in).Step("worker").Reasons)
+}
+
+// What restarts with another comes after it on a way back as well: before it, it would
+// be bound to the unit that goes.
+func TestReverse_KeepsWhatRestartsBehind(t *testing.T) {
+	t.Parallel()
+	for name, edit := range map[string]func(in *plan.Input){
+		"links":   func(*plan.Input) {},
+		"restart": func(in *plan.Input) { in.Desired.Services["worker"].DependsOn[0] = restarting("db") },
+		"shares":  func(in *plan.Input) { in.Desired.Services["worker"].Shares = []string{"db"} },
+		"changed": func(in *plan.Input) { in.Observed.Units["worker"] = running("worker", "v1", 1, 1) },
+	} {
+		in := linked()
+		edit(&in)
+		// A service that restarts with one that restarts comes after both.
+		in.Desired.Services["api"].DependsOn = append(in.Desired.Services["api"].DependsOn, restarting("worker"))
+		in.Desired.Order = []string{"db", "worker", "api", "gateway"}
+		p := plan.Make(in)
+		p.Reverse()
+		var order []string
+		for _, s := range p.Steps {
+			order = append(order, s.Service)
+		}
+		assert.Equal(t, []string{"gateway", "db", "worker", "api"}, order, name)
+	}
+}
+
+func restarting(with string) stack.Dependency {
+	return stack.Dependency{Service: with, Condition: stack.Started, Restart: true, Required: true}
+}
