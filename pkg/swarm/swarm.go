@@ -61,21 +61,61 @@ type Swarm struct {
 	ipvs  *bool
 }
 
+// ErrWorker is why an engine cannot be asked about its Swarm: only managers can.
+var ErrWorker = errors.New("the host is a worker of a Swarm: only a manager can be asked")
+
 // Find gives the Swarm that the engine is a manager of, or nil when it is in none.
-// An engine that is only a worker is an error, since nothing can be asked there.
+// ErrWorker is one that it is a worker of. An engine that is in a Swarm and cannot say
+// what runs there is an error too: a stack of it would be taken for none.
 func Find(ctx context.Context, h Host) (*Swarm, error) {
-	res, err := h.API.Info(ctx, client.InfoOptions{})
+	in, err := part(ctx, h)
 	if err != nil {
-		return nil, fmt.Errorf("ask the engine about its Swarm: %w", err)
+		return nil, err
 	}
-	in := res.Info.Swarm
-	if in.LocalNodeState != swarm.LocalNodeStateActive {
+	switch in.LocalNodeState {
+	case swarm.LocalNodeStateInactive, "":
 		return nil, nil
+	case swarm.LocalNodeStateActive:
+	case swarm.LocalNodeStateLocked:
+		return nil, fault.New(fault.Refused, "host", "unlock it on the host: docker swarm unlock", "the Swarm of the host is locked, so what runs there is not known")
+	default:
+		return nil, fault.New(fault.Refused, "host", "try again when `docker info` on the host says that its Swarm is active; a host that is to be in none leaves it: docker swarm leave",
+			"the host is in a Swarm that is %s, so what runs there is not known%s", in.LocalNodeState, because(in.Error))
 	}
 	if !in.ControlAvailable {
-		return nil, fault.New(fault.Refused, "host", "name a manager of the Swarm as host", "the host is a worker of a Swarm: only a manager can be asked")
+		return nil, fault.New(fault.Refused, "host", "name a manager of the Swarm as host", "%w", ErrWorker)
 	}
 	return &Swarm{Host: h, self: in.NodeID, where: map[string]string{}, nodes: map[string]swarm.Node{}}, nil
+}
+
+func because(text string) string {
+	if text == "" {
+		return ""
+	}
+	return ": " + text
+}
+
+// comesUp is how long an engine that has just started may take to come back to its Swarm.
+const comesUp = 30 * time.Second
+
+// part is what an engine says of its part in a Swarm, once it knows.
+func part(ctx context.Context, h Host) (swarm.Info, error) {
+	for until, told := time.Now().Add(comesUp), false; ; told = true {
+		res, err := h.API.Info(ctx, client.InfoOptions{})
+		if err != nil {
+			return swarm.Info{}, fmt.Errorf("ask the engine about its Swarm: %w", err)
+		}
+		in := res.Info.Swarm
+		if in.LocalNodeState != swarm.LocalNodeStatePending || time.Now().After(until) {
+			return in, nil
+		}
+		if !told {
+			h.Sink.Emit(event.Event{Time: time.Now(), Level: event.Info, Phase: "look", Text: "the engine is on its way back to its Swarm; waiting for it"})
+		}
+		if err := grace.Pause(ctx, guardEvery); err != nil {
+			return swarm.Info{}, err
+		}
+	}
 }
 
 // Name is swarm.
