@@ -154,15 +154,16 @@ type stopping struct {
 	// gives its tasks.
 	ids   map[string]bool
 	limit time.Duration
-	// answered is when the manager last did.
+	// answered is when the manager last did, warned is set once it was said that it did not.
 	began, answered time.Time
+	warned          bool
 }
 
 // once looks once, and tells Swarm what it does not know yet.
 func (s *stopping) once(ctx context.Context) (done bool, err error) {
 	seen, told, err := s.tell(ctx)
 	if err != nil {
-		return false, s.endure(err)
+		return false, s.endure(ctx, err)
 	}
 	s.answered = time.Now()
 	left := slices.DeleteFunc(slices.Clone(seen.tasks), func(t swarm.Task) bool { return !s.ids[t.ServiceID] || ended(t) })
@@ -235,10 +236,17 @@ func (s *stopping) halt(ctx context.Context, svc swarm.Service, tasks []swarm.Ta
 
 // endure lets an error pass that may be over soon: the connection, or the manager's
 // engine, comes back, and somebody else may have changed a service meanwhile.
-func (s *stopping) endure(err error) error {
+func (s *stopping) endure(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	var known *fault.Error
 	if errors.As(err, &known) && known.Kind == fault.Interrupted || errdefs.IsInvalidArgument(err) || time.Since(s.answered) > lostFor {
 		return err
+	}
+	if !s.warned {
+		s.warned = true
+		s.say(event.Warning, "", "the manager did not do it (%v); trying again", err)
 	}
 	s.began = time.Now() // nobody could end in time what nobody was told of
 	return nil
