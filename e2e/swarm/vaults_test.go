@@ -19,7 +19,8 @@ import (
 	"github.com/shiksha/actions/pkg/release"
 )
 
-// dumped is the quickstart's database with backups, and a service that migrates it.
+// dumped is the quickstart's database with backups, a service that migrates it and two
+// that write to it all the time, on the node that has it: one is on all such nodes.
 const dumped = `services:
   postgres:
     x-shiksha: { backups: { keep-least: 3 } }
@@ -33,6 +34,21 @@ const dumped = `services:
     depends_on: { postgres: { condition: service_healthy } }
     deploy: { update_config: { monitor: 0s } }
     x-shiksha: { migrate: { command: ["${MIGRATION}"], timeout: 30s } }
+  ticker: &ticker
+    image: postgres:15
+    entrypoint: [sh, -c]
+    command:
+    - |
+      until psql -Xqc "CREATE TABLE IF NOT EXISTS ticks (who text, at timestamptz DEFAULT now())"; do sleep 1; done
+      while true; do psql -Xqc "INSERT INTO ticks VALUES ('$$HOSTNAME')"; sleep 0.1; done
+    environment: { PGHOST: postgres, PGUSER: quickstart, PGPASSWORD: quickstart, PGCONNECT_TIMEOUT: 2 }
+    networks: [data]
+    stop_grace_period: 1s
+    depends_on: { postgres: { condition: service_healthy } }
+    deploy: { update_config: { monitor: 0s }, placement: &beside { constraints: [node.labels.quickstart.data == true] } }
+  agent:
+    <<: *ticker
+    deploy: { mode: global, update_config: { monitor: 0s }, placement: *beside }
 `
 
 // vaults is a stack whose database runs on the worker.
@@ -154,9 +170,15 @@ func (v *vaults) proven() {
 func (v *vaults) restored() {
 	id := v.told("backups").Backups[0].ID
 	v.ask("DELETE FROM first; INSERT INTO second VALUES (2)")
+	const writers = "SELECT count(DISTINCT who) FROM ticks WHERE at > "
+	require.Equal(v.t, "2", v.ask(writers+"now() - interval '5s'"), "both write")
+	began, before := v.ask("SELECT now()"), v.ask("SELECT string_agg(DISTINCT quote_literal(who), ', ') FROM ticks")
 	result := v.Shiksha("rollback", "--release", "2", "--restore-database", id)
 	require.Zero(v.t, result.Exit, result.Stdout+result.Stderr)
 	assert.Equal(v.t, "1 0", v.ask("SELECT (SELECT count(*) FROM first) || ' ' || (SELECT count(*) FROM second)"))
+	require.Eventually(v.t, func() bool { return v.ask(writers+"'"+began+"'") == "2" }, time.Minute, 200*time.Millisecond, "both write again")
+	// No task that wrote before met the older database, nor, of two in all, one that Swarm put in its place.
+	assert.Equal(v.t, "0", v.ask(writers+"'"+began+"' AND who IN ("+before+")"))
 	v.serve(v.t, "w1")
 }
 

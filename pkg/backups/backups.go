@@ -143,7 +143,7 @@ func (o Options) databases(ctx context.Context, t *target.Target, on platform.Pl
 // that have some.
 func List(ctx context.Context, o Options, sink event.Sink) (*Result, error) {
 	result := &Result{Project: o.Project}
-	t, _, err := o.open(ctx, sink)
+	t, err := o.connect(ctx, sink) // what the stack runs on may be what is ill
 	if err != nil {
 		return result, err
 	}
@@ -216,19 +216,28 @@ func merge(here, away []backup.Backup) []backup.Backup {
 	return here
 }
 
-// open connects, and finds what the project runs on.
-func (o Options) open(ctx context.Context, sink event.Sink) (*target.Target, platform.Platform, error) {
+// connect opens the host that a project is asked about on.
+func (o Options) connect(ctx context.Context, sink event.Sink) (*target.Target, error) {
 	if o.Project == "" {
-		return nil, nil, fault.New(fault.Input, "project", "for example: --project shop", "which project on the host is not said")
+		return nil, fault.New(fault.Input, "project", "for example: --project shop", "which project on the host is not said")
 	}
 	if o.StateDir != "" && !strings.HasPrefix(o.StateDir, "/") {
-		return nil, nil, fault.New(fault.Input, "state-dir", "give the absolute path of a folder on the host", "%q is not absolute", o.StateDir)
+		return nil, fault.New(fault.Input, "state-dir", "give the absolute path of a folder on the host", "%q is not absolute", o.StateDir)
 	}
 	t, err := target.Open(ctx, o.Host, o.StateDir, sink)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	t.Vault = o.Vault
+	return t, nil
+}
+
+// open connects, and finds what the project runs on.
+func (o Options) open(ctx context.Context, sink event.Sink) (*target.Target, platform.Platform, error) {
+	t, err := o.connect(ctx, sink)
+	if err != nil {
+		return nil, nil, err
+	}
 	on, err := platform.Choose(ctx, t, "", "", o.Project)
 	if err != nil {
 		t.Close()

@@ -3,6 +3,7 @@ package platform
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net"
 	"path"
 
@@ -34,8 +35,14 @@ func Choose(ctx context.Context, t *target.Target, wanted, asked, project string
 		wanted = asked
 	}
 	found, err := findSwarm(ctx, t)
-	if err != nil && wanted == Swarm {
-		return nil, err
+	return choose(ctx, t, found, err, wanted, project)
+}
+
+// choose settles it once a Swarm was looked for. What cannot be known is no reason to
+// take the host for one without a Swarm: the stack may run there already.
+func choose(ctx context.Context, t *target.Target, found *swarm.Swarm, looked error, wanted, project string) (Platform, error) {
+	if looked != nil && (wanted == Swarm || !errors.Is(looked, swarm.ErrWorker)) {
+		return nil, fault.Early(ctx, looked)
 	}
 	if found == nil {
 		if wanted == Swarm {

@@ -86,6 +86,23 @@ func (o oneHost) Carry(ctx context.Context, p *plan.Plan, st *stack.Stack, how r
 	return r.Run(ctx, p)
 }
 
+// Stop stops the containers; what a command runs in is not one of a service's.
+func (o oneHost) Stop(ctx context.Context, project string, services []string) error {
+	seen, err := o.Observe(ctx, project)
+	if err != nil {
+		return err
+	}
+	var ids []string
+	for _, name := range services {
+		for _, u := range seen.Units[name] {
+			if !u.OneOff && u.State != stack.Exited && u.State != stack.Created {
+				ids = append(ids, u.ID)
+			}
+		}
+	}
+	return o.Steady(o).Stop(ctx, ids, stack.DefaultGrace)
+}
+
 // HoldsImages is true: the containers are made here.
 func (oneHost) HoldsImages() bool { return true }
 

@@ -35,6 +35,8 @@ type Platform interface {
 	// Carry carries a plan for a stack out. Of a step that failed it leaves the
 	// service as it was where it can; the report says what else was changed.
 	Carry(ctx context.Context, p *plan.Plan, st *stack.Stack, how rollout.How) (rollout.Report, error)
+	// Stop ends what runs of services, and keeps it ended until a plan starts it again.
+	Stop(ctx context.Context, project string, services []string) error
 	// HoldsImages tells whether images have to be on the host that we speak to.
 	HoldsImages() bool
 	// Prune lets go of what it keeps for releases beside files and images and none of

@@ -14,10 +14,16 @@ import (
 	"github.com/shiksha/actions/pkg/target"
 )
 
+// ground is what the stack runs on: only that can stop what writes, and keep it stopped.
+type ground interface {
+	target.Sight
+	Stop(ctx context.Context, project string, services []string) error
+}
+
 // restoring is a database on its way back to the moment of a backup.
 type restoring struct {
 	*target.Target
-	on     target.Sight
+	on     ground
 	store  *backup.Store
 	backup backup.Backup
 	into   backup.Source
@@ -26,7 +32,7 @@ type restoring struct {
 
 // restoring finds the named backup and the database it is of, before anything
 // changes.
-func (o Options) restoring(ctx context.Context, t *target.Target, on target.Sight, l *release.Ledger, to release.Record, st *stack.Stack, seen stack.Observed) (*restoring, error) {
+func (o Options) restoring(ctx context.Context, t *target.Target, on ground, l *release.Ledger, to release.Record, st *stack.Stack, seen stack.Observed) (*restoring, error) {
 	r := &restoring{Target: t, on: on, stack: st}
 	databases, err := r.Databases(ctx, on, st, seen, to)
 	if err != nil {
@@ -66,22 +72,15 @@ func (o Options) restoring(ctx context.Context, t *target.Target, on target.Sigh
 	return r, err
 }
 
-// writers are the running units of all services that depend on the database, in
-// the stack that comes back or by their name in it.
-func (r *restoring) writers(seen stack.Observed) (services, ids []string) {
+// writers are the services that depend on the database, in the stack that comes back;
+// what runs of another stack goes by their names.
+func (r *restoring) writers() (services []string) {
 	for _, name := range r.stack.Order {
-		svc := r.stack.Services[name]
-		if !slices.ContainsFunc(svc.DependsOn, func(d stack.Dependency) bool { return d.Service == r.into.Service }) {
-			continue
-		}
-		services = append(services, name)
-		for _, u := range seen.Units[name] {
-			if !u.OneOff && u.State != stack.Exited && u.State != stack.Created {
-				ids = append(ids, u.ID)
-			}
+		if slices.ContainsFunc(r.stack.Services[name].DependsOn, func(d stack.Dependency) bool { return d.Service == r.into.Service }) {
+			services = append(services, name)
 		}
 	}
-	return services, ids
+	return services
 }
 
 // run restores into a fresh database beside the one in use, stops the writers and
@@ -91,14 +90,10 @@ func (r *restoring) run(ctx context.Context) (stopped []string, undo func(contex
 	if err != nil {
 		return nil, nil, err
 	}
-	seen, err := r.on.Observe(ctx, r.stack.Name)
-	if err != nil {
-		return nil, nil, err
-	}
-	services, ids := r.writers(seen)
+	services := r.writers()
 	r.Say(event.Warning, "restore", "", "users are not served from here until the release is up: stopping what writes to %s (%s)",
 		restored.Database, strings.Join(services, ", "))
-	if err := r.Steady(r.on).Stop(ctx, ids, stack.DefaultGrace); err != nil {
+	if err := r.on.Stop(ctx, r.stack.Name, services); err != nil {
 		return services, nil, fmt.Errorf("stop what writes to the database: %w", err)
 	}
 	return services, func(ctx context.Context) error { return r.undo(ctx, restored) }, restored.Swap(ctx)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,6 +31,17 @@ type fakeServer struct {
 	ill stack.UnitHealth
 	// down is set when the unit does not run.
 	down bool
+	// writers run on another node, and are replaced when only their containers end;
+	// met are those that the swapped database met, stays why they cannot be stopped.
+	writers, met []string
+	stays        error
+}
+
+func (s *fakeServer) Stop(_ context.Context, _ string, services []string) error {
+	if s.stays == nil {
+		s.writers = slices.DeleteFunc(s.writers, func(name string) bool { return slices.Contains(services, name) })
+	}
+	return s.stays
 }
 
 func (s *fakeServer) At(context.Context, string) (*target.Node, error) { return &target.Node{}, nil }
@@ -37,7 +49,11 @@ func (s *fakeServer) Observe(context.Context, string) (stack.Observed, error) {
 	if s.down {
 		return stack.Observed{}, nil
 	}
-	return stack.Observed{Units: map[string][]stack.Unit{"db": {{ID: s.unit, ImageID: "sha256:db", State: stack.Running, Health: s.ill}}}}, nil
+	units := map[string][]stack.Unit{"db": {{ID: s.unit, ImageID: "sha256:db", State: stack.Running, Health: s.ill}}}
+	for _, name := range s.writers {
+		units[name] = []stack.Unit{{ID: name, Node: "worker", State: stack.Running}}
+	}
+	return stack.Observed{Units: units, Scheduled: true}, nil
 }
 func (s *fakeServer) ClearTasks(context.Context, string) error { return nil }
 
@@ -56,6 +72,7 @@ func (s *fakeServer) RunImage(_ context.Context, _ string, task stack.Task) (sta
 	if task.Name != "swap" {
 		return stack.Ended{Output: strings.Join(s.databases, "|\n")}, nil
 	}
+	s.met = slices.Clone(s.writers)
 	err := s.swap
 	if s.swap = nil; err == nil || s.deaf {
 		s.databases = []string{"shop", task.Command[6]}
@@ -77,6 +94,30 @@ func restoringShop(t *testing.T, s *fakeServer, unit string) (*restoring, *backu
 	restored, err := r.store.Restore(t.Context(), r.backup, r.into)
 	require.NoError(t, err)
 	return r, restored
+}
+
+// What writes is stopped by what the stack runs on: the scheduler of a Swarm would replace
+// a container that only ended, and its new one would write to the older database.
+func TestNoWriterMeetsTheOlderDatabase(t *testing.T) {
+	t.Parallel()
+	depends := stack.Service{DependsOn: []stack.Dependency{{Service: "db"}}}
+	for name, stays := range map[string]error{"stopped": nil, "not to be stopped": errors.New("a node does not answer")} {
+		server := &fakeServer{writers: []string{"api", "web"}, stays: stays}
+		r, _ := restoringShop(t, server, "db")
+		r.stack.Order = []string{"db", "api", "web"}
+		r.stack.Services["api"], r.stack.Services["web"] = &depends, &stack.Service{}
+		server.ran = nil
+		stopped, undo, err := r.run(t.Context())
+		assert.Equal(t, []string{"api"}, stopped, name)
+		if stays != nil {
+			require.ErrorIs(t, err, stays)
+			assert.Nil(t, undo, "nothing was swapped")
+			assert.NotContains(t, server.ran, "swap")
+			continue
+		}
+		require.NoError(t, err)
+		assert.Equal(t, []string{"web"}, server.met)
+	}
 }
 
 // A release that replaced the database's unit swaps back through the new one.
