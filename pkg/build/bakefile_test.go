@@ -82,3 +82,45 @@ func TestTheWorkflowBuildsTheActions(t *testing.T) {
 		})
 	}
 }
+
+// What is pushed beside the services is no image of a deploy, which knows only the
+// services of the Compose file; where there is none, nothing else could be meant.
+func TestABakeTargetThatIsNoService(t *testing.T) {
+	t.Setenv("BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP", "1")
+	dir := workspace(t, shop, map[string]string{"docker-bake.hcl": `
+group "default" { targets = ["api", "local", "tool", "jobs"] }
+target "api" { context = "api" }
+target "local" {
+  context = "web"
+  tags = ["ghcr.io/team/local:v1"]
+}
+target "tool" {
+  context = "web"
+  tags = ["ghcr.io/team/tool:v1"]
+}
+target "jobs" {
+  context = "web"
+  tags = ["postgres:16"]
+}
+`})
+	images := func() map[string]string {
+		r, err := prepared(t, Options{Workspace: dir, BakeFile: "docker-bake.hcl", Push: true})
+		require.NoError(t, err)
+		for _, target := range r.plan.targets {
+			r.result.Targets = append(r.result.Targets, Target{Name: target.name, Services: target.services, Digest: "sha256:" + target.name})
+		}
+		r.finish()
+		return r.result.Images
+	}
+	assert.Equal(t, map[string]string{
+		"api": "ghcr.io/team/shop/api@sha256:api", "worker": "ghcr.io/team/shop/api@sha256:api",
+		"local": "ghcr.io/team/local@sha256:local", "db": "docker.io/library/postgres@sha256:jobs",
+	}, images())
+
+	require.NoError(t, os.Remove(filepath.Join(dir, "compose.yaml")))
+	bake := filepath.Join(dir, "docker-bake.hcl")
+	text, err := os.ReadFile(bake)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(bake, []byte(strings.Replace(string(text), `"api", "local", "tool", "jobs"`, `"tool"`, 1)), 0o600))
+	assert.Equal(t, map[string]string{"tool": "ghcr.io/team/tool@sha256:tool"}, images())
+}
