@@ -92,29 +92,43 @@ func (c *checkout) run(script string, env ...string) (string, error) {
 	return string(out), err
 }
 
-// fake puts a program of that name first in the PATH that only writes down how it
-// was called: what it would do needs GitHub.
-func (c *checkout) fake(names ...string) (calls string) {
+// fakeGitHub puts a cosign and a gh first in the PATH that only write down how they were
+// called: what they would do needs GitHub. This gh knows the releases that it made, and
+// makes none while the file broken is there.
+func (c *checkout) fakeGitHub() (calls, broken string) {
 	dir := c.t.TempDir()
-	calls = filepath.Join(dir, "calls")
-	for _, name := range names {
-		text := fmt.Sprintf("#!/bin/sh\necho %s \"$@\" >> %s\n", name, calls)
+	calls, broken = filepath.Join(dir, "calls"), filepath.Join(dir, "broken")
+	for name, does := range map[string]string{
+		"cosign": "",
+		"gh":     `case "$2" in view) test -e "$3" ;; create) test ! -e broken && test ! -e "$3" && touch "$3" ;; esac`,
+	} {
+		text := fmt.Sprintf("#!/bin/sh\ncd %s || exit\necho %s \"$@\" >> calls\n%s\n", dir, name, does)
 		require.NoError(c.t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755))
 	}
 	c.env = append(c.env, "PATH="+dir+":"+os.Getenv("PATH"))
-	return calls
+	return calls, broken
 }
 
 // publish runs the job publish for a version.
 func (c *checkout) publish(version string) {
+	c.t.Helper()
+	failed, out := c.tryPublish(version, image)
+	require.Empty(c.t, failed, out)
+}
+
+// tryPublish runs the job publish, and gives the step that failed with what it said.
+func (c *checkout) tryPublish(version, image string) (failed, out string) {
 	c.t.Helper()
 	names, steps := scripts(c.t, "publish")
 	temp := c.t.TempDir()
 	for _, name := range names {
 		out, err := c.run(steps[name], "VERSION="+version, "IMAGE="+image, "RUNNER_TEMP="+temp, "GITHUB_ACTOR=meera", "TOKEN=t", "GH_TOKEN=t",
 			"GITHUB_SHA="+c.must(c.dir, "git", "rev-parse", "HEAD"))
-		require.NoError(c.t, err, "%s: %s", name, out)
+		if err != nil {
+			return name, out
+		}
 	}
+	return "", ""
 }
 
 // The commands of the release workflow, run on a repository: the version's tag is a
@@ -123,7 +137,7 @@ func (c *checkout) publish(version string) {
 func TestWorkflowTagsTheTree(t *testing.T) {
 	t.Parallel()
 	c := newCheckout(t)
-	calls := c.fake("cosign", "gh")
+	calls, _ := c.fakeGitHub()
 	source := c.must(c.dir, "git", "rev-parse", "HEAD")
 	c.publish("v1.2.3")
 	at := func(ref string) string { return c.must(c.origin, "git", "rev-parse", ref) }
@@ -149,6 +163,46 @@ func TestWorkflowTagsTheTree(t *testing.T) {
 	}
 }
 
+// A run that was cut off after it had tagged the version is run again, from whichever
+// job: the version stays what it was, and what was left out is done.
+func TestWorkflowPublishesAgain(t *testing.T) {
+	t.Parallel()
+	c := newCheckout(t)
+	calls, broken := c.fakeGitHub()
+	require.NoError(t, os.WriteFile(broken, nil, 0o600))
+	hook := filepath.Join(c.origin, "hooks", "update")
+	require.NoError(t, os.WriteFile(hook, []byte("#!/bin/sh\ntest \"$1\" != refs/tags/v1\n"), 0o755))
+	at := func(ref string) string { return c.must(c.origin, "git", "rev-parse", ref) }
+
+	failed, out := c.tryPublish("v1.2.3", image)
+	require.Equal(t, "Tag the release tree", failed, out)
+	first := at("v1.2.3")
+	_, steps := scripts(t, "check")
+	out, err := c.run(steps["version"], "GITHUB_REF_NAME=release-v1.2.3", "GITHUB_OUTPUT="+filepath.Join(t.TempDir(), "outputs"))
+	require.NoError(t, err, "the version is this commit's: %s", out)
+
+	require.NoError(t, os.Remove(hook))
+	another := strings.Replace(image, "sha256:0123", "sha256:4567", 1)
+	failed, out = c.tryPublish("v1.2.3", another)
+	require.Equal(t, "Publish the notes", failed, out)
+	assert.Equal(t, first, at("v1"))
+
+	require.NoError(t, os.Remove(broken))
+	for range 2 {
+		failed, out = c.tryPublish("v1.2.3", another)
+		require.Empty(t, failed, out)
+	}
+	assert.Equal(t, first, at("v1.2.3"), "whoever has it has the same still")
+	told, err := os.ReadFile(calls)
+	require.NoError(t, err)
+	assert.Equal(t, 2, strings.Count(string(told), "gh release create v1.2.3 "), "%s", told)
+
+	c.commit()
+	failed, out = c.tryPublish("v1.2.3", image)
+	assert.Equal(t, "Tag the release tree", failed)
+	assert.Contains(t, out, "already exists", "a version of another commit is not this one's")
+}
+
 // A release begins only from main, once for each version, and with notes.
 func TestWorkflowChecksTheVersion(t *testing.T) {
 	t.Parallel()
@@ -168,7 +222,7 @@ func TestWorkflowChecksTheVersion(t *testing.T) {
 	out, err = begin("v9.9.9")
 	assert.Error(t, err)
 	assert.Contains(t, out, "changes/v9.9.9 says nothing of v9.9.9")
-	c.must(c.dir, "git", "tag", "v1.2.3")
+	c.must(c.dir, "git", "tag", "v1.2.3") // of another commit: this one is not its parent
 	out, err = begin("v1.2.3")
 	assert.Error(t, err)
 	assert.Contains(t, out, "::error::v1.2.3 is released already")
