@@ -51,7 +51,7 @@ func newCheckout(t *testing.T) *checkout {
 	c := &checkout{t: t, dir: filepath.Join(t.TempDir(), "work"), origin: filepath.Join(t.TempDir(), "origin.git")}
 	require.NoError(t, os.Mkdir(c.dir, 0o755))
 	// tar, since cp has no way to say what to take.
-	c.must(root, "sh", "-c", `tar --create --exclude='*_test.go' Makefile go.mod go.sum third_party tools/release action.yml README.md LICENSE CHANGELOG.md changes actions/*/action.yml actions/*/README.md | tar --extract --directory "$1"`, "sh", c.dir)
+	c.must(root, "sh", "-c", `tar --create --exclude='*_test.go' Makefile go.mod go.sum third_party tools/release action.yml README.md LICENSE CHANGELOG.md changes .github/workflows actions/*/action.yml actions/*/README.md | tar --extract --directory "$1"`, "sh", c.dir)
 	for of, change := range map[string]string{"v1.2.3": "- first", "v1.2.4": "- second", "v1.3.0": "- third"} {
 		require.NoError(t, os.Mkdir(filepath.Join(c.dir, "changes", of), 0o755))
 		require.NoError(t, os.WriteFile(filepath.Join(c.dir, "changes", of, "one.md"), []byte(change+"\n"), 0o644))
@@ -132,7 +132,7 @@ func (c *checkout) tryPublish(version, image string) (failed, out string) {
 }
 
 // The commands of the release workflow, run on a repository: the version's tag is a
-// commit with the tree and nothing else, on top of the source, and v1 follows the
+// commit with the tree and the workflows as they were, on top of the source, and v1 follows the
 // newest version only.
 func TestWorkflowTagsTheTree(t *testing.T) {
 	t.Parallel()
@@ -143,7 +143,8 @@ func TestWorkflowTagsTheTree(t *testing.T) {
 	at := func(ref string) string { return c.must(c.origin, "git", "rev-parse", ref) }
 	assert.Equal(t, source, at("v1.2.3^"))
 	assert.Equal(t, at("v1.2.3"), at("v1"))
-	assert.Equal(t, "LICENSE\nREADME.md\naction.yml\nbuild\ndeploy\nrollback\nverify", c.must(c.origin, "git", "ls-tree", "--name-only", "v1"))
+	assert.Equal(t, ".github\nLICENSE\nREADME.md\naction.yml\nbuild\ndeploy\nrollback\nverify", c.must(c.origin, "git", "ls-tree", "--name-only", "v1"))
+	assert.Empty(t, c.must(c.origin, "git", "diff", "--name-only", "v1^", "v1", "--", ".github"), "GitHub's token may not change workflows")
 	assert.Contains(t, c.must(c.origin, "git", "show", "v1:deploy/action.yml"), "image: docker://"+image)
 	assert.Empty(t, c.must(c.dir, "git", "status", "--porcelain"), "the checkout is as it was")
 
