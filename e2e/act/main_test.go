@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/e2e/lab"
@@ -95,7 +96,12 @@ func checkout(t *testing.T, f *lab.Fixture, files map[string]string) *workspace 
 	t.Helper()
 	stage.Do(func() { set(f) })
 	require.NoError(t, stage.err, "preparing act")
-	w := &workspace{Fixture: f, t: t, dir: t.TempDir()}
+	// Not below /tmp, as on GitHub: the image has no such folder, and the mount of a
+	// workspace that is in it would make it.
+	dir, err := os.MkdirTemp("/var/tmp", "checkout-")
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
+	w := &workspace{Fixture: f, t: t, dir: dir}
 	for from, to := range files {
 		text, err := os.ReadFile(filepath.Join(root, from))
 		require.NoError(t, err)

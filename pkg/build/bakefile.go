@@ -47,11 +47,14 @@ func loadBake(ctx context.Context, r *run) (*plan, error) {
 }
 
 // deployed finds the image that a deploy will look for, and the services that run it.
+// A target that is none of the Compose file's is no image of a deploy; where there is
+// no such file, services is nil, nothing is known and each counts.
 func (t *target) deployed(services map[string]string, found map[string]*bake.Target) {
-	if s := services[t.name]; s != "" {
-		t.image, t.services = s, []string{t.name}
-	} else if len(t.spec.Tags) > 0 {
-		t.image, t.services = t.spec.Tags[0], []string{t.name}
+	if t.image = services[t.name]; t.image == "" && len(t.spec.Tags) > 0 {
+		t.image = t.spec.Tags[0]
+	}
+	if _, is := services[t.name]; is || services == nil && t.image != "" {
+		t.services = []string{t.name}
 	}
 	for other, image := range services {
 		if other != t.name && image == t.image && found[other] == nil {
@@ -104,19 +107,19 @@ func inGroup(name string, groups map[string]*bake.Group, held map[string]bool) m
 }
 
 // besideBake gives the images of the Compose file's services, for a bake file
-// that builds them; none where there is no Compose file.
+// that builds them; nil where there is no Compose file.
 func (r *run) besideBake(ctx context.Context) (map[string]string, error) {
-	images := map[string]string{}
 	if len(r.o.ComposeFiles) == 0 {
 		matches, _ := filepath.Glob(filepath.Join(r.o.Workspace, "*compose.y*ml"))
 		if len(matches) == 0 {
-			return images, nil
+			return nil, nil
 		}
 	}
 	b, err := r.compose(ctx)
 	if err != nil {
 		return nil, err
 	}
+	images := map[string]string{}
 	for name, s := range b.Project.Services {
 		images[name] = s.Image
 	}

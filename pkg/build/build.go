@@ -161,8 +161,14 @@ var quiet sync.Once
 // it comes as progress or as an error too.
 func (r *run) isolate() (release func(), err error) {
 	quiet.Do(func() { logrus.SetOutput(io.Discard) })
-	if r.dir, err = os.MkdirTemp("", "shiksha-build-"); err != nil {
-		return nil, fault.New(fault.Failed, "", "", "cannot make a folder for the build: %w", err)
+	// The image of the actions has no /tmp, and on GitHub nothing is mounted there. The
+	// library writes to it as well: a Dockerfile that is in the Compose file, say.
+	err = os.MkdirAll(os.TempDir(), 0o777|os.ModeSticky)
+	if err == nil {
+		r.dir, err = os.MkdirTemp("", "shiksha-build-")
+	}
+	if err != nil {
+		return nil, fault.New(fault.Failed, "", "let TMPDIR name a folder that can be written", "cannot make a folder for the build: %w", err)
 	}
 	dockerconfig.SetDir(r.dir)
 	// One name for one workspace: a builder that stays knows which files it has.

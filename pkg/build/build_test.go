@@ -410,6 +410,26 @@ func TestALoginIsNotPrinted(t *testing.T) {
 	assert.Equal(t, "docker.io", Login{Username: "me"}.domain())
 }
 
+// The image of the actions is two files and has no /tmp.
+func TestABuildWithoutATemporaryFolder(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "tmp")
+	t.Setenv("TMPDIR", missing)
+	r := &run{}
+	release, err := r.isolate()
+	require.NoError(t, err)
+	assert.Equal(t, missing, filepath.Dir(r.dir))
+	info, err := os.Stat(missing)
+	require.NoError(t, err)
+	assert.NotZero(t, info.Mode()&os.ModeSticky, "as every /tmp")
+	release()
+	assert.NoDirExists(t, r.dir)
+
+	t.Setenv("TMPDIR", "/dev/null/tmp")
+	_, err = r.isolate()
+	require.ErrorContains(t, err, "cannot make a folder for the build")
+	assert.Contains(t, fault.Hint(err), "TMPDIR")
+}
+
 // A bake file sees the variables it is given and nothing of this process.
 func TestBakeFile(t *testing.T) {
 	t.Setenv("LEAK", "secret of the process")
@@ -436,7 +456,7 @@ target "tool" {
 	assert.Equal(t, "nothing", *api.spec.Args["LEAK"])
 	assert.Equal(t, []string{"ghcr.io/team/shop/api:v1"}, api.tags)
 	assert.Equal(t, []string{"api", "worker"}, api.services)
-	assert.Equal(t, []string{"tool"}, tool.services)
+	assert.Empty(t, tool.services, "the Compose file has no such service")
 	assert.Equal(t, "web/Dockerfile", tool.dockerfile)
 }
 
