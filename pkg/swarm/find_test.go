@@ -50,7 +50,7 @@ func TestFind(t *testing.T) {
 		"a manager":          {[]swarm.Info{manager}, true, "", 0},
 		"a worker":           {[]swarm.Info{is(swarm.LocalNodeStateActive)}, false, ErrWorker.Error(), 0},
 		"coming up":          {[]swarm.Info{is(swarm.LocalNodeStatePending), is(swarm.LocalNodeStatePending), manager}, true, "", 2 * time.Second},
-		"not coming up":      {[]swarm.Info{is(swarm.LocalNodeStatePending)}, false, "in a Swarm that is pending, so what runs there is not known", comesUp},
+		"not coming up":      {[]swarm.Info{is(swarm.LocalNodeStatePending)}, false, "in a Swarm that is pending, so what runs there is not known", rejoins},
 		"coming up, to none": {[]swarm.Info{is(swarm.LocalNodeStatePending), is(swarm.LocalNodeStateInactive)}, false, "", time.Second},
 		"locked":             {[]swarm.Info{is(swarm.LocalNodeStateLocked)}, false, "is locked", 0},
 		"ill":                {[]swarm.Info{ill}, false, "that is error, so what runs there is not known: its certificate has expired", 0},

@@ -95,12 +95,12 @@ func because(text string) string {
 	return ": " + text
 }
 
-// comesUp is how long an engine that has just started may take to come back to its Swarm.
-const comesUp = 30 * time.Second
+// rejoins is how long an engine that has just started may take to come back to its Swarm.
+const rejoins = 30 * time.Second
 
 // part is what an engine says of its part in a Swarm, once it knows.
 func part(ctx context.Context, h Host) (swarm.Info, error) {
-	for until, told := time.Now().Add(comesUp), false; ; told = true {
+	for until, told := time.Now().Add(rejoins), false; ; told = true {
 		res, err := h.API.Info(ctx, client.InfoOptions{})
 		if err != nil {
 			return swarm.Info{}, fmt.Errorf("ask the engine about its Swarm: %w", err)
