@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/api/types/jsonstream"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/system"
@@ -212,4 +213,75 @@ func TestWhatOtherEnginesSay(t *testing.T) {
 	}
 	assert.Empty(t, variant("arm64", system.Info{Architecture: "aarch64"}))
 	assert.Empty(t, addressesOf(map[string]*network.EndpointSettings{"stopped": {}, "none": nil}))
+}
+
+// fakeStore is an engine with the containerd image store, which gives every name of an
+// image a digest, also that of one that was never pushed, and whose registry refuses.
+type fakeStore struct {
+	client.APIClient
+	img    image.InspectResponse
+	refuse error
+}
+
+func (f *fakeStore) ServerVersion(context.Context, client.ServerVersionOptions) (client.ServerVersionResult, error) {
+	return client.ServerVersionResult{Os: "linux", Arch: "amd64"}, nil
+}
+
+func (f *fakeStore) Info(context.Context, client.InfoOptions) (client.SystemInfoResult, error) {
+	return client.SystemInfoResult{}, nil
+}
+
+func (f *fakeStore) ImageInspect(context.Context, string, ...client.ImageInspectOption) (client.ImageInspectResult, error) {
+	return client.ImageInspectResult{InspectResponse: f.img}, nil
+}
+
+func (f *fakeStore) DistributionInspect(context.Context, string, client.DistributionInspectOptions) (client.DistributionInspectResult, error) {
+	return client.DistributionInspectResult{}, f.refuse
+}
+
+func TestResolveOfWhatAContainerdStoreHas(t *testing.T) {
+	t.Parallel()
+	const id, digest = "sha256:" + digest0, "shop-api@sha256:" + digest0
+	hidden := errdefs.ErrNotFound.WithMessage("pull access denied for shop-api, repository does not exist or may require 'docker login': denied")
+	away := errdefs.ErrInternal.WithMessage("dial tcp: lookup r: no such host")
+	pulled := func(repositories ...string) *image.Identity {
+		var out image.Identity
+		for _, r := range repositories {
+			out.Pull = append(out.Pull, image.PullIdentity{Repository: r})
+		}
+		return &out
+	}
+	for name, c := range map[string]struct {
+		policy   string
+		refuse   error
+		tags     []string
+		identity *image.Identity
+		want     string
+	}{
+		"in no registry":                       {"", hidden, nil, nil, id},
+		"build":                                {"build", hidden, nil, nil, id},
+		"build, registry away":                 {"build", away, nil, nil, id},
+		"never":                                {"never", nil, nil, nil, id},
+		"registry away":                        {"", away, nil, nil, digest},
+		"missing":                              {"missing", nil, nil, nil, digest},
+		"never, pulled by digest":              {"never", nil, []string{digest}, nil, digest},
+		"never, the engine knows of a pull":    {"never", nil, nil, pulled("docker.io/library/shop-api"), digest},
+		"missing, the engine knows of none":    {"missing", nil, nil, pulled(), id},
+		"missing, pulled from somewhere else":  {"missing", nil, nil, pulled("ghcr.io/team/shop-api"), id},
+		"registry away, the engine knows none": {"", away, nil, pulled(), id},
+	} {
+		e, err := New(&fakeStore{refuse: c.refuse, img: image.InspectResponse{
+			ID: id, Os: "linux", Architecture: "amd64", RepoDigests: []string{digest}, RepoTags: append(c.tags, "shop-api:latest"), Identity: c.identity,
+		}}, nil)
+		require.NoError(t, err)
+		images, err := e.Resolve(t.Context(), wanting("shop-api", c.policy, ""), nil, Auth{})
+		if assert.NoError(t, err, name) {
+			assert.Equal(t, c.want, images["api"].Pinned, name)
+		}
+	}
+	// What was pulled from a registry that refuses now is not released as if it was built here.
+	e, err := New(&fakeStore{refuse: hidden, img: image.InspectResponse{ID: id, RepoDigests: []string{digest}, Identity: pulled("docker.io/library/shop-api")}}, nil)
+	require.NoError(t, err)
+	_, err = e.Resolve(t.Context(), wanting("shop-api", "", ""), nil, Auth{})
+	require.ErrorContains(t, err, "registry docker.io wants credentials for shop-api")
 }
