@@ -168,11 +168,17 @@ func TestClassify(t *testing.T) {
 		"unauthorized": {errdefs.ErrUnauthenticated, denied},
 		"hub":          {errdefs.ErrNotFound.WithMessage("pull access denied for x, repository does not exist or may require 'docker login': denied"), denied},
 		"basic":        {errdefs.ErrInternal.WithMessage("Get https://r/v2/x: no basic auth credentials"), denied},
+		"ghcr":         {errdefs.ErrInternal.WithMessage(`Head "https://ghcr.io/v2/team/shop-api/manifests/main": denied: denied`), denied},
+		"ghcr's last":  {errdefs.ErrInternal.WithMessage(`Get "https://ghcr.io/v2/team/shop-api/manifests/main": denied`), denied},
+		"in a pull":    {errdefs.ErrUnknown.WithMessage("denied"), denied},
+		"hub's limit":  {errdefs.ErrInternal.WithMessage("denied: too many requests"), unreachable},
+		"os":           {errdefs.ErrInternal.WithMessage("open /var/lib/docker/tmp/x: permission denied"), unreachable},
 		"limit":        {errdefs.ErrInternal.WithMessage("toomanyrequests: You have reached your pull rate limit"), unreachable},
 		"bad gateway":  {errdefs.ErrInternal.WithMessage("received unexpected HTTP status: 502 Bad Gateway"), unreachable},
 		"dns":          {errdefs.ErrInternal.WithMessage("dial tcp: lookup r: no such host"), unreachable},
 		"disk":         {errdefs.ErrUnknown.WithMessage("mkdir /x: no space left on device"), diskFull},
 	} {
+		assert.Equal(t, c.want, classify(c.err), text)
 		assert.Equal(t, c.want, classify(fmt.Errorf("pull: %w", c.err)), text)
 	}
 }
