@@ -220,6 +220,18 @@ func TestWhatOtherEnginesSay(t *testing.T) {
 		assert.Equal(t, want, variant("arm", system.Info{Architecture: machine}), machine)
 	}
 	assert.Empty(t, variant("arm64", system.Info{Architecture: "aarch64"}))
+	// With the containerd store images are in the folder of the machine's containerd, or
+	// below the engine's where that started one of its own.
+	store := system.Info{DockerRootDir: "/data/docker", DriverStatus: [][2]string{{"driver-type", "io.containerd.snapshotter.v1"}}}
+	assert.Equal(t, "/var/lib/containerd", imageDir(store))
+	for address, want := range map[string]string{
+		"/run/containerd/containerd.sock": "/var/lib/containerd", "/var/run/containerd/containerd.sock": "/var/lib/containerd",
+		"/var/run/docker/containerd/containerd.sock": "/data/docker",
+	} {
+		store.Containerd = &system.ContainerdInfo{Address: address}
+		assert.Equal(t, want, imageDir(store), address)
+	}
+	assert.Equal(t, "/data/docker", imageDir(system.Info{DockerRootDir: "/data/docker", DriverStatus: [][2]string{{"Backing Filesystem", "extfs"}}}))
 	assert.Empty(t, addressesOf(map[string]*network.EndpointSettings{"stopped": {}, "none": nil}))
 }
 

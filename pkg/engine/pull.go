@@ -158,8 +158,8 @@ func (p *pulling) explain(ctx context.Context, err error) error {
 	}
 	if classify(err) == diskFull {
 		dir := "/var/lib/docker"
-		if info, err := p.Info(ctx); err == nil && info.RootDir != "" {
-			dir = info.RootDir
+		if info, err := p.Info(ctx); err == nil && info.ImageDir != "" {
+			dir = info.ImageDir
 		}
 		return fault.New(fault.Refused, "disk", fmt.Sprintf("look on the host with df -h %s and make room, for example with docker image prune (not -a: that takes the images that a rollback needs)", dir),
 			"pull %s: %w", p.ref, err)
