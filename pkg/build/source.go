@@ -3,11 +3,17 @@ package build
 import (
 	"errors"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/config"
 	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/cache"
+	"github.com/go-git/go-git/v5/storage/filesystem"
 )
 
 // Git is the commit that is built. What is empty is read from the workspace's
@@ -25,7 +31,7 @@ type Git struct {
 // complete fills in what the workspace's repository knows. A workspace that is
 // none leaves everything as it is.
 func (g Git) complete(workspace string) Git {
-	repo, err := git.PlainOpenWithOptions(workspace, &git.PlainOpenOptions{DetectDotGit: true, EnableDotGitCommonDir: true})
+	repo, err := open(workspace)
 	if err != nil {
 		return g
 	}
@@ -52,6 +58,47 @@ func (g Git) complete(workspace string) Git {
 		return nil
 	})
 	return g
+}
+
+// open is the repository that a workspace is in. The library refuses every extension
+// that it does not know, also those that leave commits and references as they are.
+func open(workspace string) (*git.Repository, error) {
+	repo, err := git.PlainOpenWithOptions(workspace, &git.PlainOpenOptions{DetectDotGit: true, EnableDotGitCommonDir: true})
+	if !errors.Is(err, git.ErrUnknownExtension) && !errors.Is(err, git.ErrUnsupportedExtensionRepositoryFormatVersion) {
+		return repo, err
+	}
+	refused := err
+	dir, err := filepath.Abs(workspace)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		dot := filepath.Join(dir, git.GitDirName)
+		if info, err := os.Stat(dot); err == nil && info.IsDir() {
+			return git.Open(extended{filesystem.NewStorage(osfs.New(dot), cache.NewObjectLRUDefault())}, nil)
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return nil, refused
+		}
+		dir = parent
+	}
+}
+
+// extended is a repository without its harmless extensions. A checkout with
+// sparse-checkout has the first, one of an older git with filter the second.
+type extended struct{ *filesystem.Storage }
+
+// Config is the repository's, without those extensions.
+func (s extended) Config() (*config.Config, error) {
+	c, err := s.Storage.Config()
+	if err != nil {
+		return nil, err
+	}
+	for _, harmless := range []string{"worktreeConfig", "partialClone", "preciousObjects"} {
+		c.Raw.Section("extensions").RemoveOption(harmless)
+	}
+	return c, nil
 }
 
 // commitOf follows an annotated tag to its commit.

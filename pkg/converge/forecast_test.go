@@ -1,11 +1,14 @@
 package converge
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -32,4 +35,23 @@ func TestAway(t *testing.T) {
 	several := []release.Record{{Outcome: release.Verified, Services: map[string]release.ServiceRecord{"llm": {Action: "stop-first", Replicas: 2}},
 		Steps: []release.Step{step("stop", 2)}}}
 	assert.Empty(t, away(several, st), "some of several units always run")
+}
+
+// The disk that is measured is the one that images are pulled to.
+func TestImagesIn(t *testing.T) {
+	t.Parallel()
+	info := engine.Info{RootDir: "/data/docker", ImageDir: "/var/lib/containerd"}
+	for name, c := range map[string]struct {
+		there bool
+		err   error
+		want  string
+	}{
+		"there":            {true, nil, "/var/lib/containerd"},
+		"somewhere else":   {false, nil, "/data/docker"},
+		"it does not tell": {false, errors.New("permission denied"), "/data/docker"},
+	} {
+		assert.Equal(t, c.want, imagesIn(t.Context(), info, func(_ context.Context, dir string) (bool, error) {
+			return c.there && dir == "/var/lib/containerd", c.err
+		}), name)
+	}
 }

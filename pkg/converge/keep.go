@@ -80,7 +80,8 @@ func (d *transition) kept(ctx context.Context) (kept []*stack.Stack, err error) 
 }
 
 // untag lets the images of forgotten releases go, also those of services that have
-// left the stack since and those that an interrupted pruning left.
+// left the stack since and those that an interrupted pruning left. On the containerd
+// store they leave the host with it, on the classic one with `docker image prune`.
 func (d *transition) untag(ctx context.Context) error {
 	tags, err := d.Engine.Tags(ctx, tagRepository(d.opts.Stack.Name, "*"))
 	errs := []error{err}

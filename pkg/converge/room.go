@@ -79,18 +79,28 @@ func (d *transition) weigh(ctx context.Context, info engine.Info, h *onhost.Fact
 	if d.plan.Pulls, err = d.pulls(ctx, info, absent); err != nil {
 		return err
 	}
-	free, inodes, err := d.Files.Free(ctx, info.RootDir)
+	dir := imagesIn(ctx, info, d.Files.Exists)
+	free, inodes, err := d.Files.Free(ctx, dir)
 	if err != nil {
 		// The user may not be allowed to look below the engine's folder; the pull
 		// itself then is the check.
-		d.Say(event.Debug, "preflight", "", "free space of %s is not known: %v", info.RootDir, err)
+		d.Say(event.Debug, "preflight", "", "free space of %s is not known: %v", dir, err)
 		return nil
 	}
-	h.Disk = &onhost.Space{Dir: info.RootDir, Free: free, Inodes: inodes}
+	h.Disk = &onhost.Space{Dir: dir, Free: free, Inodes: inodes}
 	for _, p := range d.plan.Pulls {
 		h.Disk.Needs += p.Bytes
 	}
 	return nil
+}
+
+// imagesIn is the folder on the host whose disk takes what is pulled. Where images
+// should be and nothing is, their containerd was given another one: then nobody tells.
+func imagesIn(ctx context.Context, info engine.Info, exists func(context.Context, string) (bool, error)) string {
+	if there, err := exists(ctx, info.ImageDir); err == nil && there {
+		return info.ImageDir
+	}
+	return info.RootDir
 }
 
 // pulls asks the registries how much of each image the host lacks.

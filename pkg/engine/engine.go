@@ -167,12 +167,12 @@ func containerName(names []string) string {
 }
 
 // Info is what a host's engine says of itself. Arch is Go's name of the
-// architecture ("amd64"), Variant its variant ("v7") or "", Memory is in bytes and
-// RootDir the folder that images and volumes live in.
+// architecture ("amd64"), Variant its variant ("v7") or "", Memory is in bytes,
+// RootDir the folder that volumes live in, and ImageDir, where it exists, that of images.
 type Info struct {
-	Version, APIVersion, OS, Arch, Variant, RootDir string
-	Memory                                          int64
-	CPUs                                            int
+	Version, APIVersion, OS, Arch, Variant, RootDir, ImageDir string
+	Memory                                                    int64
+	CPUs                                                      int
 	// GPU is set when containers can be given GPUs: by the runtime nvidia, or by CDI.
 	GPU bool
 }
@@ -195,9 +195,20 @@ func (e *Engine) Info(ctx context.Context) (Info, error) {
 	}
 	return Info{
 		Version: version.Version, APIVersion: version.APIVersion, OS: version.Os, Arch: version.Arch,
-		Variant: variant(version.Arch, info.Info), RootDir: info.Info.DockerRootDir,
+		Variant: variant(version.Arch, info.Info), RootDir: info.Info.DockerRootDir, ImageDir: imageDir(info.Info),
 		Memory: info.Info.MemTotal, CPUs: info.Info.NCPU, GPU: gpu(info.Info),
 	}, nil
+}
+
+// imageDir is the folder that images live in. With the containerd store that is the
+// machine's containerd's, which does not tell it: it is where Docker's packages have
+// it. A containerd that the engine started has its folder below the engine's.
+func imageDir(info system.Info) string {
+	theirs := info.Containerd == nil || strings.HasPrefix(strings.TrimPrefix(info.Containerd.Address, "/var"), "/run/containerd/")
+	if theirs && slices.Contains(info.DriverStatus, [2]string{"driver-type", "io.containerd.snapshotter.v1"}) {
+		return "/var/lib/containerd"
+	}
+	return info.DockerRootDir
 }
 
 // gpu tells whether the engine knows a way to give a container a GPU.

@@ -8,12 +8,15 @@ import (
 	"iter"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/api/types/jsonstream"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/system"
@@ -167,11 +170,17 @@ func TestClassify(t *testing.T) {
 		"unauthorized": {errdefs.ErrUnauthenticated, denied},
 		"hub":          {errdefs.ErrNotFound.WithMessage("pull access denied for x, repository does not exist or may require 'docker login': denied"), denied},
 		"basic":        {errdefs.ErrInternal.WithMessage("Get https://r/v2/x: no basic auth credentials"), denied},
+		"ghcr":         {errdefs.ErrInternal.WithMessage(`Head "https://ghcr.io/v2/team/shop-api/manifests/main": denied: denied`), denied},
+		"ghcr's last":  {errdefs.ErrInternal.WithMessage(`Get "https://ghcr.io/v2/team/shop-api/manifests/main": denied`), denied},
+		"in a pull":    {errdefs.ErrUnknown.WithMessage("denied"), denied},
+		"hub's limit":  {errdefs.ErrInternal.WithMessage("denied: too many requests"), unreachable},
+		"os":           {errdefs.ErrInternal.WithMessage("open /var/lib/docker/tmp/x: permission denied"), unreachable},
 		"limit":        {errdefs.ErrInternal.WithMessage("toomanyrequests: You have reached your pull rate limit"), unreachable},
 		"bad gateway":  {errdefs.ErrInternal.WithMessage("received unexpected HTTP status: 502 Bad Gateway"), unreachable},
 		"dns":          {errdefs.ErrInternal.WithMessage("dial tcp: lookup r: no such host"), unreachable},
 		"disk":         {errdefs.ErrUnknown.WithMessage("mkdir /x: no space left on device"), diskFull},
 	} {
+		assert.Equal(t, c.want, classify(c.err), text)
 		assert.Equal(t, c.want, classify(fmt.Errorf("pull: %w", c.err)), text)
 	}
 }
@@ -211,5 +220,151 @@ func TestWhatOtherEnginesSay(t *testing.T) {
 		assert.Equal(t, want, variant("arm", system.Info{Architecture: machine}), machine)
 	}
 	assert.Empty(t, variant("arm64", system.Info{Architecture: "aarch64"}))
+	// With the containerd store images are in the folder of the machine's containerd, or
+	// below the engine's where that started one of its own.
+	store := system.Info{DockerRootDir: "/data/docker", DriverStatus: [][2]string{{"driver-type", "io.containerd.snapshotter.v1"}}}
+	assert.Equal(t, "/var/lib/containerd", imageDir(store))
+	for address, want := range map[string]string{
+		"/run/containerd/containerd.sock": "/var/lib/containerd", "/var/run/containerd/containerd.sock": "/var/lib/containerd",
+		"/var/run/docker/containerd/containerd.sock": "/data/docker",
+	} {
+		store.Containerd = &system.ContainerdInfo{Address: address}
+		assert.Equal(t, want, imageDir(store), address)
+	}
+	assert.Equal(t, "/data/docker", imageDir(system.Info{DockerRootDir: "/data/docker", DriverStatus: [][2]string{{"Backing Filesystem", "extfs"}}}))
 	assert.Empty(t, addressesOf(map[string]*network.EndpointSettings{"stopped": {}, "none": nil}))
+}
+
+// fakeStore is an engine with the containerd image store, which gives every name of an
+// image a digest, also that of one that was never pushed, and whose registry refuses.
+type fakeStore struct {
+	client.APIClient
+	img    image.InspectResponse
+	refuse error
+}
+
+func (f *fakeStore) ServerVersion(context.Context, client.ServerVersionOptions) (client.ServerVersionResult, error) {
+	return client.ServerVersionResult{Os: "linux", Arch: "amd64"}, nil
+}
+
+func (f *fakeStore) Info(context.Context, client.InfoOptions) (client.SystemInfoResult, error) {
+	return client.SystemInfoResult{}, nil
+}
+
+func (f *fakeStore) ImageInspect(context.Context, string, ...client.ImageInspectOption) (client.ImageInspectResult, error) {
+	return client.ImageInspectResult{InspectResponse: f.img}, nil
+}
+
+func (f *fakeStore) DistributionInspect(context.Context, string, client.DistributionInspectOptions) (client.DistributionInspectResult, error) {
+	return client.DistributionInspectResult{}, f.refuse
+}
+
+func TestResolveOfWhatAContainerdStoreHas(t *testing.T) {
+	t.Parallel()
+	const id, digest = "sha256:" + digest0, "shop-api@sha256:" + digest0
+	hidden := errdefs.ErrNotFound.WithMessage("pull access denied for shop-api, repository does not exist or may require 'docker login': denied")
+	away := errdefs.ErrInternal.WithMessage("dial tcp: lookup r: no such host")
+	pulled := func(repositories ...string) *image.Identity {
+		var out image.Identity
+		for _, r := range repositories {
+			out.Pull = append(out.Pull, image.PullIdentity{Repository: r})
+		}
+		return &out
+	}
+	for name, c := range map[string]struct {
+		policy   string
+		refuse   error
+		tags     []string
+		identity *image.Identity
+		want     string
+	}{
+		"in no registry":                       {"", hidden, nil, nil, id},
+		"build":                                {"build", hidden, nil, nil, id},
+		"build, registry away":                 {"build", away, nil, nil, id},
+		"never":                                {"never", nil, nil, nil, id},
+		"registry away":                        {"", away, nil, nil, digest},
+		"missing":                              {"missing", nil, nil, nil, digest},
+		"never, pulled by digest":              {"never", nil, []string{digest}, nil, digest},
+		"never, the engine knows of a pull":    {"never", nil, nil, pulled("docker.io/library/shop-api"), digest},
+		"missing, the engine knows of none":    {"missing", nil, nil, pulled(), id},
+		"missing, pulled from somewhere else":  {"missing", nil, nil, pulled("ghcr.io/team/shop-api"), id},
+		"registry away, the engine knows none": {"", away, nil, pulled(), id},
+	} {
+		e, err := New(&fakeStore{refuse: c.refuse, img: image.InspectResponse{
+			ID: id, Os: "linux", Architecture: "amd64", RepoDigests: []string{digest}, RepoTags: append(c.tags, "shop-api:latest"), Identity: c.identity,
+		}}, nil)
+		require.NoError(t, err)
+		images, err := e.Resolve(t.Context(), wanting("shop-api", c.policy, ""), nil, Auth{})
+		if assert.NoError(t, err, name) {
+			assert.Equal(t, c.want, images["api"].Pinned, name)
+		}
+	}
+	// What was pulled from a registry that refuses now is not released as if it was built here.
+	e, err := New(&fakeStore{refuse: hidden, img: image.InspectResponse{ID: id, RepoDigests: []string{digest}, Identity: pulled("docker.io/library/shop-api")}}, nil)
+	require.NoError(t, err)
+	_, err = e.Resolve(t.Context(), wanting("shop-api", "", ""), nil, Auth{})
+	require.ErrorContains(t, err, "registry docker.io wants credentials for shop-api")
+}
+
+// fakeNames are the names of one image. The containerd store lists that of a pull by
+// digest among the tags, and its digest is the image's ID; the classic one does neither.
+// The last name cannot be taken while a container has the image.
+type fakeNames struct {
+	client.APIClient
+	id    string
+	names []string
+	used  bool
+}
+
+func (f *fakeNames) ImageInspect(_ context.Context, ref string, _ ...client.ImageInspectOption) (client.ImageInspectResult, error) {
+	if !slices.Contains(f.names, ref) {
+		return client.ImageInspectResult{}, errdefs.ErrNotFound
+	}
+	out := image.InspectResponse{ID: f.id}
+	for _, name := range f.names {
+		if repository, digest, _ := strings.Cut(name, "@"); digest == "" || f.id == digest {
+			out.RepoTags = append(out.RepoTags, name)
+		} else {
+			out.RepoDigests = append(out.RepoDigests, repository+"@"+digest)
+		}
+	}
+	return client.ImageInspectResult{InspectResponse: out}, nil
+}
+
+func (f *fakeNames) ImageRemove(_ context.Context, ref string, _ client.ImageRemoveOptions) (client.ImageRemoveResult, error) {
+	switch i := slices.Index(f.names, ref); {
+	case i < 0:
+		return client.ImageRemoveResult{}, errdefs.ErrNotFound
+	case f.used && len(f.names) == 1:
+		return client.ImageRemoveResult{}, errdefs.ErrConflict
+	default:
+		f.names = slices.Delete(f.names, i, i+1)
+	}
+	return client.ImageRemoveResult{}, nil
+}
+
+func TestUntagLetsWhatWasPulledGo(t *testing.T) {
+	t.Parallel()
+	const id, pulled = "sha256:" + digest0, "ghcr.io/team/api@sha256:" + digest0
+	const first, second = "shiksha.local/shop/api:release-1", "shiksha.local/shop/api:release-2"
+	for name, c := range map[string]struct {
+		id    string
+		names []string
+		used  bool
+		left  []string
+	}{
+		"the last release":    {id, []string{first, pulled}, false, []string{}},
+		"another release":     {id, []string{first, second, pulled}, false, []string{second, pulled}},
+		"a tag of somebody's": {id, []string{first, "ghcr.io/team/api:main", pulled}, false, []string{"ghcr.io/team/api:main", pulled}},
+		"a container":         {id, []string{first, pulled}, true, []string{pulled}},
+		"built on the host":   {id, []string{first}, false, []string{}},
+		"the classic store":   {"sha256:1", []string{first, pulled}, false, []string{pulled}},
+		"gone already":        {id, []string{pulled}, false, []string{pulled}},
+	} {
+		store := &fakeNames{id: c.id, names: c.names, used: c.used}
+		e, err := New(store, nil)
+		require.NoError(t, err)
+		require.NoError(t, e.Untag(t.Context(), first), name)
+		assert.Equal(t, c.left, store.names, name)
+	}
 }

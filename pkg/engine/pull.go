@@ -158,8 +158,8 @@ func (p *pulling) explain(ctx context.Context, err error) error {
 	}
 	if classify(err) == diskFull {
 		dir := "/var/lib/docker"
-		if info, err := p.Info(ctx); err == nil && info.RootDir != "" {
-			dir = info.RootDir
+		if info, err := p.Info(ctx); err == nil && info.ImageDir != "" {
+			dir = info.ImageDir
 		}
 		return fault.New(fault.Refused, "disk", fmt.Sprintf("look on the host with df -h %s and make room, for example with docker image prune (not -a: that takes the images that a rollback needs)", dir),
 			"pull %s: %w", p.ref, err)
@@ -204,17 +204,51 @@ func (e *Engine) Tags(ctx context.Context, pattern string) ([]string, error) {
 	return tags, nil
 }
 
-// Untag takes a name off its image, and the image off the host when that was its
-// last one and nothing uses it. A name that is gone is no error; one that a
-// container still needs stays, and is no error either.
+// Untag takes a tag off its image, and the image off the host when that was its last
+// one and nothing uses it. With the containerd store the name that it was pulled by
+// goes with its last tag: nothing but `docker image prune -a` would take it. A name
+// that is gone is no error; one that a container still needs stays, and is no error
+// either.
 func (e *Engine) Untag(ctx context.Context, tag string) error {
-	_, err := e.api.ImageRemove(ctx, tag, client.ImageRemoveOptions{PruneChildren: true})
+	img, err := e.api.ImageInspect(ctx, tag)
+	if isGone(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("untag %s: %w", tag, err)
+	}
+	for _, name := range append([]string{tag}, pulledAs(img, tag)...) {
+		if err := e.removeName(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pulledAs are the names by digest that an image has beside a tag, nil where it has
+// more tags. Only the containerd store lists such names with the tags.
+func pulledAs(img client.ImageInspectResult, tag string) (names []string) {
+	for _, name := range img.RepoTags {
+		switch {
+		case name == tag:
+		case strings.HasSuffix(name, "@"+img.ID):
+			names = append(names, name)
+		default:
+			return nil
+		}
+	}
+	return names
+}
+
+// removeName takes one name off its image.
+func (e *Engine) removeName(ctx context.Context, name string) error {
+	_, err := e.api.ImageRemove(ctx, name, client.ImageRemoveOptions{PruneChildren: true})
 	if errdefs.IsConflict(err) {
-		e.sink.Emit(event.Event{Time: time.Now(), Level: event.Debug, Text: "kept " + tag + ": " + err.Error()})
+		e.sink.Emit(event.Event{Time: time.Now(), Level: event.Debug, Text: "kept " + name + ": " + err.Error()})
 		return nil
 	}
 	if err != nil && !isGone(err) {
-		return fmt.Errorf("untag %s: %w", tag, err)
+		return fmt.Errorf("untag %s: %w", name, err)
 	}
 	return nil
 }

@@ -89,7 +89,7 @@ func classify(err error) trouble {
 	if !answered(err) {
 		return unknown
 	}
-	text := strings.ToLower(err.Error())
+	text := ": " + strings.ToLower(err.Error()) // so that each part of it begins with a colon
 	says := func(parts ...string) bool {
 		for _, p := range parts {
 			if strings.Contains(text, p) {
@@ -104,7 +104,8 @@ func classify(err error) trouble {
 	case says("toomanyrequests", "too many requests", "rate limit"):
 		return unreachable
 	case errdefs.IsUnauthorized(err), errdefs.IsPermissionDenied(err),
-		says("unauthorized", "access denied", "requested access to the resource is denied", "no basic auth credentials", "authentication required"):
+		says("unauthorized", "access denied", "requested access to the resource is denied", "no basic auth credentials", "authentication required"),
+		says(": denied"): // GHCR's whole answer to a login that it does not know
 		return denied
 	case errdefs.IsNotFound(err), says("manifest unknown", "name unknown", "no matching manifest"):
 		return missing

@@ -12,6 +12,7 @@ import (
 
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
+	"github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/client"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
@@ -148,7 +149,7 @@ func (r *resolving) resolve(ctx context.Context, w wish) (Image, error) {
 	}
 	named, ok := ref.(reference.Named)
 	if !ok {
-		return r.local(ctx, w, nil, want)
+		return r.local(ctx, w, nil, want, true)
 	}
 	if digested, ok := ref.(reference.Digested); ok {
 		pinned := reference.FamiliarName(named) + "@" + digested.Digest().String()
@@ -157,9 +158,9 @@ func (r *resolving) resolve(ctx context.Context, w wish) (Image, error) {
 	named = reference.TagNameOnly(named)
 	switch w.policy {
 	case "never":
-		return r.local(ctx, w, named, want)
+		return r.local(ctx, w, named, want, true)
 	case "missing", "if_not_present":
-		img, err := r.local(ctx, w, named, want)
+		img, err := r.local(ctx, w, named, want, false)
 		if err == nil || !isProblem(err) {
 			return img, err
 		}
@@ -224,7 +225,7 @@ func (r *resolving) instead(ctx context.Context, w wish, named reference.Named, 
 	if w.policy != "" && w.policy != "build" && trouble == unreachable {
 		return Image{}, r.explain(w, named, cause)
 	}
-	img, err := r.local(ctx, w, named, want)
+	img, err := r.local(ctx, w, named, want, w.policy == "build" || trouble != unreachable)
 	if err != nil {
 		if isProblem(err) {
 			return Image{}, r.explain(w, named, cause)
@@ -243,8 +244,9 @@ func (r *resolving) instead(ctx context.Context, w wish, named reference.Named, 
 	return Image{}, r.explain(w, named, cause)
 }
 
-// local takes the image that the host has under the reference.
-func (r *resolving) local(ctx context.Context, w wish, named reference.Named, want specs.Platform) (Image, error) {
+// local takes the image that the host has under the reference. Own tells that it was
+// built there, as far as the wish and the registry say.
+func (r *resolving) local(ctx context.Context, w wish, named reference.Named, want specs.Platform, own bool) (Image, error) {
 	img, err := r.api.ImageInspect(ctx, w.ref)
 	if isGone(err) {
 		return Image{}, absent(w)
@@ -259,12 +261,27 @@ func (r *resolving) local(ctx context.Context, w wish, named reference.Named, wa
 	if named != nil {
 		prefix := reference.FamiliarName(named) + "@"
 		for _, d := range img.RepoDigests {
-			if strings.HasPrefix(d, prefix) {
+			if strings.HasPrefix(d, prefix) && !unpushed(img, named, d, own) {
 				return Image{Pinned: d, Present: true}, nil
 			}
 		}
 	}
 	return Image{Pinned: img.ID, Present: true}, nil
+}
+
+// unpushed tells whether no registry knows an image by the digest that it has on the
+// host. With the containerd image store every name has one, pulled or not: the image's
+// own ID, which is found under that name only until the name is given to the next
+// build. So it counts where it came by a pull, as a record by digest or an engine from
+// 29 on says; own decides where neither does.
+func unpushed(img client.ImageInspectResult, named reference.Named, digest string, own bool) bool {
+	if !strings.HasSuffix(digest, "@"+img.ID) || slices.Contains(img.RepoTags, digest) {
+		return false
+	}
+	if img.Identity == nil {
+		return own
+	}
+	return !slices.ContainsFunc(img.Identity.Pull, func(p image.PullIdentity) bool { return p.Repository == named.Name() })
 }
 
 func absent(w wish) error {
