@@ -82,7 +82,19 @@ func unitOf(c container.Summary) stack.Unit {
 	if c.NetworkSettings != nil {
 		u.Addresses = addressesOf(c.NetworkSettings.Networks)
 	}
+	u.Anonymous = mountsOf(c.Mounts)
 	return u
+}
+
+// mountsOf tells where a container has volumes without a name.
+func mountsOf(mounts []container.MountPoint) (targets []string) {
+	for _, m := range mounts {
+		if isAnonymous(m) {
+			targets = append(targets, m.Destination)
+		}
+	}
+	slices.Sort(targets)
+	return targets
 }
 
 func isOneOff(c container.Summary) bool { return c.Labels[api.OneoffLabel] == "True" }
@@ -166,6 +178,7 @@ func (e *Engine) Inspect(ctx context.Context, id string) (stack.Unit, error) {
 		ID: c.ID, Name: strings.TrimPrefix(c.Name, "/"), ImageID: c.Image, Restarts: c.RestartCount,
 		Created: instant(c.Created), Addresses: map[string]string{}, Env: map[string]string{},
 	}
+	u.Anonymous = mountsOf(c.Mounts)
 	if cfg := c.Config; cfg != nil {
 		u.Service, u.Image, u.Hash = cfg.Labels[api.ServiceLabel], cfg.Image, cfg.Labels[api.ConfigHashLabel]
 		if u.Service == "" {

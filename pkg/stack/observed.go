@@ -50,8 +50,9 @@ type Unit struct {
 	Created        time.Time
 	// Addresses maps network names to the unit's IPv4 address on them.
 	Addresses map[string]string
-	// Mounts are the host paths that it mounts.
-	Mounts []string
+	// Mounts are the host paths that it mounts, Anonymous the places in it that have a
+	// volume without a name.
+	Mounts, Anonymous []string
 	// OneOff is set for `compose run` containers, which are never touched.
 	OneOff bool
 	// Node is the host that it runs on where a stack has several, else "", and
