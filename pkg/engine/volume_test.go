@@ -204,3 +204,18 @@ func TestAnonymousVolumesDoNotCoverWhatTheFileSays(t *testing.T) {
 	assert.Empty(t, inspect(t, next[0]).HostConfig.Mounts, "it has it of main")
 	assert.Equal(t, shared, volumesOf(t, next[0])["/img"])
 }
+
+// Files of a release that is forgotten stay as long as a container mounts them.
+func TestObserveTellsWhatIsMounted(t *testing.T) {
+	t.Parallel()
+	e, _ := newEngine(t)
+	folder := t.TempDir()
+	s := load(t, `{services: {api: {image: V1, volumes: ["`+folder+`:/in", "data:/data"], tmpfs: [/tmp]}}, volumes: {data: {}}}`)
+	ground(t, e, s)
+	_, err := e.Create(t.Context(), s, "api", 1)
+	require.NoError(t, err)
+	seen, err := e.Observe(t.Context(), s.Name)
+	require.NoError(t, err)
+	assert.Equal(t, []string{folder}, seen.Units["api"][0].Mounts)
+	assert.Empty(t, seen.Units["api"][0].Anonymous)
+}
