@@ -212,7 +212,7 @@ func (e *Engine) lastOf(project, service string, n int) (out [][]anonymous) {
 }
 
 // TellLeft warns of the anonymous volumes of removed units that no container has any
-// more, each once: their data may be missed, and their room too.
+// more, each once, in one warning for a service: their data may be missed, and their room too.
 func (e *Engine) TellLeft(ctx context.Context) {
 	e.mu.Lock()
 	left := slices.DeleteFunc(slices.Clone(e.left), func(a anonymous) bool { return a.told })
@@ -234,10 +234,15 @@ func (e *Engine) TellLeft(ctx context.Context) {
 			return slices.ContainsFunc(c.Mounts, func(m container.MountPoint) bool { return m.Name == a.volume })
 		})
 	}
+	by := map[string][]string{}
 	for _, a := range left {
-		e.sink.Emit(event.Event{Time: time.Now(), Level: event.Warning, Service: a.service, Text: fmt.Sprintf(
-			"%s is gone, and what it had in %s stays on the host in a volume that no unit has: %s. Copy from it what you miss, then docker volume rm it; "+
-				"a volume with a name in the Compose file goes on to the next unit", a.unit, a.target, a.volume)})
+		by[a.service] = append(by[a.service], fmt.Sprintf("%s of %s in %s", a.target, a.unit, a.volume))
+	}
+	for _, service := range slices.Sorted(maps.Keys(by)) {
+		slices.Sort(by[service])
+		e.sink.Emit(event.Event{Time: time.Now(), Level: event.Warning, Service: service, Text: fmt.Sprintf(
+			"what units had that are gone stays on the host in a volume that no unit has: %s. Copy from it what you miss, then docker volume rm it; "+
+				"a volume with a name in the Compose file goes on to the next unit", strings.Join(by[service], ", "))})
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"testing"
 
@@ -106,11 +105,9 @@ func TestAnonymousVolumesGoOnToTheNextUnit(t *testing.T) {
 	e.TellLeft(t.Context())
 	e.TellLeft(t.Context())
 	told := warnings(rec, name)
-	require.Len(t, told, 2, "each once")
+	require.Len(t, told, 1, "once")
 	for place, volume := range has {
-		assert.True(t, slices.ContainsFunc(told, func(s string) bool {
-			return strings.Contains(s, name+"-db-2 is gone, and what it had in "+place) && strings.Contains(s, volume)
-		}), "%v", told)
+		assert.Contains(t, told[0], place+" of "+name+"-db-2 in "+volume)
 	}
 	again := run(t, e, v1, "db", 1)
 	assert.Equal(t, has, volumesOf(t, again[0]))
