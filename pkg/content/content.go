@@ -28,7 +28,7 @@ const parallel = 8
 type Files interface {
 	Read(ctx context.Context, path string) ([]byte, error)
 	Write(ctx context.Context, path string, data []byte, perm fs.FileMode) error
-	Overwrite(ctx context.Context, path string, data []byte) error
+	Overwrite(ctx context.Context, path string, data []byte, perm fs.FileMode) error
 	MkdirAll(ctx context.Context, path string, perm fs.FileMode) error
 	Rename(ctx context.Context, from, to string) error
 	RemoveAll(ctx context.Context, path string) error

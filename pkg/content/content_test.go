@@ -4,6 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -19,8 +22,8 @@ import (
 // host is the host's file system as this machine's own.
 type host struct{ disk.Files }
 
-func (host) Overwrite(_ context.Context, p string, data []byte) error {
-	return os.WriteFile(p, data, 0)
+func (host) Overwrite(_ context.Context, p string, data []byte, perm fs.FileMode) error {
+	return errors.Join(os.WriteFile(p, data, 0), os.Chmod(p, perm))
 }
 func (host) RemoveAll(_ context.Context, p string) error { return os.RemoveAll(p) }
 func (host) Exists(_ context.Context, p string) (bool, error) {
@@ -100,6 +103,83 @@ func TestLive_EditedByHandIsHandedOverAgain(t *testing.T) {
 	changed, err := s.Changed(t.Context(), one)
 	require.NoError(t, err)
 	assert.NotEmpty(t, changed)
+}
+
+// withMode is a live file with permissions of its own.
+func withMode(svc *stack.Service, mode uint32) *stack.Service {
+	svc.Files[0].Entries[0].Mode = mode
+	svc.Files[0].Sum += fmt.Sprint(mode) // they are part of the sum
+	return svc
+}
+
+func modeOf(t *testing.T, path string) fs.FileMode {
+	t.Helper()
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	return info.Mode()
+}
+
+// An entrypoint that finds a script without its executable bit leaves it out.
+func TestLive_KeepsItsMode(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	s := content.New(host{}, root)
+	put := func(svc *stack.Service) func(context.Context) error {
+		release(t, s, svc)
+		undo, err := s.Swap(t.Context(), svc)
+		require.NoError(t, err)
+		require.NoError(t, s.Confirm(t.Context(), svc))
+		return undo
+	}
+	script := withMode(liveFile(root, "one"), 0o755)
+	path := script.Files[0].HostPath
+	put(script)
+	assert.Equal(t, fs.FileMode(0o755), modeOf(t, path))
+
+	undo := put(withMode(liveFile(root, "one"), 0o444))
+	assert.Equal(t, fs.FileMode(0o444), modeOf(t, path), "a change of the mode only is a change")
+	require.NoError(t, undo(t.Context()))
+	assert.Equal(t, fs.FileMode(0o755), modeOf(t, path), "and is taken back")
+
+	sealed := withMode(liveFile(root, "one"), 0o444)
+	put(sealed)
+	undo = put(withMode(liveFile(root, "two"), 0o444))
+	text, _ := os.ReadFile(path)
+	assert.Equal(t, []any{"two", fs.FileMode(0o444)}, []any{string(text), modeOf(t, path)}, "one that its owner may not write is written")
+	require.NoError(t, undo(t.Context()))
+	text, _ = os.ReadFile(path)
+	assert.Equal(t, []any{"one", fs.FileMode(0o444)}, []any{string(text), modeOf(t, path)})
+
+	require.NoError(t, s.Confirm(t.Context(), sealed))
+	for mode, want := range map[fs.FileMode]int{0o600: 0, 0o755: 1} {
+		require.NoError(t, os.Chmod(path, mode))
+		changed, err := s.Changed(t.Context(), sealed)
+		require.NoError(t, err)
+		assert.Len(t, changed, want, "a unit may make its file its own, but not a script of it: %s", mode)
+	}
+}
+
+func TestLive_AFolderKeepsItsModes(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	s := content.New(host{}, root)
+	folder := func(mode uint32) *stack.Service {
+		return &stack.Service{Name: "gw", Files: []stack.File{{
+			Service: "gw", Target: "/docker-entrypoint.d", Sum: fmt.Sprint(mode), Live: true, Dir: true, HostPath: filepath.Join(root, "live", "gw", "entry"),
+			Entries: []stack.Entry{{Path: "setup.sh", Content: []byte("one"), Mode: mode, Sum: sum("one")}},
+		}}}
+	}
+	var undo func(context.Context) error
+	for _, mode := range []uint32{0o644, 0o755} {
+		svc := folder(mode)
+		release(t, s, svc)
+		var err error
+		undo, err = s.Swap(t.Context(), svc)
+		require.NoError(t, err)
+		assert.Equal(t, fs.FileMode(mode), modeOf(t, filepath.Join(svc.Files[0].HostPath, "setup.sh")))
+	}
+	require.NoError(t, undo(t.Context()))
+	assert.Equal(t, fs.FileMode(0o644), modeOf(t, filepath.Join(root, "live", "gw", "entry", "setup.sh")))
 }
 
 // A folder without files is mounted all the same: the engine makes no folder for a

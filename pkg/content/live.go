@@ -8,14 +8,25 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"slices"
 
 	"github.com/shiksha/actions/pkg/stack"
 )
 
-// snapshot is the content of a live file before a swap, by path below its
-// HostPath ("" for a single file); nil where it did not exist.
-type snapshot map[string][]byte
+// snapshot is a live file before a swap, by path below its HostPath ("" for a
+// single file); one that did not exist is not in it.
+type snapshot map[string]kept
+
+// kept is one file of a snapshot.
+type kept struct {
+	data []byte
+	mode fs.FileMode
+}
+
+func (k kept) equal(other kept) bool { return k.mode == other.mode && bytes.Equal(k.data, other.data) }
+
+// runs are the bits of a mode that make a script one. The others a unit may have changed
+// itself, in a file that it mounts.
+const runs, every = 0o111, fs.ModePerm
 
 // Changed lists the mount targets of a service's live files whose content on the
 // host is not the wanted one, or was never confirmed to be in use.
@@ -35,7 +46,7 @@ func (s *Store) Changed(ctx context.Context, svc *stack.Service) ([]string, erro
 			if err != nil {
 				return nil, fmt.Errorf("read %s on the host: %w", f.HostPath, err)
 			}
-			same = equal(have, f.Entries)
+			same = equal(have, f.Entries, runs)
 		}
 		if !same {
 			out = append(out, f.Target)
@@ -44,14 +55,15 @@ func (s *Store) Changed(ctx context.Context, svc *stack.Service) ([]string, erro
 	return out, nil
 }
 
-// equal compares the live content with the wanted entries by their sums.
-func equal(have snapshot, want []stack.Entry) bool {
+// equal compares the live content with the wanted entries by their sums and by some bits
+// of their modes.
+func equal(have snapshot, want []stack.Entry, bits fs.FileMode) bool {
 	if len(have) != len(want) {
 		return false
 	}
 	for _, e := range want {
-		data, ok := have[e.Path]
-		if !ok || sum(data) != e.Sum {
+		is, ok := have[e.Path]
+		if !ok || sum(is.data) != e.Sum || is.mode&bits != fs.FileMode(e.Mode)&bits {
 			return false
 		}
 	}
@@ -81,7 +93,7 @@ func (s *Store) Swap(ctx context.Context, svc *stack.Service) (func(context.Cont
 			return nil, err
 		}
 		// An empty folder may not be there yet, and is mounted all the same.
-		if equal(old, f.Entries) && len(f.Entries) > 0 {
+		if equal(old, f.Entries, every) && len(f.Entries) > 0 {
 			continue
 		}
 		next := snapshot{}
@@ -90,7 +102,7 @@ func (s *Store) Swap(ctx context.Context, svc *stack.Service) (func(context.Cont
 			if err != nil {
 				return nil, fmt.Errorf("read the kept content of %s: %w", f.Target, err)
 			}
-			next[e.Path] = data
+			next[e.Path] = kept{data, fs.FileMode(e.Mode)}
 		}
 		before[f.Target] = old
 		if err := s.put(ctx, f, next); err != nil {
@@ -103,7 +115,7 @@ func (s *Store) Swap(ctx context.Context, svc *stack.Service) (func(context.Cont
 // put makes the live content of a file equal to a snapshot.
 func (s *Store) put(ctx context.Context, f stack.File, want snapshot) error {
 	if !f.Dir {
-		return s.putFile(ctx, f.HostPath, want[""])
+		return s.putFile(ctx, f, want)
 	}
 	if err := s.files.MkdirAll(ctx, f.HostPath, 0o755); err != nil {
 		return err
@@ -112,15 +124,15 @@ func (s *Store) put(ctx context.Context, f stack.File, want snapshot) error {
 	if err != nil {
 		return err
 	}
-	for name, data := range want {
-		if bytes.Equal(have[name], data) && have[name] != nil {
+	for name, file := range want {
+		if is, ok := have[name]; ok && is.equal(file) {
 			continue
 		}
 		to := path.Join(f.HostPath, name)
 		if err := s.files.MkdirAll(ctx, path.Dir(to), 0o755); err != nil {
 			return err
 		}
-		if err := s.files.Write(ctx, to, data, mode(f, name)); err != nil {
+		if err := s.files.Write(ctx, to, file.data, file.mode); err != nil {
 			return err
 		}
 	}
@@ -134,26 +146,30 @@ func (s *Store) put(ctx context.Context, f stack.File, want snapshot) error {
 	return nil
 }
 
-func mode(f stack.File, name string) fs.FileMode {
-	i := slices.IndexFunc(f.Entries, func(e stack.Entry) bool { return e.Path == name })
-	if i < 0 {
-		return 0o644
-	}
-	return fs.FileMode(f.Entries[i].Mode)
-}
-
-func (s *Store) putFile(ctx context.Context, p string, data []byte) error {
-	there, err := s.files.Exists(ctx, p)
+// putFile keeps the inode of a file that is there. One that did not exist before is
+// emptied and not removed: a unit may have it mounted.
+func (s *Store) putFile(ctx context.Context, f stack.File, want snapshot) error {
+	have, err := s.read(ctx, f)
 	if err != nil {
 		return err
 	}
-	if there {
-		return s.files.Overwrite(ctx, p, data)
+	is, there := have[""]
+	file, wanted := want[""]
+	switch {
+	case !there && !wanted:
+		return nil
+	case !there:
+		if err := s.files.MkdirAll(ctx, path.Dir(f.HostPath), 0o755); err != nil {
+			return err
+		}
+		return s.files.Write(ctx, f.HostPath, file.data, file.mode)
+	case !wanted:
+		file.mode = is.mode
 	}
-	if err := s.files.MkdirAll(ctx, path.Dir(p), 0o755); err != nil {
-		return err
+	if is.equal(file) {
+		return nil
 	}
-	return s.files.Write(ctx, p, data, 0o644)
+	return s.files.Overwrite(ctx, f.HostPath, file.data, file.mode)
 }
 
 // read gives the live content of a file as it is on the host now.
@@ -166,7 +182,16 @@ func (s *Store) read(ctx context.Context, f stack.File) (snapshot, error) {
 	if f.Dir {
 		return out, s.walk(ctx, f.HostPath, "", out)
 	}
-	out[""], err = s.files.Read(ctx, f.HostPath)
+	beside, err := s.files.List(ctx, path.Dir(f.HostPath))
+	if err != nil {
+		return out, err
+	}
+	data, err := s.files.Read(ctx, f.HostPath)
+	for _, fi := range beside {
+		if fi.Name() == path.Base(f.HostPath) {
+			out[""] = kept{data, fi.Mode().Perm()}
+		}
+	}
 	return out, err
 }
 
@@ -183,9 +208,11 @@ func (s *Store) walk(ctx context.Context, root, below string, out snapshot) erro
 			}
 			continue
 		}
-		if out[name], err = s.files.Read(ctx, path.Join(root, name)); err != nil {
+		data, err := s.files.Read(ctx, path.Join(root, name))
+		if err != nil {
 			return err
 		}
+		out[name] = kept{data, fi.Mode().Perm()}
 	}
 	return nil
 }

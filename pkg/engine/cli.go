@@ -178,6 +178,9 @@ type view struct {
 	// uncut, where set, lets the making of a unit end although the run is cancelled:
 	// a unit of which we never learn the id could not be removed again.
 	uncut func(context.Context) (context.Context, context.CancelFunc)
+	// legacies are the anonymous volumes that units made through the view take over,
+	// one unit each of them.
+	legacies [][]anonymous
 
 	mu      sync.Mutex
 	created []string
@@ -217,6 +220,9 @@ func (v *view) ContainerCreate(ctx context.Context, o client.ContainerCreateOpti
 		var cancel context.CancelFunc
 		ctx, cancel = v.uncut(ctx)
 		defer cancel()
+	}
+	if err := v.hand(ctx, o); err != nil {
+		return client.ContainerCreateResult{}, err
 	}
 	res, err := v.APIClient.ContainerCreate(ctx, o)
 	if err != nil {

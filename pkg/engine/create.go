@@ -19,16 +19,18 @@ import (
 )
 
 // Create makes exactly n new units of a service beside what is there, does not
-// start them, and gives their ids in the order of their numbers. Networks and
+// start them, and gives their ids in the order of their numbers. Each takes over the
+// anonymous volumes of one of the units after, as with Compose; where nothing is left
+// of the service, those of its units that were removed last. Networks and
 // volumes have to exist (EnsureNetworks, EnsureVolumes) and so does the image. On
 // any error, and when what came out is not exactly n units with the service's
 // hash, the new ones are removed again. Calls for the same service wait for each
 // other.
-func (e *Engine) Create(ctx context.Context, s *stack.Stack, service string, n int) ([]string, error) {
+func (e *Engine) Create(ctx context.Context, s *stack.Stack, service string, n int, after ...string) ([]string, error) {
 	lock := e.creation(s.Name, service)
 	lock.Lock()
 	defer lock.Unlock()
-	c := &creation{Engine: e, stack: s, service: service, n: n}
+	c := &creation{Engine: e, stack: s, service: service, n: n, after: after}
 	ids, err := c.run(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("create %d of %s: %w", n, service, err)
@@ -42,6 +44,7 @@ type creation struct {
 	stack   *stack.Stack
 	service string
 	n       int
+	after   []string
 	before  []container.Summary // of the service and of those it refers to
 }
 
@@ -65,7 +68,7 @@ func (c *creation) run(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &view{APIClient: c.api, sees: c.sees, uncut: c.uncut}
+	v := &view{APIClient: c.api, sees: c.sees, uncut: c.uncut, legacies: c.legacies()}
 	var ids []string
 	err = c.create(ctx, v, refs)
 	if err == nil {
@@ -235,7 +238,7 @@ func (c *creation) undo(ctx context.Context, ids []string) error {
 	}
 	ctx, cancel := c.cleanup(ctx)
 	defer cancel()
-	return c.Remove(ctx, ids)
+	return c.Scrap(ctx, ids)
 }
 
 // narrow gives a project that holds nothing but one service and what it uses.

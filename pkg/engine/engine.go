@@ -44,6 +44,7 @@ type Engine struct {
 	mu       sync.Mutex
 	creating map[string]*sync.Mutex // by project and service
 	names    map[string]string      // container id -> name, for messages
+	left     []anonymous            // volumes of units that were removed, the oldest first
 }
 
 // New makes an Engine of an API client. The client decides which host that is;

@@ -84,7 +84,24 @@ func unitOf(c container.Summary) stack.Unit {
 	if c.NetworkSettings != nil {
 		u.Addresses, u.Networks = addressesOf(c.NetworkSettings.Networks), networksOf(c.NetworkSettings.Networks)
 	}
+	u.Mounts, u.Anonymous = mountsOf(c.Mounts)
 	return u
+}
+
+// mountsOf tells what a container mounts: the host's paths, and where it has volumes
+// without a name.
+func mountsOf(mounts []container.MountPoint) (paths, targets []string) {
+	for _, m := range mounts {
+		switch {
+		case m.Type == mount.TypeBind:
+			paths = append(paths, m.Source)
+		case isAnonymous(m):
+			targets = append(targets, m.Destination)
+		}
+	}
+	slices.Sort(paths)
+	slices.Sort(targets)
+	return paths, targets
 }
 
 func isOneOff(c container.Summary) bool { return c.Labels[api.OneoffLabel] == "True" }
@@ -193,6 +210,7 @@ func (e *Engine) Inspect(ctx context.Context, id string) (stack.Unit, error) {
 		ID: c.ID, Name: strings.TrimPrefix(c.Name, "/"), ImageID: c.Image, Restarts: c.RestartCount,
 		Created: instant(c.Created), Addresses: map[string]string{}, Env: map[string]string{}, Volumes: volumesOf(c.Mounts),
 	}
+	u.Mounts, u.Anonymous = mountsOf(c.Mounts)
 	if cfg := c.Config; cfg != nil {
 		u.Service, u.Image, u.Hash = cfg.Labels[api.ServiceLabel], cfg.Image, cfg.Labels[api.ConfigHashLabel]
 		if u.Service == "" {

@@ -73,19 +73,49 @@ func (e *Engine) preStop(ctx context.Context, service, id string, hooks []types.
 	}
 }
 
-// Remove removes stopped units with their anonymous volumes, all at once. One that
-// is gone already is no error; one that runs is, and stays.
+// Remove removes stopped units, all at once. Their anonymous volumes stay, for whoever
+// follows them or to be told of (TellLeft); those of a unit that never ran hold nothing
+// and go. One that is gone already is no error; one that runs is, and stays.
 func (e *Engine) Remove(ctx context.Context, ids []string) error {
 	return e.each(ids, func(id string) error {
-		if err := e.remove(ctx, id); err != nil {
+		res, err := e.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+		if isGone(err) {
+			return nil
+		}
+		if err == nil && ran(res.Container) {
+			e.leave(res.Container) // before: who is cut off finds no unit the next time
+		}
+		if err == nil {
+			err = e.remove(ctx, id, !ran(res.Container))
+		}
+		if err != nil {
 			return fmt.Errorf("remove %s: %w", e.unit(id), err)
 		}
 		return nil
 	})
 }
 
-func (e *Engine) remove(ctx context.Context, id string) error {
-	_, err := e.api.ContainerRemove(ctx, id, client.ContainerRemoveOptions{RemoveVolumes: true})
+// Scrap removes stopped units of an attempt that came to nothing, with the anonymous
+// volumes that were made for them. What they took over from others stays: the engine
+// counts it as theirs no more than a volume with a name.
+func (e *Engine) Scrap(ctx context.Context, ids []string) error {
+	return e.each(ids, func(id string) error {
+		if err := e.remove(ctx, id, true); err != nil {
+			return fmt.Errorf("remove %s: %w", e.unit(id), err)
+		}
+		return nil
+	})
+}
+
+// ran tells whether a unit may have written anything. One that was never started but
+// has volumes of another unit may be the last that has them.
+func ran(c container.InspectResponse) bool {
+	shares := c.HostConfig != nil && len(c.HostConfig.VolumesFrom) > 0
+	return c.State == nil || !instant(c.State.StartedAt).IsZero() || shares
+}
+
+func (e *Engine) remove(ctx context.Context, id string, volumes bool) error {
+	_, err := e.api.ContainerRemove(ctx, id, client.ContainerRemoveOptions{RemoveVolumes: volumes})
 	if err == nil || isGone(err) {
 		return nil
 	}
@@ -104,7 +134,7 @@ func (e *Engine) remove(ctx context.Context, id string) error {
 	if res.Container.State.Status == container.StateRemoving || strings.Contains(err.Error(), "already in progress") {
 		return e.awaitGone(ctx, id)
 	}
-	_, err = e.api.ContainerRemove(ctx, id, client.ContainerRemoveOptions{RemoveVolumes: true, Force: true})
+	_, err = e.api.ContainerRemove(ctx, id, client.ContainerRemoveOptions{RemoveVolumes: volumes, Force: true})
 	if isGone(err) {
 		return nil
 	}

@@ -53,12 +53,17 @@ func TestFilesWrite(t *testing.T) {
 	assert.Len(t, list, 1, "no temporary file stays")
 
 	before := inode(t, name)
-	require.NoError(t, f.Overwrite(t.Context(), name, []byte("short")))
-	assert.Equal(t, "short", string(readFile(t, name)))
-	assert.Equal(t, before, inode(t, name), "the same inode")
+	for _, perm := range []fs.FileMode{0o444, 0o755} {
+		require.NoError(t, f.Overwrite(t.Context(), name, []byte("short"), perm))
+		assert.Equal(t, "short", string(readFile(t, name)))
+		assert.Equal(t, before, inode(t, name), "the same inode")
+		info, err := os.Stat(name)
+		require.NoError(t, err)
+		assert.Equal(t, perm, info.Mode())
+	}
 	require.NoError(t, f.Write(t.Context(), name, []byte("new"), 0o600))
 	assert.NotEqual(t, before, inode(t, name), "another inode")
-	assert.ErrorIs(t, f.Overwrite(t.Context(), filepath.Join(dir, "none"), nil), fs.ErrNotExist)
+	assert.ErrorIs(t, f.Overwrite(t.Context(), filepath.Join(dir, "none"), nil, 0o600), fs.ErrNotExist)
 }
 
 // A reader must find the old or the new content at every instant.
@@ -119,7 +124,7 @@ func TestFilesDiskFull(t *testing.T) {
 	if err := syscall.Mount("tmpfs", full, "tmpfs", 0, "size=64k,mode=777"); err != nil {
 		require.ErrorIs(t, err, syscall.EPERM)
 		full = "/dev/full" // no mounts here: the device that is always full
-		err := f.Overwrite(t.Context(), full, []byte("x"))
+		err := f.Overwrite(t.Context(), full, []byte("x"), 0o666)
 		assert.Error(t, err)
 		return
 	}

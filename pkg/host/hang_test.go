@@ -125,8 +125,8 @@ func TestOverwriteThatIsCancelledHasEndedWhenItReturns(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 	}()
-	require.NoError(t, soon(t, func() error { return files.Overwrite(ctx, name, next) }), "begun, so finished")
+	require.NoError(t, soon(t, func() error { return files.Overwrite(ctx, name, next, 0o600) }), "begun, so finished")
 	require.ErrorIs(t, ctx.Err(), context.Canceled)
 	assert.True(t, bytes.Equal(next, readFile(t, name)), "the whole of it")
-	assert.ErrorIs(t, files.Overwrite(ctx, name, nil), context.Canceled, "not begun any more")
+	assert.ErrorIs(t, files.Overwrite(ctx, name, nil, 0o600), context.Canceled, "not begun any more")
 }

@@ -66,9 +66,9 @@ func writeNew(ctx context.Context, c *sftp.Client, name string, data []byte, per
 // before.
 const overwriteLimit = 10 * time.Minute
 
-// Overwrite replaces the content of an existing file within the same inode, for
-// files that a container has mounted by themselves. It is not atomic.
-func (f *Files) Overwrite(ctx context.Context, name string, data []byte) error {
+// Overwrite replaces the content and the permissions of an existing file within the
+// same inode, for files that a container has mounted by themselves. It is not atomic.
+func (f *Files) Overwrite(ctx context.Context, name string, data []byte, perm fs.FileMode) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("overwriting %s on %s: %w", name, f.host, context.Cause(ctx))
 	}
@@ -78,10 +78,16 @@ func (f *Files) Overwrite(ctx context.Context, name string, data []byte) error {
 	defer done()
 	_, err := on(last, f, "overwriting", name, func(c *sftp.Client) (nothing, error) {
 		file, err := c.OpenFile(name, os.O_WRONLY|os.O_TRUNC)
+		if errors.Is(err, fs.ErrPermission) && c.Chmod(name, perm|0o200) == nil {
+			file, err = c.OpenFile(name, os.O_WRONLY|os.O_TRUNC) // its owner may not write into it
+		}
 		if err != nil {
 			return nothing{}, err
 		}
 		if err = pour(context.WithoutCancel(ctx), file, data); err == nil {
+			err = file.Chmod(perm)
+		}
+		if err == nil {
 			err = syncFile(file)
 		}
 		return nothing{}, errors.Join(err, file.Close())

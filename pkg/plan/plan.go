@@ -50,8 +50,8 @@ type Step struct {
 	// Reasons say why, in words, names of variables and files but never values.
 	Reasons []string `json:"reasons,omitempty"`
 	// Replicas is how many units there are to be; Good are the IDs of units that
-	// stay, Old of those that are replaced, Leftovers of those that serve nobody
-	// and go first.
+	// stay, Old of those that are replaced, Leftovers of those that serve nobody: they
+	// are stopped first, and go when the units that follow them are proved.
 	Replicas  int      `json:"replicas"`
 	Good      []string `json:"good,omitempty"`
 	Old       []string `json:"old,omitempty"`

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 
@@ -70,6 +71,21 @@ func changes(in Input, svc *stack.Service, past Past, known bool, old stack.Unit
 		out = append(out, "configuration changed")
 	}
 	return out
+}
+
+// beginsEmpty says which places of new units are empty although the old ones may have
+// data there: these keep their volumes without a name as long as they run.
+func beginsEmpty(s Step, old []stack.Unit) []string {
+	var places []string
+	for _, u := range old {
+		places = append(places, u.Anonymous...)
+	}
+	if s.Action != Surge || len(places) == 0 {
+		return nil
+	}
+	sort.Strings(places)
+	return []string{"new units begin with an empty " + strings.Join(slices.Compact(places), ", ") +
+		" (start-first, and no named volume there)"}
 }
 
 // arrow writes a -> b, falling back to digests where the names are the same.

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/plan"
 )
 
 // batch replaces some units of a service. undo holds the way back, newest act
@@ -122,19 +123,28 @@ func (b *batch) remake(ctx context.Context) error {
 func (b *batch) create(ctx context.Context) error {
 	defer b.span("create", b.svc.Name)()
 	defer b.hand()()
-	ids, err := b.Units.Create(ctx, b.Stack, b.svc.Name, b.n)
+	ids, err := b.Units.Create(ctx, b.Stack, b.svc.Name, b.n, b.forebears()...)
 	if err != nil {
 		return fmt.Errorf("create %d units: %w", b.n, err)
 	}
 	b.new = ids
 	// The undo of their start, which comes first, stops them.
 	b.undo = append(b.undo, func(ctx context.Context) error {
-		if err := b.Units.Remove(ctx, ids); err != nil {
+		if err := b.Units.Scrap(ctx, ids); err != nil {
 			return fmt.Errorf("remove the new units: %w", err)
 		}
 		return nil
 	})
 	return nil
+}
+
+// forebears are the units whose anonymous volumes the new ones take over. Beside old
+// units that serve new ones begin empty.
+func (b *batch) forebears() []string {
+	if b.step.Action == plan.Surge {
+		return nil
+	}
+	return slices.Concat(b.old, b.dead)
 }
 
 func (b *batch) start(ctx context.Context) error {

@@ -51,6 +51,9 @@ type fakeHost struct {
 	stopping   []string
 	// graces is what each stop gave its units, in order.
 	graces []time.Duration
+	// after is whom each creation follows, in order; told counts who was told what is left.
+	after []string
+	told  int
 	// cut is how many connections outlive each drain budget; budgets are those.
 	cut     int
 	budgets []time.Duration
@@ -91,7 +94,7 @@ func (h *fakeHost) act(format string, args ...any) error {
 	return nil
 }
 
-func (h *fakeHost) Create(ctx context.Context, s *stack.Stack, service string, n int) ([]string, error) {
+func (h *fakeHost) Create(ctx context.Context, s *stack.Stack, service string, n int, after ...string) ([]string, error) {
 	if err := h.act("create %s %d", service, n); err != nil {
 		return nil, err
 	}
@@ -108,6 +111,7 @@ func (h *fakeHost) Create(ctx context.Context, s *stack.Stack, service string, n
 		h.units[u.ID] = &u
 		ids = append(ids, u.ID)
 	}
+	h.after = append(h.after, strings.Join(after, " "))
 	return ids, nil
 }
 
@@ -204,6 +208,10 @@ func (h *fakeHost) Remove(ctx context.Context, ids []string) error {
 	}
 	return nil
 }
+
+func (h *fakeHost) Scrap(ctx context.Context, ids []string) error { return h.Remove(ctx, ids) }
+
+func (h *fakeHost) TellLeft(context.Context) { h.told++ }
 
 func (h *fakeHost) Observe(context.Context, string) (stack.Observed, error) {
 	h.mu.Lock()

@@ -18,14 +18,18 @@ import (
 	"github.com/shiksha/actions/pkg/stack"
 )
 
-// Units makes, starts, stops and removes units.
+// Units makes, starts, stops and removes units. A new unit takes over what one of after
+// keeps in volumes without a name; Remove leaves these where they are, Scrap takes away
+// what a new unit wrote, and TellLeft tells of those that nobody has any more.
 type Units interface {
-	Create(ctx context.Context, s *stack.Stack, service string, n int) ([]string, error)
+	Create(ctx context.Context, s *stack.Stack, service string, n int, after ...string) ([]string, error)
 	Start(ctx context.Context, s *stack.Stack, service string, ids []string) error
 	Restart(ctx context.Context, ids []string) error
 	Stop(ctx context.Context, ids []string, grace time.Duration) error
 	StopService(ctx context.Context, s *stack.Stack, service string, ids []string, grace time.Duration) error
 	Remove(ctx context.Context, ids []string) error
+	Scrap(ctx context.Context, ids []string) error
+	TellLeft(ctx context.Context)
 }
 
 // Eyes looks at units.
@@ -146,6 +150,9 @@ func (r *Rollout) Run(ctx context.Context, p *plan.Plan) (Report, error) {
 			return r.report, err
 		}
 		tolerated = append(tolerated, w.tolerated...)
+	}
+	if r.Units != nil {
+		r.Units.TellLeft(ctx) // not after a failure: the way back may need them
 	}
 	return r.report, errors.Join(tolerated...)
 }

@@ -18,8 +18,11 @@ type service struct {
 	step plan.Step
 
 	good, old []string
-	failed    int
-	traffic   *traffic
+	// dead are units that serve nobody, stopped, which the new ones follow: they stay
+	// until these are proved.
+	dead    []string
+	failed  int
+	traffic *traffic
 }
 
 // run rolls the service: leftovers first, then batch by batch.
@@ -89,7 +92,8 @@ func (s *service) nextOld(n int, last bool) []string {
 // clean takes away what serves nobody. Where the gateway has a pinned set its
 // workers may still be on addresses of an earlier one (a release killed between
 // writing and reloading), or on some that no unit has any more (these restarted
-// since): it is reloaded with the set that serves and drained first.
+// since): it is reloaded with the set that serves and drained first. What new units
+// follow is only stopped here.
 func (s *service) clean(ctx context.Context) error {
 	if s.traffic != nil && (len(s.step.Leftovers) > 0 || s.step.Stale || s.step.Action == plan.Heal) {
 		if err := s.traffic.to(ctx, s.serving()); err != nil {
@@ -100,7 +104,14 @@ func (s *service) clean(ctx context.Context) error {
 		return nil
 	}
 	s.say(event.Info, s.svc.Name, "removing %d units that serve nobody", len(s.step.Leftovers))
-	return s.retire(ctx, s.svc.Name, s.step.Leftovers, s.svc.StopGrace)
+	if s.step.Action == plan.Surge || s.svc.ContainerName != "" || s.step.Missing() <= len(s.old) {
+		return s.retire(ctx, s.svc.Name, s.step.Leftovers, s.svc.StopGrace)
+	}
+	s.dead = s.step.Leftovers
+	if err := s.stop(ctx, s.svc.Name, s.dead, s.svc.StopGrace); err != nil {
+		return fmt.Errorf("stop units: %w", err)
+	}
+	return nil
 }
 
 // finish takes away old units that no batch replaced (scaling down) and the
@@ -112,6 +123,11 @@ func (s *service) finish(ctx context.Context) error {
 		s.good = s.good[:s.step.Replicas]
 	}
 	s.old = nil
+	if len(s.dead) > 0 {
+		if err := s.Units.Remove(ctx, s.dead); err != nil {
+			return fmt.Errorf("remove units: %w", err)
+		}
+	}
 	if len(surplus) > 0 {
 		if err := s.traffic.to(ctx, s.good); err != nil {
 			return err

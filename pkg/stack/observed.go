@@ -53,8 +53,9 @@ type Unit struct {
 	Created        time.Time
 	// Addresses maps network names to the unit's IPv4 address on them.
 	Addresses map[string]string
-	// Mounts are the host paths that it mounts.
-	Mounts []string
+	// Mounts are the host paths that it mounts, Anonymous the places in it that have a
+	// volume without a name.
+	Mounts, Anonymous []string
 	// Networks are the names and the ids of the networks that it is on, Volumes the names
 	// of the volumes that it mounts; nil where that is not known.
 	Networks, Volumes []string

@@ -75,7 +75,7 @@ func (s Steady) again(ctx context.Context, what string, act func() error) error 
 }
 
 // Create makes units; see engine.Engine.
-func (s Steady) Create(ctx context.Context, st *stack.Stack, service string, n int) (ids []string, err error) {
+func (s Steady) Create(ctx context.Context, st *stack.Stack, service string, n int, after ...string) (ids []string, err error) {
 	before, err := s.unitIDs(ctx, st.Name, service)
 	if err != nil {
 		return nil, err
@@ -88,7 +88,7 @@ func (s Steady) Create(ctx context.Context, st *stack.Stack, service string, n i
 			}
 		}
 		first = false
-		ids, err = s.Engine.Create(ctx, st, service, n)
+		ids, err = s.Engine.Create(ctx, st, service, n, after...)
 		return err
 	})
 	return ids, err
@@ -108,7 +108,7 @@ func (s Steady) clear(ctx context.Context, project, service string, keep []strin
 	if err != nil {
 		return err
 	}
-	return s.Engine.Remove(ctx, slices.DeleteFunc(now, func(id string) bool { return slices.Contains(keep, id) }))
+	return s.Engine.Scrap(ctx, slices.DeleteFunc(now, func(id string) bool { return slices.Contains(keep, id) }))
 }
 
 // Start starts units; see engine.Engine.
@@ -134,6 +134,11 @@ func (s Steady) StopService(ctx context.Context, st *stack.Stack, service string
 // Remove removes units; see engine.Engine.
 func (s Steady) Remove(ctx context.Context, ids []string) error {
 	return s.again(ctx, "remove", func() error { return s.Engine.Remove(ctx, ids) })
+}
+
+// Scrap removes units of an attempt that came to nothing; see engine.Engine.
+func (s Steady) Scrap(ctx context.Context, ids []string) error {
+	return s.again(ctx, "remove", func() error { return s.Engine.Scrap(ctx, ids) })
 }
 
 // Observe looks at the project; see engine.Engine.
