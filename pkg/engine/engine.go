@@ -200,6 +200,26 @@ func (e *Engine) Info(ctx context.Context) (Info, error) {
 	}, nil
 }
 
+// Ahead is how far the clock of the engine's host goes before this machine's. What the
+// way of the question may have made of it is no difference.
+func (e *Engine) Ahead(ctx context.Context) (time.Duration, error) {
+	asked := time.Now()
+	info, err := e.api.Info(ctx, client.InfoOptions{})
+	half := time.Since(asked) / 2
+	if err != nil {
+		return 0, fmt.Errorf("ask the engine for its host's time: %w", err)
+	}
+	told, err := time.Parse(time.RFC3339Nano, info.Info.SystemTime)
+	if err != nil {
+		return 0, fmt.Errorf("the engine does not tell its host's time: %w", err)
+	}
+	ahead := told.Sub(asked.Add(half))
+	if ahead.Abs() <= half {
+		return 0, nil
+	}
+	return ahead, nil
+}
+
 // gpu tells whether the engine knows a way to give a container a GPU.
 func gpu(info system.Info) bool {
 	_, runtime := info.Runtimes["nvidia"]

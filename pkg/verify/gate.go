@@ -108,6 +108,7 @@ func newScene(t *target.Target, on target.Sight, settings Settings, st *stack.St
 	if r != nil {
 		s.Services, s.Version, s.Number, s.Began = r.Services, r.Version, r.Number, r.Started
 	}
+	s.Ahead = t.Units(on).Ahead
 	s.Backups = func(ctx context.Context, service string) (*backup.Store, kind.Ground, error) {
 		n, err := t.Home(ctx, on, s.Project, service)
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/host"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // Server says which server a check speaks to: the units of a service, each by its
@@ -31,6 +32,8 @@ type endpoint struct {
 	// addr is host:port.
 	addr string
 	dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// unit is the one that it is; none where it is an address.
+	unit *stack.Unit
 }
 
 // errNoForwarding is why units cannot be reached where sshd does not forward.
@@ -60,7 +63,7 @@ func (v Server) units(s *Sight, port int) ([]endpoint, error) {
 		if ip == "" {
 			return nil, fmt.Errorf("%s has no address on any network", u.Name)
 		}
-		out = append(out, endpoint{u.Name, net.JoinHostPort(ip, strconv.Itoa(port)), s.fromHost})
+		out = append(out, endpoint{u.Name, net.JoinHostPort(ip, strconv.Itoa(port)), s.fromHost, &u})
 	}
 	return out, nil
 }
@@ -80,9 +83,9 @@ func (s *Scene) fromHost(ctx context.Context, _, addr string) (net.Conn, error) 
 // address gives the endpoint of an address.
 func (v Server) address(s *Sight, addr string) endpoint {
 	if v.From == OnHost {
-		return endpoint{addr + " from the host", addr, s.fromHost}
+		return endpoint{addr + " from the host", addr, s.fromHost, nil}
 	}
-	return endpoint{addr, addr, s.Dial}
+	return endpoint{addr, addr, s.Dial, nil}
 }
 
 // blindTo tells that an error says nothing about the server: the way to it is
