@@ -209,6 +209,7 @@ func TestDialTCP(t *testing.T) {
 	_, err = h.DialTCP(t.Context(), "127.0.0.1:"+freePort(t))
 	assert.ErrorContains(t, err, "onnection refused")
 	assert.False(t, IsConnectionLost(err))
+	assert.False(t, ForbidsForwarding(err), "it was forwarded, and nobody listens")
 	for _, addr := range []string{"nowhere", "127.0.0.1:http", "127.0.0.1:70000"} {
 		_, err = h.DialTCP(t.Context(), addr)
 		assert.Error(t, err, addr)
@@ -217,4 +218,5 @@ func TestDialTCP(t *testing.T) {
 	_, err = shut.DialTCP(t.Context(), web.Listener.Addr().String())
 	assert.Equal(t, fault.Refused, fault.Of(err))
 	assert.ErrorContains(t, err, "sshd does not forward to")
+	assert.True(t, ForbidsForwarding(err))
 }

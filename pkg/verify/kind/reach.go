@@ -1,6 +1,7 @@
 package kind
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -24,6 +25,15 @@ type Server struct {
 	Service string `yaml:"service" help:"Service whose units are asked, each by its own address, from the host."`
 	Port    int    `yaml:"port" jsonschema:"exclusiveMinimum=0" help:"Port of the service's units. Default: 443 for tls, 9090 for prometheus, 9093 for alertmanager, 3000 for grafana; the others need it."`
 	From    string `yaml:"from" jsonschema:"enum=runner,enum=host" help:"Where an address is asked from: the runner (default) or the host."`
+}
+
+// dials gives an address for units of a service, as far as sshd tells them apart: by their
+// port. Where that is not said, any will do.
+func (v Server) dials() string {
+	if v.Service == "" {
+		return ""
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(cmp.Or(v.Port, 443)))
 }
 
 // endpoint is one server: what reports call it and how it is reached.
