@@ -175,6 +175,8 @@ type Info struct {
 	CPUs                                            int
 	// GPU is set when containers can be given GPUs: by the runtime nvidia, or by CDI.
 	GPU bool
+	// Remapped is set when the users of containers are others outside (userns-remap).
+	Remapped bool
 }
 
 // Info asks the engine about itself and its host.
@@ -197,6 +199,7 @@ func (e *Engine) Info(ctx context.Context) (Info, error) {
 		Version: version.Version, APIVersion: version.APIVersion, OS: version.Os, Arch: version.Arch,
 		Variant: variant(version.Arch, info.Info), RootDir: info.Info.DockerRootDir,
 		Memory: info.Info.MemTotal, CPUs: info.Info.NCPU, GPU: gpu(info.Info),
+		Remapped: slices.ContainsFunc(info.Info.SecurityOptions, func(o string) bool { return o == "name=userns" || strings.HasPrefix(o, "name=userns,") }),
 	}, nil
 }
 

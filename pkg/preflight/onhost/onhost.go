@@ -43,6 +43,8 @@ type Facts struct {
 	Disk *Space
 	// Backups are the folders of the dumps, one for each node that keeps some.
 	Backups []Space
+	// Remapped are the hosts of backups whose engine gives containers other users.
+	Remapped []string
 	// Resolved is how many images were found by digest.
 	Resolved int
 	// Unready are the databases that a migration needs and that do not answer, with
@@ -129,6 +131,10 @@ func Look(st *stack.Stack, p *plan.Plan, seen stack.Observed, h Facts) []check.R
 	f.hostPortsFree(p, seen, h)
 	f.gpus(p, seen, h)
 	f.spaces(h)
+	if len(h.Remapped) > 0 {
+		f.Fail("P12.userns", finding.Place{}, "take userns-remap out of the engine's daemon.json, or release without x-shiksha.backups there and dump by other means",
+			"the engine remaps users (userns-remap) on %s: a dump is written by a container, which may not write into the folder for backups then", strings.Join(h.Remapped, ", "))
+	}
 	for _, name := range finding.SortedKeys(h.Unready) {
 		f.Fail("P11.database", finding.At(name, ""), "see what it says: docker logs of its unit; a migration needs it", "the database does not answer: %s", h.Unready[name])
 	}
