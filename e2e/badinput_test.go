@@ -166,7 +166,7 @@ func TestBadInput_NoForwarding(t *testing.T) {
 	t.Parallel()
 	f := lab.New(t)
 	f.MustPublish(lab.Release{Version: "closed"})
-	host, err := f.StartHost(t.Context(), lab.HostOptions{Name: f.Project + "-closed", SSHD: []string{"AllowTcpForwarding no"}})
+	host, err := f.StartHost(t.Context(), lab.HostOptions{Name: f.Project + "-closed", DockerCLI: true, SSHD: []string{"AllowTcpForwarding no"}})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = host.Stop(context.WithoutCancel(t.Context())) })
 	f.Host = host
