@@ -160,6 +160,23 @@ func TestBadInput_EngineDown(t *testing.T) {
 	assert.Contains(t, result.Stderr, "hint: ")
 }
 
+// Where sshd does not forward TCP nobody could see whether the new units answer, so
+// nothing begins.
+func TestBadInput_NoForwarding(t *testing.T) {
+	t.Parallel()
+	f := lab.New(t)
+	f.MustPublish(lab.Release{Version: "closed"})
+	host, err := f.StartHost(t.Context(), lab.HostOptions{Name: f.Project + "-closed", DockerCLI: true, SSHD: []string{"AllowTcpForwarding no"}})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = host.Stop(context.WithoutCancel(t.Context())) })
+	f.Host = host
+	result := f.Shiksha("deploy", "--version", "closed")
+	assert.Equal(t, 2, result.Exit, result.Stderr)
+	assert.Contains(t, result.Stderr, "P10.forwarding")
+	assert.Contains(t, result.Stderr, "sshd does not forward TCP")
+	assert.Empty(t, f.MustUnits(), "nothing was begun")
+}
+
 // A registry that wants a password gets the right one, and refuses a wrong one
 // before anything changes.
 func TestBadInput_RegistryPassword(t *testing.T) {

@@ -39,6 +39,9 @@ func (d *transition) preflight(ctx context.Context) error {
 	if err := d.databases(ctx, &h); err != nil {
 		return err
 	}
+	if h.Unforwarded, err = d.forwards(ctx, d.Reachable); err != nil {
+		return err
+	}
 	if h.Missing, err = d.gone(ctx); err != nil {
 		return err
 	}

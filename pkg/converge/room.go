@@ -161,12 +161,29 @@ func (d *transition) databases(ctx context.Context, h *onhost.Facts) error {
 			}
 		}
 	}
+	h.Remapped = d.remapped(ctx, nodes)
 	for _, id := range slices.Sorted(maps.Keys(nodes)) {
 		if space := d.roomOn(ctx, nodes[id]); space != nil {
 			h.Backups = append(h.Backups, *space)
 		}
 	}
 	return nil
+}
+
+// remapped names the nodes that no dump can be written on: their engines give containers
+// other users than the folder's.
+func (d *transition) remapped(ctx context.Context, nodes map[string]*target.Node) []string {
+	var out []string
+	for _, id := range slices.Sorted(maps.Keys(nodes)) {
+		info, err := nodes[id].Engine.Info(ctx)
+		if err != nil {
+			d.Say(event.Debug, "preflight", "", "whether %s remaps users is not known: %v", nodes[id], err)
+		}
+		if info.Remapped {
+			out = append(out, nodes[id].String())
+		}
+	}
+	return out
 }
 
 // roomOn is the room for dumps on a node, nil where it is not known.

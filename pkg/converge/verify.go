@@ -2,8 +2,15 @@ package converge
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"time"
 
 	"github.com/shiksha/actions/pkg/check"
+	"github.com/shiksha/actions/pkg/host"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
 	"github.com/shiksha/actions/pkg/target"
@@ -14,6 +21,9 @@ type Verifier interface {
 	// Before looks at what is ill before the first change; it is not held against
 	// the release.
 	Before(ctx context.Context, t *target.Target, r Released)
+	// Dials gives the addresses that its checks have to connect to on the host of a stack,
+	// by check; only of those that decide.
+	Dials(st *stack.Stack) map[string]string
 	// After looks at what was released. An error fails the release, and the report
 	// says why.
 	After(ctx context.Context, t *target.Target, r Released) (*check.Report, error)
@@ -33,6 +43,50 @@ func (d *transition) baseline(ctx context.Context) {
 	if d.opts.Verify != nil {
 		d.opts.Verify.Before(ctx, d.Target, Released{Stack: d.opts.Stack, Record: d.record, On: d.on})
 	}
+}
+
+// forwards finds what a release has to connect to through sshd, which does not let it: the
+// ports of units that a running gateway is led to, and what checks ask. A new unit's address
+// is not known yet, but sshd's answer is the same for the host's own.
+func (d *transition) forwards(ctx context.Context, dial func(ctx context.Context, addr string) error) ([]string, error) {
+	if d.plan.Empty() {
+		return nil, nil
+	}
+	asked := map[string]string{}
+	if v := d.opts.Verify; v != nil {
+		runs, err := d.runs(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for name, addr := range v.Dials(runs) {
+			asked[fmt.Sprintf("what the check %q asks", name)] = addr
+		}
+	}
+	for _, step := range d.plan.Steps {
+		svc := d.opts.Stack.Services[step.Service]
+		if svc == nil || svc.Ext.Port == 0 || !step.Replaces() || d.facts.observed.Scheduled || !d.runsNow(step.Gateway) {
+			continue
+		}
+		port := strconv.Itoa(svc.Ext.Port)
+		asked[fmt.Sprintf("port %s of %s (x-shiksha.port)", port, svc.Name)] = net.JoinHostPort("127.0.0.1", port)
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialing)
+	defer cancel()
+	var closed []string
+	for _, what := range slices.Sorted(maps.Keys(asked)) {
+		if host.ForbidsForwarding(dial(ctx, asked[what])) {
+			closed = append(closed, what)
+		}
+	}
+	return closed, nil
+}
+
+// dialing bounds the looks at what sshd forwards to. Nobody has to listen there.
+const dialing = 5 * time.Second
+
+// runsNow tells whether a service has a running unit.
+func (d *transition) runsNow(service string) bool {
+	return slices.ContainsFunc(d.facts.observed.Units[service], func(u stack.Unit) bool { return u.State == stack.Running && !u.OneOff })
 }
 
 // inspect runs the caller's checks.

@@ -176,6 +176,8 @@ type Info struct {
 	CPUs                                                      int
 	// GPU is set when containers can be given GPUs: by the runtime nvidia, or by CDI.
 	GPU bool
+	// Remapped is set when the users of containers are others outside (userns-remap).
+	Remapped bool
 }
 
 // Info asks the engine about itself and its host.
@@ -198,6 +200,7 @@ func (e *Engine) Info(ctx context.Context) (Info, error) {
 		Version: version.Version, APIVersion: version.APIVersion, OS: version.Os, Arch: version.Arch,
 		Variant: variant(version.Arch, info.Info), RootDir: info.Info.DockerRootDir, ImageDir: imageDir(info.Info),
 		Memory: info.Info.MemTotal, CPUs: info.Info.NCPU, GPU: gpu(info.Info),
+		Remapped: slices.ContainsFunc(info.Info.SecurityOptions, func(o string) bool { return o == "name=userns" || strings.HasPrefix(o, "name=userns,") }),
 	}, nil
 }
 
@@ -210,6 +213,26 @@ func imageDir(info system.Info) string {
 		return "/var/lib/containerd"
 	}
 	return info.DockerRootDir
+}
+
+// Ahead is how far the clock of the engine's host goes before this machine's. What the
+// way of the question may have made of it is no difference.
+func (e *Engine) Ahead(ctx context.Context) (time.Duration, error) {
+	asked := time.Now()
+	info, err := e.api.Info(ctx, client.InfoOptions{})
+	half := time.Since(asked) / 2
+	if err != nil {
+		return 0, fmt.Errorf("ask the engine for its host's time: %w", err)
+	}
+	told, err := time.Parse(time.RFC3339Nano, info.Info.SystemTime)
+	if err != nil {
+		return 0, fmt.Errorf("the engine does not tell its host's time: %w", err)
+	}
+	ahead := told.Sub(asked.Add(half))
+	if ahead.Abs() <= half {
+		return 0, nil
+	}
+	return ahead, nil
 }
 
 // gpu tells whether the engine knows a way to give a container a GPU.

@@ -123,6 +123,7 @@ func TestALostConnectionIsPassedOn(t *testing.T) {
 	ids := []string{"0123456789abcdef"}
 	for name, err := range map[string]error{
 		"info":     second(e.Info(ctx)),
+		"clock":    second(e.Ahead(ctx)),
 		"observe":  second(e.Observe(ctx, s.Name)),
 		"inspect":  second(e.Inspect(ctx, ids[0])),
 		"resolve":  second(e.Resolve(ctx, s, nil, Auth{})),

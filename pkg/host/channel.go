@@ -77,6 +77,10 @@ func (h *Host) DialTCP(ctx context.Context, addr string) (net.Conn, error) {
 	return newConn(l, channel, &net.TCPAddr{IP: net.ParseIP(name), Port: int(port)}), nil
 }
 
+// ForbidsForwarding tells whether an error of DialTCP is sshd's no: whether somebody
+// listens there was not tried.
+func ForbidsForwarding(err error) bool { return refusal(err) == ssh.Prohibited }
+
 // sessionPatience is how long a session that sshd refuses is asked for again: sshd
 // counts one against MaxSessions until a moment after its command ended.
 const sessionPatience = 2 * time.Second

@@ -161,7 +161,9 @@ func refusal(err error) ssh.RejectionReason {
 // socket's fault.
 func (h *Host) examineSocket(ctx context.Context) error {
 	socket, user := h.settings.dockerSocket, h.settings.target.user
-	const script = `test -S "$1" || { test -e "$1" && exit 4; exit 3; }; test -r "$1" && test -w "$1" || exit 5`
+	// An engine without root has its socket in a folder of its user's.
+	const script = `own=/run/user/$(id -u)/docker.sock; ` +
+		`test -S "$1" || { test -e "$1" && exit 4; test -S "$own" && echo "$own" && exit 6; exit 3; }; test -r "$1" && test -w "$1" || exit 5`
 	out, err := h.Run(ctx, []string{"sh", "-c", script, "sh", socket}, nil)
 	if err != nil {
 		return fmt.Errorf("looking at the docker socket of %s: %w", h, err)
@@ -173,6 +175,9 @@ func (h *Host) examineSocket(ctx context.Context) error {
 	case 3:
 		return refused("install or start the engine (systemctl enable --now docker)",
 			"the docker engine does not run: there is no %s", socket)
+	case 6:
+		return refused("install Docker Engine for the whole host (as root) and let the user use it; units of an engine without root have no address that the host reaches",
+			"there is no %s, only an engine without root (%s), which is not supported", socket, strings.TrimSpace(string(out.Stdout)))
 	case 4:
 		return refused("stop what made it and start the engine (systemctl restart docker)", "%s is not a socket", socket)
 	case 5:

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -111,10 +112,13 @@ func TestDockerCannotBeUsed(t *testing.T) {
 	require.NoError(t, os.Chmod(stale, 0o666))
 	file := filepath.Join(dir, "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o666))
-	outsider := newUser(t)
+	outsider, rootless := newUser(t), newUser(t)
+	own := rootlessSocket(t, rootless)
 	for name, c := range map[string]struct{ user, socket, text, hint string }{
 		"not in the group": {outsider, "", "user " + outsider + " may not use the docker engine", "usermod -aG docker " + outsider},
 		"no socket":        {tester, filepath.Join(dir, "none.sock"), "the docker engine does not run: there is no " + dir, "systemctl"},
+		"rootless alone":   {rootless, filepath.Join(dir, "none.sock"), "there is no " + dir + "/none.sock, only an engine without root (" + own + ")", "for the whole host"},
+		"rootless beside":  {rootless, stale, "the docker engine does not run: nobody listens on " + stale, "systemctl restart docker"},
 		"no socket but":    {tester, file, file + " is not a socket", "systemctl"},
 		"nobody listens":   {tester, stale, "the docker engine does not run: nobody listens on " + stale, "systemctl restart docker"},
 	} {
@@ -129,6 +133,20 @@ func TestDockerCannotBeUsed(t *testing.T) {
 			assert.False(t, h.usesStdio(), name)
 		}
 	}
+}
+
+// rootlessSocket is where a user's own engine listens.
+func rootlessSocket(t *testing.T, name string) string {
+	t.Helper()
+	u, err := user.Lookup(name)
+	require.NoError(t, err)
+	dir := filepath.Join("/run/user", u.Uid)
+	require.NoError(t, os.MkdirAll(dir, 0o755))
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "docker.sock"), Net: "unix"})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	return filepath.Join(dir, "docker.sock")
 }
 
 func TestDockerWithoutForwardingAndCLI(t *testing.T) {
@@ -209,6 +227,7 @@ func TestDialTCP(t *testing.T) {
 	_, err = h.DialTCP(t.Context(), "127.0.0.1:"+freePort(t))
 	assert.ErrorContains(t, err, "onnection refused")
 	assert.False(t, IsConnectionLost(err))
+	assert.False(t, ForbidsForwarding(err), "it was forwarded, and nobody listens")
 	for _, addr := range []string{"nowhere", "127.0.0.1:http", "127.0.0.1:70000"} {
 		_, err = h.DialTCP(t.Context(), addr)
 		assert.Error(t, err, addr)
@@ -217,4 +236,5 @@ func TestDialTCP(t *testing.T) {
 	_, err = shut.DialTCP(t.Context(), web.Listener.Addr().String())
 	assert.Equal(t, fault.Refused, fault.Of(err))
 	assert.ErrorContains(t, err, "sshd does not forward to")
+	assert.True(t, ForbidsForwarding(err))
 }

@@ -3,6 +3,7 @@ package rollout_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/ssh"
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/plan"
@@ -158,6 +160,20 @@ func TestAUnitThatListensNowhereIsNotAdmitted(t *testing.T) {
 	assert.Equal(t, []string{"10.0.0.101:8000", "10.0.0.102:8000"}, asked)
 	assert.NotContains(t, h.log, "reload", "no request was sent to it")
 	assert.Len(t, h.units, 4, "the old units and their gateway stay, the new ones are gone")
+}
+
+// A way that sshd closed says nothing about the unit.
+func TestAUnitThatCannotBeSeenIsNotBlamed(t *testing.T) {
+	t.Parallel()
+	h, st := oldShop(), shop(stack.StartFirst, 0)
+	st.Services["api"].Ext.Port = 8000
+	_, err := follow(t, h, st, func(r *rollout.Rollout) {
+		r.Dial = func(context.Context, string) error {
+			return fmt.Errorf("sshd does not forward: %w", &ssh.OpenChannelError{Reason: ssh.Prohibited})
+		}
+	}, plan.Step{Service: "api", Action: plan.Surge, Replicas: 3, Old: []string{"api-1", "api-2", "api-3"}, Batch: 3})
+	require.ErrorContains(t, err, "whether the unit at 10.0.0.101 accepts connections on port 8000 (x-shiksha.port) cannot be seen: sshd does not forward")
+	assert.NotContains(t, err.Error(), "127.0.0.1 only")
 }
 
 func TestAWayBackThatFailsIsToldWithItsReason(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/gateway"
 	"github.com/shiksha/actions/pkg/grace"
+	"github.com/shiksha/actions/pkg/host"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -300,6 +301,9 @@ func (t *traffic) answer(ctx context.Context, ids []string) error {
 		dial, cancel := context.WithTimeout(ctx, answerLimit)
 		err := t.Dial(dial, net.JoinHostPort(a, strconv.Itoa(t.svc.Ext.Port)))
 		cancel()
+		if host.ForbidsForwarding(err) {
+			return fmt.Errorf("whether the unit at %s accepts connections on port %d (x-shiksha.port) cannot be seen: %w", a, t.svc.Ext.Port, err)
+		}
 		if err != nil {
 			return fmt.Errorf("the unit at %s does not accept connections on port %d (x-shiksha.port) although it is healthy: "+
 				"does it listen on 127.0.0.1 only? %w", a, t.svc.Ext.Port, err)

@@ -158,6 +158,13 @@ func (s Steady) Inspect(ctx context.Context, id string) (u stack.Unit, err error
 	return u, err
 }
 
+// Ahead is how far the clock of the host that has a unit goes before this machine's; see
+// engine.Engine.
+func (s Steady) Ahead(ctx context.Context, id string) (ahead time.Duration, err error) {
+	err = s.there(ctx, "a look at a clock", id, func(e *engine.Engine) error { ahead, err = e.Ahead(ctx); return err })
+	return ahead, err
+}
+
 // Exec runs a command in a unit; see engine.Engine. What rollouts and gateways
 // run there may run twice.
 func (s Steady) Exec(ctx context.Context, id string, argv []string, stdin []byte) (stdout, stderr string, exit int, err error) {

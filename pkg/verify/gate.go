@@ -61,6 +61,18 @@ func (g *Gate) Before(ctx context.Context, t *target.Target, r converge.Released
 	}
 }
 
+// Dials gives what the checks that decide connect to on the host of a stack, by check.
+func (g *Gate) Dials(st *stack.Stack) map[string]string {
+	out := map[string]string{}
+	checks := g.of(st)
+	for i := range checks {
+		if addr := checks[i].Dials(); addr != "" && checks[i].LeftOut == "" && checks[i].Level != kind.LevelWarn {
+			out[checks[i].Name] = addr
+		}
+	}
+	return out
+}
+
 // After runs the checks on what was released.
 func (g *Gate) After(ctx context.Context, t *target.Target, r converge.Released) (*check.Report, error) {
 	scene := newScene(t, r.On, g.settings, r.Stack, r.Record)
@@ -108,6 +120,7 @@ func newScene(t *target.Target, on target.Sight, settings Settings, st *stack.St
 	if r != nil {
 		s.Services, s.Version, s.Number, s.Began = r.Services, r.Version, r.Number, r.Started
 	}
+	s.Ahead = t.Units(on).Ahead
 	s.Backups = func(ctx context.Context, service string) (*backup.Store, kind.Ground, error) {
 		n, err := t.Home(ctx, on, s.Project, service)
 		if err != nil {

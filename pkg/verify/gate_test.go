@@ -25,11 +25,14 @@ func TestGateOfSomeServices(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, gate.of(whole), 2, "containers, and the port of web")
 
+	assert.Equal(t, map[string]string{"web port 8080": "127.0.0.1:8080"}, gate.Dials(whole))
+
 	some, err := whole.Partial(nil, []string{"db"})
 	require.NoError(t, err)
 	checks := gate.of(some)
 	require.Len(t, checks, 1)
 	assert.Equal(t, "containers", checks[0].Name)
+	assert.Empty(t, gate.Dials(some))
 
 	gate, err = NewGate(whole, Settings{Skip: []string{"web port 8080"}})
 	require.NoError(t, err)
@@ -37,4 +40,24 @@ func TestGateOfSomeServices(t *testing.T) {
 	require.Len(t, checks, 2)
 	assert.Empty(t, checks[0].LeftOut)
 	assert.Equal(t, "left out by the input skip", checks[1].LeftOut, "what is to be left out stays out, and is told")
+	assert.Empty(t, gate.Dials(whole), "nobody connects for a check that is left out")
+}
+
+// What checks connect to on the host is known before a release, as far as their file says it.
+func TestGate_Dials(t *testing.T) {
+	t.Parallel()
+	gate, err := NewGate(nil, Settings{File: "verify.yml", Content: []byte(`
+- {name: http, http: {service: web, port: 8000, path: /}}
+- {name: monitor, prometheus: {service: prometheus}}
+- {name: from outside, http: {url: "https://example.com", path: /}}
+- {name: address, tcp: {address: "127.0.0.1:25", from: host}}
+- {name: from the runner, tcp: {address: "example.com:25"}}
+- {name: release, tcp: {address: "{{version}}.example.com:25", from: host}}
+- {name: unit, exec: {service: web, command: [true]}}
+- {name: only told, level: warn, tcp: {service: web, port: 8000}}
+- {name: parts, all: [{exec: {service: web, command: [true]}}, {tcp: {service: web, port: 9000}}]}
+- {name: parts of which one is only told, all: [{exec: {service: web, command: [true]}}, {level: warn, tcp: {service: web, port: 9000}}]}
+`)})
+	require.NoError(t, err)
+	assert.Equal(t, map[string]string{"http": "127.0.0.1:8000", "monitor": "127.0.0.1:443", "address": "127.0.0.1:25", "parts": "127.0.0.1:9000"}, gate.Dials(nil))
 }

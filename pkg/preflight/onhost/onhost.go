@@ -44,11 +44,16 @@ type Facts struct {
 	Disk *Space
 	// Backups are the folders of the dumps, one for each node that keeps some.
 	Backups []Space
+	// Remapped are the hosts of backups whose engine gives containers other users.
+	Remapped []string
 	// Resolved is how many images were found by digest.
 	Resolved int
 	// Unready are the databases that a migration needs and that do not answer, with
 	// what was said.
 	Unready map[string]string
+	// Unforwarded is what the release has to connect to on the host and sshd does not
+	// forward to.
+	Unforwarded []string
 	// Damaged is set when the ledger is; Missing are images of the last verified
 	// release that the host has no more, by service.
 	Damaged bool
@@ -120,9 +125,14 @@ func Look(st *stack.Stack, p *plan.Plan, seen stack.Observed, h Facts) []check.R
 	f := findings{finding.Of(context.Background(), st, finding.Options{})}
 	f.clock(h)
 	f.engine(h)
+	f.forwarding(h)
 	f.hostPortsFree(p, seen, h)
 	f.gpus(p, seen, h)
 	f.spaces(h)
+	if len(h.Remapped) > 0 {
+		f.Fail("P12.userns", finding.Place{}, "take userns-remap out of the engine's daemon.json, or release without x-shiksha.backups there and dump by other means",
+			"the engine remaps users (userns-remap) on %s: a dump is written by a container, which may not write into the folder for backups then", strings.Join(h.Remapped, ", "))
+	}
 	for _, name := range finding.SortedKeys(h.Unready) {
 		f.Fail("P11.database", finding.At(name, ""), "see what it says: docker logs of its unit; a migration needs it", "the database does not answer: %s", h.Unready[name])
 	}
@@ -155,6 +165,15 @@ func (f findings) clock(h Facts) {
 func (f findings) engine(h Facts) {
 	if h.Version != "" && olderEngine(h.Version) {
 		f.Fail("P10.engine", finding.Place{}, "install Docker Engine "+minEngine+" or newer", "the engine is %s", h.Version)
+	}
+}
+
+// forwarding: a gate or a check that cannot connect decides nothing, and every release
+// would go back.
+func (f findings) forwarding(h Facts) {
+	if len(h.Unforwarded) > 0 {
+		f.Fail("P10.forwarding", finding.Place{}, "allow it in its sshd_config (AllowTcpForwarding yes, without DisableForwarding; PermitOpen) "+
+			"and in authorized_keys (port-forwarding behind restrict)", "sshd does not forward TCP, which is how these are reached: %s", strings.Join(h.Unforwarded, ", "))
 	}
 }
 

@@ -135,6 +135,8 @@ func TestRoomOnTheHost(t *testing.T) {
 		"inodes":     {func(h *onhost.Facts) { h.Disk.Inodes = 12 }, "P10.inodes", "only 12 inodes are free"},
 		"backups":    {func(h *onhost.Facts) { h.Backups[1].Free = 2 << 30 }, "P12.space", "only 2048 MiB are free in /srv/shop/backups on node two; the last dump was 1024 MiB"},
 		"database":   {func(h *onhost.Facts) { h.Unready = map[string]string{"db": "rejecting connections"} }, "P11.database", "rejecting connections"},
+		"userns":     {func(h *onhost.Facts) { h.Remapped = []string{"the host", "node two"} }, "P12.userns", "(userns-remap) on the host, node two"},
+		"no way":     {func(h *onhost.Facts) { h.Unforwarded = []string{"port 80 of web", "what x asks"} }, "P10.forwarding", "reached: port 80 of web, what x asks"},
 		"old engine": {func(h *onhost.Facts) { h.Version = "19.03.1" }, "P10.engine", "19.03.1"},
 	} {
 		t.Run(name, func(t *testing.T) {

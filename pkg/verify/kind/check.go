@@ -265,6 +265,22 @@ func (c *Check) probes() []*Probe {
 	return out
 }
 
+// Dials gives an address that the check connects to on the host, "" for one that needs no
+// such way or whose address is not known yet.
+func (c *Check) Dials() string {
+	for i, p := range c.probes() {
+		k, _ := p.Kind()
+		d, ok := k.(interface{ dials() string })
+		if !ok || c.All != nil && c.All[i].Level == LevelWarn {
+			continue
+		}
+		if addr := d.dials(); addr != "" {
+			return addr
+		}
+	}
+	return ""
+}
+
 // Prometheuses lists what has to be looked at before a release.
 func (c *Check) Prometheuses() (out []*Prometheus) {
 	for _, p := range c.probes() {

@@ -131,12 +131,18 @@ func (c *Containers) unit(s *Sight, listed stack.Unit, record release.ServiceRec
 	if record.Hash != "" && !s.shares(u.Service) {
 		s.need("containers.config", u.Hash == record.Hash, "the configuration of the release", "another configuration", "it is of another release or was made by hand")
 	}
-	c.stable(s, u)
+	there, err := s.clock(s.Ctx, listed)
+	if err != nil {
+		s.blind(err)
+		return
+	}
+	c.stable(s, u, there)
 }
 
-// stable looks back: what happened within the window.
-func (c *Containers) stable(s *Sight, u stack.Unit) {
-	up := time.Since(u.StartedAt)
+// stable looks back: what happened within the window, by the clock of the unit's host.
+func (c *Containers) stable(s *Sight, u stack.Unit, there clock) {
+	now := there.now()
+	up := now.Sub(u.StartedAt)
 	found := fmt.Sprintf("started %s ago", up.Round(100*time.Millisecond))
 	if u.Restarts > 0 {
 		found = fmt.Sprintf("%d restarts, the last %s ago", u.Restarts, up.Round(100*time.Millisecond))
@@ -144,11 +150,11 @@ func (c *Containers) stable(s *Sight, u stack.Unit) {
 	s.need("containers.restart", up >= s.Back, fmt.Sprintf("no restart in %s", Duration(s.Back)), found, readLog(u))
 	for _, p := range u.Probes {
 		// Until a unit was well for the first time its check may fail.
-		if time.Since(p.At) < s.Back && wellBefore(u.Probes, p.At) {
-			s.need("containers.flip", p.OK, fmt.Sprintf("no failed healthcheck in %s", Duration(s.Back)), fmt.Sprintf("one failed %s ago", time.Since(p.At).Round(100*time.Millisecond)))
+		if now.Sub(p.At) < s.Back && wellBefore(u.Probes, p.At) {
+			s.need("containers.flip", p.OK, fmt.Sprintf("no failed healthcheck in %s", Duration(s.Back)), fmt.Sprintf("one failed %s ago", now.Sub(p.At).Round(100*time.Millisecond)))
 		}
 	}
-	if u.StartedAt.Before(s.Began) {
+	if u.StartedAt.Before(there.of(s.Began)) {
 		s.want("containers.oom-old", !u.OOMKilled, "no process killed for memory", "one since "+u.StartedAt.UTC().Format(time.RFC3339), "raise its memory limit")
 		return
 	}

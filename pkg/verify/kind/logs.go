@@ -31,10 +31,6 @@ func (l *Logs) Check() error {
 
 // Look reads the logs of every unit.
 func (l *Logs) Look(s *Sight) {
-	since := s.Began
-	if l.Since > 0 {
-		since = time.Now().Add(-time.Duration(l.Since))
-	}
 	lines := 0
 	for _, service := range l.Services {
 		units, err := s.running(s.Ctx, service)
@@ -44,8 +40,13 @@ func (l *Logs) Look(s *Sight) {
 		}
 		for _, u := range units {
 			s.at(u.Name)
+			there, err := s.clock(s.Ctx, u)
+			if err != nil {
+				s.blind(err)
+				continue
+			}
 			tally := l.tally()
-			if err := s.Shell.Logs(s.Ctx, u.ID, since, tally.add); err != nil {
+			if err := s.Shell.Logs(s.Ctx, u.ID, l.since(s, there), tally.add); err != nil {
 				s.blind(err, "the logging driver of the service may not be readable, or its log is too long to be read: since: 10m looks at less")
 				continue
 			}
@@ -54,6 +55,14 @@ func (l *Logs) Look(s *Sight) {
 		}
 	}
 	s.settle("pass", "no line that must not be there", fmt.Sprintf("%d lines read", lines), "")
+}
+
+// since is from when on lines are read, by the clock of the unit's host.
+func (l *Logs) since(s *Sight, there clock) time.Time {
+	if l.Since > 0 {
+		return there.now().Add(-time.Duration(l.Since))
+	}
+	return there.of(s.Began)
 }
 
 // tally is what is kept of a log while it goes by.

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/tidwall/gjson"
+
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // Monitor is where the API of Prometheus, Alertmanager or Grafana answers.
@@ -42,6 +44,7 @@ type api struct {
 	base   *url.URL
 	client *http.Client
 	header http.Header
+	unit   *stack.Unit // nil for an address
 }
 
 // apis gives the servers; nil when there is nothing to ask, which is told.
@@ -61,7 +64,7 @@ func (m *Monitor) apis(s *Sight, port int, header http.Header) []api {
 	var out []api
 	for _, e := range endpoints {
 		s.at(e.name)
-		out = append(out, api{s, base, e.client(config), header})
+		out = append(out, api{s, base, e.client(config), header, e.unit})
 	}
 	return out
 }

@@ -2,6 +2,7 @@ package kind
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -11,8 +12,8 @@ import (
 // Postgres asks a PostgreSQL server with the programs of its own unit.
 type Postgres struct {
 	Service     string  `yaml:"service" jsonschema:"required" help:"Service whose units are PostgreSQL."`
-	User        string  `yaml:"user" help:"Default: the unit's POSTGRES_USER, else postgres."`
-	Database    string  `yaml:"database" help:"Default: the unit's POSTGRES_DB, else the user's name."`
+	User        string  `yaml:"user" help:"Default: the unit's POSTGRES_USER or POSTGRES_USER_FILE, else postgres."`
+	Database    string  `yaml:"database" help:"Default: the unit's POSTGRES_DB or POSTGRES_DB_FILE, else the user's name."`
 	Password    *Secret `yaml:"password" help:"Where the password is. Default: none is given, and the local socket is used."`
 	Port        int     `yaml:"port" jsonschema:"exclusiveMinimum=0" help:"Default: 5432."`
 	Role        string  `yaml:"role" jsonschema:"enum=primary,enum=standby,enum=any" help:"What the server has to be. Default: primary."`
@@ -60,8 +61,19 @@ func (p *Postgres) unit(s *Sight, u stack.Unit) {
 		s.blind(err)
 		return
 	}
-	user := cmp.Or(p.User, close.Env["POSTGRES_USER"], "postgres")
-	db := session{Sight: s, unit: u, args: []string{"-U", user, "-d", cmp.Or(p.Database, close.Env["POSTGRES_DB"], user), "-p", fmt.Sprint(cmp.Or(p.Port, 5432))}}
+	given := func(said, variable, otherwise string) string {
+		if said == "" && err == nil {
+			said, err = s.given(close, variable)
+		}
+		return cmp.Or(said, otherwise)
+	}
+	user := given(p.User, "POSTGRES_USER", "postgres")
+	database := given(p.Database, "POSTGRES_DB", user)
+	if err != nil {
+		s.blind(err)
+		return
+	}
+	db := session{Sight: s, unit: u, args: []string{"-U", user, "-d", database, "-p", fmt.Sprint(cmp.Or(p.Port, 5432))}}
 	if p.Password != nil {
 		password, err := s.reveal(p.Password, p.Service)
 		if err != nil {
@@ -92,6 +104,23 @@ func (p *Postgres) unit(s *Sight, u stack.Unit) {
 		db.query(q)
 	}
 	s.settle("pass", "a server that answers", fmt.Sprintf("answers, and %d queries of yours", len(p.Queries)), "")
+}
+
+// given is the value that a unit was given, as its image takes it: from the file where
+// variable_FILE names one.
+func (s *Sight) given(u stack.Unit, variable string) (string, error) {
+	file := u.Env[variable+"_FILE"]
+	if file == "" {
+		return u.Env[variable], nil
+	}
+	text, errs, exit, err := s.Shell.ExecEnv(s.Ctx, u.ID, []string{"cat", file}, nil, nil)
+	if err == nil && exit != 0 {
+		err = errors.New(strings.TrimSpace(errs))
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s_FILE of %s cannot be read: %w", variable, u.Name, err)
+	}
+	return strings.TrimRight(text, "\n"), nil
 }
 
 // null is how psql is to print NULL: as COPY writes it.

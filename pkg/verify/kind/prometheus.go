@@ -193,13 +193,24 @@ func (p *Prometheus) alerts(a api) {
 }
 
 // firedBefore tells whether an alert is not the release's doing: it fired when
-// somebody looked before, or is active since before the release began.
-func (s *Sight) firedBefore(alert gjson.Result, since string) bool {
-	if slices.Contains(s.Before[s.Name], fingerprint(alert)) {
+// somebody looked before, or is active since before the release began. A unit says that
+// in its host's time; whose an address keeps is not known.
+func (a api) firedBefore(alert gjson.Result, since string) bool {
+	if slices.Contains(a.Before[a.Name], fingerprint(alert)) {
 		return true
 	}
 	at, err := time.Parse(time.RFC3339Nano, since)
-	return err == nil && s.Before == nil && at.Before(s.Began)
+	if err != nil || a.Before != nil {
+		return false
+	}
+	var there clock
+	if a.unit != nil {
+		if there, err = a.clock(a.Ctx, *a.unit); err != nil {
+			a.blind(err)
+			return false
+		}
+	}
+	return at.Before(there.of(a.Began))
 }
 
 func (p *Prometheus) query(a api, q PromQuery) {

@@ -1,6 +1,7 @@
 package kind
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/host"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // Server says which server a check speaks to: the units of a service, each by its
@@ -25,12 +27,23 @@ type Server struct {
 	From    string `yaml:"from" jsonschema:"enum=runner,enum=host" help:"Where an address is asked from: the runner (default) or the host."`
 }
 
+// dials gives an address for units of a service, as far as sshd tells them apart: by their
+// port. Where that is not said, any will do.
+func (v Server) dials() string {
+	if v.Service == "" {
+		return ""
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(cmp.Or(v.Port, 443)))
+}
+
 // endpoint is one server: what reports call it and how it is reached.
 type endpoint struct {
 	name string
 	// addr is host:port.
 	addr string
 	dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// unit is the one that it is; none where it is an address.
+	unit *stack.Unit
 }
 
 // errNoForwarding is why units cannot be reached where sshd does not forward.
@@ -60,7 +73,7 @@ func (v Server) units(s *Sight, port int) ([]endpoint, error) {
 		if ip == "" {
 			return nil, fmt.Errorf("%s has no address on any network", u.Name)
 		}
-		out = append(out, endpoint{u.Name, net.JoinHostPort(ip, strconv.Itoa(port)), s.fromHost})
+		out = append(out, endpoint{u.Name, net.JoinHostPort(ip, strconv.Itoa(port)), s.fromHost, &u})
 	}
 	return out, nil
 }
@@ -80,9 +93,9 @@ func (s *Scene) fromHost(ctx context.Context, _, addr string) (net.Conn, error) 
 // address gives the endpoint of an address.
 func (v Server) address(s *Sight, addr string) endpoint {
 	if v.From == OnHost {
-		return endpoint{addr + " from the host", addr, s.fromHost}
+		return endpoint{addr + " from the host", addr, s.fromHost, nil}
 	}
-	return endpoint{addr, addr, s.Dial}
+	return endpoint{addr, addr, s.Dial, nil}
 }
 
 // blindTo tells that an error says nothing about the server: the way to it is

@@ -42,6 +42,9 @@ type Scene struct {
 	// Backups gives the backups of the project where the database of a service runs, and
 	// the host that has them.
 	Backups func(ctx context.Context, service string) (*backup.Store, Ground, error)
+	// Ahead is how far the clock of the host that has a unit goes before the runner's; nil
+	// where both are one.
+	Ahead func(ctx context.Context, unit string) (time.Duration, error)
 	// Protect tells the caller of a secret that a check read.
 	Protect func(secrets ...string)
 
@@ -49,6 +52,7 @@ type Scene struct {
 	mu       sync.Mutex
 	seen     stack.Observed
 	seenAt   time.Time
+	ahead    map[string]time.Duration // by node
 	// mute turns one comparison off, for the test of the checks themselves.
 	mute string
 }
@@ -69,6 +73,40 @@ func (s *Scene) observed(ctx context.Context) (stack.Observed, error) {
 	}
 	s.seen, s.seenAt = seen, time.Now()
 	return seen, nil
+}
+
+// clock is how a unit's host counts time. What it says of the unit is in its own time,
+// which need not be the runner's.
+type clock struct{ ahead time.Duration }
+
+// clock asks the host of a unit for its time, each host once.
+func (s *Scene) clock(ctx context.Context, u stack.Unit) (clock, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ahead, known := s.ahead[u.Node]
+	if known || s.Ahead == nil {
+		return clock{ahead}, nil
+	}
+	ahead, err := s.Ahead(ctx, u.ID)
+	if err != nil {
+		return clock{}, err
+	}
+	if s.ahead == nil {
+		s.ahead = map[string]time.Duration{}
+	}
+	s.ahead[u.Node] = ahead
+	return clock{ahead}, nil
+}
+
+// now is the time on the host.
+func (c clock) now() time.Time { return time.Now().Add(c.ahead) }
+
+// of is a moment of the runner's time on the host; that nothing was is true everywhere.
+func (c clock) of(at time.Time) time.Time {
+	if at.IsZero() {
+		return at
+	}
+	return at.Add(c.ahead)
 }
 
 var errNoUnit = errors.New("has no running unit")

@@ -30,6 +30,14 @@ func (t *TCP) Manner() Manner {
 	return brisk(OnRunner)
 }
 
+// dials gives the address, which needs no unit to be known.
+func (t *TCP) dials() string {
+	if t.From == OnHost && t.Address != "" && !strings.Contains(t.Address, "{{") {
+		return t.Address
+	}
+	return t.Server.dials()
+}
+
 // Check tells what cannot be asked.
 func (t *TCP) Check() error {
 	if t.Service != "" {
