@@ -20,6 +20,7 @@ func Make(in Input) *Plan {
 		}
 	}
 	p.Steps = append(p.Steps, orphans(in)...)
+	takeOver(in, p)
 	p.Migrations = migrations(in, p)
 	p.Backups = backups(in, p)
 	refuseDrift(in, p)
