@@ -68,6 +68,9 @@ type Step struct {
 	// after are the services that it restarts with: it comes after them whichever way
 	// the steps go.
 	after []string
+	// Starting is set where the units to gate were starting already: what happened to
+	// them before somebody waited for them says nothing.
+	Starting bool `json:"starting,omitempty"`
 	// Before are the services that may start only once this one, which left the stack, is
 	// gone: they write where it does.
 	Before []string `json:"before,omitempty"`
