@@ -223,11 +223,15 @@ func batch(in Input, svc *stack.Service, s Step) int {
 	if s.Action != Create && s.Action != Scale && !in.Replace && svc.Update.Parallelism > 0 {
 		n = min(n, svc.Update.Parallelism)
 	}
+	if s.Action == StopFirst && svc.Update.Order == stack.StartFirst && !in.Replace && !in.Observed.Scheduled {
+		// Who asks for no interruption, and cannot have that, gets the smallest one.
+		n = min(n, 1)
+	}
 	return n
 }
 
 // fit makes a surge small enough for the memory that the host has free: fewer units
-// at a time, or, where not even one fits, old ones stop first.
+// at a time, or, where not even one fits, old ones stop first, one by one.
 func fit(in Input, s *Step) {
 	limit := in.Desired.MemoryLimit(s.Service)
 	if s.Action != Surge || limit == 0 {
@@ -236,7 +240,7 @@ func fit(in Input, s *Step) {
 	if n := int(in.FreeMemory / limit); in.FreeMemory > 0 && n < s.Batch {
 		free := fmt.Sprintf("%s free on the host, a unit may use %s", size(in.FreeMemory), size(limit))
 		if n == 0 {
-			s.Action = StopFirst
+			s.Action, s.Batch = StopFirst, 1 // what stops makes room for it, and the others serve
 			s.Reasons = append(s.Reasons, "start-first is not possible: "+free)
 			return
 		}
