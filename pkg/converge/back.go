@@ -159,6 +159,7 @@ func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched
 		d.Say(event.Warning, "roll back", "", "the gateway's pins cannot be read: %v", err)
 	}
 	in.Observed, in.Serving, in.Stale = seen, found.Serving, found.Stale
+	in.Only = slices.Concat(touched, d.takenAway(before, seen))
 	for _, name := range touched {
 		svc := before.Services[name]
 		if svc == nil || svc.Ext.Reload == nil {
@@ -169,6 +170,17 @@ func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched
 		}
 	}
 	return in, nil
+}
+
+// takenAway names what left the stack and does not run: a run that was cut off may have
+// taken it away before what has its volume now came up, and this one did not touch it.
+func (d *transition) takenAway(before *stack.Stack, seen stack.Observed) (names []string) {
+	for _, name := range before.Order {
+		if d.facts.cutOff() && d.opts.Stack.Services[name] == nil && len(seen.Units[name]) == 0 {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // before is the stack of the last verified release, from the ledger, or the one

@@ -189,12 +189,17 @@ func (f *facts) input(o Options, key []byte) plan.Input {
 	if f.observed.Scheduled {
 		in.FreeMemory = 0 // each node has its own, and the scheduler knows it
 	}
-	in.Interrupted = f.uncertain || f.acted != nil && (f.acted.Outcome == release.Started || f.acted.Outcome == release.Interrupted)
+	in.Interrupted = f.cutOff()
 	in.SchemaBack = f.swapped()
 	if f.verified != nil {
 		in.Past = past(f.verified)
 	}
 	return in
+}
+
+// cutOff tells whether the last run that may have changed something did not end.
+func (f *facts) cutOff() bool {
+	return f.uncertain || f.acted != nil && (f.acted.Outcome == release.Started || f.acted.Outcome == release.Interrupted)
 }
 
 // settled tells whether nothing changed the stack since the last verified release.

@@ -141,18 +141,25 @@ func (d *transition) migrate(ctx context.Context) error {
 }
 
 // ground creates what the migrating services depend on and nothing runs of: on the
-// first release the database itself. It gives the services that were created.
+// first release the database itself. What left the stack and has its volume goes before.
+// It gives the services that were created.
 func (d *transition) ground(ctx context.Context, names []string) ([]string, error) {
 	first := &plan.Plan{Project: d.plan.Project, Networks: d.plan.Networks, Volumes: d.plan.Volumes}
 	rest := *d.plan
 	rest.Steps = nil
 	var made []string
+	comes := func(name string) bool {
+		return d.plan.Step(name).Action == plan.Create && !slices.Contains(names, name) && d.needed(names, name)
+	}
 	for _, step := range d.plan.Steps {
-		if step.Action == plan.Create && !slices.Contains(names, step.Service) && d.needed(names, step.Service) {
+		switch {
+		case comes(step.Service):
 			first.Steps, made = append(first.Steps, step), append(made, step.Service)
-			continue
+		case slices.ContainsFunc(step.Before, comes):
+			first.Steps = append(first.Steps, step)
+		default:
+			rest.Steps = append(rest.Steps, step)
 		}
-		rest.Steps = append(rest.Steps, step)
 	}
 	d.rest = &rest
 	report, err := d.carry(ctx, d.opts.Stack, first, d.guard)

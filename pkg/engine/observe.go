@@ -79,7 +79,7 @@ func unitOf(c container.Summary) stack.Unit {
 		ID: c.ID, Name: containerName(c.Names), Service: c.Labels[api.ServiceLabel], Number: number,
 		State: stack.State(c.State), Health: healthOf(c), Hash: c.Labels[api.ConfigHashLabel],
 		Image: c.Image, ImageID: c.ImageID, Created: time.Unix(c.Created, 0), OneOff: isOneOff(c),
-		Addresses: map[string]string{}, Volumes: volumesOf(c.Mounts),
+		Addresses: map[string]string{}, Volumes: volumesOf(c.Mounts), Writes: writesOf(c.Mounts),
 	}
 	if c.NetworkSettings != nil {
 		u.Addresses, u.Networks = addressesOf(c.NetworkSettings.Networks), networksOf(c.NetworkSettings.Networks)
@@ -158,6 +158,23 @@ func networksOf(networks map[string]*network.EndpointSettings) []string {
 	return out
 }
 
+// writesOf are the volumes and the host paths among the mounts of a container that it may
+// write to.
+func writesOf(mounts []container.MountPoint) []string {
+	var out []string
+	for _, m := range mounts {
+		switch {
+		case !m.RW:
+		case m.Type == mount.TypeVolume:
+			out = append(out, m.Name)
+		case m.Type == mount.TypeBind:
+			out = append(out, m.Source)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 // volumesOf are the names of the volumes among the mounts of a container.
 func volumesOf(mounts []container.MountPoint) []string {
 	out := []string{}
@@ -208,7 +225,7 @@ func (e *Engine) Inspect(ctx context.Context, id string) (stack.Unit, error) {
 	c := res.Container
 	u := stack.Unit{
 		ID: c.ID, Name: strings.TrimPrefix(c.Name, "/"), ImageID: c.Image, Restarts: c.RestartCount,
-		Created: instant(c.Created), Addresses: map[string]string{}, Env: map[string]string{}, Volumes: volumesOf(c.Mounts),
+		Created: instant(c.Created), Addresses: map[string]string{}, Env: map[string]string{}, Volumes: volumesOf(c.Mounts), Writes: writesOf(c.Mounts),
 	}
 	u.Mounts, u.Anonymous = mountsOf(c.Mounts)
 	if cfg := c.Config; cfg != nil {

@@ -20,6 +20,7 @@ func Make(in Input) *Plan {
 		}
 	}
 	p.Steps = append(p.Steps, orphans(in)...)
+	takeOver(in, p)
 	p.Migrations = migrations(in, p)
 	p.Backups = backups(in, p)
 	refuseDrift(in, p)
@@ -59,6 +60,9 @@ func decide(in Input, svc *stack.Service, so *Plan) Step {
 		s.Action = Scale
 	case len(live) > 0:
 		s.Action = Reload
+	case g.starting:
+		s.Action, s.Starting = Gate, true
+		s.Reasons = append(s.Reasons, "starting yet, and as it is to be: waited for, not replaced")
 	case g.unproved:
 		s.Action = Gate
 	case len(g.leftover) > 0 || pinned(in, svc):
@@ -87,8 +91,9 @@ func pinned(in Input, svc *stack.Service) bool {
 // groups sorts the units of a service by what becomes of them.
 type groups struct {
 	good, old, leftover, done []stack.Unit
-	// unproved is set when good units may never have passed a gate.
-	unproved bool
+	// unproved is set when good units may never have passed a gate, starting when nothing
+	// serves and they are on their way.
+	unproved, starting bool
 }
 
 // sortUnits tells the units that stay from those that are replaced and those
@@ -102,14 +107,13 @@ func sortUnits(in Input, svc *stack.Service) groups {
 	// A scheduler decides which of its units run; a pin is then only out of date.
 	hasPin = hasPin && !in.Observed.Scheduled
 	for _, u := range in.Observed.Units[svc.Name] {
-		asWanted := u.Hash == svc.Hash && len(in.Desired.Elsewhere(svc.Name, u)) == 0
 		switch {
 		case u.OneOff:
-		case svc.Job && u.State == stack.Exited && u.ExitCode == 0 && asWanted:
+		case svc.Job && u.State == stack.Exited && u.ExitCode == 0 && asWanted(in, svc, u):
 			g.done = append(g.done, u)
 		case !u.Serving() || hasPin && !slices.Contains(serving, u.ID):
 			g.leftover = append(g.leftover, u)
-		case asWanted:
+		case asWanted(in, svc, u):
 			g.good = append(g.good, u)
 		default:
 			g.old = append(g.old, u)
@@ -127,9 +131,38 @@ func sortUnits(in Input, svc *stack.Service) groups {
 		g.old, g.good = append(g.old, g.good...), nil
 	}
 	if len(g.good)+len(g.old) == 0 {
+		g.await(in, svc)
+	}
+	if len(g.good)+len(g.old) == 0 {
 		g.rescue()
 	}
 	return g
+}
+
+func asWanted(in Input, svc *stack.Service, u stack.Unit) bool {
+	return u.Hash == svc.Hash && len(in.Desired.Elsewhere(svc.Name, u)) == 0
+}
+
+// await keeps the units of a service where all that run are starting yet and as they are
+// to be, after a reboot for one: a model that loads for minutes would begin anew. A way
+// back replaces them: it may come after a gate that waited for them in vain.
+func (g *groups) await(in Input, svc *stack.Service) {
+	var coming, rest []stack.Unit
+	for _, u := range g.leftover {
+		switch {
+		case u.State == stack.Running && u.Health == stack.HealthStart && asWanted(in, svc, u):
+			coming = append(coming, u)
+		case u.State == stack.Running, u.State == stack.Paused:
+			return
+		default:
+			rest = append(rest, u)
+		}
+	}
+	drained := in.Interrupted && svc.Ext.Idle != nil // see sortUnits
+	if len(coming) == 0 || len(coming) != svc.Replicas || len(in.Live[svc.Name]) > 0 || in.Back || drained {
+		return
+	}
+	g.good, g.leftover, g.starting = coming, rest, true
 }
 
 // rescue keeps what still runs when nothing is known to serve (units that are
@@ -191,11 +224,15 @@ func batch(in Input, svc *stack.Service, s Step) int {
 	if s.Action != Create && s.Action != Scale && !in.Replace && svc.Update.Parallelism > 0 {
 		n = min(n, svc.Update.Parallelism)
 	}
+	if s.Action == StopFirst && svc.Update.Order == stack.StartFirst && !in.Replace && !in.Observed.Scheduled {
+		// Who asks for no interruption, and cannot have that, gets the smallest one.
+		n = min(n, 1)
+	}
 	return n
 }
 
 // fit makes a surge small enough for the memory that the host has free: fewer units
-// at a time, or, where not even one fits, old ones stop first.
+// at a time, or, where not even one fits, old ones stop first, one by one.
 func fit(in Input, s *Step) {
 	limit := in.Desired.MemoryLimit(s.Service)
 	if s.Action != Surge || limit == 0 {
@@ -204,7 +241,7 @@ func fit(in Input, s *Step) {
 	if n := int(in.FreeMemory / limit); in.FreeMemory > 0 && n < s.Batch {
 		free := fmt.Sprintf("%s free on the host, a unit may use %s", size(in.FreeMemory), size(limit))
 		if n == 0 {
-			s.Action = StopFirst
+			s.Action, s.Batch = StopFirst, 1 // what stops makes room for it, and the others serve
 			s.Reasons = append(s.Reasons, "start-first is not possible: "+free)
 			return
 		}

@@ -68,6 +68,12 @@ type Step struct {
 	// after are the services that it restarts with: it comes after them whichever way
 	// the steps go.
 	after []string
+	// Starting is set where the units to gate were starting already: what happened to
+	// them before somebody waited for them says nothing.
+	Starting bool `json:"starting,omitempty"`
+	// Before are the services that may start only once this one, which left the stack, is
+	// gone: they write where it does.
+	Before []string `json:"before,omitempty"`
 	// Files are the mount targets whose content changed and is handed over live.
 	Files []string `json:"files,omitempty"`
 	// Interruption says what users notice, "" for nothing; InterruptionSeconds is how
@@ -163,14 +169,16 @@ func (p *Plan) Step(service string) *Step {
 // Reverse makes it the plan of a way back: what a release did last is undone
 // first, but for what restarts with another service. Services that come back are made
 // before anything that may need them, those that go are taken away when nothing needs
-// them any more.
+// them any more, or before all else where another writes to what they have.
 func (p *Plan) Reverse() {
-	var made, changed, gone []Step
+	var first, made, changed, gone []Step
 	for _, s := range p.Steps {
-		switch s.Action {
-		case Create:
+		switch {
+		case len(s.Before) > 0:
+			first = append(first, s)
+		case s.Action == Create:
 			made = append(made, s)
-		case Remove, Keep:
+		case s.Action == Remove, s.Action == Keep:
 			gone = append(gone, s)
 		default:
 			changed = append(changed, s)
@@ -179,7 +187,7 @@ func (p *Plan) Reverse() {
 	// Old code does not know the newer schema: a way back migrates nothing.
 	p.Backups, p.Migrations = nil, nil
 	slices.Reverse(changed)
-	p.Steps = slices.Concat(made, behind(changed), gone)
+	p.Steps = slices.Concat(first, made, behind(changed), gone)
 }
 
 // behind puts each step behind those that it comes after, and else leaves them in order:

@@ -205,7 +205,8 @@ func TestMake_Golden(t *testing.T) {
 			in.FreeMemory = 3 << 30
 			in.Away = map[string]time.Duration{"api": 8400 * time.Millisecond}
 		},
-		"memory-for-all": func(in *plan.Input) { limited(in, 512<<20) },
+		"ports-for-one-by-one": func(in *plan.Input) { in.Desired.Services["api"].HostPorts = []string{"8080-8083/tcp"} },
+		"memory-for-all":       func(in *plan.Input) { limited(in, 512<<20) },
 		"gpu": func(in *plan.Input) {
 			in.Desired.Services["worker"].Update.Order = stack.StartFirst
 			var c types.ServiceConfig

@@ -150,9 +150,10 @@ func (s *service) healthy(ctx context.Context, id string, deadline time.Time) (s
 
 // proved tells whether a unit served before this release. What happened to it in
 // its life until then is no fault of the release: the engine counts restarts until
-// somebody starts the unit by hand. Good units are gated only where a run that was
-// cut short left them, and nobody saw them stay: their restarts count.
-func (s *service) proved(id string) bool { return slices.Contains(s.step.Old, id) }
+// somebody starts the unit by hand. Nor is it of those that were starting when it came:
+// a database that recovers from a crash restarted. Other good units are gated only where a
+// run that was cut short left them, and nobody saw them stay: their restarts count.
+func (s *service) proved(id string) bool { return s.step.Starting || slices.Contains(s.step.Old, id) }
 
 // ill says what is wrong with a unit that should be starting or running, beside
 // what it was like when it was first looked at (nothing for one that has to prove

@@ -66,6 +66,23 @@ func TestGate(t *testing.T) {
 }
 
 // Many a program logs nothing of why its healthcheck fails; the check itself says it.
+// A database that recovers from a crash restarted, and a run that was cut off saw nobody
+// through. Whoever waits for them looks at what they do from then on.
+func TestGate_WhatIsStarting(t *testing.T) {
+	t.Parallel()
+	step := plan.Step{Service: "api", Action: plan.Gate, Replicas: 3, Good: []string{"api-1", "api-2", "api-3"}, Starting: true}
+	for restarts, fails := range map[int]bool{1: false, 2: true} {
+		h, st := oldShop(), shop(stack.StartFirst, 0)
+		h.onLook = func(u *stack.Unit, n int) {
+			if u.Restarts, u.Health = 1, stack.HealthStart; n > 2 {
+				u.Restarts, u.Health = restarts, stack.HealthOK
+			}
+		}
+		_, err := follow(t, h, st, func(r *rollout.Rollout) { r.WaitTimeout = 5 * time.Second }, step)
+		assert.Equal(t, fails, err != nil, "%v", err)
+	}
+}
+
 func TestGate_WhatTheHealthcheckPrintedIsTold(t *testing.T) {
 	t.Parallel()
 	h, st := oldShop(), shop(stack.StartFirst, 0)

@@ -45,7 +45,7 @@ func (s *service) run(ctx context.Context) error {
 		}
 	}
 	if s.step.Action == plan.Gate {
-		if _, err := s.gate(ctx, s.good); err != nil {
+		if err := s.gateAgain(ctx); err != nil {
 			return err
 		}
 	}
@@ -53,6 +53,16 @@ func (s *service) run(ctx context.Context) error {
 		return err
 	}
 	return s.finish(ctx)
+}
+
+// gateAgain gates units that run already. A gateway that came up beside those that were
+// starting may have asked for their names before they had addresses: it is led to them.
+func (s *service) gateAgain(ctx context.Context) error {
+	well, err := s.gate(ctx, s.good)
+	if err != nil || !s.step.Starting {
+		return err
+	}
+	return s.traffic.to(ctx, well)
 }
 
 // batches replaces the units, step.Batch at a time.

@@ -79,6 +79,12 @@ func TestScaleAndRemove(t *testing.T) {
 			reload
 			drain
 			unpin api`},
+		"a gateway may have asked for the names of what was starting before they were there": {
+			step: plan.Step{Service: "api", Action: plan.Gate, Replicas: 3, Good: api, Starting: true}, want: `
+			pin api 10.0.0.1 10.0.0.2 10.0.0.3
+			reload
+			drain
+			unpin api`},
 		"a service that left the stack": {step: plan.Step{Service: "old-worker", Action: plan.Remove, Old: []string{"api-3"}, Reasons: []string{"not in the Compose file"}}, want: `
 			look at old workers
 			drain

@@ -1,0 +1,166 @@
+package plan
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/compose-spec/compose-go/v2/types"
+
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// takeOver keeps a service from writing where one that left the stack writes yet: a
+// database that was renamed would be two on the same files, and their locks do not reach
+// from one container into another. What left goes first where it is to go at all.
+func takeOver(in Input, p *Plan) {
+	for _, s := range slices.Clone(p.Steps) {
+		svc := in.Desired.Services[s.Service]
+		if svc == nil || !s.Replaces() || !alone(svc) {
+			continue
+		}
+		for _, place := range writes(in, svc.Name) {
+			left, unit := soleWriter(in, place)
+			if in.Desired.Services[left] != nil || left == "" || sharedInFile(in, svc.Name, place) {
+				continue
+			}
+			if why := keeps(in, svc.Name, left, unit); why != "" {
+				p.Refusals = append(p.Refusals, fmt.Sprintf("%s would write to %s beside %s, which is not in the Compose file any more and runs; "+
+					"that damages a database: %s", svc.Name, noun(place), left, why))
+				continue
+			}
+			p.goFirst(left, svc.Name, place)
+		}
+	}
+	p.Notes = append(p.Notes, twice(in, p)...)
+}
+
+// alone tells whether a service is meant to write where it does by itself: neither by
+// several units, nor by two generations side by side, nor for a moment only.
+func alone(svc *stack.Service) bool {
+	return svc.Replicas == 1 && !svc.Job && svc.Update.Order != stack.StartFirst
+}
+
+// keeps says what has to be done before one that left may be taken away first, "" where
+// this release may do it: it is to, and the release before can bring it back.
+func keeps(in Input, service, left string, unit stack.Unit) string {
+	_, known := in.Past[left]
+	switch {
+	case !known && !in.Back:
+		return fmt.Sprintf("no verified release has %s, so that one that fails could not bring it back; stop it first (docker stop %s)", left, unit.Name)
+	case in.RemoveOrphans && selected(in, left):
+		return ""
+	}
+	all := ""
+	if !selected(in, left) {
+		all = " all services"
+	}
+	return fmt.Sprintf("release%s with --remove-orphans (input remove-orphans: true), which takes %s away before %s starts", all, left, service)
+}
+
+// goFirst puts the step of one that left right before the first that writes where it did.
+func (p *Plan) goFirst(left, service, place string) {
+	to := slices.IndexFunc(p.Steps, func(s Step) bool { return s.Service == service })
+	from := slices.IndexFunc(p.Steps, func(s Step) bool { return s.Service == left })
+	if s := &p.Steps[to]; s.Interruption == "" {
+		s.Interruption = fmt.Sprintf("until the new units are well: %s, which has %s, stops first", left, noun(place))
+	}
+	gone := p.Steps[from]
+	if slices.Contains(gone.Before, service) {
+		return
+	}
+	gone.Before = append(gone.Before, service)
+	gone.Reasons[0] += fmt.Sprintf("; goes first, since %s writes to its %s", service, noun(place))
+	p.Steps = slices.Insert(slices.Delete(p.Steps, from, from+1), min(from, to), gone)
+}
+
+// writes lists the volumes and the folders of the host that a service may write to, but
+// for what the host has for all.
+func writes(in Input, service string) []string {
+	var out []string
+	for _, m := range in.Desired.Project.Services[service].Volumes {
+		ours := slices.ContainsFunc(in.Desired.Services[service].Files, func(f stack.File) bool { return f.Target == m.Target })
+		switch {
+		case m.ReadOnly:
+		case m.Type == types.VolumeTypeVolume && in.Desired.Project.Volumes[m.Source].Name != "":
+			out = append(out, in.Desired.Project.Volumes[m.Source].Name)
+		case m.Type == types.VolumeTypeBind && !ours && !common(m.Source):
+			out = append(out, path.Clean(m.Source))
+		}
+	}
+	return out
+}
+
+// common tells whether a path of the host belongs to its system, where many write.
+func common(source string) bool {
+	return source == "/" || slices.ContainsFunc([]string{"/dev", "/etc", "/proc", "/run", "/sys", "/tmp", "/usr", "/var/lib/docker", "/var/log", "/var/run"},
+		func(folder string) bool { return source == folder || strings.HasPrefix(source, folder+"/") })
+}
+
+// noun says of a place that is written to what it is.
+func noun(place string) string {
+	if path.IsAbs(place) {
+		return "folder " + place
+	}
+	return "volume " + place
+}
+
+// soleWriter gives the only unit that writes somewhere, and its service, or "". Where
+// several do they are known to get on.
+func soleWriter(in Input, place string) (service string, unit stack.Unit) {
+	found := 0
+	for name, units := range in.Observed.Units {
+		for _, u := range units {
+			up := u.State == stack.Running || u.State == stack.Restarting || u.State == stack.Paused
+			if up && !u.OneOff && slices.Contains(u.Writes, place) {
+				service, unit = name, u
+				found++
+			}
+		}
+	}
+	if found != 1 {
+		return "", stack.Unit{}
+	}
+	return service, unit
+}
+
+// sharedInFile tells whether the file has another service that stays up and writes there.
+func sharedInFile(in Input, service, place string) bool {
+	for name, other := range in.Desired.Services {
+		if name != service && !other.Job && other.Replicas > 0 && slices.Contains(writes(in, name), place) {
+			return true
+		}
+	}
+	return false
+}
+
+// twice says which new services may be ones that left and run on, by another name: two
+// schedulers do everything twice, and share nothing that could be seen.
+func twice(in Input, p *Plan) []string {
+	var notes []string
+	for _, s := range p.Steps {
+		for _, left := range p.Steps {
+			if s.Action != Create || left.Action != Keep {
+				continue
+			}
+			same := func(u stack.Unit) bool {
+				return u.State == stack.Running && !u.OneOff && repository(u.Image) == repository(in.Desired.Services[s.Service].Pinned)
+			}
+			if slices.ContainsFunc(in.Observed.Units[left.Service], same) {
+				notes = append(notes, fmt.Sprintf("%s is new, and %s, which is not in the Compose file any more, runs on with the same image: if that is "+
+					"the same service by its former name, both are at work now; --remove-orphans takes %[2]s away", s.Service, left.Service))
+			}
+		}
+	}
+	return notes
+}
+
+// repository is an image's reference without its tag and digest; an ID stays as it is.
+func repository(image string) string {
+	name, _, _ := strings.Cut(image, "@")
+	if i := strings.LastIndex(name, ":"); i > strings.LastIndex(name, "/") && !strings.HasPrefix(name, "sha256:") {
+		return name[:i]
+	}
+	return name
+}

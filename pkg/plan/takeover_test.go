@@ -1,0 +1,138 @@
+package plan_test
+
+import (
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/stretchr/testify/assert"
+
+	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// renamed is a stack whose database was called postgres in the release before.
+func renamed() plan.Input {
+	in := plan.Input{Desired: quickstart(), Observed: observed("v2"), Past: map[string]plan.Past{"postgres": {Hash: "postgres-v1"}}}
+	mounts(&in, "db", func(*types.ServiceVolumeConfig) {})
+	old := running("postgres", "v1", 1, 1)
+	old[0].Writes = []string{"shop_data"}
+	delete(in.Observed.Units, "db")
+	in.Observed.Units["postgres"] = old
+	return in
+}
+
+// mounts gives a service one volume, written to unless edit says otherwise.
+func mounts(in *plan.Input, service string, edit func(*types.ServiceVolumeConfig)) {
+	v := types.ServiceVolumeConfig{Type: types.VolumeTypeVolume, Source: "data", Target: "/data"}
+	edit(&v)
+	var c types.ServiceConfig
+	c.Volumes = []types.ServiceVolumeConfig{v}
+	in.Desired.Project.Services[service] = c
+}
+
+// refusal is what is said of a service that would write beside one that left.
+const refusal = "db would write to volume shop_data beside postgres, which is not in the Compose file any more and runs; " +
+	"that damages a database: release with --remove-orphans (input remove-orphans: true), which takes postgres away before db starts"
+
+func TestTakeOver_TwoNeverWriteToOneVolume(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, []string{refusal}, plan.Make(renamed()).Refusals)
+
+	in := renamed()
+	in.Only = []string{"db"}
+	assert.Equal(t, []string{"db would write to volume shop_data beside postgres, which is not in the Compose file any more and runs; " +
+		"that damages a database: release all services with --remove-orphans (input remove-orphans: true), which takes postgres away before db starts"}, plan.Make(in).Refusals)
+
+	in = renamed()
+	in.Past, in.RemoveOrphans = nil, true
+	assert.Equal(t, []string{"db would write to volume shop_data beside postgres, which is not in the Compose file any more and runs; " +
+		"that damages a database: no verified release has postgres, so that one that fails could not bring it back; stop it first (docker stop shop-postgres-1)"}, plan.Make(in).Refusals)
+
+	in = renamed()
+	in.Observed.Units["db"] = running("db", "v1", 1, 1) // it had another volume
+	assert.Equal(t, []string{refusal}, plan.Make(in).Refusals, "a replacement is no better")
+
+	in = renamed()
+	in.Observed.Units["postgres"][0].State = stack.Restarting
+	assert.Equal(t, []string{refusal}, plan.Make(in).Refusals, "it comes up again at any moment")
+}
+
+func TestTakeOver_WhatLeftGoesFirst(t *testing.T) {
+	t.Parallel()
+	in := renamed()
+	in.RemoveOrphans = true
+	assert.Equal(t, `  postgres  remove             not in the Compose file any more; goes first, since db writes to its volume shop_data
+  db        create 1           not running yet
+                               interruption: until the new units are well: postgres, which has volume shop_data, stops first
+  api       unchanged
+  gateway   unchanged
+  worker    unchanged
+`, plan.Make(in).String())
+}
+
+// The way back of a renamed database is a rename as well: what it is then is the other
+// way round.
+func TestTakeOver_TheWayBackIsNoOther(t *testing.T) {
+	t.Parallel()
+	in := renamed()
+	in.RemoveOrphans, in.Back, in.Past = true, true, nil
+	in.Observed.Units["api"] = running("api", "v1", 1, 3)
+	p := plan.Make(in)
+	p.Reverse()
+	var order []string
+	for _, s := range p.Steps {
+		order = append(order, s.Service)
+	}
+	assert.Empty(t, p.Refusals)
+	assert.Equal(t, []string{"postgres", "db"}, order[:2])
+	assert.Equal(t, []string{"db"}, p.Step("postgres").Before)
+}
+
+func TestTakeOver_WhatMayBeShared(t *testing.T) {
+	t.Parallel()
+	for name, edit := range map[string]func(*plan.Input){
+		"the new one only reads":   func(in *plan.Input) { mounts(in, "db", func(v *types.ServiceVolumeConfig) { v.ReadOnly = true }) },
+		"the old one only reads":   func(in *plan.Input) { in.Observed.Units["postgres"][0].Writes = nil },
+		"the old one was stopped":  func(in *plan.Input) { in.Observed.Units["postgres"][0].State = stack.Exited },
+		"somebody else's command":  func(in *plan.Input) { in.Observed.Units["postgres"][0].OneOff = true },
+		"two of the file write":    func(in *plan.Input) { mounts(in, "worker", func(*types.ServiceVolumeConfig) {}) },
+		"several units of it":      func(in *plan.Input) { in.Desired.Services["db"].Replicas = 2 },
+		"two generations may":      func(in *plan.Input) { in.Desired.Services["db"].Update.Order = stack.StartFirst },
+		"it is no volume of data":  func(in *plan.Input) { mounts(in, "db", func(v *types.ServiceVolumeConfig) { v.Source = "" }) },
+		"others write to it too":   func(in *plan.Input) { in.Observed.Units["worker"][0].Writes = []string{"shop_data"} },
+		"nothing of it is started": func(in *plan.Input) { in.Only = []string{"worker"} },
+		"the socket of the engine": func(in *plan.Input) {
+			in.Observed.Units["postgres"][0].Writes = []string{"/var/run/docker.sock"}
+			mounts(in, "db", func(v *types.ServiceVolumeConfig) { v.Type, v.Source = types.VolumeTypeBind, "/var/run/docker.sock" })
+		},
+		"a file of ours": func(in *plan.Input) {
+			in.Observed.Units["postgres"][0].Writes = []string{"/srv/pg"}
+			mounts(in, "db", func(v *types.ServiceVolumeConfig) { v.Type, v.Source = types.VolumeTypeBind, "/srv/pg" })
+			in.Desired.Services["db"].Files = []stack.File{{Service: "db", Target: "/data"}}
+		},
+	} {
+		in := renamed()
+		edit(&in)
+		assert.Empty(t, plan.Make(in).Refusals, name)
+	}
+
+	in := renamed()
+	in.Observed.Units["postgres"][0].Writes = []string{"/srv/pg"}
+	mounts(&in, "db", func(v *types.ServiceVolumeConfig) { v.Type, v.Source = types.VolumeTypeBind, "/srv/pg" })
+	assert.Len(t, plan.Make(in).Refusals, 1, "a folder of the host is a volume too")
+	assert.Contains(t, plan.Make(in).Refusals[0], "folder /srv/pg")
+}
+
+// Two of a scheduler do everything twice, though they share no volume.
+func TestTakeOver_SaysWhatMayRunTwice(t *testing.T) {
+	t.Parallel()
+	in := plan.Input{Desired: quickstart(), Observed: observed("v2")}
+	in.Observed.Units["beat"] = running("beat", "v1", 1, 1)
+	in.Observed.Units["beat"][0].Image = "registry.example/worker@sha256:1111111111111111"
+	assert.Empty(t, plan.Make(in).Notes, "the worker is not new")
+	delete(in.Observed.Units, "worker")
+	assert.Equal(t, []string{"worker is new, and beat, which is not in the Compose file any more, runs on with the same image: " +
+		"if that is the same service by its former name, both are at work now; --remove-orphans takes beat away"}, plan.Make(in).Notes)
+	in.RemoveOrphans = true
+	assert.Empty(t, plan.Make(in).Notes)
+}
