@@ -19,8 +19,31 @@ import (
 	"github.com/shiksha/actions/pkg/stack"
 )
 
-// backBudget bounds the whole way back of a failed release.
+// backBudget bounds the whole way back of a failed release, beside what the file gives the
+// units that it replaces.
 const backBudget = 15 * time.Minute
+
+// backTime is the time of a way back. What it takes is known only once it is planned.
+type backTime struct {
+	timer *time.Timer
+	until time.Time
+}
+
+// limit gives the context of the way back, which ends with the time.
+func (b *backTime) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	back, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	b.until = time.Now().Add(backBudget)
+	b.timer = time.AfterFunc(backBudget, func() { end(errors.New("the time of the way back is over")) })
+	return back, func() { b.timer.Stop(); end(nil) }
+}
+
+// add makes the time longer.
+func (b *backTime) add(more time.Duration) {
+	if b.timer != nil {
+		b.until = b.until.Add(more)
+		b.timer.Reset(time.Until(b.until))
+	}
+}
 
 // fail takes back what a failed release changed in any service. What was
 // interrupted is left for the next run to heal: it may have only seconds.
@@ -43,7 +66,7 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 		return fault.New(fault.Failed, "", "mend it and release again",
 			"%w; rollback-on-failure is off, so what was changed stays: %v", cause, touched)
 	}
-	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), backBudget)
+	back, cancel := d.backTime.limit(ctx)
 	defer cancel()
 	found := taken{touched: touched}
 	err := d.outlast(back, func(ctx context.Context) (err error) {
@@ -186,11 +209,27 @@ func (d *transition) rollBack(ctx context.Context, touched []string) error {
 	p := plan.Make(in)
 	p.Reverse()
 	d.Say(event.Warning, "roll back", "", "going back to %s\n%s", d.beforeTitle(), p)
+	d.backTime.add(d.longest(before, p))
 	lockOnly := func(ctx context.Context) error { return d.opts.Lock.Check(ctx) }
 	defer d.timed("roll back")()
 	report, err := d.carry(ctx, before, p, lockOnly)
 	d.result.Phases = append(d.result.Phases, report.Spans...)
 	return err
+}
+
+// longest is how long the file allows the steps of a way back, that of the release before or
+// of the one that failed: units of both end and start.
+func (d *transition) longest(before *stack.Stack, p *plan.Plan) (sum time.Duration) {
+	for _, step := range p.Steps {
+		var longest time.Duration
+		for _, st := range []*stack.Stack{before, d.opts.Stack} {
+			if svc := st.Services[step.Service]; svc != nil && step.Changes() {
+				longest = max(longest, rollout.Longest(step, svc, rollout.How{WaitTimeout: d.opts.WaitTimeout}))
+			}
+		}
+		sum += longest
+	}
+	return sum
 }
 
 // wayBack looks at the release before and at what runs.

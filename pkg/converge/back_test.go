@@ -3,13 +3,19 @@ package converge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/rollout"
@@ -85,6 +91,85 @@ func TestAFirstReleaseOverWhatRunsFails(t *testing.T) {
 			assert.Contains(t, err.Error()+"; "+fault.Hint(err), c.says)
 			assert.Equal(t, strings.Contains(c.says, "serve"), len(d.result.Changed) == 0)
 			assert.Equal(t, strings.HasPrefix(c.says, "what ran"), d.result.Serving != "")
+		})
+	}
+}
+
+// fakeWorkers have units that take as long as they may to end, one after another.
+type fakeWorkers struct {
+	Platform
+	stack *stack.Stack
+	hangs bool
+	back  []string
+}
+
+func (*fakeWorkers) Adapt(context.Context, *stack.Stack) error { return nil }
+
+func (f *fakeWorkers) Observe(context.Context, string) (stack.Observed, error) {
+	units := map[string][]stack.Unit{}
+	for name, svc := range f.stack.Services {
+		for i := range svc.Replicas {
+			units[name] = append(units[name], stack.Unit{ID: fmt.Sprint(name, i), Number: i, Hash: "v2", State: stack.Running})
+		}
+	}
+	return stack.Observed{Units: units}, nil
+}
+
+func (f *fakeWorkers) Carry(ctx context.Context, p *plan.Plan, st *stack.Stack, _ rollout.How) (rollout.Report, error) {
+	for _, step := range p.Steps {
+		svc := st.Services[step.Service]
+		takes := svc.Ext.Idle.Budget + svc.StopGrace
+		if f.hangs {
+			takes = 1000 * time.Hour
+		}
+		for range step.Old {
+			if err := grace.Pause(ctx, takes); err != nil {
+				return rollout.Report{}, err
+			}
+		}
+		f.back = append(f.back, step.Service)
+	}
+	return rollout.Report{}, nil
+}
+
+// workers are a stack whose units end one by one, each within 41 minutes.
+func workers(t *testing.T) *stack.Stack {
+	t.Helper()
+	st := &stack.Stack{Name: "shop", Order: []string{"email", "video"}, Services: map[string]*stack.Service{}, Project: &types.Project{Name: "shop", Services: types.Services{}}}
+	for _, name := range st.Order {
+		svc := &stack.Service{Name: name, Image: name, Replicas: 2, StopGrace: 31 * time.Minute, Update: stack.Update{Parallelism: 1}}
+		svc.Ext.Idle = &stack.Idle{Budget: 10 * time.Minute}
+		c := types.ServiceConfig{Name: name}
+		c.Image = name
+		st.Services[name], st.Project.Services[name] = svc, c
+	}
+	require.NoError(t, st.Pin(map[string]string{"email": "sha256:1", "video": "sha256:2"}))
+	return st
+}
+
+// A way back has the time that the file gives the units it replaces, and one that hangs
+// has an end.
+func TestTheWayBackHasTheTimeOfItsUnits(t *testing.T) {
+	t.Parallel()
+	sealed, err := workers(t).Seal()
+	require.NoError(t, err)
+	for _, hangs := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			on := &fakeWorkers{stack: workers(t), hangs: hangs}
+			d := &transition{Target: &target.Target{Sink: event.Discard}, on: on, record: &release.Record{}, facts: &facts{standing: &standing{1, sealed}},
+				opts:   Options{Stack: on.stack, RollbackOnFailure: true, Lock: &release.Lock{}},
+				result: &Result{Rollout: &rollout.Report{Touched: on.stack.Order}}}
+			began := time.Now()
+			err := d.fail(t.Context(), errors.New("verify: 1 of 3 checks failed"))
+			if hangs {
+				assert.Equal(t, fault.Stuck, fault.Of(err))
+				require.ErrorContains(t, err, "the time of the way back is over")
+				assert.Less(t, time.Since(began), 8*time.Hour)
+				return
+			}
+			assert.Equal(t, fault.Failed, fault.Of(err), "%v", err)
+			assert.Contains(t, fault.Hint(err), "serves again")
+			assert.Equal(t, []string{"video", "email"}, on.back)
 		})
 	}
 }
