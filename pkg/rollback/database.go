@@ -96,9 +96,9 @@ func (r *restoring) run(ctx context.Context) (stopped []string, undo func(contex
 		return nil, nil, err
 	}
 	services, ids := r.writers(seen)
-	r.Say(event.Warning, "restore", "", "users are not served from here until the release is up: stopping what writes to %s (%s)",
+	r.Say(event.Warning, "restore", "", "users are not served from here until the release is up: stopping what writes to %s (%s), each within the stop_grace_period that it was made with",
 		restored.Database, strings.Join(services, ", "))
-	if err := r.Steady(r.on).Stop(ctx, ids, stack.DefaultGrace); err != nil {
+	if err := r.Steady(r.on).Stop(ctx, ids, stack.OwnGrace); err != nil {
 		return services, nil, fmt.Errorf("stop what writes to the database: %w", err)
 	}
 	return services, func(ctx context.Context) error { return r.undo(ctx, restored) }, restored.Swap(ctx)
