@@ -1,9 +1,11 @@
 package converge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -17,8 +19,31 @@ import (
 	"github.com/shiksha/actions/pkg/stack"
 )
 
-// backBudget bounds the whole way back of a failed release.
+// backBudget bounds the whole way back of a failed release, beside what the file gives the
+// units that it replaces.
 const backBudget = 15 * time.Minute
+
+// backTime is the time of a way back. What it takes is known only once it is planned.
+type backTime struct {
+	timer *time.Timer
+	until time.Time
+}
+
+// limit gives the context of the way back, which ends with the time.
+func (b *backTime) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	back, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	b.until = time.Now().Add(backBudget)
+	b.timer = time.AfterFunc(backBudget, func() { end(errors.New("the time of the way back is over")) })
+	return back, func() { b.timer.Stop(); end(nil) }
+}
+
+// add makes the time longer.
+func (b *backTime) add(more time.Duration) {
+	if b.timer != nil {
+		b.until = b.until.Add(more)
+		b.timer.Reset(time.Until(b.until))
+	}
+}
 
 // fail takes back what a failed release changed in any service. What was
 // interrupted is left for the next run to heal: it may have only seconds.
@@ -41,10 +66,24 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 		return fault.New(fault.Failed, "", "mend it and release again",
 			"%w; rollback-on-failure is off, so what was changed stays: %v", cause, touched)
 	}
-	d.result.Changed = nil
-	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), backBudget)
+	back, cancel := d.backTime.limit(ctx)
 	defer cancel()
-	if err := d.takeBack(back, touched); err != nil {
+	found := taken{touched: touched}
+	err := d.outlast(back, func(ctx context.Context) (err error) {
+		found, err = d.takenOver(ctx, touched)
+		return err
+	})
+	switch {
+	case err == nil && len(found.dark) > 0:
+		err = fmt.Errorf("nothing runs of %v, and what ran before the first release cannot be made again", found.dark)
+	case err == nil && found.replaced:
+		return fault.New(fault.Failed, "", "mend it and release again",
+			"%w; what ran before the first release cannot be made again, so what was changed stays: %v", cause, touched)
+	case err == nil:
+		d.result.Changed = nil
+		err = d.takeBack(back, found.touched)
+	}
+	if err != nil {
 		return fault.New(fault.Stuck, "", "look at what runs with shiksha status; release a version that works, or start the services by hand",
 			"%w; and it could not be taken back: %w", cause, err)
 	}
@@ -62,10 +101,68 @@ func (d *transition) paused() bool {
 }
 
 func (d *transition) servesNow() string {
-	if d.facts.verified == nil && d.facts.standing == nil {
-		return "this was the first release, so nothing serves"
+	switch {
+	case !d.first():
+		return d.beforeTitle() + " serves again"
+	case d.result.Serving != "":
+		return d.result.Serving + " serves again"
 	}
-	return d.beforeTitle() + " serves again"
+	return "this was the first release, so nothing serves"
+}
+
+// first tells whether there is no release to go back to.
+func (d *transition) first() bool { return d.facts.verified == nil && d.facts.standing == nil }
+
+// taken is what a failed first release has done to units that ran before it. No ledger
+// says how those were made, so none that is gone can come back.
+type taken struct {
+	// touched are the services that the way back takes away: nothing ran of them.
+	touched []string
+	// replaced is set when a unit is gone; what is new stays then, since the units in
+	// its place may need any of it. dark are services of which nothing runs any more.
+	replaced bool
+	dark     []string
+}
+
+// takenOver looks at what is left of the units that another tool had made, or a release
+// that is in no ledger any more.
+func (d *transition) takenOver(ctx context.Context, touched []string) (taken, error) {
+	ran := slices.ContainsFunc(slices.Collect(maps.Values(d.facts.observed.Units)), func(units []stack.Unit) bool { return len(running(units)) > 0 })
+	if !d.first() || !ran {
+		return taken{touched: touched}, nil
+	}
+	seen, err := d.on.Observe(ctx, d.opts.Stack.Name)
+	if err != nil {
+		return taken{}, err
+	}
+	var t taken
+	for _, name := range touched {
+		before, now := running(d.facts.observed.Units[name]), running(seen.Units[name])
+		if len(before) == 0 {
+			t.touched = append(t.touched, name)
+			continue
+		}
+		if slices.ContainsFunc(before, func(id string) bool { return !slices.Contains(now, id) }) {
+			t.replaced = true
+		}
+		if svc := d.opts.Stack.Services[name]; svc != nil && len(now) == 0 && svc.Replicas > 0 && !svc.Job {
+			t.dark = append(t.dark, name)
+		}
+	}
+	if !t.replaced {
+		d.result.Serving = "what ran before"
+	}
+	return t, nil
+}
+
+// running gives the units that run, wait or are started again by the engine.
+func running(units []stack.Unit) (ids []string) {
+	for _, u := range units {
+		if !u.OneOff && (u.State == stack.Running || u.State == stack.Restarting || u.State == stack.Paused) {
+			ids = append(ids, u.ID)
+		}
+	}
+	return ids
 }
 
 // outlast carries out a part of the way back that may be done twice, and again as long
@@ -112,11 +209,27 @@ func (d *transition) rollBack(ctx context.Context, touched []string) error {
 	p := plan.Make(in)
 	p.Reverse()
 	d.Say(event.Warning, "roll back", "", "going back to %s\n%s", d.beforeTitle(), p)
+	d.backTime.add(d.longest(before, p))
 	lockOnly := func(ctx context.Context) error { return d.opts.Lock.Check(ctx) }
 	defer d.timed("roll back")()
 	report, err := d.carry(ctx, before, p, lockOnly)
 	d.result.Phases = append(d.result.Phases, report.Spans...)
 	return err
+}
+
+// longest is how long the file allows the steps of a way back, that of the release before or
+// of the one that failed: units of both end and start.
+func (d *transition) longest(before *stack.Stack, p *plan.Plan) (sum time.Duration) {
+	for _, step := range p.Steps {
+		var longest time.Duration
+		for _, st := range []*stack.Stack{before, d.opts.Stack} {
+			if svc := st.Services[step.Service]; svc != nil && step.Changes() {
+				longest = max(longest, rollout.Longest(step, svc, rollout.How{WaitTimeout: d.opts.WaitTimeout}))
+			}
+		}
+		sum += longest
+	}
+	return sum
 }
 
 // wayBack looks at the release before and at what runs.
@@ -139,7 +252,7 @@ func (d *transition) beforeTitle() string {
 		return fmt.Sprintf("release %d, which ran and whose record is damaged,", s.number)
 	}
 	if d.facts.verified == nil {
-		return "nothing: it was the first release"
+		return cmp.Or(d.result.Serving, "nothing: it was the first release")
 	}
 	return title(d.facts.verified.Version, d.facts.verified.Number)
 }

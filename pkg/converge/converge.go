@@ -35,6 +35,7 @@ type transition struct {
 	// services that were stopped for it.
 	undoDatabase func(context.Context) error
 	writers      []string
+	backTime     backTime
 	probe        *measurement
 	result       *Result
 }

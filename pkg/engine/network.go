@@ -44,67 +44,6 @@ func Diverged(s *stack.Stack, seen stack.Observed) (networks, volumes []string) 
 	return networks, volumes
 }
 
-// FindForeign adds to what was seen the networks and volumes that services of a stack
-// name and that were not seen under that name: somebody else made them, or a newer one
-// has their key. They are used as they are: the hash of another project's says nothing.
-func (e *Engine) FindForeign(ctx context.Context, s *stack.Stack, seen stack.Observed) error {
-	networks, volumes := unseen(s, seen)
-	if len(networks) > 0 {
-		found, err := e.api.NetworkList(ctx, client.NetworkListOptions{Filters: make(client.Filters).Add("name", slices.Sorted(maps.Keys(networks))...)})
-		if err != nil {
-			return fmt.Errorf("list networks: %w", err)
-		}
-		for _, n := range found.Items {
-			if key, ok := networks[n.Name]; ok {
-				r := stack.Resource{Key: key, Name: n.Name, ID: n.ID, Driver: n.Driver}
-				seen.Networks[key] = owned(r, n.Labels, s.Name)
-			}
-		}
-	}
-	if len(volumes) > 0 {
-		found, err := e.api.VolumeList(ctx, client.VolumeListOptions{Filters: make(client.Filters).Add("name", slices.Sorted(maps.Keys(volumes))...)})
-		if err != nil {
-			return fmt.Errorf("list volumes: %w", err)
-		}
-		for _, v := range found.Items {
-			if key, ok := volumes[v.Name]; ok {
-				r := stack.Resource{Key: key, Name: v.Name, ID: v.Name, Driver: v.Driver}
-				seen.Volumes[key] = owned(r, v.Labels, s.Name)
-			}
-		}
-	}
-	return nil
-}
-
-// unseen are the names, with their keys, of networks and volumes that services use,
-// that are not external and were not seen.
-func unseen(s *stack.Stack, seen stack.Observed) (networks, volumes map[string]string) {
-	networks, volumes = map[string]string{}, map[string]string{}
-	for _, svc := range s.Services {
-		for _, key := range svc.Networks {
-			if n := s.Project.Networks[key]; !bool(n.External) && seen.Networks[key].Name != n.Name {
-				networks[n.Name] = key
-			}
-		}
-		for _, key := range svc.Volumes {
-			if v := s.Project.Volumes[key]; !bool(v.External) && seen.Volumes[key].Name != v.Name {
-				volumes[v.Name] = key
-			}
-		}
-	}
-	return networks, volumes
-}
-
-// owned says whose a network or volume is. Only of our own the hash is kept.
-func owned(r stack.Resource, labels map[string]string, project string) stack.Resource {
-	if r.Project = labels[api.ProjectLabel]; r.Project != project {
-		r.Foreign = true
-		return r
-	}
-	r.Hash = labels[api.ConfigHashLabel]
-	return r
-}
-
 // EnsureNetworks makes the networks of the model named by keys that do not exist,
 // with Compose's labels; nil means all. An existing network is never touched,
 // however it is defined. An external one that is missing is a fault.Refused.

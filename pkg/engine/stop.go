@@ -19,8 +19,8 @@ import (
 const removalTime = 30 * time.Second
 
 // Stop stops units, all at once: their stop signal, then grace (rounded up to
-// whole seconds, 0 kills at once), then SIGKILL. A unit that is stopped or gone
-// already is no error. It runs no hooks; see StopService.
+// whole seconds, 0 kills at once; stack.OwnGrace is what each was made with), then
+// SIGKILL. A unit that is stopped or gone already is no error. It runs no hooks; see StopService.
 func (e *Engine) Stop(ctx context.Context, ids []string, grace time.Duration) error {
 	return e.each(ids, func(id string) error { return e.stop(ctx, id, grace) })
 }
@@ -37,8 +37,12 @@ func (e *Engine) StopService(ctx context.Context, s *stack.Stack, service string
 }
 
 func (e *Engine) stop(ctx context.Context, id string, grace time.Duration) error {
-	seconds := int((max(grace, 0) + time.Second - 1) / time.Second)
-	_, err := e.api.ContainerStop(ctx, id, client.ContainerStopOptions{Timeout: &seconds})
+	var o client.ContainerStopOptions
+	if grace != stack.OwnGrace {
+		seconds := int((max(grace, 0) + time.Second - 1) / time.Second)
+		o.Timeout = &seconds
+	}
+	_, err := e.api.ContainerStop(ctx, id, o)
 	if err != nil && !isGone(err) {
 		return fmt.Errorf("stop %s: %w", e.unit(id), err)
 	}

@@ -100,7 +100,7 @@ func (o oneHost) Stop(ctx context.Context, project string, services []string) er
 			}
 		}
 	}
-	return o.Steady(o).Stop(ctx, ids, stack.DefaultGrace)
+	return o.Steady(o).Stop(ctx, ids, stack.OwnGrace)
 }
 
 // HoldsImages is true: the containers are made here.

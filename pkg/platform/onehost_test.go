@@ -1,13 +1,21 @@
 package platform
 
 import (
+	"context"
 	"testing"
 
 	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/docker/compose/v5/pkg/api"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/pkg/engine"
+	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/stack"
+	"github.com/shiksha/actions/pkg/target"
 )
 
 // A stack that asks for a Swarm, released on one host by the input engine.
@@ -30,4 +38,44 @@ func TestOneHostRefusesWhatOnlyASwarmHas(t *testing.T) {
 		assert.EqualError(t, err, want)
 		assert.Equal(t, fault.Input, fault.Of(err))
 	}
+}
+
+// fakeWorkers is an engine with a worker that runs and one that has ended. It remembers
+// the seconds that each container was given to end, nil for its own.
+type fakeWorkers struct {
+	client.APIClient
+	given map[string]*int
+}
+
+func (*fakeWorkers) ContainerList(context.Context, client.ContainerListOptions) (client.ContainerListResult, error) {
+	is := func(id, service string, state container.ContainerState) container.Summary {
+		return container.Summary{ID: id, Names: []string{"/" + id}, State: state, Labels: map[string]string{api.ServiceLabel: service}}
+	}
+	return client.ContainerListResult{Items: []container.Summary{is("worker-1", "worker", container.StateRunning),
+		is("worker-2", "worker", container.StateExited), is("db-1", "db", container.StateRunning)}}, nil
+}
+
+func (*fakeWorkers) NetworkList(context.Context, client.NetworkListOptions) (client.NetworkListResult, error) {
+	return client.NetworkListResult{}, nil
+}
+
+func (*fakeWorkers) VolumeList(context.Context, client.VolumeListOptions) (client.VolumeListResult, error) {
+	return client.VolumeListResult{}, nil
+}
+
+func (f *fakeWorkers) ContainerStop(_ context.Context, id string, o client.ContainerStopOptions) (client.ContainerStopResult, error) {
+	f.given[id] = o.Timeout
+	return client.ContainerStopResult{}, nil
+}
+
+// What is stopped before a restore has the time to end that it was made with: a worker may
+// be in the middle of a task of half an hour.
+func TestStopGivesEachUnitItsOwnTime(t *testing.T) {
+	t.Parallel()
+	workers := &fakeWorkers{given: map[string]*int{}}
+	e, err := engine.New(workers, event.Discard)
+	require.NoError(t, err)
+	on := oneHost{&target.Target{Engine: e, Sink: event.Discard}}
+	require.NoError(t, on.Stop(t.Context(), "shop", []string{"worker"}))
+	assert.Equal(t, map[string]*int{"worker-1": nil}, workers.given)
 }

@@ -121,6 +121,20 @@ func TestHeadlineOfWhatHardlyBegan(t *testing.T) {
 	assert.Equal(t, "bad-input after 0.0s: nothing was checked", (&Verification{Outcome: "bad-input"}).Headline())
 }
 
+// A first release that fails leaves nothing only where nothing ran before and nothing of
+// it stays.
+func TestHeadlineOfAFirstReleaseThatFailed(t *testing.T) {
+	t.Parallel()
+	for want, r := range map[string]Release{
+		"release 1 failed after 3.0s, nothing serves":         {},
+		"release 1 failed after 3.0s, what ran before serves": {Serving: "what ran before"},
+		"release 1 failed after 3.0s":                         {Changed: []string{"api"}},
+	} {
+		r.Number, r.Outcome, r.Seconds = 1, "failed", 3
+		assert.Equal(t, want, r.Sentence())
+	}
+}
+
 func TestMarkdownFitsIntoASummary(t *testing.T) {
 	t.Parallel()
 	r := failed()

@@ -184,7 +184,7 @@ func (r *Release) Sentence() string {
 	if r.Serving != "" {
 		return line + ", " + clean(Brief(r.Serving)) + " serves"
 	}
-	if r.Outcome == "failed" && r.Number > 0 && r.Previous == 0 {
+	if r.Outcome == "failed" && r.Number > 0 && r.Previous == 0 && len(r.Changed) == 0 {
 		return line + ", nothing serves"
 	}
 	return line

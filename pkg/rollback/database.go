@@ -91,7 +91,7 @@ func (r *restoring) run(ctx context.Context) (stopped []string, undo func(contex
 		return nil, nil, err
 	}
 	services := r.writers()
-	r.Say(event.Warning, "restore", "", "users are not served from here until the release is up: stopping what writes to %s (%s)",
+	r.Say(event.Warning, "restore", "", "users are not served from here until the release is up: stopping what writes to %s (%s), each within the stop_grace_period that it was made with",
 		restored.Database, strings.Join(services, ", "))
 	if err := r.on.Stop(ctx, r.stack.Name, services); err != nil {
 		return services, nil, fmt.Errorf("stop what writes to the database: %w", err)

@@ -12,6 +12,7 @@ import (
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/host"
+	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -24,6 +25,25 @@ const undoBudget = 2 * time.Minute
 // would be replaced by one that starts as slowly.
 func (b *batch) wayBack() time.Duration {
 	return undoBudget + b.budget() + 2*b.svc.StopGrace + 2*b.traffic.drain()
+}
+
+// Longest is how long the file allows a step of a plan, for who has to bound a rollout:
+// in each batch the new units start, and the old ones where those fail; work ends, requests
+// end, units stop. Once more for what is left over or too much.
+func Longest(step plan.Step, svc *stack.Service, how How) time.Duration {
+	s := &service{Rollout: &Rollout{How: how}, svc: svc}
+	turn := 2*(s.budget()+svc.StopGrace) + svc.Update.Monitor + svc.Update.Delay
+	if svc.Ext.Gateway != "" || step.Action == plan.Remove {
+		turn += 2 * drainBudget(svc)
+	}
+	if svc.Ext.Idle != nil {
+		turn += svc.Ext.Idle.Budget
+	}
+	turns := 1
+	if step.Batch > 0 {
+		turns += (step.Missing() + step.Batch - 1) / step.Batch
+	}
+	return time.Duration(turns) * turn
 }
 
 // awayEvery is how often an act of the way back is tried while the engine is not reached.

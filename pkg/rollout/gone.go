@@ -14,7 +14,7 @@ import (
 // gone takes away a service that left the stack. The gateway has a configuration
 // without it by then, but workers that nginx told to go may have requests to it yet.
 func (r *Rollout) gone(ctx context.Context, step plan.Step) error {
-	r.say(event.Info, step.Service, "removing: %s", step.Reasons[0])
+	r.say(event.Info, step.Service, "removing: %s; it ends within the stop_grace_period that it was made with", step.Reasons[0])
 	waited, err := r.outlast(ctx, step)
 	if err != nil {
 		return err
@@ -24,7 +24,7 @@ func (r *Rollout) gone(ctx context.Context, step plan.Step) error {
 			return err
 		}
 	}
-	return r.retire(ctx, step.Service, step.Old, stack.DefaultGrace)
+	return r.retire(ctx, step.Service, step.Old, stack.OwnGrace)
 }
 
 // outlast waits for the workers on their way out of every gateway that reaches the

@@ -96,6 +96,20 @@ func TestRemove_SeveralServicesWaitOnce(t *testing.T) {
 		remove suggest-5`), h.log)
 }
 
+// Nobody knows any more what the file gave it; its container does.
+func TestRemove_HasTheTimeThatItWasMadeWith(t *testing.T) {
+	t.Parallel()
+	h := newFakeHost(unit("worker", 4, "old"))
+	told, err := follow(t, h, shop(stack.StartFirst, 0), nil, gone("worker", "worker-4"))
+	require.NoError(t, err)
+	assert.Equal(t, []time.Duration{stack.OwnGrace}, h.graces)
+	var said []string
+	for _, e := range told.Events() {
+		said = append(said, e.Text)
+	}
+	assert.Contains(t, said, "removing: not in the Compose file any more; it ends within the stop_grace_period that it was made with")
+}
+
 func TestRemove_CancelledWhileItWaits(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())

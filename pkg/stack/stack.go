@@ -204,3 +204,7 @@ func ValidProject(name string) bool { return projectName.MatchString(name) && le
 // DefaultGrace is how long a unit may take to stop where the Compose file says
 // nothing (Compose's stop_grace_period).
 const DefaultGrace = 10 * time.Second
+
+// OwnGrace asks for the time to stop that a unit was made with, which is what the file
+// said then: of what left the stack, or runs as another release made it, nothing else says.
+const OwnGrace time.Duration = -1

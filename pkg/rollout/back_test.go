@@ -1,0 +1,36 @@
+package rollout_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/rollout"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// Who bounds a rollout asks how long the file allows each step.
+func TestLongest(t *testing.T) {
+	t.Parallel()
+	surge := plan.Step{Action: plan.Surge, Replicas: 3, Batch: 2}
+	for name, c := range map[string]struct {
+		step plan.Step
+		svc  stack.Service
+		want time.Duration
+	}{
+		"start and stop, two batches and what is left": {surge, stack.Service{StopGrace: time.Minute}, 3 * (2*30*time.Second + 2*time.Minute)},
+		"no longer than wait-timeout":                  {surge, stack.Service{Health: &stack.Health{StartPeriod: 10 * time.Minute}}, 3 * 2 * 5 * time.Minute},
+		"requests end":                                 {surge, stack.Service{Ext: stack.Extension{Gateway: "nginx"}}, 3 * 2 * (30*time.Second + stack.DefaultDrain)},
+		"work ends": {plan.Step{Action: plan.Drain, Replicas: 1, Batch: 1},
+			stack.Service{StopGrace: 31 * time.Minute, Ext: stack.Extension{Idle: &stack.Idle{Budget: 10 * time.Minute}}}, 2 * (time.Minute + 72*time.Minute)},
+		"what left the stack": {plan.Step{Action: plan.Remove}, stack.Service{StopGrace: time.Minute}, 2 * (30*time.Second + time.Minute + stack.DefaultDrain)},
+	} {
+		how := rollout.How{WaitTimeout: 5 * time.Minute}
+		if c.svc.Health == nil {
+			how = rollout.How{}
+		}
+		assert.Equal(t, c.want, rollout.Longest(c.step, &c.svc, how), name)
+	}
+}
