@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -112,58 +111,6 @@ func (d *transition) servesNow() string {
 
 // first tells whether there is no release to go back to.
 func (d *transition) first() bool { return d.facts.verified == nil && d.facts.standing == nil }
-
-// taken is what a failed first release has done to units that ran before it. No ledger
-// says how those were made, so none that is gone can come back.
-type taken struct {
-	// touched are the services that the way back takes away: nothing ran of them.
-	touched []string
-	// replaced is set when a unit is gone; what is new stays then, since the units in
-	// its place may need any of it. dark are services of which nothing runs any more.
-	replaced bool
-	dark     []string
-}
-
-// takenOver looks at what is left of the units that another tool had made, or a release
-// that is in no ledger any more.
-func (d *transition) takenOver(ctx context.Context, touched []string) (taken, error) {
-	ran := slices.ContainsFunc(slices.Collect(maps.Values(d.facts.observed.Units)), func(units []stack.Unit) bool { return len(running(units)) > 0 })
-	if !d.first() || !ran {
-		return taken{touched: touched}, nil
-	}
-	seen, err := d.on.Observe(ctx, d.opts.Stack.Name)
-	if err != nil {
-		return taken{}, err
-	}
-	var t taken
-	for _, name := range touched {
-		before, now := running(d.facts.observed.Units[name]), running(seen.Units[name])
-		if len(before) == 0 {
-			t.touched = append(t.touched, name)
-			continue
-		}
-		if slices.ContainsFunc(before, func(id string) bool { return !slices.Contains(now, id) }) {
-			t.replaced = true
-		}
-		if svc := d.opts.Stack.Services[name]; svc != nil && len(now) == 0 && svc.Replicas > 0 && !svc.Job {
-			t.dark = append(t.dark, name)
-		}
-	}
-	if !t.replaced {
-		d.result.Serving = "what ran before"
-	}
-	return t, nil
-}
-
-// running gives the units that run, wait or are started again by the engine.
-func running(units []stack.Unit) (ids []string) {
-	for _, u := range units {
-		if !u.OneOff && (u.State == stack.Running || u.State == stack.Restarting || u.State == stack.Paused) {
-			ids = append(ids, u.ID)
-		}
-	}
-	return ids
-}
 
 // outlast carries out a part of the way back that may be done twice, and again as long
 // as the engine is away.
