@@ -39,6 +39,9 @@ func (s *fakeServer) Observe(context.Context, string) (stack.Observed, error) {
 	}
 	return stack.Observed{Units: map[string][]stack.Unit{"db": {{ID: s.unit, ImageID: "sha256:db", State: stack.Running, Health: s.ill}}}}, nil
 }
+func (s *fakeServer) Exec(context.Context, string, []string, []byte) (string, string, int, error) {
+	return "", "psql: not found", 127, nil
+}
 func (s *fakeServer) ClearTasks(context.Context, string) error { return nil }
 
 func (s *fakeServer) Inspect(_ context.Context, id string) (stack.Unit, error) {
