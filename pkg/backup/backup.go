@@ -75,8 +75,10 @@ type Backup struct {
 	Taken   time.Time `json:"taken"`
 	Seconds float64   `json:"seconds"`
 	Bytes   int64     `json:"bytes"`
-	SHA256  string    `json:"sha256"`
-	Server  string    `json:"server"`
+	// DatabaseBytes is what the database took of its disk then; 0 where it is not known.
+	DatabaseBytes int64  `json:"database_bytes,omitempty"`
+	SHA256        string `json:"sha256"`
+	Server        string `json:"server"`
 	// Rows counts the rows in the dump by table.
 	Rows map[string]int64 `json:"rows"`
 	// Proven is when a restore into a throwaway server gave the same counts.

@@ -78,6 +78,9 @@ func (s *Store) Restore(ctx context.Context, b Backup, into Source) (*Restored, 
 	if _, err := s.Heal(ctx, into); err != nil {
 		return nil, err
 	}
+	if err := s.fits(ctx, b, into); err != nil {
+		return nil, err
+	}
 	if b.Away {
 		if err := s.fetch(ctx, b, into.Options.Copy); err != nil {
 			return nil, fault.New(fault.Refused, "restore-database", "take another: shiksha backups lists them",

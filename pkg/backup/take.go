@@ -31,6 +31,7 @@ pg_restore --file=- "$part" | awk '
   rows && $0 == "\\." { print n "\t" name; rows = 0; next }
   rows { n++ }' > "$final.rows" || exit 11
 sha256sum < "$part" | cut -c1-64 > "$final.sum" && wc -c < "$part" >> "$final.sum" && pg_dump --version >> "$final.sum" || exit 11
+psql -AtXqc 'SELECT pg_database_size(current_database())' >> "$final.sum" || true
 mv "$part" "$final"`
 
 // told is how often a long dump says how far it is.
@@ -132,12 +133,15 @@ func (s *Store) complete(ctx context.Context, b *Backup) error {
 		return err
 	}
 	lines := strings.Split(strings.TrimSpace(string(sum)), "\n")
-	if len(lines) != 3 || len(lines[0]) != 64 {
+	if len(lines) < 3 || len(lines[0]) != 64 {
 		return fmt.Errorf("the checksum of the dump is not one: %q", sum)
 	}
 	b.SHA256, b.Server = lines[0], lines[2]
 	if b.Bytes, err = strconv.ParseInt(strings.TrimSpace(lines[1]), 10, 64); err != nil || b.Bytes == 0 {
 		return fmt.Errorf("the size of the dump is not one: %q", lines[1])
+	}
+	if len(lines) > 3 {
+		b.DatabaseBytes, _ = strconv.ParseInt(strings.TrimSpace(lines[3]), 10, 64) // what cannot be read is not known
 	}
 	return s.write(ctx, *b)
 }

@@ -12,6 +12,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/shiksha/actions/pkg/backup"
 	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
@@ -144,7 +145,7 @@ func (d *transition) pulls(ctx context.Context, info engine.Info, absent []wante
 // is an error: no backup could be taken there.
 func (d *transition) databases(ctx context.Context, h *onhost.Facts) error {
 	h.Unready = map[string]string{}
-	nodes := map[string]*target.Node{}
+	nodes, dumped := map[string]*target.Node{}, map[string][]backup.Source{}
 	for _, name := range d.plan.Backups {
 		for _, u := range d.facts.observed.Units[name] {
 			if u.OneOff || !u.Serving() {
@@ -155,6 +156,7 @@ func (d *transition) databases(ctx context.Context, h *onhost.Facts) error {
 				return err
 			}
 			nodes[n.ID] = n
+			dumped[n.ID] = append(dumped[n.ID], backup.Source{Service: name, Unit: u, Options: *d.opts.Stack.Services[name].Ext.Backups})
 			said, _, exit, err := d.SteadyOn(n).Exec(ctx, u.ID, []string{"sh", "-c", ready}, nil)
 			if err == nil && exit != 0 && exit != notFound {
 				h.Unready[name] = strings.Join(strings.Fields(said), " ")
@@ -163,7 +165,7 @@ func (d *transition) databases(ctx context.Context, h *onhost.Facts) error {
 	}
 	h.Remapped = d.remapped(ctx, nodes)
 	for _, id := range slices.Sorted(maps.Keys(nodes)) {
-		if space := d.roomOn(ctx, nodes[id]); space != nil {
+		if space := d.roomOn(ctx, nodes[id], dumped[id]); space != nil {
 			h.Backups = append(h.Backups, *space)
 		}
 	}
@@ -186,8 +188,8 @@ func (d *transition) remapped(ctx context.Context, nodes map[string]*target.Node
 	return out
 }
 
-// roomOn is the room for dumps on a node, nil where it is not known.
-func (d *transition) roomOn(ctx context.Context, n *target.Node) *onhost.Space {
+// roomOn is the room on a node for dumps of databases, nil where it is not known.
+func (d *transition) roomOn(ctx context.Context, n *target.Node, of []backup.Source) *onhost.Space {
 	store, err := d.Backups(ctx, n, d.opts.Stack.Name)
 	var files *host.Files
 	if err == nil {
@@ -202,10 +204,32 @@ func (d *transition) roomOn(ctx context.Context, n *target.Node) *onhost.Space {
 		return nil
 	}
 	space := &onhost.Space{On: n.String(), Dir: store.Dir, Free: free}
-	if all, err := store.List(ctx); err == nil && len(all) > 0 {
-		space.Needs = all[0].Bytes
-	}
+	d.dumps(ctx, store, of, space)
 	return space
+}
+
+// dumps tells how large dumps will be: as the last one of each database was, and of
+// one that has none how large it is itself.
+func (d *transition) dumps(ctx context.Context, store *backup.Store, of []backup.Source, space *onhost.Space) {
+	all, err := store.List(ctx)
+	if err != nil {
+		d.Say(event.Debug, "preflight", "", "how large dumps are is not known: %v", err)
+		return
+	}
+	for i, db := range of {
+		if slices.ContainsFunc(of[:i], func(other backup.Source) bool { return other.Service == db.Service }) {
+			continue // one dump is made of all its units
+		}
+		if last := slices.IndexFunc(all, func(b backup.Backup) bool { return b.Service == db.Service }); last >= 0 {
+			space.Needs += all[last].Bytes
+			continue
+		}
+		room, err := store.Room(ctx, db)
+		if err != nil {
+			d.Say(event.Debug, "preflight", db.Service, "how large its dump gets is not known: %v", err)
+		}
+		space.Undumped += room.Size
+	}
 }
 
 // ready asks a database in its own unit, by its socket or else by its address.

@@ -44,7 +44,7 @@ func (o Options) asksForSwarm(st *stack.Stack) bool {
 }
 
 func (o Options) static(ctx context.Context, st *stack.Stack, swarm bool) *check.Report {
-	return preflight.Static(ctx, st, preflight.Options{Workspace: o.Workspace, Images: o.Images, Swarm: swarm})
+	return preflight.Static(ctx, st, preflight.Options{Workspace: o.Workspace, Images: o.Images, Swarm: swarm, WaitTimeout: o.WaitTimeout})
 }
 
 // look looks at everything that can be known without the host, and gives what

@@ -17,6 +17,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/docker/compose/v5/pkg/api"
 	"github.com/docker/compose/v5/pkg/compose"
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/system"
 	"github.com/moby/moby/client"
 	"golang.org/x/sync/errgroup"
@@ -45,6 +46,8 @@ type Engine struct {
 	creating map[string]*sync.Mutex // by project and service
 	names    map[string]string      // container id -> name, for messages
 	left     []anonymous            // volumes of units that were removed, the oldest first
+	// held are the restart policies that stopped units had; see hold.
+	held map[string]container.RestartPolicy
 }
 
 // New makes an Engine of an API client. The client decides which host that is;
@@ -63,6 +66,7 @@ func New(api client.APIClient, sink event.Sink) (*Engine, error) {
 	return &Engine{
 		api: api, sink: sink, backoff: time.Second, patience: patience,
 		creating: map[string]*sync.Mutex{}, names: map[string]string{},
+		held: map[string]container.RestartPolicy{},
 	}, nil
 }
 

@@ -102,9 +102,11 @@ func (st *starting) begin(ctx context.Context, id string, o client.ContainerStar
 }
 
 // Restart starts stopped units again as they were, all at once. Configs and
-// secrets that Start put into them are still there. A running unit is left alone.
+// secrets that Start put into them are still there, and the restart policy that Stop
+// has held is theirs again. A running unit is left alone.
 func (e *Engine) Restart(ctx context.Context, ids []string) error {
 	return e.each(ids, func(id string) error {
+		e.letGo(ctx, id)
 		if _, err := e.api.ContainerStart(ctx, id, client.ContainerStartOptions{}); err != nil {
 			return fmt.Errorf("start %s again: %w", e.unit(id), err)
 		}

@@ -20,7 +20,9 @@ const removalTime = 30 * time.Second
 
 // Stop stops units, all at once: their stop signal, then grace (rounded up to
 // whole seconds, 0 kills at once; stack.OwnGrace is what each was made with), then
-// SIGKILL. A unit that is stopped or gone already is no error. It runs no hooks; see StopService.
+// SIGKILL. A unit that is stopped or gone already is no error. It runs no hooks; see
+// StopService. A stopped unit stays so when the engine starts again, whatever its
+// restart policy, until Restart.
 func (e *Engine) Stop(ctx context.Context, ids []string, grace time.Duration) error {
 	return e.each(ids, func(id string) error { return e.stop(ctx, id, grace) })
 }
@@ -37,6 +39,7 @@ func (e *Engine) StopService(ctx context.Context, s *stack.Stack, service string
 }
 
 func (e *Engine) stop(ctx context.Context, id string, grace time.Duration) error {
+	e.hold(ctx, id)
 	var o client.ContainerStopOptions
 	if grace != stack.OwnGrace {
 		seconds := int((max(grace, 0) + time.Second - 1) / time.Second)
@@ -47,6 +50,52 @@ func (e *Engine) stop(ctx context.Context, id string, grace time.Duration) error
 		return fmt.Errorf("stop %s: %w", e.unit(id), err)
 	}
 	return nil
+}
+
+// hold has a unit that is about to be stopped stay so. An engine that starts again
+// starts a unit with `always` whoever stopped it, and one with `on-failure` that did
+// not end with 0: after a release that was cut off here the old unit would come back
+// beside the new one, on the same volume. It is done before the stop, with which the
+// engine goes on when nobody waits any more. A policy that cannot be changed keeps no
+// unit from being stopped.
+func (e *Engine) hold(ctx context.Context, id string) {
+	res, err := e.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+	if err != nil || res.Container.HostConfig == nil {
+		return // the stop says why
+	}
+	policy := res.Container.HostConfig.RestartPolicy
+	if !policy.IsAlways() && !policy.IsOnFailure() {
+		return
+	}
+	if e.setPolicy(ctx, id, container.RestartPolicy{Name: container.RestartPolicyUnlessStopped}) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.held[id] = policy
+	}
+}
+
+// letGo gives a unit that is about to be started again the policy back that it had
+// before hold. It is done before the start: an engine that changes a running unit
+// writes its limits anew, which may cost it its GPU.
+func (e *Engine) letGo(ctx context.Context, id string) {
+	e.mu.Lock()
+	policy, ok := e.held[id]
+	e.mu.Unlock()
+	if ok && e.setPolicy(ctx, id, policy) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		delete(e.held, id)
+	}
+}
+
+// setPolicy changes the restart policy of a unit.
+func (e *Engine) setPolicy(ctx context.Context, id string, policy container.RestartPolicy) bool {
+	_, err := e.api.ContainerUpdate(ctx, id, client.ContainerUpdateOptions{RestartPolicy: &policy})
+	if err != nil && answered(err) && !isGone(err) {
+		e.sink.Emit(event.Event{Time: time.Now(), Level: event.Warning, Unit: e.unit(id),
+			Text: "its restart policy could not be set to " + string(policy.Name) + ": " + err.Error()})
+	}
+	return err == nil
 }
 
 // preStop runs the hooks in turn; a failed one ends them, as with Compose.

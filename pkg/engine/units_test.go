@@ -297,3 +297,35 @@ func TestInfo(t *testing.T) {
 	assert.Positive(t, info.Memory)
 	assert.Positive(t, info.CPUs)
 }
+
+// A unit that a release has stopped must not come back beside its successor when the
+// engine starts again, which `always` does whoever stopped it.
+func TestAStoppedUnitDoesNotComeBackWithItsEngine(t *testing.T) {
+	t.Parallel()
+	e, rec := newEngine(t)
+	s := load(t, `
+services:
+  always: {image: V1, restart: always}
+  failing: {image: V1, restart: "on-failure:3"}
+  plain: {image: V1, restart: unless-stopped}
+`)
+	ground(t, e, s)
+	for service, c := range map[string]struct{ stopped, again string }{
+		"always": {"unless-stopped", "always"}, "failing": {"unless-stopped", "on-failure"},
+		"plain": {"unless-stopped", "unless-stopped"},
+	} {
+		ids := run(t, e, s, service, 1)
+		before := inspect(t, ids[0]).HostConfig.RestartPolicy
+		require.NoError(t, e.Stop(t.Context(), ids, 0))
+		assert.Equal(t, c.stopped, string(inspect(t, ids[0]).HostConfig.RestartPolicy.Name), service)
+		require.NoError(t, e.Stop(t.Context(), ids, 0), "told twice")
+		require.NoError(t, e.Restart(t.Context(), ids))
+		assert.Equal(t, before, inspect(t, ids[0]).HostConfig.RestartPolicy, service)
+		assert.Equal(t, c.again, string(before.Name))
+		assert.True(t, inspect(t, ids[0]).State.Running, service)
+
+		require.NoError(t, e.StopService(t.Context(), s, service, ids, 0))
+		assert.Equal(t, c.stopped, string(inspect(t, ids[0]).HostConfig.RestartPolicy.Name), service)
+	}
+	assert.Empty(t, warnings(rec, s.Name))
+}

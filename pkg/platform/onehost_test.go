@@ -63,6 +63,10 @@ func (*fakeWorkers) VolumeList(context.Context, client.VolumeListOptions) (clien
 	return client.VolumeListResult{}, nil
 }
 
+func (*fakeWorkers) ContainerInspect(context.Context, string, client.ContainerInspectOptions) (client.ContainerInspectResult, error) {
+	return client.ContainerInspectResult{}, nil
+}
+
 func (f *fakeWorkers) ContainerStop(_ context.Context, id string, o client.ContainerStopOptions) (client.ContainerStopResult, error) {
 	f.given[id] = o.Timeout
 	return client.ContainerStopResult{}, nil

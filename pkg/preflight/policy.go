@@ -35,6 +35,9 @@ func policy(f *findings) {
 	f.Each("P02.latest", "every image has a version", f.latest)
 	f.Each("P02.ports", "no port is open to everybody but a gateway's 80 and 443", f.ports)
 	f.Each("P02.stop-grace", "workers have the time to finish", f.grace)
+	if f.Options.WaitTimeout > 0 {
+		f.Each("P02.wait-timeout", "a release waits as long as every health check may take", f.patience)
+	}
 	f.Each("P02.host-file", "no single file of the host is mounted", f.hostFiles)
 	f.Each("P02.eviction", "no broker throws its queue away", f.eviction)
 }
@@ -173,6 +176,17 @@ func (f *findings) grace(svc *stack.Service) {
 		f.Warn("P02.stop-grace", finding.At(svc.Name, "stop_grace_period"), "set stop_grace_period to how long its longest task takes",
 			"a worker without stop_grace_period is killed after %s, in the middle of its task", stack.DefaultGrace)
 	}
+}
+
+// patience compares the time that a service's own health check may take with the time
+// that the release gives it: the shorter ends it, and a good version is taken back.
+func (f *findings) patience(svc *stack.Service) {
+	if svc.Health == nil || svc.Health.Budget() <= f.Options.WaitTimeout {
+		return
+	}
+	longest := svc.Health.Budget()
+	f.Warn("P02.wait-timeout", finding.At(svc.Name, "healthcheck"), fmt.Sprintf("give the release the input `wait-timeout: %dm`", (longest+time.Minute-1)/time.Minute),
+		"it may take %s to become healthy by its healthcheck, and the release gives it %s (wait-timeout)", longest, f.Options.WaitTimeout)
 }
 
 // hostFiles finds single files of the host: a checkout there replaces the file,

@@ -182,6 +182,21 @@ func TestWorkflowsStayInTheWorkspace(t *testing.T) {
 	}
 }
 
+// A health check that may take longer than a release waits is cut off by that.
+func TestWaitTimeout(t *testing.T) {
+	t.Parallel()
+	f := files{"compose.yaml": "services:\n  llm:\n    image: example/llm:v1\n    healthcheck:\n      test: [CMD, \"true\"]\n      start_period: 10m\n      interval: 30s\n      timeout: 10s\n      retries: 5\n"}
+	st, dir, err := load(t, f, "")
+	require.NoError(t, err)
+	of := func(wait time.Duration) *check.Report {
+		return preflight.Static(t.Context(), st, preflight.Options{Workspace: dir, Now: now, WaitTimeout: wait})
+	}
+	reported(t, of(10*time.Minute), "P02.wait-timeout", check.Warn, "compose.yaml:4", "it may take 13m20s to become healthy by its healthcheck, and the release gives it 10m0s (wait-timeout)")
+	assert.Contains(t, about(of(10*time.Minute), "P02.wait-timeout")[0].Hint, "wait-timeout: 14m")
+	sound(t, of(14*time.Minute), "P02.wait-timeout")
+	assert.Empty(t, about(of(0), "P02.wait-timeout"), "where nothing is released")
+}
+
 func TestWorkflowHygiene(t *testing.T) {
 	t.Parallel()
 	bad := look(t, files{"compose.yaml": twoServices, ".github/workflows/x.yml": "on: pull_request_target\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      - run: echo ${{ github.event.nothing.x\n"}, "")

@@ -55,6 +55,9 @@ func (s *fakeServer) Observe(context.Context, string) (stack.Observed, error) {
 	}
 	return stack.Observed{Units: units, Scheduled: true}, nil
 }
+func (s *fakeServer) Exec(context.Context, string, []string, []byte) (string, string, int, error) {
+	return "", "psql: not found", 127, nil
+}
 func (s *fakeServer) ClearTasks(context.Context, string) error { return nil }
 
 func (s *fakeServer) Inspect(_ context.Context, id string) (stack.Unit, error) {

@@ -96,6 +96,21 @@ func (s *service) budget() time.Duration {
 	return d
 }
 
+// limit says what made the budget as long as it is: whoever raises another limit
+// changes nothing.
+func (s *service) limit() string {
+	h := s.svc.Health
+	switch {
+	case s.WaitTimeout == 0 && h == nil:
+		return "what a unit without a healthcheck has to start"
+	case h == nil:
+		return "wait-timeout"
+	case s.WaitTimeout > 0 && s.WaitTimeout < h.Budget():
+		return fmt.Sprintf("wait-timeout, its healthcheck may take %s: give the release a longer one", h.Budget())
+	}
+	return "start_period + retries x (interval + timeout) of its healthcheck"
+}
+
 // pass takes one unit through the gate.
 func (s *service) pass(ctx context.Context, id string, deadline time.Time) error {
 	if s.svc.Job {
@@ -135,8 +150,7 @@ func (s *service) healthy(ctx context.Context, id string, deadline time.Time) (s
 			return u, nil
 		}
 		if time.Now().After(deadline) {
-			return u, fmt.Errorf("%s is not healthy after %s (it is %s, health %s); the limit is start_period + retries x (interval + timeout) of its healthcheck",
-				u.Name, s.budget(), u.State, u.Health)
+			return u, fmt.Errorf("%s is not healthy after %s (it is %s, health %s); the limit is %s", u.Name, s.budget(), u.State, u.Health, s.limit())
 		}
 		every := pollEvery
 		if time.Since(began) < eagerFor {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -61,6 +62,26 @@ func TestGate(t *testing.T) {
 				}
 			}
 			assert.Equal(t, []string{"last words of api-2"}, tails, "the log of the one that failed is kept, and no other")
+		})
+	}
+}
+
+// Who is told that a unit was not healthy in time is told which limit that was: a longer
+// start_period changes nothing where wait-timeout is the shorter.
+func TestGate_WhichLimitItWas(t *testing.T) {
+	t.Parallel()
+	for wait, words := range map[time.Duration]string{
+		time.Minute:      "api-1 is not healthy after 1m0s (it is running, health starting); the limit is wait-timeout, its healthcheck may take 13m20s: give the release a longer one",
+		20 * time.Minute: "api-1 is not healthy after 13m20s (it is running, health starting); the limit is start_period + retries x (interval + timeout) of its healthcheck",
+		0:                "not healthy after 13m20s (it is running, health starting); the limit is start_period",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h, st := newFakeHost(unit("api", 1, "old"), unit("gateway", 9, "same")), alone("")
+			st.Services["api"].Health = &stack.Health{StartPeriod: 10 * time.Minute, Retries: 5, Interval: 30 * time.Second, Timeout: 10 * time.Second}
+			h.onLook = func(u *stack.Unit, _ int) { u.Health = stack.HealthStart }
+			_, err := follow(t, h, st, func(r *rollout.Rollout) { r.WaitTimeout = wait },
+				plan.Step{Service: "api", Action: plan.Gate, Replicas: 1, Good: []string{"api-1"}})
+			require.ErrorContains(t, err, words)
 		})
 	}
 }

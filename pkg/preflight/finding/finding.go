@@ -24,6 +24,9 @@ type Options struct {
 	Now time.Time
 	// Swarm is set where the stack is to run on one.
 	Swarm bool
+	// WaitTimeout is the longest that the release waits for a unit to be well; 0 where
+	// nothing is released.
+	WaitTimeout time.Duration
 }
 
 // Findings collects what a look at a stack finds, by check. A finding that a service

@@ -88,11 +88,12 @@ func ReadProbe(text string, asked time.Time) Facts {
 }
 
 // Space is what a file system has free. Needs is what will be written to it, in
-// bytes; 0 where that is not known. On names the host or node that it is on.
+// bytes; 0 where that is not known. Undumped is how large databases are of which no
+// dump is known. On names the host or node that it is on.
 type Space struct {
-	On, Dir      string
-	Free, Inodes uint64
-	Needs        int64
+	On, Dir         string
+	Free, Inodes    uint64
+	Needs, Undumped int64
 }
 
 // The most that the clocks of the host and of this machine may differ, and the
@@ -191,6 +192,10 @@ const (
 	leastInodes = 10_000
 	// unpacked is how many times larger layers are on the disk than on their way.
 	unpacked = 3
+	// dense is how many times smaller the dump of a database is than the database, at
+	// the best that is to be hoped for: it is compressed and has no indexes. It may be
+	// as large, of what cannot be compressed.
+	dense = 4
 )
 
 // spaces: a full disk is learned half way otherwise.
@@ -206,10 +211,23 @@ func (f findings) spaces(h Facts) {
 		}
 	}
 	for _, b := range h.Backups {
-		// The dump and the server that it is proven in.
-		if need := uint64(b.Needs) * unpacked; b.Free < max(need, leastDisk/4) {
-			f.Fail("P12.space", finding.Place{}, "free some there, or keep fewer backups (x-shiksha.backups.keep-days)",
-				"only %d MiB are free in %s on %s; the last dump was %d MiB, and it is proven beside it", b.Free>>20, b.Dir, b.On, b.Needs>>20)
-		}
+		f.dumps(b)
+	}
+}
+
+// dumps asks for room for the next dumps. How large a first one gets nobody knows:
+// what surely fills the disk is refused, what may fill it is told.
+func (f findings) dumps(b Space) {
+	// The dump and the server that it is proven in.
+	need, most := max(uint64(b.Needs)*unpacked, leastDisk/4), uint64(b.Undumped)
+	const free = "free some there, or keep fewer backups (x-shiksha.backups.keep-days)"
+	first := fmt.Sprintf("only %d MiB are free in %s on %s; there is no dump yet of databases that take %d MiB, and a dump may need up to that", b.Free>>20, b.Dir, b.On, most>>20)
+	switch {
+	case b.Free < need:
+		f.Fail("P12.space", finding.Place{}, free, "only %d MiB are free in %s on %s; the last dump was %d MiB, and it is proven beside it", b.Free>>20, b.Dir, b.On, b.Needs>>20)
+	case b.Free < need+most/dense:
+		f.Fail("P12.space", finding.Place{}, free+"; if you know that a dump is smaller, take one first with: shiksha backup, and its size is what counts", "%s", first)
+	case b.Free < need+most:
+		f.Warn("P12.space", finding.Place{}, free, "%s", first)
 	}
 }

@@ -155,3 +155,27 @@ func TestRoomOnTheHost(t *testing.T) {
 		})
 	}
 }
+
+// Of a first dump nobody knows how large it gets. What surely fills the disk is
+// refused, what may fill it is told, and nobody is locked out for nothing.
+func TestRoomForAFirstDump(t *testing.T) {
+	t.Parallel()
+	st := load(t, "services:\n  db: {image: \"postgres:15\"}\n")
+	p := plan.Make(plan.Input{Desired: st})
+	for free, want := range map[uint64]check.Outcome{20: check.Fail, 60: check.Warn, 120: check.Pass} {
+		h := onhost.Facts{Version: "24.0.0", Clock: now, Asked: now,
+			Backups: []onhost.Space{{On: "the host", Dir: "/backups", Free: free << 30, Undumped: 100 << 30}}}
+		found := about(onhost.Look(st, p, stack.Observed{}, h), "P12.space")
+		if want == check.Pass {
+			assert.Empty(t, found)
+			continue
+		}
+		require.Len(t, found, 1, free)
+		assert.Equal(t, want, found[0].Outcome, free)
+		assert.Contains(t, found[0].Found, "no dump yet of databases that take 102400 MiB, and a dump may need up to that")
+		h.Backups[0].Needs = 50 << 30
+		found = about(onhost.Look(st, p, stack.Observed{}, h), "P12.space")
+		require.Len(t, found, 1)
+		assert.Equal(t, check.Fail, found[0].Outcome, "another database's last dump counts beside it")
+	}
+}

@@ -1,0 +1,70 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
+)
+
+// Room is how much a database takes of its disk, with its indexes and what is dead in
+// it, and how much is free there, in bytes.
+type Room struct{ Size, Free int64 }
+
+// roomScript asks inside the database's own unit, where its folder is: by its socket or
+// else by its address. The password comes by stdin: arguments are seen by everybody.
+const roomScript = `IFS= read -r PGPASSWORD; export PGPASSWORD PGUSER="$1" PGDATABASE="$2" PGPORT="$3" PGCONNECT_TIMEOUT=10
+ask() { psql -wAtXqc "$1" || psql -h 127.0.0.1 -wAtXqc "$1"; }
+size=$(ask 'SELECT pg_database_size(current_database())') && dir=$(ask 'SHOW data_directory') && free=$(df -Pk "$dir") || exit
+echo "$size"; echo "$free" | tail -n 1 | awk '{print $4}'`
+
+// Room asks a running database how large it is and what its folder has free.
+func (s *Store) Room(ctx context.Context, of Source) (Room, error) {
+	access, err := s.access(ctx, of)
+	if err != nil {
+		return Room{}, err
+	}
+	out, errs, exit, err := s.Engine.Exec(ctx, of.Unit.ID, []string{"sh", "-c", roomScript, "room", access["PGUSER"], access["PGDATABASE"], access["PGPORT"]},
+		[]byte(access["PGPASSWORD"]+"\n"))
+	if err == nil && exit != 0 {
+		err = fmt.Errorf("it ended with %d: %s", exit, strings.TrimSpace(errs))
+	}
+	if err != nil {
+		return Room{}, fmt.Errorf("ask how large database %s of %s is: %w", access["PGDATABASE"], of.Service, err)
+	}
+	words := strings.Fields(out)
+	if len(words) != 2 {
+		return Room{}, fmt.Errorf("the size of database %s of %s is not one: %q", access["PGDATABASE"], of.Service, out)
+	}
+	size, err := strconv.ParseInt(words[0], 10, 64)
+	if err != nil {
+		return Room{}, err
+	}
+	blocks, err := strconv.ParseInt(words[1], 10, 64)
+	return Room{size, blocks << 10}, err
+}
+
+// fits refuses to restore what fills the disk of the database in use: a server that
+// cannot write ends. What the database took when the dump was made is the best that is
+// known of what it will take; of an older dump the one in use has to do.
+func (s *Store) fits(ctx context.Context, b Backup, into Source) error {
+	room, err := s.Room(ctx, into)
+	if err != nil {
+		s.say(event.Debug, "whether there is room to restore backup %s is not known: %v", b.ID, err)
+		return nil
+	}
+	need, of := b.DatabaseBytes, "it took that when the backup was taken"
+	if need == 0 {
+		need, of = max(room.Size, b.Bytes), "as the one in use does"
+	}
+	if room.Free >= need {
+		return nil
+	}
+	return fault.New(fault.Refused, "restore-database", "free some there: databases that earlier restores put aside are named "+beside(b.Database, "_replaced_...")+
+		"; or give the volume a larger disk",
+		"backup %s is restored beside database %s, which is as it was: only %d MiB are free on its disk, and the restored one needs about %d MiB (%s)",
+		b.ID, b.Database, room.Free>>20, need>>20, of)
+}
