@@ -32,6 +32,10 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 	defer t.Close()
 	t.Vault = o.Vault
 	result.Host = t.Host.String()
+	seen, err := o.seen(ctx, t.Files, t.StateDir) // before the wait for the lock
+	if err != nil {
+		return fault.Early(ctx, err)
+	}
 	var lock *release.Lock
 	if !o.DryRun {
 		var drop func()
@@ -45,7 +49,7 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 	if err != nil {
 		return fault.As(fault.Refused, err)
 	}
-	request, err := o.request(ctx, t, on)
+	request, err := o.request(ctx, t, on, seen)
 	if err != nil {
 		return fault.As(fault.Refused, err)
 	}
@@ -53,8 +57,9 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 	return converge.Run(ctx, t, on, request, result)
 }
 
-// request is what the host should run: the stack of the chosen release.
-func (o Options) request(ctx context.Context, t *target.Target, on platform.Platform) (converge.Options, error) {
+// request is what the host should run: the stack of the chosen release. asked is the
+// last release when somebody asked for it.
+func (o Options) request(ctx context.Context, t *target.Target, on platform.Platform, asked release.Record) (converge.Options, error) {
 	ledger, err := t.Ledger(ctx, o.Project)
 	if err != nil {
 		return converge.Options{}, err
@@ -64,6 +69,9 @@ func (o Options) request(ctx context.Context, t *target.Target, on platform.Plat
 		return converge.Options{}, err
 	}
 	c, err := choose(ledger, seen, o)
+	if err == nil {
+		err = o.overtaken(asked, ledger, c)
+	}
 	if err != nil {
 		return converge.Options{}, err
 	}
