@@ -19,14 +19,15 @@ type choice struct {
 	notes []string
 }
 
-// choose finds the release to bring back.
-func choose(l *release.Ledger, seen stack.Observed, o Options) (choice, error) {
+// choose finds the release to bring back. live are the live files, by service, that are
+// not as the last verified release made them.
+func choose(l *release.Ledger, seen stack.Observed, live map[string][]string, o Options) (choice, error) {
 	verified, any := l.LatestVerified()
 	if !any {
 		return choice{}, fault.New(fault.Refused, "", "deploy a version that works", "no release of %s was ever verified on this host, so there is none to go back to", o.Project)
 	}
 	c := choice{from: verified.Number}
-	whole := serves(l, verified, seen)
+	whole := serves(l, verified, seen, live)
 	if !whole {
 		c.from = last(l)
 		c.notes = append(c.notes, fmt.Sprintf("release %d did not end well and runs in parts: undoing it", c.from))
@@ -48,7 +49,7 @@ func choose(l *release.Ledger, seen stack.Observed, o Options) (choice, error) {
 // serves tells whether the last verified release is what runs. The ledger says so
 // when nothing came after it; after a release that did not end well, or whose
 // record cannot be read, the labels of what runs decide.
-func serves(l *release.Ledger, verified release.Record, seen stack.Observed) bool {
+func serves(l *release.Ledger, verified release.Record, seen stack.Observed, live map[string][]string) bool {
 	newest, _ := l.LatestChange()
 	if newest.Number == verified.Number && !l.Uncertain() {
 		return true
@@ -60,7 +61,7 @@ func serves(l *release.Ledger, verified release.Record, seen stack.Observed) boo
 			}
 		}
 	}
-	if leftIll(l, verified, seen) {
+	if leftIll(l, verified, seen) || leftOtherwise(l, verified, seen, live) {
 		return false
 	}
 	if newest.Outcome.Clean() && !l.Uncertain() {
@@ -89,9 +90,50 @@ func leftIll(l *release.Ledger, verified release.Record, seen stack.Observed) bo
 	return false
 }
 
+// leftOtherwise tells whether something that no hash shows (a live file, how many units
+// there are, that there are none) is not as the last verified release made it, and a later
+// one was to change it.
+func leftOtherwise(l *release.Ledger, verified release.Record, seen stack.Observed, live map[string][]string) bool {
+	once := runsOnce(verified)
+	for _, r := range l.All() {
+		if r.Number <= verified.Number || r.ChangedNothing() {
+			continue
+		}
+		for service, was := range verified.Services {
+			made := r.Services[service] // of one that was to go there are none
+			scaled := made.Replicas != was.Replicas && running(seen.Units[service]) != was.Replicas && !once[service]
+			if scaled || slices.ContainsFunc(live[service], func(target string) bool { return made.Files[target] != was.Files[target] }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// running counts the units that run, but for commands in them.
+func running(units []stack.Unit) (n int) {
+	for _, u := range units {
+		if u.State == stack.Running && !u.OneOff {
+			n++
+		}
+	}
+	return n
+}
+
 // gone tells whether a service of a release has no unit that runs, but for those that
 // run once.
 func gone(r release.Record, seen stack.Observed) bool {
+	once := runsOnce(r)
+	for name, svc := range r.Services {
+		if svc.Replicas > 0 && !once[name] && running(seen.Units[name]) == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// runsOnce names the services of a release that others wait for the end of.
+func runsOnce(r release.Record) map[string]bool {
 	var model struct {
 		Services map[string]struct {
 			DependsOn map[string]struct{ Condition string } `json:"depends_on"`
@@ -104,13 +146,7 @@ func gone(r release.Record, seen stack.Observed) bool {
 			once[name] = once[name] || d.Condition == string(stack.Completed)
 		}
 	}
-	for name, svc := range r.Services {
-		runs := func(u stack.Unit) bool { return !u.OneOff && u.State == stack.Running }
-		if svc.Replicas > 0 && !once[name] && !slices.ContainsFunc(seen.Units[name], runs) {
-			return true
-		}
-	}
-	return false
+	return once
 }
 
 // last is the number of the last release that may have changed something.

@@ -23,7 +23,10 @@ func ledger(t *testing.T, releases ...release.Record) (*release.Ledger, string) 
 	require.NoError(t, err)
 	for _, r := range releases {
 		outcome := r.Outcome
-		r.Outcome, r.Services = release.Started, map[string]release.ServiceRecord{"api": {Hash: r.Version, Replicas: 1}, "once": {Replicas: 1}}
+		r.Outcome = release.Started
+		if r.Services == nil {
+			r.Services = map[string]release.ServiceRecord{"api": {Hash: r.Version, Replicas: 1}, "once": {Replicas: 1}}
+		}
 		r.Model = []byte(`{"services": {"api": {"depends_on": {"once": {"condition": "service_completed_successfully"}}}}}`)
 		require.NoError(t, l.Append(t.Context(), &r))
 		if outcome != release.Started {
@@ -97,7 +100,7 @@ func TestChoose(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l, _ := ledger(t, c.past...)
-			got, err := choose(l, runs(c.runs), c.ask)
+			got, err := choose(l, runs(c.runs), nil, c.ask)
 			if c.refused != "" {
 				require.ErrorContains(t, err, c.refused)
 				assert.NotEmpty(t, fault.Hint(err))
@@ -130,9 +133,59 @@ func TestChooseAfterUnitsThatWereLeftIll(t *testing.T) {
 		"of a release before that": {failed, []stack.Unit{serving, {State: stack.Running, Health: stack.HealthFailed, Hash: "v1"}}, 1},
 	} {
 		l, _ := ledger(t, append(slices.Clone(past), release.Record{Version: "v3", Outcome: c.outcome})...)
-		got, err := choose(l, stack.Observed{Units: map[string][]stack.Unit{"api": c.units}}, Options{})
+		got, err := choose(l, stack.Observed{Units: map[string][]stack.Unit{"api": c.units}}, nil, Options{})
 		require.NoError(t, err, name)
 		assert.Equal(t, [2]int{c.to, c.to + 1}, [2]int{got.to.Number, got.from}, name)
+	}
+}
+
+// What a later release changed and no hash shows, live files and how many units there
+// are, is undone first where it is there still.
+func TestChooseAfterAChangeThatNoHashShows(t *testing.T) {
+	t.Parallel()
+	const conf = "/etc/nginx/nginx.conf"
+	made := func(sum string, replicas int) map[string]release.ServiceRecord {
+		return map[string]release.ServiceRecord{"api": {Hash: "api", Replicas: replicas}, "gateway": {Hash: "gateway", Replicas: 1, Files: map[string]string{conf: sum}}, "once": {Replicas: 1}}
+	}
+	without := func(service string) map[string]release.ServiceRecord {
+		services := made("2", 2)
+		delete(services, service)
+		return services
+	}
+	for name, c := range map[string]struct {
+		outcome  release.Outcome
+		services map[string]release.ServiceRecord
+		changed  []string
+		units    int
+		ask      Options
+		to, from int
+	}{
+		"a file, interrupted":           {release.Interrupted, made("3", 2), []string{conf}, 2, Options{}, 2, 3},
+		"a file, killed":                {release.Started, made("3", 2), []string{conf}, 2, Options{}, 2, 3},
+		"a file, stuck":                 {release.Stuck, made("3", 2), []string{conf}, 2, Options{}, 2, 3},
+		"a file, paused":                {failed, made("3", 2), []string{conf}, 2, Options{}, 2, 3},
+		"a file, paused, and by number": {failed, made("3", 2), []string{conf}, 2, Options{Release: 2}, 2, 3},
+		"a file that was put back":      {failed, made("3", 2), nil, 2, Options{}, 1, 2},
+		"a file that was not reached":   {release.Interrupted, made("3", 2), nil, 2, Options{}, 1, 2},
+		"a file, by hand":               {failed, made("2", 2), []string{conf}, 2, Options{}, 1, 2},
+		"fewer units, interrupted":      {release.Interrupted, made("2", 1), nil, 1, Options{}, 2, 3},
+		"more units, interrupted":       {release.Interrupted, made("2", 4), nil, 3, Options{}, 2, 3},
+		"more units, paused":            {failed, made("2", 4), nil, 4, Options{}, 2, 3},
+		"as many again":                 {failed, made("2", 4), nil, 2, Options{}, 1, 2},
+		"a service that left, paused":   {failed, without("api"), nil, 0, Options{}, 2, 3},
+		"it came back":                  {failed, without("api"), nil, 2, Options{}, 1, 2},
+		"a job that left":               {failed, without("once"), nil, 2, Options{}, 1, 2},
+		"fewer by themselves":           {failed, made("2", 2), nil, 1, Options{}, 1, 2},
+	} {
+		l, _ := ledger(t, release.Record{Version: "v1", Outcome: good}, release.Record{Version: "v2", Outcome: good, Services: made("2", 2)},
+			release.Record{Version: "v3", Outcome: c.outcome, Services: c.services})
+		units := map[string][]stack.Unit{"gateway": {{State: stack.Running, Hash: "gateway"}}, "api": {{State: stack.Exited, Hash: "api"}}}
+		for range c.units {
+			units["api"] = append(units["api"], stack.Unit{State: stack.Running, Hash: "api"})
+		}
+		got, err := choose(l, stack.Observed{Units: units}, map[string][]string{"gateway": c.changed}, c.ask)
+		require.NoError(t, err, name)
+		assert.Equal(t, [2]int{c.to, c.from}, [2]int{got.to.Number, got.from}, name)
 	}
 }
 
@@ -144,10 +197,10 @@ func TestChooseWithADamagedLedger(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "shop", "releases", "3.json"), []byte("{"), 0o600))
 		l, err := release.Open(t.Context(), disk.Files{}, dir, "shop")
 		require.NoError(t, err)
-		got, err := choose(l, runs(version), Options{})
+		got, err := choose(l, runs(version), nil, Options{})
 		require.NoError(t, err)
 		assert.Equal(t, want, got.to.Number, "%s runs", version)
-		_, err = choose(l, runs(version), Options{Release: 3})
+		_, err = choose(l, runs(version), nil, Options{Release: 3})
 		assert.Equal(t, fault.Refused, fault.Of(err))
 	}
 }

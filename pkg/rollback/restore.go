@@ -3,8 +3,10 @@ package rollback
 import (
 	"context"
 
+	"github.com/shiksha/actions/pkg/content"
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/platform"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
 	"github.com/shiksha/actions/pkg/target"
@@ -38,6 +40,34 @@ func restore(ctx context.Context, t *target.Target, l *release.Ledger, r release
 	}
 	st.GoBack()
 	return st, nil
+}
+
+// altered names the live files, by service, that are not as the last verified release
+// made them. Nobody looks where nothing came after it, or its stack cannot be read: the
+// units have to say it then.
+func altered(ctx context.Context, store *content.Store, on platform.Platform, l *release.Ledger) (map[string][]string, error) {
+	verified, _ := l.LatestVerified()
+	if newest, _ := l.LatestChange(); newest.Number <= verified.Number || verified.Number == 0 {
+		return nil, nil
+	}
+	sealed, err := l.ReadSealed(ctx, verified.Number)
+	if err != nil {
+		return nil, nil
+	}
+	st, err := stack.Unseal(sealed)
+	if err != nil || on.Adapt(ctx, st) != nil {
+		return nil, nil
+	}
+	live := map[string][]string{}
+	for _, svc := range st.Services {
+		if svc.Ext.Reload == nil {
+			continue
+		}
+		if live[svc.Name], err = store.Changed(ctx, svc); err != nil {
+			return nil, err
+		}
+	}
+	return live, nil
 }
 
 // images gives the images of a sealed stack as they were: what the host has needs

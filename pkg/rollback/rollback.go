@@ -68,7 +68,11 @@ func (o Options) request(ctx context.Context, t *target.Target, on platform.Plat
 	if err != nil {
 		return converge.Options{}, err
 	}
-	c, err := choose(ledger, seen, o)
+	live, err := altered(ctx, t.Store(o.Project), on, ledger)
+	if err != nil {
+		return converge.Options{}, err
+	}
+	c, err := choose(ledger, seen, live, o)
 	if err == nil {
 		err = o.overtaken(asked, ledger, c)
 	}

@@ -51,7 +51,7 @@ func TestWhatHappenedWhileARollbackWaited(t *testing.T) {
 			seen, err := c.ask.seen(t.Context(), disk.Files{}, dir)
 			require.NoError(t, err)
 			l, _ := ledger(t, c.now...)
-			got, err := choose(l, runs(c.runs), c.ask)
+			got, err := choose(l, runs(c.runs), nil, c.ask)
 			require.NoError(t, err)
 			err = c.ask.overtaken(seen, l, got)
 			if c.says == "" {
