@@ -56,14 +56,8 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 	}
 	touched := d.result.Rollout.Touched
 	// A database that was brought back is no state to be left in.
-	stays := d.undoDatabase == nil
-	if stays && d.paused() {
-		return fault.New(fault.Failed, "", "mend it and release again, or roll back",
-			"%w; failure_action is pause, so what was changed stays: %v", cause, touched)
-	}
-	if stays && !d.opts.RollbackOnFailure {
-		return fault.New(fault.Failed, "", "mend it and release again",
-			"%w; rollback-on-failure is off, so what was changed stays: %v", cause, touched)
+	if why := d.stays(); why != "" && d.undoDatabase == nil {
+		return d.leave(cause, why)
 	}
 	back, cancel := d.backTime.limit(ctx)
 	defer cancel()
@@ -93,10 +87,32 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 	return fault.New(fault.Failed, "", hint, "%w", cause)
 }
 
-// paused tells whether the service that failed asks for pause.
-func (d *transition) paused() bool {
+// stays says why a release that failed stays as it is, or nothing.
+func (d *transition) stays() string {
 	svc := d.opts.Stack.Services[d.result.Rollout.Failed]
-	return svc != nil && svc.Update.FailureAction == stack.Pause
+	switch {
+	case svc != nil && svc.Update.FailureAction == stack.Pause:
+		return "failure_action is pause"
+	case !d.opts.RollbackOnFailure:
+		return "rollback-on-failure is off"
+	}
+	return ""
+}
+
+// leave ends a release that failed and stays as it is. What its own batch has undone is
+// not told as changed.
+func (d *transition) leave(cause error, why string) error {
+	r := d.result.Rollout
+	left := slices.DeleteFunc(slices.Clone(r.Touched), func(name string) bool { return slices.Contains(r.Undone, name) })
+	if len(left) == 0 && len(r.Undone) > 0 {
+		d.result.Changed = nil
+		return fault.New(fault.Failed, "", d.servesNow()+d.migrated(), "%w; %s, and nothing of it stays", cause, why)
+	}
+	hint := "mend it and release again"
+	if v := d.facts.verified; v != nil && d.facts.standing == nil {
+		hint += fmt.Sprintf(", or go back to what served before: shiksha rollback --release %d", v.Number)
+	}
+	return fault.New(fault.Failed, "", hint, "%w; %s, so what was changed stays: %v", cause, why, left)
 }
 
 func (d *transition) servesNow() string {

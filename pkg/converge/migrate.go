@@ -325,11 +325,13 @@ func (d *transition) migrated() string {
 	return fmt.Sprintf("; the database stays migrated, at revision %s", known(last.After))
 }
 
-// joined adds up the reports of two rollouts of one release.
+// joined adds up the reports of two rollouts of one release. What the second has undone is
+// as the first left it.
 func joined(a *rollout.Report, b rollout.Report) *rollout.Report {
 	if a == nil {
 		return &b
 	}
+	b.Undone = slices.DeleteFunc(slices.Clone(b.Undone), func(name string) bool { return slices.Contains(a.Touched, name) })
 	b.Touched, b.Spans = slices.Concat(a.Touched, b.Touched), slices.Concat(a.Spans, b.Spans)
 	if b.Cut == nil {
 		b.Cut = map[string]int{}

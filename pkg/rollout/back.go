@@ -86,7 +86,15 @@ func (b *batch) back(ctx context.Context, err error) error {
 	if cerr := b.outlast(back, b.traffic.close); cerr != nil {
 		return fmt.Errorf("%w; while going back: %w", err, cerr)
 	}
+	if b.whole() {
+		b.note(func(report *Report) { report.Undone = append(report.Undone, b.svc.Name) })
+	}
 	return err
+}
+
+// whole tells whether a batch that was undone is all that its step has changed.
+func (b *batch) whole() bool {
+	return !b.removed && len(b.good) == len(b.step.Good) && len(b.step.Files)+len(b.step.Leftovers) == 0
 }
 
 // lost tells whether the right to change the project is gone. Then nothing is

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/rollout"
@@ -32,5 +33,41 @@ func TestLongest(t *testing.T) {
 			how = rollout.How{}
 		}
 		assert.Equal(t, c.want, rollout.Longest(c.step, &c.svc, how), name)
+	}
+}
+
+// A service that a failed batch left as it was is told as undone, and no other.
+func TestRun_TellsWhatIsAsItWas(t *testing.T) {
+	t.Parallel()
+	for _, order := range []stack.Order{stack.StartFirst, stack.StopFirst} {
+		for _, parallelism := range []int{0, 1} {
+			clean := oldShop()
+			_, err := carry(t.Context(), clean, shop(order, parallelism))
+			require.NoError(t, err)
+			undone := 0
+			for at := range clean.log {
+				h := oldShop()
+				n := -1
+				h.onAct = func(act string) {
+					if n++; n == at {
+						h.fail[act] = errBroken
+					}
+				}
+				report, err := carry(t.Context(), h, shop(order, parallelism))
+				require.Error(t, err)
+				require.Equal(t, []string{"api"}, report.Touched)
+				if len(report.Undone) == 0 {
+					continue
+				}
+				undone++
+				assert.Equal(t, []string{"api"}, report.Undone)
+				assert.Len(t, h.units, 4, "%s %d: act %d %q", order, parallelism, at, clean.log[at])
+				for _, id := range []string{"api-1", "api-2", "api-3"} {
+					require.Contains(t, h.units, id)
+					assert.Equal(t, stack.Running, h.units[id].State)
+				}
+			}
+			assert.GreaterOrEqual(t, undone, 4)
+		}
 	}
 }

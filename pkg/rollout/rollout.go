@@ -121,10 +121,12 @@ type Span struct {
 }
 
 // Report says what a rollout did. Touched are the services in which anything
-// was changed, in order; Failed is the one that stopped it; Cut counts the
-// connections that were ended because they outlived the drain budget.
+// was changed, in order; Undone those of them that are as they were again; Failed is the
+// one that stopped it; Cut counts the connections that were ended because they outlived
+// the drain budget.
 type Report struct {
 	Touched []string       `json:"touched"`
+	Undone  []string       `json:"-"`
 	Failed  string         `json:"failed,omitempty"`
 	Spans   []Span         `json:"spans"`
 	Cut     map[string]int `json:"cut,omitempty"`

@@ -1,0 +1,54 @@
+package converge
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/rollout"
+	"github.com/shiksha/actions/pkg/stack"
+	"github.com/shiksha/actions/pkg/target"
+)
+
+// A failed release that stays as it is names what to go back to, and only what it left.
+func TestWhatStaysAfterAFailure(t *testing.T) {
+	t.Parallel()
+	paused := &stack.Service{Name: "api"}
+	paused.Update.FailureAction = stack.Pause
+	for name, c := range map[string]struct {
+		facts   facts
+		failed  string
+		touched []string
+		undone  []string
+		says    string
+		hint    string
+	}{
+		"a reload stays": {facts{verified: &release.Record{Number: 2}}, "api", []string{"gateway", "api"}, []string{"api"},
+			"api is ill; failure_action is pause, so what was changed stays: [gateway]",
+			"mend it and release again, or go back to what served before: shiksha rollback --release 2"},
+		"it stays itself": {facts{verified: &release.Record{Number: 2}}, "api", []string{"gateway", "api"}, nil,
+			"api is ill; failure_action is pause, so what was changed stays: [gateway api]",
+			"mend it and release again, or go back to what served before: shiksha rollback --release 2"},
+		"nothing stays": {facts{verified: &release.Record{Number: 2, Version: "v2"}}, "api", []string{"api"}, []string{"api"},
+			"api is ill; failure_action is pause, and nothing of it stays", "v2 serves again"},
+		"the first release":    {facts{}, "api", []string{"api"}, nil, "api is ill; failure_action is pause, so what was changed stays: [api]", "mend it and release again"},
+		"a damaged one before": {facts{verified: &release.Record{Number: 2}, standing: &standing{number: 3}}, "api", []string{"api"}, nil, "api is ill; failure_action is pause, so what was changed stays: [api]", "mend it and release again"},
+		"no way back": {facts{verified: &release.Record{Number: 2}}, "web", []string{"web"}, nil, "api is ill; rollback-on-failure is off, so what was changed stays: [web]",
+			"mend it and release again, or go back to what served before: shiksha rollback --release 2"},
+	} {
+		d := &transition{Target: &target.Target{Sink: event.Discard}, facts: &c.facts,
+			result: &Result{Rollout: &rollout.Report{Failed: c.failed, Touched: c.touched, Undone: c.undone}},
+			opts:   Options{Stack: &stack.Stack{Name: "shop", Services: map[string]*stack.Service{"api": paused}}}}
+		err := d.fail(t.Context(), errors.New("api is ill"))
+		require.EqualError(t, err, c.says, name)
+		assert.Equal(t, c.hint, fault.Hint(err), name)
+		assert.Equal(t, fault.Failed, fault.Of(err))
+	}
+	both := joined(&rollout.Report{Touched: []string{"db"}}, rollout.Report{Touched: []string{"db", "api"}, Undone: []string{"db", "api"}})
+	assert.Equal(t, []string{"api"}, both.Undone, "the database was brought up before")
+}
