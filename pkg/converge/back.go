@@ -54,10 +54,11 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 		// What was cut off calls itself failed or refused.
 		return fault.New(fault.Interrupted, "", "run it again", "interrupted: %w", cause)
 	}
-	touched := d.result.Rollout.Touched
+	// What a release before this one left unproved was proved ill with it.
+	touched := slices.Concat(d.unproved, d.result.Rollout.Touched)
 	// A database that was brought back is no state to be left in.
 	if why := d.stays(); why != "" && d.undoDatabase == nil {
-		return d.leave(cause, why)
+		return d.leave(cause, why, touched)
 	}
 	back, cancel := d.backTime.limit(ctx)
 	defer cancel()
@@ -101,9 +102,9 @@ func (d *transition) stays() string {
 
 // leave ends a release that failed and stays as it is. What its own batch has undone is
 // not told as changed.
-func (d *transition) leave(cause error, why string) error {
+func (d *transition) leave(cause error, why string, touched []string) error {
 	r := d.result.Rollout
-	left := slices.DeleteFunc(slices.Clone(r.Touched), func(name string) bool { return slices.Contains(r.Undone, name) })
+	left := slices.DeleteFunc(slices.Clone(touched), func(name string) bool { return slices.Contains(r.Undone, name) })
 	if len(left) == 0 && len(r.Undone) > 0 {
 		d.result.Changed = nil
 		return fault.New(fault.Failed, "", d.servesNow()+d.migrated(), "%w; %s, and nothing of it stays", cause, why)

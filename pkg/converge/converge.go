@@ -31,6 +31,9 @@ type transition struct {
 	// rest is what is left of the plan when a migration needed a part of it first.
 	rest   *plan.Plan
 	record *release.Record
+	// unproved are the services that a release which did not end well left as they are to
+	// be now, and that no release was verified with.
+	unproved []string
 	// undoDatabase takes back that the database was brought back; writers are the
 	// services that were stopped for it.
 	undoDatabase func(context.Context) error
@@ -52,7 +55,7 @@ func Run(ctx context.Context, t *target.Target, on Platform, o Options, result *
 	if err != nil {
 		return fault.Early(ctx, err)
 	}
-	if o.DryRun || d.plan.Empty() && !d.restores() && !d.facts.swapped() {
+	if o.DryRun || d.idle() {
 		return d.nothing(ctx)
 	}
 	return d.release(ctx)
@@ -87,6 +90,7 @@ func (d *transition) prepare(ctx context.Context) error {
 	if err := d.parted(ctx); err != nil {
 		return err
 	}
+	d.unproved = d.neverVerified(ctx)
 	if err := d.classify(ctx); err != nil {
 		return err
 	}
@@ -115,6 +119,11 @@ func (d *transition) heading() string {
 			title(d.opts.Version, b.Restores), b.Undoes)
 	}
 	return fmt.Sprintf("plan for %s on %s: %s after %s", d.opts.Stack.Name, d.Host, title(d.opts.Version, d.ledger.Next()), title(v.Version, v.Number))
+}
+
+// idle tells whether there is nothing to do, nor to prove.
+func (d *transition) idle() bool {
+	return d.plan.Empty() && !d.restores() && !d.facts.swapped() && len(d.unproved) == 0
 }
 
 // nothing ends a dry run, or a release that finds everything as it should be.

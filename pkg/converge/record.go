@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/shiksha/actions/pkg/event"
@@ -134,6 +136,39 @@ func (d *transition) services(runs *stack.Stack, key []byte) map[string]release.
 		out[name] = r
 	}
 	return out
+}
+
+// neverVerified names the services for which nothing is to be done because a release that
+// did not end well did it, and that are not as the last verified one had them: a live
+// file, a scale, one that went. Its checks were cut off, or failed.
+func (d *transition) neverVerified(ctx context.Context) (names []string) {
+	f := d.facts
+	if f.verified == nil || f.acted == nil || f.acted.Number <= f.verified.Number || f.standing != nil {
+		return nil
+	}
+	runs, err := d.runs(ctx)
+	if err != nil {
+		return nil // what cannot be released says so by itself
+	}
+	now, left, was := d.services(runs, nil), f.acted.Services, f.verified.Services
+	every := maps.Clone(was)
+	maps.Copy(every, now)
+	for _, name := range slices.Sorted(maps.Keys(every)) {
+		step := d.plan.Step(name)
+		if (step == nil || !step.Changes()) && alike(now[name], left[name]) && !alike(now[name], was[name]) {
+			names = append(names, name)
+		}
+	}
+	if len(names) > 0 && d.plan.Empty() {
+		d.plan.Notes = append(d.plan.Notes, fmt.Sprintf("release %d made %v so and was not verified: that is done now, or it is taken back",
+			f.acted.Number, names))
+	}
+	return names
+}
+
+// alike tells whether two records of a service mean the same units.
+func alike(a, b release.ServiceRecord) bool {
+	return a.Hash == b.Hash && a.Replicas == b.Replicas && maps.Equal(a.Files, b.Files)
 }
 
 // end records how a release ended that had begun to change something and did not

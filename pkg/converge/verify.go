@@ -49,7 +49,7 @@ func (d *transition) baseline(ctx context.Context) {
 // ports of units that a running gateway is led to, and what checks ask. A new unit's address
 // is not known yet, but sshd's answer is the same for the host's own.
 func (d *transition) forwards(ctx context.Context, dial func(ctx context.Context, addr string) error) ([]string, error) {
-	if d.plan.Empty() {
+	if d.plan.Empty() && len(d.unproved) == 0 {
 		return nil, nil
 	}
 	asked := map[string]string{}
