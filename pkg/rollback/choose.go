@@ -1,7 +1,6 @@
 package rollback
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -92,18 +91,7 @@ func leftIll(l *release.Ledger, verified release.Record, seen stack.Observed) bo
 // gone tells whether a service of a release has no unit that runs, but for those that
 // run once.
 func gone(r release.Record, seen stack.Observed) bool {
-	var model struct {
-		Services map[string]struct {
-			DependsOn map[string]struct{ Condition string } `json:"depends_on"`
-		}
-	}
-	_ = json.Unmarshal(r.Model, &model) // one that cannot be read names none of those
-	once := map[string]bool{}
-	for _, svc := range model.Services {
-		for name, d := range svc.DependsOn {
-			once[name] = once[name] || d.Condition == string(stack.Completed)
-		}
-	}
+	once := r.Jobs()
 	for name, svc := range r.Services {
 		runs := func(u stack.Unit) bool { return !u.OneOff && u.State == stack.Running }
 		if svc.Replicas > 0 && !once[name] && !slices.ContainsFunc(seen.Units[name], runs) {
