@@ -59,14 +59,17 @@ func (d *transition) keepSaid(ctx context.Context) error {
 	if d.opts.Back != nil || len(d.opts.Services) > 0 || f.uncertain || f.verified == nil || !f.acted.Outcome.Clean() {
 		return nil
 	}
+	var was []byte
 	kept, err := d.before(ctx)
+	if err == nil {
+		was, err = kept.Seal()
+	}
 	if err != nil {
 		d.Say(event.Warning, "keep", "", "%v", err)
 		return nil // what serves is as it should be, and a rollback says what is lost
 	}
-	was, err := kept.Seal()
-	if err != nil || !say(kept, d.opts.Stack) {
-		return err
+	if !say(kept, d.opts.Stack) {
+		return nil
 	}
 	is, err := kept.Seal()
 	if err != nil || bytes.Equal(was, is) {
@@ -80,15 +83,12 @@ func (d *transition) keepSaid(ctx context.Context) error {
 }
 
 // say makes a stack say what a newer one does beside its units, or tells that those are
-// others.
+// others. A service that left the file and stays on the host stays as it was.
 func say(kept, now *stack.Stack) bool {
 	for name, svc := range now.Services {
 		if k := kept.Services[name]; k == nil || k.Hash != svc.Hash || k.Global != svc.Global {
 			return false
 		}
-	}
-	if len(kept.Services) != len(now.Services) {
-		return false
 	}
 	for name, svc := range now.Services {
 		k := kept.Services[name]

@@ -45,11 +45,12 @@ func database(t *testing.T, image, checks string) *stack.Stack {
 	c := types.ServiceConfig{Name: "db"}
 	c.Image = "postgres"
 	st := &stack.Stack{
-		Name: "shop", Dir: "/state/shop", Order: []string{"db"}, Services: map[string]*stack.Service{"db": {Name: "db", Replicas: 1, Image: "postgres"}},
-		Project: &types.Project{Name: "shop", Services: types.Services{"db": c}, Environment: types.Mapping{"VERSION": image}},
-		Checks:  &stack.Checks{File: "compose.yaml", Node: node.Content[0]},
+		Name: "shop", Dir: "/state/shop", Order: []string{"db", "old"},
+		Services: map[string]*stack.Service{"db": {Name: "db", Replicas: 1, Image: "postgres"}, "old": {Name: "old", Replicas: 1, Image: "postgres"}},
+		Project:  &types.Project{Name: "shop", Services: types.Services{"db": c, "old": c}, Environment: types.Mapping{"VERSION": image}},
+		Checks:   &stack.Checks{File: "compose.yaml", Node: node.Content[0]},
 	}
-	require.NoError(t, st.Pin(map[string]string{"db": image}))
+	require.NoError(t, st.Pin(map[string]string{"db": image, "old": image}))
 	return st
 }
 
@@ -72,6 +73,10 @@ func TestWhatChangesNoUnitIsKept(t *testing.T) {
 		"checks":          {pinned, func(st *stack.Stack, _ *transition) { st.Checks = database(t, pinned, after).Checks }, "", true},
 		"another version": {pinned, func(st *stack.Stack, _ *transition) { st.Project.Environment["VERSION"] = "v2" }, "", false},
 		"nothing":         {pinned, func(*stack.Stack, *transition) {}, "", false},
+		"without a service that stays": {pinned, func(st *stack.Stack, _ *transition) {
+			st.Services["db"].Update.Delay = time.Second
+			delete(st.Services, "old")
+		}, "", true},
 		"chosen services": {pinned, func(st *stack.Stack, d *transition) {
 			st.Services["db"].Update.Delay, d.opts.Services = time.Second, []string{"db"}
 		}, "", false},
