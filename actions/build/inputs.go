@@ -183,7 +183,7 @@ func (in *Inputs) options(s *door.Session) (verb.Options, error) {
 	s.Protect(token)
 	o := verb.Options{
 		Workspace: s.Workspace, ComposeFiles: in.ComposeFile, BakeFile: in.BakeFile, Project: in.Project,
-		EnvFile: env, EnvFileName: in.EnvFile.Name(), Targets: in.Targets, Platforms: in.Platforms,
+		EnvFile: env, EnvFileName: in.EnvFile.Name(s.Workspace), Targets: in.Targets, Platforms: in.Platforms,
 		Push: in.Push, Load: in.Load, Tags: in.Tags,
 		Registry: verb.Login{Registry: in.Registry, Username: in.Username, Password: string(in.Password)},
 		Cache:    in.Cache, CacheFrom: in.CacheFrom, CacheTo: in.CacheTo, GitHub: verb.GitHubCache{URL: url, Token: token},

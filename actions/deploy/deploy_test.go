@@ -232,6 +232,7 @@ func TestStatusAndHistory(t *testing.T) {
 		Status: StatusCommand{Verb: func(_ context.Context, o verb.Options, _ event.Sink) (*verb.StatusResult, error) {
 			return &verb.StatusResult{Project: o.Project, Host: "h", Release: 12, Version: "v2", Since: step(), Newest: "interrupted",
 				Services: []verb.ServiceStatus{{Service: "api", Wanted: 3, Serving: 2}, {Service: "db", Wanted: 1, Serving: 1},
+					{Service: "loop", Wanted: 1, Serving: 1, Restarts: 214}, {Service: "prepare", Wanted: 1, Done: 1},
 					{Service: "old", Foreign: 1}, {Service: "web", Wanted: 1}}}, nil
 		}},
 		History: HistoryCommand{Verb: func(_ context.Context, o verb.Options, _ event.Sink) (*verb.HistoryResult, error) {
@@ -243,7 +244,7 @@ func TestStatusAndHistory(t *testing.T) {
 		}},
 	}
 	o := enter(t, cli, nil, t.TempDir(), "status", "--host=a@b", "--project=shop")
-	for _, want := range []string{"release 12 (v2): verified", "2/3    degraded", "1/1    ok", "0/0    1 not of this release", "0/1    down", "newest release is interrupted"} {
+	for _, want := range []string{"release 12 (v2): verified", "2/3    degraded", "db       1/1    ok  ", "1/1    ok, restarted 214 times", "1/1    done", "0/0    1 not of this release", "0/1    down", "newest release is interrupted"} {
 		assert.Contains(t, o.stdout, want)
 	}
 	o = enter(t, cli, nil, t.TempDir(), "history", "--host=a@b", "--project=shop")
@@ -253,6 +254,12 @@ func TestStatusAndHistory(t *testing.T) {
 	var told struct{ Releases []struct{ Serves bool } }
 	require.NoError(t, json.Unmarshal([]byte(o.stdout), &told))
 	assert.Equal(t, []struct{ Serves bool }{{false}, {true}}, told.Releases)
+	for outcome, legend := range map[release.Outcome]string{
+		release.Failed: "serves now", release.Refused: "serves now", release.Started: "last verified", release.Interrupted: "last verified", release.Stuck: "last verified",
+	} {
+		told := history(&verb.HistoryResult{Releases: []release.Record{{Number: 13, Outcome: outcome}, {Number: 12, Outcome: release.Verified}, {Number: 11, Outcome: release.Stuck}}})
+		assert.Contains(t, told.Text(), "\n* "+legend, outcome)
+	}
 	o = enter(t, cli, nil, t.TempDir(), "status", "--host=a@b")
 	assert.Equal(t, 3, o.code)
 	assert.Contains(t, o.stderr, "project: is required")

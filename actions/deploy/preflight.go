@@ -108,7 +108,7 @@ func (in *Source) options(s *door.Session) (verb.Options, error) {
 	}
 	o := verb.Options{
 		Workspace: s.Workspace, ComposeFiles: in.ComposeFile, Project: in.Project,
-		EnvFile: env, EnvFileName: in.EnvFile.Name(), Version: in.Version, Images: images,
+		EnvFile: env, EnvFileName: in.EnvFile.Name(s.Workspace), Version: in.Version, Images: images,
 	}
 	if in.Version != "" {
 		o.Environment = map[string]string{"VERSION": in.Version}

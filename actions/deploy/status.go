@@ -101,25 +101,35 @@ func status(r *verb.StatusResult) *report.Status {
 	}
 	for _, s := range r.Services {
 		told.Services = append(told.Services, report.Running{
-			Service: s.Service, Serving: s.Serving, Wanted: s.Wanted, State: state(s), Image: s.Image, Since: s.Since,
+			Service: s.Service, Serving: s.Serving + s.Done, Wanted: s.Wanted, State: state(s), Restarts: s.Restarts, Image: s.Image, Since: s.Since,
 		})
 	}
 	return told
 }
 
-// state is one word for how a service is.
+// state says how a service is, in a word where that is all: one that is started again and
+// again looks well whenever it is seen running.
 func state(s verb.ServiceStatus) string {
+	word := "ok"
 	switch {
 	case s.Foreign > 0:
 		return fmt.Sprintf("%d not of this release", s.Foreign)
 	case s.Wanted == 0:
 		return "not in this release"
-	case s.Serving == 0:
-		return "down"
-	case s.Serving < s.Wanted:
-		return "degraded"
+	case s.Done >= s.Wanted:
+		return "done"
+	case s.Serving+s.Done == 0:
+		word = "down"
+	case s.Serving+s.Done < s.Wanted:
+		word = "degraded"
 	}
-	return "ok"
+	switch s.Restarts {
+	case 0:
+		return word
+	case 1:
+		return word + ", restarted once"
+	}
+	return fmt.Sprintf("%s, restarted %d times", word, s.Restarts)
 }
 
 func history(r *verb.HistoryResult) *report.History {
@@ -131,6 +141,7 @@ func history(r *verb.HistoryResult) *report.History {
 		}
 	}
 	for _, rec := range r.Releases {
+		told.Unsettled = told.Unsettled || rec.Number > serving && !rec.Outcome.Clean()
 		past := report.Past{
 			Number: rec.Number, Version: rec.Version, Commit: rec.Commit, Actor: rec.Actor, RunURL: rec.RunURL,
 			Outcome: string(rec.Outcome), RollsBack: rec.RollsBack, Restores: rec.Restores, Reason: rec.Reason, Started: rec.Started, Serves: rec.Number == serving,

@@ -24,11 +24,12 @@ func ReadChecks(workspace, path string) (Checks, error) {
 		return Checks{}, fault.New(fault.Input, "checks", "", "the workspace cannot be read: %w", cause(err))
 	}
 	defer root.Close()
-	content, err := root.ReadFile(filepath.Clean(path))
+	name, _ := InWorkspace(workspace, path) // of a path outside it reading tells
+	content, err := root.ReadFile(name)
 	if err != nil {
 		return Checks{}, fault.New(fault.Input, "checks", "name a file of checks in the workspace, relative to it", "cannot read %s: %w", path, cause(err))
 	}
-	return Checks{path, content}, nil
+	return Checks{name, content}, nil
 }
 
 // InWorkspace gives the path of a file relative to the workspace, and whether it is in

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -58,8 +57,8 @@ type EnvFile struct {
 	Content, Path string
 }
 
-// Bytes gives the content. A relative path is looked for in workspace and may
-// not leave it; what a person named with @ was read already.
+// Bytes gives the content. A path is looked for in workspace and may not leave it; what
+// a person named with @ was read already.
 func (e EnvFile) Bytes(workspace string) ([]byte, error) {
 	if e.Path == "" {
 		if e.Content == "" {
@@ -72,19 +71,20 @@ func (e EnvFile) Bytes(workspace string) ([]byte, error) {
 		return nil, err
 	}
 	defer root.Close()
-	data, err := root.ReadFile(filepath.Clean(e.Path))
+	data, err := root.ReadFile(e.Name(workspace))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read %s in the workspace: %w", e.Path, cause(err))
 	}
 	return data, nil
 }
 
-// Name is what messages call the file.
-func (e EnvFile) Name() string {
-	if e.Path != "" {
-		return e.Path
+// Name is what messages call the file: its path in the workspace, where it has one.
+func (e EnvFile) Name(workspace string) string {
+	if e.Path == "" {
+		return "env-file"
 	}
-	return "env-file"
+	name, _ := InWorkspace(workspace, e.Path) // of a path outside it reading tells
+	return name
 }
 
 // Secrets lists the values of the content that look like secrets.

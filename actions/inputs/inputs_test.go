@@ -217,6 +217,9 @@ func TestEnvFile(t *testing.T) {
 		"none":            {},
 		"content":         {file: EnvFile{Content: "A=1"}, want: "A=1\n"},
 		"path":            {file: EnvFile{Path: "prod.env"}, want: "A=1\n"},
+		"its whole path":  {file: EnvFile{Path: filepath.Join(dir, "prod.env")}, want: "A=1\n"},
+		"elsewhere":       {file: EnvFile{Path: "/elsewhere/prod.env"}, err: "cannot read /elsewhere/prod.env in the workspace"},
+		"beside it":       {file: EnvFile{Path: dir + "2/prod.env"}, err: "in the workspace"},
 		"not there":       {file: EnvFile{Path: "other.env"}, err: "cannot read other.env in the workspace"},
 		"out of the tree": {file: EnvFile{Path: "../x.env"}, err: "cannot read ../x.env"},
 	} {
@@ -228,7 +231,28 @@ func TestEnvFile(t *testing.T) {
 		require.NoError(t, err, name)
 		assert.Equal(t, c.want, string(data), name)
 	}
-	assert.Equal(t, "env-file", EnvFile{Content: "A=1"}.Name())
+	assert.Equal(t, "env-file", EnvFile{Content: "A=1"}.Name(dir))
+	assert.Equal(t, "prod.env", EnvFile{Path: filepath.Join(dir, "prod.env")}.Name(dir), "an annotation knows no other path")
+	assert.Equal(t, "../x.env", EnvFile{Path: "../x.env"}.Name(dir))
+}
+
+// A file of checks may be named by its whole path, as ${{ github.workspace }} makes it, and
+// may be in no other folder.
+func TestReadChecks(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "ops"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "ops", "checks.yaml"), []byte("[]\n"), 0o600))
+	require.NoError(t, os.Symlink("/etc/hostname", filepath.Join(dir, "link")))
+	for _, path := range []string{"ops/checks.yaml", "./ops/checks.yaml", filepath.Join(dir, "ops", "checks.yaml")} {
+		got, err := ReadChecks(dir, path)
+		require.NoError(t, err, path)
+		assert.Equal(t, Checks{filepath.Clean("ops/checks.yaml"), []byte("[]\n")}, got, path)
+	}
+	for _, path := range []string{"/etc/hostname", "../x.yaml", dir, dir + "2/checks.yaml", "link", filepath.Join(dir, "link")} {
+		_, err := ReadChecks(dir, path)
+		require.ErrorContains(t, err, "cannot read "+path, path)
+	}
 }
 
 func TestConfig(t *testing.T) {

@@ -2,6 +2,8 @@ package build
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -57,7 +59,7 @@ func (t *target) deployed(services map[string]string, found map[string]*bake.Tar
 		t.services = []string{t.name}
 	}
 	for other, image := range services {
-		if other != t.name && image == t.image && found[other] == nil {
+		if other != t.name && image != "" && image == t.image && found[other] == nil {
 			t.services = append(t.services, other)
 		}
 	}
@@ -223,4 +225,15 @@ func confine(workspace, path, place, what string) error {
 		return fault.New(fault.Input, place, "keep what is built in the repository", "%s %s leaves the workspace", what, path)
 	}
 	return nil
+}
+
+// standing is the nearest folder on the way to a path that is there: what is yet to be
+// made is made in it.
+func standing(path string) string {
+	for {
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) || path == filepath.Dir(path) {
+			return path
+		}
+		path = filepath.Dir(path)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/docker/buildx/bake"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v4"
@@ -123,4 +124,17 @@ target "jobs" {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(bake, []byte(strings.Replace(string(text), `"api", "local", "tool", "jobs"`, `"tool"`, 1)), 0o600))
 	assert.Equal(t, map[string]string{"tool": "ghcr.io/team/tool@sha256:tool"}, images())
+}
+
+// A target without a tag and a service without an image share no name: neither is the
+// other's.
+func TestAnUntaggedTargetIsNoServicesImage(t *testing.T) {
+	t.Parallel()
+	services := map[string]string{"api": "", "jobs": "", "web": "ghcr.io/team/web"}
+	for name, want := range map[string][]string{"api": {"api"}, "tool": nil} {
+		spec := &bake.Target{Name: name}
+		target := &target{name: name, spec: spec}
+		target.deployed(services, map[string]*bake.Target{name: spec})
+		assert.Equal(t, want, target.services, name)
+	}
 }

@@ -286,6 +286,29 @@ func TestCancelledWhileTheBuilderStarts(t *testing.T) {
 	assert.Equal(t, fault.Refused, fault.Of(err), "%s", err)
 }
 
+// What is refused has made no folder outside the workspace, also where a link leads there.
+func TestADestinationOutsideTheWorkspaceLeavesNothing(t *testing.T) {
+	t.Parallel()
+	outer := t.TempDir()
+	dir := filepath.Join(outer, "workspace")
+	require.NoError(t, os.Rename(workspace(t, "services: {api: {build: ./api, image: a}}\n", nil), dir))
+	require.NoError(t, os.Symlink(outer, filepath.Join(dir, "link")))
+	for output, refused := range map[string]bool{"../x/y": true, "link/x/y": true, outer + "/x/y/z": true, "new/x/y": false} {
+		r, err := prepared(t, Options{Workspace: dir, Outputs: []string{"type=local,dest=" + output}})
+		require.NoError(t, err)
+		r.builder = &chosen{kind: "remote"}
+		_, err = r.outputs(r.plan.targets[0])
+		assert.NoDirExists(t, filepath.Join(outer, "x"), output)
+		if !refused {
+			require.NoError(t, err, output)
+			continue
+		}
+		require.ErrorContains(t, err, "leaves the workspace", output)
+		assert.Equal(t, fault.Input, fault.Of(err))
+	}
+	assert.DirExists(t, filepath.Join(dir, "new", "x"))
+}
+
 // Who gives the files to their owner afterwards has to know which they are.
 func TestWhatIsWrittenIsTold(t *testing.T) {
 	t.Parallel()

@@ -244,11 +244,11 @@ func (r *run) outputs(t *target) ([]buildkit.ExportEntry, error) {
 		}
 		r.writes(e.Destination)
 		parent := filepath.Dir(e.Destination)
+		if err := confine(r.o.Workspace, standing(parent), "outputs", "the destination "+e.Destination+" in"); err != nil {
+			return nil, err
+		}
 		if err := os.MkdirAll(parent, 0o755); err != nil {
 			return nil, fault.New(fault.Input, "outputs", "", "cannot make the folder %s: %w", parent, cause(err))
-		}
-		if err := confine(r.o.Workspace, parent, "outputs", "the destination"); err != nil {
-			return nil, err
 		}
 	}
 	made, _, err := build.CreateExports(entries)

@@ -132,7 +132,7 @@ func (d *transition) nothing(ctx context.Context) error {
 		d.result.Outcome = Planned
 		return nil
 	}
-	if err := errors.Join(d.Engine.ClearTasks(ctx, d.opts.Stack.Name), d.heal(ctx)); err != nil {
+	if err := errors.Join(d.Engine.ClearTasks(ctx, d.opts.Stack.Name), d.heal(ctx), d.keepSaid(ctx)); err != nil {
 		return fault.As(fault.Refused, err)
 	}
 	d.result.Outcome, d.result.Release = Unchanged, d.result.Previous

@@ -1,6 +1,7 @@
 package converge
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,53 @@ func tagged(tag string) (int, bool) {
 	_, number, found := strings.Cut(tag, ":release-")
 	n, err := strconv.Atoi(number)
 	return n, found && err == nil
+}
+
+// keepSaid keeps with the release that serves what the Compose file says beside its
+// units (backups, checks, how a service is rolled): verbs without a workspace read it
+// there, and a change of it makes no release. All that units are made of stays as it was.
+func (d *transition) keepSaid(ctx context.Context) error {
+	f := d.facts
+	if d.opts.Back != nil || len(d.opts.Services) > 0 || f.uncertain || f.verified == nil || !f.acted.Outcome.Clean() {
+		return nil
+	}
+	var was []byte
+	kept, err := d.before(ctx)
+	if err == nil {
+		was, err = kept.Seal()
+	}
+	if err != nil {
+		d.Say(event.Warning, "keep", "", "%v", err)
+		return nil // what serves is as it should be, and a rollback says what is lost
+	}
+	if !say(kept, d.opts.Stack) {
+		return nil
+	}
+	is, err := kept.Seal()
+	if err != nil || bytes.Equal(was, is) {
+		return err
+	}
+	if err := d.ledger.WriteSealed(ctx, f.verified.Number, is); err != nil {
+		return err
+	}
+	d.Say(event.Notice, "keep", "", "release %d keeps what the Compose file says now of backups, checks and how services are rolled", f.verified.Number)
+	return nil
+}
+
+// say makes a stack say what a newer one does beside its units, or tells that those are
+// others. A service that left the file and stays on the host stays as it was.
+func say(kept, now *stack.Stack) bool {
+	for name, svc := range now.Services {
+		if k := kept.Services[name]; k == nil || k.Hash != svc.Hash || k.Global != svc.Global {
+			return false
+		}
+	}
+	for name, svc := range now.Services {
+		k := kept.Services[name]
+		k.Ext, k.Update, k.Rollback = svc.Ext, svc.Update, svc.Rollback
+	}
+	kept.Checks = now.Checks
+	return true
 }
 
 // prune forgets old releases: their records, their files and their image tags.

@@ -5,6 +5,8 @@ import (
 	"sort"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/platform"
@@ -28,14 +30,19 @@ type StatusResult struct {
 }
 
 // ServiceStatus is one service as it runs. Foreign counts units that do not
-// belong to the release (made by hand, or left by an interrupted one).
+// belong to the release (made by hand, or left by an interrupted one), Done those of a
+// job that ended with 0.
 type ServiceStatus struct {
-	Service string    `json:"service"`
-	Image   string    `json:"image"`
-	Wanted  int       `json:"wanted"`
-	Serving int       `json:"serving"`
-	Foreign int       `json:"foreign"`
-	Since   time.Time `json:"since"`
+	Service string `json:"service"`
+	Image   string `json:"image"`
+	Wanted  int    `json:"wanted"`
+	Serving int    `json:"serving"`
+	Done    int    `json:"done"`
+	Foreign int    `json:"foreign"`
+	// Restarts is how often its units were started again since they were made, Since
+	// when one that runs was started last.
+	Restarts int       `json:"restarts"`
+	Since    time.Time `json:"since"`
 }
 
 // HistoryResult lists the releases of a project on a host, newest first.
@@ -61,31 +68,59 @@ func Status(ctx context.Context, o Options, sink event.Sink) (*StatusResult, err
 	out := &StatusResult{Project: o.Project, Host: t.Host.String()}
 	verified, any := l.LatestVerified()
 	newest, _ := l.Latest()
-	wanted := map[string]release.ServiceRecord{}
 	if any {
-		out.Release, out.Version, out.Since, wanted = verified.Number, verified.Version, verified.Ended, verified.Services
+		out.Release, out.Version, out.Since = verified.Number, verified.Version, verified.Ended
 	}
 	if newest.Number != verified.Number {
 		out.Newest = string(newest.Outcome)
 	}
-	out.Services = statuses(seen, wanted)
+	out.Services = statuses(closer(ctx, t.SteadyOn(t.Here()), seen), verified)
 	return out, nil
 }
 
+// eyes look at one unit closely.
+type eyes interface {
+	Inspect(ctx context.Context, id string) (stack.Unit, error)
+}
+
+// closer looks into every unit: since when it runs, how often it was started again and
+// how it ended is in no list of containers. One that is gone by then stays as it was
+// listed. A Swarm makes a new task of what ended, and tells how it did.
+func closer(ctx context.Context, e eyes, seen stack.Observed) stack.Observed {
+	if seen.Scheduled {
+		return seen
+	}
+	var eg errgroup.Group
+	eg.SetLimit(looks)
+	for _, units := range seen.Units {
+		for i := range units {
+			eg.Go(func() error {
+				if u, err := e.Inspect(ctx, units[i].ID); err == nil {
+					units[i] = u
+				}
+				return nil
+			})
+		}
+	}
+	_ = eg.Wait()
+	return seen
+}
+
 // statuses compares what runs with what the release wants, by service name.
-func statuses(seen stack.Observed, wanted map[string]release.ServiceRecord) []ServiceStatus {
-	names := map[string]bool{}
+func statuses(seen stack.Observed, verified release.Record) []ServiceStatus {
+	names, jobs := map[string]bool{}, verified.Jobs()
 	for n := range seen.Units {
 		names[n] = true
 	}
-	for n := range wanted {
+	for n := range verified.Services {
 		names[n] = true
 	}
 	var out []ServiceStatus
 	for n := range names {
-		st := ServiceStatus{Service: n, Image: wanted[n].Image, Wanted: wanted[n].Replicas}
+		wanted := verified.Services[n]
+		st := ServiceStatus{Service: n, Image: wanted.Image, Wanted: wanted.Replicas}
 		for _, u := range seen.Units[n] {
-			st.count(u, wanted[n].Hash)
+			st.count(u, wanted.Hash, jobs[n])
 		}
 		out = append(out, st)
 	}
@@ -93,7 +128,7 @@ func statuses(seen stack.Observed, wanted map[string]release.ServiceRecord) []Se
 	return out
 }
 
-func (s *ServiceStatus) count(u stack.Unit, hash string) {
+func (s *ServiceStatus) count(u stack.Unit, hash string, job bool) {
 	switch {
 	case u.OneOff:
 		return
@@ -101,12 +136,19 @@ func (s *ServiceStatus) count(u stack.Unit, hash string) {
 		s.Foreign++
 	case u.Serving():
 		s.Serving++
+	case job && u.State == stack.Exited && u.ExitCode == 0:
+		s.Done++
 	}
 	if s.Image == "" {
 		s.Image = u.Image
 	}
-	if u.Created.After(s.Since) {
-		s.Since = u.Created
+	s.Restarts += u.Restarts
+	started := u.StartedAt
+	if started.IsZero() {
+		started = u.Created
+	}
+	if u.State == stack.Running && started.After(s.Since) {
+		s.Since = started
 	}
 }
 

@@ -123,6 +123,23 @@ func (r Record) ChangedNothing() bool {
 		r.Outcome == Failed && len(r.Steps) == 0 && len(r.Migrations) == 0 && r.RestoresDatabase == ""
 }
 
+// Jobs are the services that others wait for to end with 0: they run once.
+func (r Record) Jobs() map[string]bool {
+	var model struct {
+		Services map[string]struct {
+			DependsOn map[string]struct{ Condition string } `json:"depends_on"`
+		}
+	}
+	_ = json.Unmarshal(r.Model, &model) // one that cannot be read names none of those
+	once := map[string]bool{}
+	for _, svc := range model.Services {
+		for name, d := range svc.DependsOn {
+			once[name] = once[name] || d.Condition == string(stack.Completed)
+		}
+	}
+	return once
+}
+
 // ServiceRecord is one service of a release. Environment has keyed hashes of
 // the values (Ledger.Key), Files the sum of each mounted file by its target in
 // the container, Action what the release did with the service.

@@ -182,6 +182,8 @@ func TestStatusAndHistory(t *testing.T) {
 		Release: &Past{Number: 12, Version: "v2", Outcome: "verified", Actor: "meera", Started: start, Serves: true},
 		Services: []Running{
 			{Service: "api", Serving: 3, Wanted: 3, State: "ok", Image: "shop/api:v2", Since: start},
+			{Service: "loop", Serving: 1, Wanted: 1, State: "ok, restarted 214 times", Restarts: 214, Image: "shop/loop:v2", Since: now.Add(-2 * time.Second)},
+			{Service: "prepare", Serving: 1, Wanted: 1, State: "done", Image: "shop/api:v2"},
 			{Service: "worker", Serving: 0, Wanted: 1, State: "down", Image: "shop/worker:v2\x1b[2J"},
 		},
 		Notes: []string{"release 13 is interrupted"},
@@ -196,6 +198,8 @@ func TestStatusAndHistory(t *testing.T) {
 		{Number: 11, Outcome: "verified", RollsBack: 10, Restores: 9, Reason: "orders were slow", Lacks: "a rollback needs its registry, because the host does not have the image of api", Started: start.Add(-time.Hour), Seconds: 4},
 	}}
 	golden(t, "history.txt", h.Text())
+	h.Releases, h.Unsettled = append([]Past{{Number: 15, Version: "v5", Outcome: "interrupted", Started: start.Add(150 * time.Minute), Seconds: 9, Actor: "ben"}}, h.Releases...), true
+	golden(t, "history-unsettled.txt", h.Text())
 	golden(t, "history-empty.txt", (&History{Project: "shop", Host: "h"}).Text())
 }
 

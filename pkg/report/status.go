@@ -23,12 +23,15 @@ type Status struct {
 // Running is one service on the host.
 type Running struct {
 	Service string `json:"service"`
-	// Serving of Wanted units run and are not known to be ill.
+	// Serving of Wanted units run and are not known to be ill, or are of a job that
+	// ended well.
 	Serving int    `json:"serving"`
 	Wanted  int    `json:"wanted"`
 	State   string `json:"state"`
-	Image   string `json:"image"`
-	// Since is when the oldest of its units was started.
+	// Restarts is how often its units were started again since they were made.
+	Restarts int    `json:"restarts"`
+	Image    string `json:"image"`
+	// Since is when one of its units that run was started last.
 	Since time.Time `json:"since"`
 }
 
@@ -37,6 +40,9 @@ type History struct {
 	Project  string `json:"project"`
 	Host     string `json:"host"`
 	Releases []Past `json:"releases"`
+	// Unsettled is set where a release after the last verified one is under way, was cut
+	// off or is stuck: what serves may be of either.
+	Unsettled bool `json:"unsettled,omitempty"`
 }
 
 // Past is one release of the ledger.
@@ -55,7 +61,8 @@ type Past struct {
 	Started   time.Time `json:"started"`
 	Seconds   float64   `json:"seconds"`
 	Changed   []string  `json:"changed_services,omitempty"`
-	// Serves is set for the release that serves now.
+	// Serves is set for the release that serves now, in an unsettled history the one
+	// that was verified last.
 	Serves bool `json:"serves"`
 	// Failure is why it did not become the release that serves, "" when it did.
 	Failure string `json:"failure,omitempty"`
@@ -120,7 +127,11 @@ func (h *History) Text() string {
 		}
 		return []string{mark + fmt.Sprint(r.Number), r.Version, r.Outcome, moment(r.Started), seconds(r.Seconds), r.Actor, changed}
 	})
-	b.WriteString("\n* serves now\n")
+	legend := "serves now"
+	if h.Unsettled {
+		legend = "last verified; a later one is under way, was cut off or is stuck, see: shiksha status"
+	}
+	fmt.Fprintf(&b, "\n* %s\n", legend)
 	for _, r := range h.Releases {
 		if r.Reason != "" {
 			fmt.Fprintf(&b, "  %s went back because: %s\n", r.label(), clean(r.Reason))

@@ -1,7 +1,6 @@
 package rollback
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -94,7 +93,7 @@ func leftIll(l *release.Ledger, verified release.Record, seen stack.Observed) bo
 // there are, that there are none) is not as the last verified release made it, and a later
 // one was to change it.
 func leftOtherwise(l *release.Ledger, verified release.Record, seen stack.Observed, live map[string][]string) bool {
-	once := runsOnce(verified)
+	once := verified.Jobs()
 	for _, r := range l.All() {
 		if r.Number <= verified.Number || r.ChangedNothing() {
 			continue
@@ -123,30 +122,13 @@ func running(units []stack.Unit) (n int) {
 // gone tells whether a service of a release has no unit that runs, but for those that
 // run once.
 func gone(r release.Record, seen stack.Observed) bool {
-	once := runsOnce(r)
+	once := r.Jobs()
 	for name, svc := range r.Services {
 		if svc.Replicas > 0 && !once[name] && running(seen.Units[name]) == 0 {
 			return true
 		}
 	}
 	return false
-}
-
-// runsOnce names the services of a release that others wait for the end of.
-func runsOnce(r release.Record) map[string]bool {
-	var model struct {
-		Services map[string]struct {
-			DependsOn map[string]struct{ Condition string } `json:"depends_on"`
-		}
-	}
-	_ = json.Unmarshal(r.Model, &model) // one that cannot be read names none of those
-	once := map[string]bool{}
-	for _, svc := range model.Services {
-		for name, d := range svc.DependsOn {
-			once[name] = once[name] || d.Condition == string(stack.Completed)
-		}
-	}
-	return once
 }
 
 // last is the number of the last release that may have changed something.
