@@ -140,16 +140,17 @@ func (d *transition) migrate(ctx context.Context) error {
 	return nil
 }
 
-// ground creates what the migrating services depend on and nothing runs of: on the
-// first release the database itself. What left the stack and has its volume goes before.
-// It gives the services that were created.
+// ground creates what the migrating services depend on and nothing runs of (on the
+// first release the database itself), and waits for what is starting. What left the stack
+// and has its volume goes before. It gives the services that it brought up.
 func (d *transition) ground(ctx context.Context, names []string) ([]string, error) {
 	first := &plan.Plan{Project: d.plan.Project, Networks: d.plan.Networks, Volumes: d.plan.Volumes}
 	rest := *d.plan
 	rest.Steps = nil
 	var made []string
 	comes := func(name string) bool {
-		return d.plan.Step(name).Action == plan.Create && !slices.Contains(names, name) && d.needed(names, name)
+		step := d.plan.Step(name)
+		return (step.Action == plan.Create || step.Starting) && !slices.Contains(names, name) && d.needed(names, name)
 	}
 	for _, step := range d.plan.Steps {
 		switch {
