@@ -204,17 +204,37 @@ func (d *transition) backUp(ctx context.Context, made []string) error {
 		if err != nil {
 			return err
 		}
-		b, err := store.Take(ctx, db.Source)
-		if err != nil {
+		if err := d.dump(ctx, store, db.Source); err != nil {
 			return err
-		}
-		d.record.Backups = append(d.record.Backups, b.ID)
-		if err := store.CopyOut(ctx, db.Source); err != nil && ctx.Err() == nil {
-			// The backup on the host does for the migration; the release does not wait for another host.
-			d.Say(event.Warning, "backup", db.Service, "%v; %s", err, fault.Hint(err))
 		}
 	}
 	return d.ledger.Update(ctx, d.record)
+}
+
+// dump takes the backup of one database. What one that this release has brought up is to
+// be dumped of may not be there yet.
+func (d *transition) dump(ctx context.Context, store *backup.Store, from backup.Source) (err error) {
+	if step := d.plan.Step(from.Service); step != nil && step.Action == plan.Create {
+		from, err = store.Begun(ctx, from)
+	}
+	if errors.Is(err, backup.ErrAbsent) {
+		d.Say(event.Warning, "backup", from.Service, "%v, so nothing is dumped before the migration, which may make it; "+
+			"if its data is in another, name that with x-shiksha.backups.database", err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	b, err := store.Take(ctx, from)
+	if err != nil {
+		return err
+	}
+	d.record.Backups = append(d.record.Backups, b.ID)
+	if err := store.CopyOut(ctx, from); err != nil && ctx.Err() == nil {
+		// The backup on the host does for the migration; the release does not wait for another host.
+		d.Say(event.Warning, "backup", from.Service, "%v; %s", err, fault.Hint(err))
+	}
+	return nil
 }
 
 // migrateOne runs one service's migration. That it begins is in the record before it
