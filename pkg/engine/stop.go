@@ -148,9 +148,9 @@ func (e *Engine) Remove(ctx context.Context, ids []string) error {
 	})
 }
 
-// Scrap removes stopped units of an attempt that came to nothing, with the anonymous
-// volumes that were made for them. What they took over from others stays: the engine
-// counts it as theirs no more than a volume with a name.
+// Scrap removes stopped units of an attempt that came to nothing, or whose successors
+// begin empty, with the anonymous volumes that were made for them. What they took over
+// from others stays: the engine counts it as theirs no more than a volume with a name.
 func (e *Engine) Scrap(ctx context.Context, ids []string) error {
 	return e.each(ids, func(id string) error {
 		if err := e.remove(ctx, id, true); err != nil {

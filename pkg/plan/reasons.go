@@ -100,6 +100,8 @@ func nameless(in Input, svc *stack.Service, s Step, g groups) []string {
 	switch {
 	case at == "" || !s.Replaces() || in.Observed.Scheduled:
 		return nil
+	case s.Scraps():
+		return []string{"new units begin with an empty " + at + " (start-first, and no named volume there); what each old one has there goes with it"}
 	case s.Action == Surge:
 		return []string{"new units begin with an empty " + at + " (start-first, and no named volume there)"}
 	}

@@ -24,8 +24,11 @@ func TestSaysWhoGetsWhatHasNoName(t *testing.T) {
 		edit func(*plan.Input)
 		want string
 	}{
-		"start-first": {func(*plan.Input) {}, empties},
-		"stop-first":  {func(in *plan.Input) { in.Desired.Services["api"].Update.Order = stack.StopFirst }, keeps},
+		"start-first": {func(*plan.Input) {}, empties + "; what each old one has there goes with it"},
+		"start-first, by one": {func(in *plan.Input) {
+			in.Desired.Services["api"].Replicas, in.Observed.Units["api"] = 1, in.Observed.Units["api"][:1]
+		}, empties},
+		"stop-first": {func(in *plan.Input) { in.Desired.Services["api"].Update.Order = stack.StopFirst }, keeps},
 		"too little memory": {func(in *plan.Input) {
 			limited(in, 4<<30)
 			in.FreeMemory = 3 << 30
