@@ -55,21 +55,26 @@ func (e *Engine) stop(ctx context.Context, id string, grace time.Duration) error
 // hold has a unit that is about to be stopped stay so. An engine that starts again
 // starts a unit with `always` whoever stopped it, and one with `on-failure` that did
 // not end with 0: after a release that was cut off here the old unit would come back
-// beside the new one, on the same volume. It is done before the stop, with which the
+// beside the new one, on the same volume. One that does not run the engine does not
+// take for stopped, and `unless-stopped` would have it start, whatever it ended with:
+// its policy is `no`. It is done before the stop, with which the
 // engine goes on when nobody waits any more. A policy that cannot be changed keeps no
 // unit from being stopped.
 func (e *Engine) hold(ctx context.Context, id string) {
 	res, err := e.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
-	if err != nil || res.Container.HostConfig == nil {
+	if err != nil || res.Container.HostConfig == nil || res.Container.State == nil {
 		return // the stop says why
 	}
-	policy := res.Container.HostConfig.RestartPolicy
-	if !policy.IsAlways() && !policy.IsOnFailure() {
+	policy, name := res.Container.HostConfig.RestartPolicy, container.RestartPolicyUnlessStopped
+	if !res.Container.State.Running {
+		name = container.RestartPolicyDisabled
+	}
+	if policy.IsNone() || policy.Name == name || !e.setPolicy(ctx, id, container.RestartPolicy{Name: name}) {
 		return
 	}
-	if e.setPolicy(ctx, id, container.RestartPolicy{Name: container.RestartPolicyUnlessStopped}) {
-		e.mu.Lock()
-		defer e.mu.Unlock()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if _, twice := e.held[id]; !twice {
 		e.held[id] = policy
 	}
 }
@@ -148,9 +153,9 @@ func (e *Engine) Remove(ctx context.Context, ids []string) error {
 	})
 }
 
-// Scrap removes stopped units of an attempt that came to nothing, with the anonymous
-// volumes that were made for them. What they took over from others stays: the engine
-// counts it as theirs no more than a volume with a name.
+// Scrap removes stopped units of an attempt that came to nothing, or whose successors
+// begin empty, with the anonymous volumes that were made for them. What they took over
+// from others stays: the engine counts it as theirs no more than a volume with a name.
 func (e *Engine) Scrap(ctx context.Context, ids []string) error {
 	return e.each(ids, func(id string) error {
 		if err := e.remove(ctx, id, true); err != nil {

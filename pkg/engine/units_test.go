@@ -329,3 +329,32 @@ services:
 	}
 	assert.Empty(t, warnings(rec, s.Name))
 }
+
+// A unit that has ended by itself, a job above all, is not taken for stopped by an engine
+// that starts again: a policy that goes by that would have it run anew, again and again.
+func TestAStoppedUnitThatHadEndedDoesNotComeBackWithItsEngine(t *testing.T) {
+	t.Parallel()
+	e, rec := newEngine(t)
+	s := load(t, `
+services:
+  job: {image: V1, command: [fail, "0"], restart: on-failure}
+  gaveup: {image: V1, command: [fail, "1"], restart: "on-failure:1"}
+  plain: {image: V1, command: [fail, "0"]}
+`)
+	ground(t, e, s)
+	for _, service := range []string{"job", "gaveup", "plain"} {
+		ids := run(t, e, s, service, 1)
+		require.Eventually(t, func() bool {
+			state := inspect(t, ids[0]).State
+			return string(state.Status) == "exited" && !state.Restarting
+		}, 20*time.Second, 50*time.Millisecond, service)
+		before := inspect(t, ids[0]).HostConfig.RestartPolicy
+		for range 2 {
+			require.NoError(t, e.Stop(t.Context(), ids, 0))
+			assert.True(t, inspect(t, ids[0]).HostConfig.RestartPolicy.IsNone(), service)
+		}
+		require.NoError(t, e.Restart(t.Context(), ids))
+		assert.Equal(t, before, inspect(t, ids[0]).HostConfig.RestartPolicy, service)
+	}
+	assert.Empty(t, warnings(rec, s.Name))
+}

@@ -97,6 +97,13 @@ func (s Step) Replaces() bool {
 // Missing is how many new units the step makes.
 func (s Step) Missing() int { return max(0, s.Replicas-len(s.Good)) }
 
+// Scraps tells whether old units take what they have in volumes without a name with them:
+// several beside each other, whose successors begin empty. What a single one has there may
+// be all there is.
+func (s Step) Scraps() bool {
+	return s.Action == Surge && s.Replicas > 1 && len(s.Good)+len(s.Old) > 1
+}
+
 // Plan is the ordered way from what runs to what should run.
 type Plan struct {
 	Project string `json:"project"`

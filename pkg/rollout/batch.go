@@ -235,7 +235,11 @@ func (b *batch) commit(ctx context.Context, well []string) error {
 		return nil
 	}
 	b.mark("remove", b.svc.Name)
-	if err := b.Units.Remove(ctx, b.old); err != nil {
+	remove := b.Units.Remove
+	if b.step.Scraps() {
+		remove = b.Units.Scrap
+	}
+	if err := remove(ctx, b.old); err != nil {
 		return fmt.Errorf("remove the old units: %w", err)
 	}
 	b.say(event.Info, b.svc.Name, "retired %d old units", len(b.old))

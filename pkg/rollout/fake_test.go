@@ -54,6 +54,8 @@ type fakeHost struct {
 	// after is whom each creation follows, in order; told counts who was told what is left.
 	after []string
 	told  int
+	// scrapped is what went with its volumes.
+	scrapped []string
 	// cut is how many connections outlive each drain budget; budgets are those.
 	cut     int
 	budgets []time.Duration
@@ -209,7 +211,10 @@ func (h *fakeHost) Remove(ctx context.Context, ids []string) error {
 	return nil
 }
 
-func (h *fakeHost) Scrap(ctx context.Context, ids []string) error { return h.Remove(ctx, ids) }
+func (h *fakeHost) Scrap(ctx context.Context, ids []string) error {
+	h.scrapped = append(h.scrapped, ids...)
+	return h.Remove(ctx, ids)
+}
 
 func (h *fakeHost) TellLeft(context.Context) { h.told++ }
 

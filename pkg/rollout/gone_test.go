@@ -3,6 +3,7 @@ package rollout_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -140,4 +141,34 @@ func TestRemove_TheLockIsLostWhileItWaits(t *testing.T) {
 	}, gone("search", "search-4"))
 	require.ErrorIs(t, err, errBroken)
 	assert.Equal(t, lines("look at old workers\ndrain"), h.log, "it is not stopped")
+}
+
+// Several units beside each other, and beside their successors, keep in a volume without a
+// name what each of them alone needs: it goes with them, or each release would leave some.
+// What one unit alone has there may be all there is.
+func TestRun_WhatSeveralUnitsKeepWithoutANameGoesWithThem(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		order         stack.Order
+		run, replicas int
+		want          string
+	}{
+		"three":             {stack.StartFirst, 3, 3, "api-1 api-2 api-3"},
+		"one":               {stack.StartFirst, 1, 1, ""},
+		"one becomes three": {stack.StartFirst, 1, 3, ""},
+		"three become one":  {stack.StartFirst, 3, 1, ""},
+		"they stop first":   {stack.StopFirst, 3, 3, ""},
+	} {
+		h := newFakeHost(unit("gateway", 9, "same"))
+		for n := 1; n <= c.run; n++ {
+			u := unit("api", n, "old")
+			h.units[u.ID] = &u
+		}
+		st := shop(c.order, 0)
+		st.Services["api"].Replicas = c.replicas
+		_, err := carry(t.Context(), h, st)
+		require.NoError(t, err, name)
+		assert.Equal(t, c.want, strings.Join(h.scrapped, " "), name)
+		assert.Nil(t, h.units["api-1"], name)
+	}
 }

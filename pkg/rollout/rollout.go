@@ -20,7 +20,7 @@ import (
 
 // Units makes, starts, stops and removes units. A new unit takes over what one of after
 // keeps in volumes without a name; Remove leaves these where they are, Scrap takes away
-// what a new unit wrote, and TellLeft tells of those that nobody has any more.
+// what a unit wrote there, and TellLeft tells of those that nobody has any more.
 type Units interface {
 	Create(ctx context.Context, s *stack.Stack, service string, n int, after ...string) ([]string, error)
 	Start(ctx context.Context, s *stack.Stack, service string, ids []string) error
