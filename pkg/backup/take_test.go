@@ -93,6 +93,64 @@ func TestWhichDatabaseIsDumped(t *testing.T) {
 	}
 }
 
+// begunServer is a server that says which of a database and a user it has.
+type begunServer struct {
+	fakeServer
+	says  string
+	asked []string
+	stdin string
+}
+
+func (b *begunServer) Exec(_ context.Context, _ string, argv []string, stdin []byte) (string, string, int, error) {
+	b.asked, b.stdin = argv[4:], string(stdin)
+	if b.says == "" {
+		return "", "psql: error: no such role", 2, nil
+	}
+	return b.says, "", 0, nil
+}
+
+// A server that was brought up a moment ago may lack the database or the user that the
+// dump is of: its first migration makes them.
+func TestWhatIsToBeDumpedMayNotBeThereYet(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		says    string
+		options stack.Backups
+		asked   string
+		user    string
+		absent  bool
+		warns   string
+	}{
+		"both are there":       {"1\n1\n", stack.Backups{Database: "shop", User: "dumper"}, "5432 owner shop dumper", "dumper", false, ""},
+		"the database is not":  {"0\n1\n", stack.Backups{Database: "shop"}, "5432 owner shop owner", "", true, ""},
+		"neither is":           {"0\n0\n", stack.Backups{Database: "shop", User: "dumper"}, "5432 owner shop dumper", "dumper", true, ""},
+		"the user is not":      {"1\n0\n", stack.Backups{User: "dumper"}, "5432 owner main dumper", "", false, "db has no user dumper yet"},
+		"it does not say":      {"", stack.Backups{Database: "shop", User: "dumper"}, "5432 owner shop dumper", "dumper", false, ""},
+		"it says nothing":      {"\n", stack.Backups{Database: "shop"}, "5432 owner shop owner", "", false, ""},
+		"those that it starts": {"0\n0\n", stack.Backups{}, "", "", false, ""},
+	} {
+		told := &event.Recorder{}
+		f := &begunServer{says: c.says}
+		f.env = map[string]string{"POSTGRES_USER": "owner", "POSTGRES_DB": "main", "POSTGRES_PASSWORD": "s3cret-enough"}
+		s := &backup.Store{Project: "shop", Engine: f, Sink: told}
+		from, err := s.Begun(t.Context(), backup.Source{Service: "db", Options: c.options})
+		assert.Equal(t, c.absent, errors.Is(err, backup.ErrAbsent), "%s: %v", name, err)
+		assert.Equal(t, c.absent, err != nil, name)
+		assert.Equal(t, []string{c.asked, c.user, c.options.Database}, []string{strings.Join(f.asked, " "), from.Options.User, from.Options.Database}, name)
+		if c.asked != "" {
+			assert.Equal(t, "s3cret-enough\n", f.stdin, "not in the arguments")
+		}
+		var warned string
+		for _, e := range told.Events() {
+			if e.Level == event.Warning {
+				warned += e.Text
+			}
+		}
+		assert.Equal(t, c.warns == "", warned == "", name)
+		assert.Contains(t, warned, c.warns, name)
+	}
+}
+
 // A dump without tables is told where nobody said which database is meant: the data may
 // be in another.
 func TestADumpWithoutTables(t *testing.T) {

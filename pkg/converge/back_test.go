@@ -23,8 +23,8 @@ import (
 	"github.com/shiksha/actions/pkg/target"
 )
 
-// fakeTakenOver is a host on which units run, written as "service-number", and "!" where
-// one has ended.
+// fakeTakenOver is a host on which units run, written as "service-number", with "!" where
+// one has ended and "~" where the engine starts it again and again.
 type fakeTakenOver struct {
 	Platform
 	runs    string
@@ -47,9 +47,12 @@ func (f *fakeTakenOver) Carry(_ context.Context, p *plan.Plan, _ *stack.Stack, _
 func observed(runs string) stack.Observed {
 	units := map[string][]stack.Unit{}
 	for _, id := range strings.Fields(runs) {
-		u := stack.Unit{ID: strings.TrimSuffix(id, "!"), State: stack.Running}
-		if id != u.ID {
+		u := stack.Unit{ID: strings.TrimRight(id, "!~"), State: stack.Running}
+		switch {
+		case strings.HasSuffix(id, "!"):
 			u.State = stack.Exited
+		case strings.HasSuffix(id, "~"):
+			u.State = stack.Restarting
 		}
 		u.Service, _, _ = strings.Cut(id, "-")
 		units[u.Service] = append(units[u.Service], u)
@@ -76,6 +79,9 @@ func TestAFirstReleaseOverWhatRunsFails(t *testing.T) {
 		"nothing is left of one":         {"db-1 api-1", "db-2", "db api", "", fault.Stuck, "nothing runs of [api]"},
 		"one does not run again":         {"db-1 api-1", "db-1 api-1!", "api", "", fault.Stuck, "nothing runs of [api]"},
 		"one that left went":             {"db-1 old-1", "db-2", "db old", "", fault.Failed, "what was changed stays"},
+		"one that crashed was stopped":   {"api-1 api-2 api-3~", "cache-2 api-1 api-2 api-3!", "cache api", "remove cache", fault.Failed, "what ran before serves again"},
+		"one that crashed is gone":       {"api-1 api-2 api-3~", "cache-2 api-1 api-2", "cache api", "", fault.Failed, "what was changed stays"},
+		"all there was had crashed":      {"db-1 api-1~", "db-1 api-1!", "api", "", fault.Failed, "what ran before serves again"},
 		"nothing ran":                    {"db-1!", "db-2 api-2", "db api", "remove api remove db", fault.Failed, "nothing serves"},
 	} {
 		t.Run(name, func(t *testing.T) {

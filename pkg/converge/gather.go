@@ -221,8 +221,9 @@ func past(r *release.Record) map[string]plan.Past {
 type taken struct {
 	// touched are the services that the way back takes away: nothing ran of them.
 	touched []string
-	// replaced is set when a unit is gone; what is new stays then, since the units in
-	// its place may need any of it. dark are services of which nothing runs any more.
+	// replaced is set when a unit is gone, or one that ran does not any more; what is new
+	// stays then, since the units in its place may need any of it. dark are services that
+	// ran and of which nothing runs any more.
 	replaced bool
 	dark     []string
 }
@@ -240,15 +241,18 @@ func (d *transition) takenOver(ctx context.Context, touched []string) (taken, er
 	}
 	var t taken
 	for _, name := range touched {
-		before, now := running(d.facts.observed.Units[name]), running(seen.Units[name])
-		if len(before) == 0 {
+		was, is := d.facts.observed.Units[name], seen.Units[name]
+		if len(running(was)) == 0 {
 			t.touched = append(t.touched, name)
 			continue
 		}
-		if slices.ContainsFunc(before, func(id string) bool { return !slices.Contains(now, id) }) {
-			t.replaced = true
-		}
-		if svc := d.opts.Stack.Services[name]; svc != nil && len(now) == 0 && svc.Replicas > 0 && !svc.Job {
+		// What crashed again and again serves nobody: it is lost only where it is gone.
+		up := unitsIn(was, stack.Running, stack.Paused)
+		t.replaced = t.replaced || slices.ContainsFunc(running(was), func(id string) bool {
+			i := slices.IndexFunc(is, func(u stack.Unit) bool { return u.ID == id })
+			return i < 0 || slices.Contains(up, id) && !slices.Contains(running(is), id)
+		})
+		if svc := d.opts.Stack.Services[name]; svc != nil && len(up) > 0 && len(running(is)) == 0 && svc.Replicas > 0 && !svc.Job {
 			t.dark = append(t.dark, name)
 		}
 	}
@@ -259,9 +263,14 @@ func (d *transition) takenOver(ctx context.Context, touched []string) (taken, er
 }
 
 // running gives the units that run, wait or are started again by the engine.
-func running(units []stack.Unit) (ids []string) {
+func running(units []stack.Unit) []string {
+	return unitsIn(units, stack.Running, stack.Restarting, stack.Paused)
+}
+
+// unitsIn gives the units that are in one of some states.
+func unitsIn(units []stack.Unit, states ...stack.State) (ids []string) {
 	for _, u := range units {
-		if !u.OneOff && (u.State == stack.Running || u.State == stack.Restarting || u.State == stack.Paused) {
+		if !u.OneOff && slices.Contains(states, u.State) {
 			ids = append(ids, u.ID)
 		}
 	}

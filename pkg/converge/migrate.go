@@ -140,16 +140,17 @@ func (d *transition) migrate(ctx context.Context) error {
 	return nil
 }
 
-// ground creates what the migrating services depend on and nothing runs of: on the
-// first release the database itself. What left the stack and has its volume goes before.
-// It gives the services that were created.
+// ground creates what the migrating services depend on and nothing runs of (on the
+// first release the database itself), and waits for what is starting. What left the stack
+// and has its volume goes before. It gives the services that it brought up.
 func (d *transition) ground(ctx context.Context, names []string) ([]string, error) {
 	first := &plan.Plan{Project: d.plan.Project, Networks: d.plan.Networks, Volumes: d.plan.Volumes}
 	rest := *d.plan
 	rest.Steps = nil
 	var made []string
 	comes := func(name string) bool {
-		return d.plan.Step(name).Action == plan.Create && !slices.Contains(names, name) && d.needed(names, name)
+		step := d.plan.Step(name)
+		return (step.Action == plan.Create || step.Starting) && !slices.Contains(names, name) && d.needed(names, name)
 	}
 	for _, step := range d.plan.Steps {
 		switch {
@@ -203,17 +204,37 @@ func (d *transition) backUp(ctx context.Context, made []string) error {
 		if err != nil {
 			return err
 		}
-		b, err := store.Take(ctx, db.Source)
-		if err != nil {
+		if err := d.dump(ctx, store, db.Source); err != nil {
 			return err
-		}
-		d.record.Backups = append(d.record.Backups, b.ID)
-		if err := store.CopyOut(ctx, db.Source); err != nil && ctx.Err() == nil {
-			// The backup on the host does for the migration; the release does not wait for another host.
-			d.Say(event.Warning, "backup", db.Service, "%v; %s", err, fault.Hint(err))
 		}
 	}
 	return d.ledger.Update(ctx, d.record)
+}
+
+// dump takes the backup of one database. What one that this release has brought up is to
+// be dumped of may not be there yet.
+func (d *transition) dump(ctx context.Context, store *backup.Store, from backup.Source) (err error) {
+	if step := d.plan.Step(from.Service); step != nil && step.Action == plan.Create {
+		from, err = store.Begun(ctx, from)
+	}
+	if errors.Is(err, backup.ErrAbsent) {
+		d.Say(event.Warning, "backup", from.Service, "%v, so nothing is dumped before the migration, which may make it; "+
+			"if its data is in another, name that with x-shiksha.backups.database", err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	b, err := store.Take(ctx, from)
+	if err != nil {
+		return err
+	}
+	d.record.Backups = append(d.record.Backups, b.ID)
+	if err := store.CopyOut(ctx, from); err != nil && ctx.Err() == nil {
+		// The backup on the host does for the migration; the release does not wait for another host.
+		d.Say(event.Warning, "backup", from.Service, "%v; %s", err, fault.Hint(err))
+	}
+	return nil
 }
 
 // migrateOne runs one service's migration. That it begins is in the record before it

@@ -39,6 +39,22 @@ func TestWhatLeftGoesBeforeTheDatabaseComesUp(t *testing.T) {
 	assert.Equal(t, []string{"api", "legacy"}, d.rest.Changed())
 }
 
+// After a reboot the database of a migration may be starting yet, and is waited for before
+// it is dumped.
+func TestAStartingDatabaseIsWaitedForBeforeAMigration(t *testing.T) {
+	t.Parallel()
+	on := &backPlatform{}
+	api := &stack.Service{Name: "api", DependsOn: []stack.Dependency{{Service: "db"}}}
+	d := &transition{Target: &target.Target{Sink: event.Discard}, on: on, facts: &facts{}, record: &release.Record{}, result: &Result{},
+		opts: Options{Stack: &stack.Stack{Name: "shop", Services: map[string]*stack.Service{"api": api, "db": {Name: "db"}, "search": {Name: "search"}}}},
+		plan: &plan.Plan{Steps: []plan.Step{{Service: "db", Action: plan.Gate, Starting: true}, {Service: "search", Action: plan.Gate, Starting: true},
+			{Service: "api", Action: plan.StopFirst}}}}
+	_, err := d.ground(t.Context(), []string{"api"})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"db"}, on.back)
+	assert.Equal(t, []string{"search", "api"}, d.rest.Changed())
+}
+
 // onePlatform runs the units of some services and remembers what a way back changes.
 type onePlatform struct {
 	backPlatform

@@ -75,7 +75,7 @@ func decide(in Input, svc *stack.Service, so *Plan) Step {
 	}
 	s.Batch = batch(in, svc, s)
 	fit(in, &s)
-	s.Reasons = append(s.Reasons, beginsEmpty(s, g.old)...)
+	s.Reasons = append(s.Reasons, nameless(in, svc, s, g)...)
 	s.Interruption = interruption(in, svc, s)
 	if s.Interruption != "" {
 		s.InterruptionSeconds = in.Away[svc.Name].Seconds()

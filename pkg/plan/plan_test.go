@@ -4,7 +4,6 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
@@ -358,20 +357,4 @@ func TestMake_GatewayBefore_WhenTheBackendDependsOnIt(t *testing.T) {
 	in.Desired.Services["api"].DependsOn = []stack.Dependency{{Service: "gateway"}}
 	in.Desired.Order = []string{"db", "gateway", "api", "worker"}
 	assert.Len(t, plan.Make(in).Steps, 4, "a loop of depends_on and gateway must not lose a service")
-}
-
-// Beside units that run nobody can have their anonymous volumes; who stops them first
-// takes these over.
-func TestStartFirstSaysWhatBeginsEmpty(t *testing.T) {
-	t.Parallel()
-	for order, want := range map[stack.Order]bool{stack.StartFirst: true, stack.StopFirst: false} {
-		in := plan.Input{Desired: quickstart(), Observed: observed("v1")}
-		in.Desired.Services["api"].Update.Order = order
-		for i := range in.Observed.Units["api"] {
-			in.Observed.Units["api"][i].Anonymous = []string{"/data", "/cache"}
-		}
-		p := plan.Make(in)
-		assert.Equal(t, want, slices.Contains(p.Step("api").Reasons,
-			"new units begin with an empty /cache, /data (start-first, and no named volume there)"), "%v", p.Step("api").Reasons)
-	}
 }

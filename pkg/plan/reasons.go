@@ -7,6 +7,8 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/compose-spec/compose-go/v2/types"
+
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -73,19 +75,35 @@ func changes(in Input, svc *stack.Service, past Past, known bool, old stack.Unit
 	return out
 }
 
-// beginsEmpty says which places of new units are empty although the old ones may have
-// data there: these keep their volumes without a name as long as they run.
-func beginsEmpty(s Step, old []stack.Unit) []string {
+// nameless says what becomes of the places of new units that have volumes without a name:
+// beside old ones that run they begin empty, after old ones they go on. Which it is may
+// depend on the memory that is free. A Swarm hands none on.
+func nameless(in Input, svc *stack.Service, s Step, g groups) []string {
 	var places []string
-	for _, u := range old {
-		places = append(places, u.Anonymous...)
+	add := func(units []stack.Unit) {
+		for _, u := range units {
+			places = append(places, u.Anonymous...)
+		}
 	}
-	if s.Action != Surge || len(places) == 0 {
-		return nil
+	add(g.old)
+	if s.Action != Surge && s.Missing() > len(s.Old) {
+		add(g.leftover)
 	}
+	named := func(place string) bool {
+		return slices.ContainsFunc(in.Desired.Project.Services[svc.Name].Volumes, func(m types.ServiceVolumeConfig) bool {
+			return path.Clean(m.Target) == place && m.Source != ""
+		})
+	}
+	places = slices.DeleteFunc(places, named)
 	sort.Strings(places)
-	return []string{"new units begin with an empty " + strings.Join(slices.Compact(places), ", ") +
-		" (start-first, and no named volume there)"}
+	at := strings.Join(slices.Compact(places), ", ")
+	switch {
+	case at == "" || !s.Replaces() || in.Observed.Scheduled:
+		return nil
+	case s.Action == Surge:
+		return []string{"new units begin with an empty " + at + " (start-first, and no named volume there)"}
+	}
+	return []string{"new units keep what is in the volumes without a name at " + at}
 }
 
 // arrow writes a -> b, falling back to digests where the names are the same.

@@ -116,6 +116,26 @@ func TestTakeOver_WhatMayBeShared(t *testing.T) {
 		assert.Empty(t, plan.Make(in).Refusals, name)
 	}
 
+	// What was verified beside it and went down does not lose its place by that.
+	down := func() plan.Input {
+		in := renamed()
+		u := running("db", "v1", 1, 1)
+		u[0].State, u[0].Writes = stack.Exited, []string{"shop_data"}
+		in.Observed.Units["db"], in.Past["db"] = u, plan.Past{Hash: u[0].Hash}
+		return in
+	}
+	assert.Empty(t, plan.Make(down()).Refusals)
+	for name, edit := range map[string]func(plan.Input){
+		"no verified release has it": func(in plan.Input) { delete(in.Past, "db") },
+		"it is of a failed release":  func(in plan.Input) { in.Past["db"] = plan.Past{Hash: "db-v0"} },
+		"it wrote elsewhere":         func(in plan.Input) { in.Observed.Units["db"][0].Writes = []string{"other"} },
+		"somebody's command did":     func(in plan.Input) { in.Observed.Units["db"][0].OneOff = true },
+	} {
+		in := down()
+		edit(in)
+		assert.Equal(t, []string{refusal}, plan.Make(in).Refusals, name)
+	}
+
 	in := renamed()
 	in.Observed.Units["postgres"][0].Writes = []string{"/srv/pg"}
 	mounts(&in, "db", func(v *types.ServiceVolumeConfig) { v.Type, v.Source = types.VolumeTypeBind, "/srv/pg" })

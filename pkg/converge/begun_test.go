@@ -1,0 +1,75 @@
+package converge
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/e2e/disk"
+	"github.com/shiksha/actions/pkg/backup"
+	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/stack"
+	"github.com/shiksha/actions/pkg/target"
+)
+
+// fakeServer is a unit whose server has a database or not, and dumps it.
+type fakeServer struct {
+	backup.Engine
+	has          string
+	asked, dumps int
+}
+
+func (*fakeServer) Inspect(context.Context, string) (stack.Unit, error) { return stack.Unit{}, nil }
+func (*fakeServer) ClearTasks(context.Context, string) error            { return nil }
+func (f *fakeServer) Exec(context.Context, string, []string, []byte) (string, string, int, error) {
+	f.asked++
+	return f.has + "\n1\n", "", 0, nil
+}
+func (f *fakeServer) RunImage(_ context.Context, _ string, t stack.Task) (stack.Ended, error) {
+	f.dumps++
+	final := t.Command[len(t.Command)-1]
+	return stack.Ended{}, errors.Join(os.WriteFile(final, []byte("dump"), 0o600), os.WriteFile(final+".rows", []byte("1\torders\n"), 0o600),
+		os.WriteFile(final+".sum", []byte(strings.Repeat("0", 64)+"\n4\npg_dump 15\n"), 0o600))
+}
+
+// The database that is to be dumped may be what the first migration makes: a server that
+// a release has brought up is asked. One that ran before is dumped, or the release ends.
+func TestADatabaseThatItsFirstMigrationMakes(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		action              plan.Action
+		has                 string
+		asked, dumps, warns int
+	}{
+		"it is not there":        {plan.Create, "0", 1, 0, 1},
+		"it is there":            {plan.Create, "1", 1, 1, 0},
+		"its server ran before":  {plan.StopFirst, "0", 0, 1, 0},
+		"its server was waiting": {plan.Gate, "0", 0, 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			told, server, dir := &event.Recorder{}, &fakeServer{has: c.has}, t.TempDir()
+			store := &backup.Store{Project: "shop", Dir: filepath.Join(dir, "backups"), Metrics: filepath.Join(dir, "metrics"), Files: disk.Files{},
+				Engine: server, Sink: told}
+			d := &transition{Target: &target.Target{Sink: told}, record: &release.Record{}, plan: &plan.Plan{Steps: []plan.Step{{Service: "db", Action: c.action}}}}
+			require.NoError(t, d.dump(t.Context(), store, backup.Source{Service: "db", Options: stack.Backups{Database: "shop"}}))
+			warns := 0
+			for _, e := range told.Events() {
+				if e.Level == event.Warning {
+					warns++
+					assert.Contains(t, e.Text, "database shop of db: there is no such database yet")
+				}
+			}
+			assert.Equal(t, []int{c.asked, c.dumps, c.warns}, []int{server.asked, server.dumps, warns})
+			assert.Len(t, d.record.Backups, c.dumps)
+		})
+	}
+}
