@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"path"
+	"slices"
 
 	api "github.com/moby/moby/api/types/swarm"
 
@@ -88,7 +90,10 @@ func apart(ctx context.Context, t *target.Target, lost error, wanted, project st
 		if err != nil {
 			return nil, fault.Early(ctx, err)
 		}
-		if len(seen.Units) == 0 {
+		lasting := func(us []stack.Unit) bool {
+			return slices.ContainsFunc(us, func(u stack.Unit) bool { return !u.OneOff })
+		}
+		if !slices.ContainsFunc(slices.Collect(maps.Values(seen.Units)), lasting) {
 			return nil, fault.Early(ctx, fmt.Errorf("%w (with engine: compose the host alone is released on)", lost))
 		}
 	}

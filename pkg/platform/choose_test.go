@@ -3,6 +3,7 @@ package platform
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 
@@ -44,6 +45,8 @@ func TestChooseWhereTheSwarmDoesNotAnswer(t *testing.T) {
 type fakeBroken struct {
 	fakeWorkers
 	has []string
+	// once is set where they are what a command ran in.
+	once bool
 }
 
 func (*fakeBroken) Info(context.Context, client.InfoOptions) (client.SystemInfoResult, error) {
@@ -54,7 +57,11 @@ func (f *fakeBroken) ContainerList(_ context.Context, o client.ContainerListOpti
 	var out client.ContainerListResult
 	for _, label := range f.has {
 		if o.All && o.Filters["label"][label] {
-			out.Items = append(out.Items, container.Summary{ID: "1", Names: []string{"/shop_api.1"}, State: container.StateExited})
+			c := container.Summary{ID: "1", Names: []string{"/shop_api.1"}, State: container.StateExited, Labels: map[string]string{}}
+			if f.once {
+				c.Labels[compose.OneoffLabel] = "True"
+			}
+			out.Items = append(out.Items, c)
 		}
 	}
 	return out, nil
@@ -64,7 +71,7 @@ func (f *fakeBroken) ContainerList(_ context.Context, o client.ContainerListOpti
 // has no task there, and is to run or runs without a Swarm.
 func TestChooseWhereTheSwarmIsBroken(t *testing.T) {
 	t.Parallel()
-	const task, unit = "com.docker.stack.namespace=shop", compose.ProjectLabel + "=shop"
+	const task, unit, once = "com.docker.stack.namespace=shop", compose.ProjectLabel + "=shop", "once"
 	for name, c := range map[string]struct {
 		wanted string
 		has    []string
@@ -73,6 +80,7 @@ func TestChooseWhereTheSwarmIsBroken(t *testing.T) {
 		"one host is wanted":              {Compose, nil, ""},
 		"and a stack of the Swarm is":     {Compose, []string{task, unit}, "has expired (shop_api.1 of shop is on the host)"},
 		"it runs as one host's":           {Auto, []string{unit}, ""},
+		"only a dump was left over":       {Auto, []string{unit, once}, "has expired (with engine: compose the host alone is released on)"},
 		"it runs nowhere":                 {Auto, nil, "has expired (with engine: compose the host alone is released on)"},
 		"it ran on the Swarm":             {Auto, []string{task}, "has expired (shop_api.1 of shop is on the host)"},
 		"another stack runs on the Swarm": {Compose, []string{"com.docker.stack.namespace=other"}, ""},
@@ -81,7 +89,7 @@ func TestChooseWhereTheSwarmIsBroken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				fake := &fakeBroken{has: c.has}
+				fake := &fakeBroken{has: c.has, once: slices.Contains(c.has, once)}
 				e, err := engine.New(fake, event.Discard)
 				require.NoError(t, err)
 				said := &event.Recorder{}
