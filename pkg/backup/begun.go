@@ -1,12 +1,15 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -65,4 +68,40 @@ func (s *Store) ask(ctx context.Context, from Source) (database, user string, sa
 		err = fmt.Errorf("it ended with %d: %s", exit, strings.TrimSpace(errs))
 	}
 	return database, user, strings.Fields(out), err
+}
+
+// listensScript asks whether a server takes connections where a dump connects.
+const listensScript = `exec pg_isready -q -h 127.0.0.1 -p "$1" -t 3`
+
+// What pg_isready ends with while a server comes up, and while there is none.
+const rejecting, silent = 1, 2
+
+// Await waits until a server that was brought up a moment ago takes connections where a
+// dump connects: while it sets itself up it takes none on TCP, and none at all while it
+// recovers from a crash, and without a healthcheck nobody has waited for that. Of one that
+// does not in time (0 is what a throwaway server has), or cannot be asked, the dump itself
+// says why.
+func (s *Store) Await(ctx context.Context, from Source, limit time.Duration) error {
+	access, err := s.access(ctx, from)
+	if err != nil {
+		return err
+	}
+	limit = cmp.Or(limit, startTime)
+	for until, told := time.Now().Add(limit), false; ; told = true {
+		_, _, exit, err := s.Engine.Exec(ctx, from.Unit.ID, []string{"sh", "-c", listensScript, "listens", access["PGPORT"]}, nil)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil || exit != rejecting && exit != silent:
+			return nil
+		case time.Now().After(until):
+			s.say(event.Warning, "%s takes no connections at 127.0.0.1:%s after %s (wait-timeout)", from.Service, access["PGPORT"], limit)
+			return nil
+		case !told:
+			s.say(event.Info, "waiting until %s takes connections", from.Service)
+		}
+		if err := grace.Pause(ctx, time.Second); err != nil {
+			return err
+		}
+	}
 }

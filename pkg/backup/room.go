@@ -49,7 +49,8 @@ func (s *Store) Room(ctx context.Context, of Source) (Room, error) {
 
 // fits refuses to restore what fills the disk of the database in use: a server that
 // cannot write ends. What the database took when the dump was made is the best that is
-// known of what it will take; of an older dump the one in use has to do.
+// known of what it will take. Of an older dump only the one in use is known, half of which
+// may be dead rows, or what a failed migration added: no reason to keep anybody from it.
 func (s *Store) fits(ctx context.Context, b Backup, into Source) error {
 	room, err := s.Room(ctx, into)
 	if err != nil {
@@ -58,9 +59,13 @@ func (s *Store) fits(ctx context.Context, b Backup, into Source) error {
 	}
 	need, of := b.DatabaseBytes, "it took that when the backup was taken"
 	if need == 0 {
-		need, of = max(room.Size, b.Bytes), "as the one in use does"
+		need, of = max(room.Size/2, b.Bytes), "at least half of the one in use, or as much as its dump"
 	}
 	if room.Free >= need {
+		if b.DatabaseBytes == 0 && room.Free < room.Size {
+			s.say(event.Warning, "only %d MiB are free on the disk of database %s, which takes %d MiB: if the restored one takes as much, the server runs out of room",
+				room.Free>>20, b.Database, room.Size>>20)
+		}
 		return nil
 	}
 	return fault.New(fault.Refused, "restore-database", "free some there: databases that earlier restores put aside are named "+beside(b.Database, "_replaced_...")+

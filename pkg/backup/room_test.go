@@ -49,8 +49,12 @@ func TestARestoreAsksForRoom(t *testing.T) {
 		exit  int
 		taken backup.Backup
 		needs string
+		warns string
 	}{
-		"none":                              {says: "107374182400\n20971520\n", needs: "only 20480 MiB are free on its disk, and the restored one needs about 102400 MiB (as the one in use does)"},
+		"none":                              {says: "64424509440\n20971520\n", needs: "only 20480 MiB are free on its disk, and the restored one needs about 30720 MiB (at least half of the one in use"},
+		"half of it may be dead":            {says: "64424509440\n41943040\n", warns: "only 40960 MiB are free on the disk of database shop, which takes 61440 MiB"},
+		"half of it, and a larger dump":     {says: "64424509440\n41943040\n", taken: backup.Backup{Bytes: 41 * gb}, needs: "needs about 41984 MiB"},
+		"half of it, and known to need all": {says: "64424509440\n41943040\n", taken: backup.Backup{DatabaseBytes: 60 * gb}, needs: "needs about 61440 MiB"},
 		"enough":                            {says: "107374182400\n125829120\n"},
 		"it was small then":                 {says: "107374182400\n20971520\n", taken: backup.Backup{DatabaseBytes: 10 * gb}},
 		"it was large then":                 {says: "8000000\n20971520\n", taken: backup.Backup{DatabaseBytes: 30 * gb}, needs: "needs about 30720 MiB (it took that when the backup was taken)"},
@@ -62,8 +66,9 @@ func TestARestoreAsksForRoom(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			said := &event.Recorder{}
 			f := &fakeDisk{says: c.says, exit: c.exit}
-			s := &backup.Store{Project: "shop", Dir: filepath.Join(t.TempDir(), "backups"), Files: disk.Files{}, Engine: f, Sink: event.Discard}
+			s := &backup.Store{Project: "shop", Dir: filepath.Join(t.TempDir(), "backups"), Files: disk.Files{}, Engine: f, Sink: said}
 			b := c.taken
 			b.ID, b.Service, b.Database = "db-1", "db", "shop"
 			_, err := s.Restore(t.Context(), b, backup.Source{Service: "db"})
@@ -72,6 +77,14 @@ func TestARestoreAsksForRoom(t *testing.T) {
 			if c.needs == "" {
 				require.NoError(t, err)
 				assert.Equal(t, []string{"heal", "restore"}, f.ran)
+				warned := ""
+				for _, e := range said.Events() {
+					if e.Level == event.Warning {
+						warned += e.Text
+					}
+				}
+				assert.Equal(t, c.warns != "", warned != "", warned)
+				assert.Contains(t, warned, c.warns)
 				return
 			}
 			require.ErrorContains(t, err, c.needs)

@@ -3,10 +3,13 @@ package converge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -25,16 +28,29 @@ type fakeServer struct {
 	backup.Engine
 	has          string
 	asked, dumps int
+	// comes is what the server answers before it takes connections, by pg_isready.
+	comes []int
+	order []string
 }
 
 func (*fakeServer) Inspect(context.Context, string) (stack.Unit, error) { return stack.Unit{}, nil }
 func (*fakeServer) ClearTasks(context.Context, string) error            { return nil }
-func (f *fakeServer) Exec(context.Context, string, []string, []byte) (string, string, int, error) {
+func (f *fakeServer) Exec(_ context.Context, _ string, argv []string, _ []byte) (string, string, int, error) {
+	if strings.Contains(strings.Join(argv, " "), "pg_isready") {
+		exit := 0
+		if len(f.comes) > 0 {
+			exit, f.comes = f.comes[0], f.comes[1:]
+		}
+		f.order = append(f.order, fmt.Sprint(exit))
+		return "", "", exit, nil
+	}
 	f.asked++
+	f.order = append(f.order, "ask")
 	return f.has + "\n1\n", "", 0, nil
 }
 func (f *fakeServer) RunImage(_ context.Context, _ string, t stack.Task) (stack.Ended, error) {
 	f.dumps++
+	f.order = append(f.order, "dump")
 	final := t.Command[len(t.Command)-1]
 	return stack.Ended{}, errors.Join(os.WriteFile(final, []byte("dump"), 0o600), os.WriteFile(final+".rows", []byte("1\torders\n"), 0o600),
 		os.WriteFile(final+".sum", []byte(strings.Repeat("0", 64)+"\n4\npg_dump 15\n"), 0o600))
@@ -72,4 +88,43 @@ func TestADatabaseThatItsFirstMigrationMakes(t *testing.T) {
 			assert.Len(t, d.record.Backups, c.dumps)
 		})
 	}
+}
+
+// A server that was brought up a moment ago takes no connections while it sets itself up or
+// recovers, and without a healthcheck nobody has waited for that: it is dumped after.
+func TestADatabaseIsDumpedOnceItListens(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		step  plan.Step
+		comes []int
+		want  string
+	}{
+		"it sets itself up":             {plan.Step{Action: plan.Create}, []int{2, 2}, "2 2 0 ask dump"},
+		"it recovers":                   {plan.Step{Action: plan.Gate, Starting: true}, []int{1}, "1 0 dump"},
+		"it listens":                    {plan.Step{Action: plan.Create}, nil, "0 ask dump"},
+		"it never does":                 {plan.Step{Action: plan.Create}, []int{2, 2, 2, 2, 2, 2, 2}, "2 2 2 2 2 ask dump"},
+		"its image has no pg_isready":   {plan.Step{Action: plan.Create}, []int{127}, "127 ask dump"},
+		"pg_isready does not know that": {plan.Step{Action: plan.Create}, []int{3}, "3 ask dump"},
+		"it ran before":                 {plan.Step{Action: plan.StopFirst}, []int{2}, "dump"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				server := &fakeServer{has: "1", comes: c.comes}
+				store := &backup.Store{Project: "shop", Dir: filepath.Join(dir, "backups"), Metrics: filepath.Join(dir, "metrics"), Files: disk.Files{},
+					Engine: server, Sink: event.Discard}
+				c.step.Service = "db"
+				d := &transition{Target: &target.Target{Sink: event.Discard}, record: &release.Record{}, plan: &plan.Plan{Steps: []plan.Step{c.step}},
+					opts: Options{WaitTimeout: 3500 * time.Millisecond}}
+				require.NoError(t, d.dump(t.Context(), store, backup.Source{Service: "db", Options: stack.Backups{Database: "shop", Timeout: time.Minute}}))
+				assert.Equal(t, c.want, strings.Join(server.order, " "))
+			})
+		})
+	}
+	stopped, cancel := context.WithCancel(t.Context())
+	cancel()
+	server := &fakeServer{comes: []int{2}}
+	err := (&backup.Store{Engine: server, Sink: event.Discard}).Await(stopped, backup.Source{Service: "db"}, time.Minute)
+	require.ErrorIs(t, err, context.Canceled)
 }

@@ -2,7 +2,9 @@ package converge
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
 	"testing"
 	"time"
 
@@ -37,21 +39,51 @@ func TestAway(t *testing.T) {
 	assert.Empty(t, away(several, st), "some of several units always run")
 }
 
-// The disk that is measured is the one that images are pulled to.
+// fakeFolders is a host with folders and a configuration of containerd, "" for none.
+type fakeFolders struct {
+	there       []string
+	config      string
+	stat, asked error
+}
+
+func (f fakeFolders) Exists(_ context.Context, dir string) (bool, error) {
+	return slices.Contains(f.there, dir), f.stat
+}
+
+func (f fakeFolders) Read(_ context.Context, name string) ([]byte, error) {
+	if f.config == "" && f.asked == nil {
+		return nil, fmt.Errorf("open %s: %w", name, fs.ErrNotExist)
+	}
+	return []byte(f.config), f.asked
+}
+
+// The disk that is measured is the one that images are pulled to, and where that is a guess
+// it refuses nobody.
 func TestImagesIn(t *testing.T) {
 	t.Parallel()
-	info := engine.Info{RootDir: "/data/docker", ImageDir: "/var/lib/containerd"}
+	const packaged, moved, docker = "/var/lib/containerd", "/data/containerd", "/data/docker"
+	denied := fmt.Errorf("open: %w", fs.ErrPermission)
+	both := []string{packaged, moved}
 	for name, c := range map[string]struct {
-		there bool
-		err   error
-		want  string
+		root string
+		host fakeFolders
+		want string
+		sure bool
 	}{
-		"there":            {true, nil, "/var/lib/containerd"},
-		"somewhere else":   {false, nil, "/data/docker"},
-		"it does not tell": {false, errors.New("permission denied"), "/data/docker"},
+		"there":                    {docker, fakeFolders{there: both}, packaged, true},
+		"somewhere else":           {docker, fakeFolders{}, docker, false},
+		"it does not tell":         {docker, fakeFolders{there: both, stat: denied}, docker, false},
+		"moved":                    {docker, fakeFolders{there: both, config: "version = 3\n\n  root = '/data/containerd'\n[grpc]\n"}, moved, true},
+		"moved, in the first line": {docker, fakeFolders{there: both, config: `root="/data/containerd"`}, moved, true},
+		"not moved":                {docker, fakeFolders{there: both, config: "#root = \"/data/containerd\"\nstate = \"/run/containerd\"\n"}, packaged, true},
+		"another's root":           {docker, fakeFolders{there: both, config: "version = 3\n  [plugins.x]\n  root = \"/data/containerd\"\n"}, packaged, true},
+		"moved to nowhere":         {docker, fakeFolders{there: []string{packaged}, config: "root = \"/data/containerd\"\n"}, docker, false},
+		"not to be read":           {docker, fakeFolders{there: both, asked: denied}, packaged, false},
+		"not to be read, unmoved":  {"/var/lib/docker", fakeFolders{there: both, asked: denied}, packaged, true},
+		"the engine's own":         {packaged, fakeFolders{config: "root = \"/data/containerd\"\n"}, packaged, true},
 	} {
-		assert.Equal(t, c.want, imagesIn(t.Context(), info, func(_ context.Context, dir string) (bool, error) {
-			return c.there && dir == "/var/lib/containerd", c.err
-		}), name)
+		dir, sure := imagesIn(t.Context(), engine.Info{RootDir: c.root, ImageDir: packaged}, c.host)
+		assert.Equal(t, c.want, dir, name)
+		assert.Equal(t, c.sure, sure, name)
 	}
 }

@@ -211,10 +211,14 @@ func (d *transition) backUp(ctx context.Context, made []string) error {
 	return d.ledger.Update(ctx, d.record)
 }
 
-// dump takes the backup of one database. What one that this release has brought up is to
-// be dumped of may not be there yet.
+// dump takes the backup of one database. One that this release has brought up, or waited
+// for, may not listen yet, and what is to be dumped of the former may not be there.
 func (d *transition) dump(ctx context.Context, store *backup.Store, from backup.Source) (err error) {
-	if step := d.plan.Step(from.Service); step != nil && step.Action == plan.Create {
+	step := d.plan.Step(from.Service)
+	if step != nil && (step.Action == plan.Create || step.Starting) {
+		err = store.Await(ctx, from, d.opts.WaitTimeout)
+	}
+	if err == nil && step != nil && step.Action == plan.Create {
 		from, err = store.Begun(ctx, from)
 	}
 	if errors.Is(err, backup.ErrAbsent) {

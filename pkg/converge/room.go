@@ -3,8 +3,11 @@ package converge
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -80,7 +83,7 @@ func (d *transition) weigh(ctx context.Context, info engine.Info, h *onhost.Fact
 	if d.plan.Pulls, err = d.pulls(ctx, info, absent); err != nil {
 		return err
 	}
-	dir := imagesIn(ctx, info, d.Files.Exists)
+	dir, sure := imagesIn(ctx, info, d.Files)
 	free, inodes, err := d.Files.Free(ctx, dir)
 	if err != nil {
 		// The user may not be allowed to look below the engine's folder; the pull
@@ -88,20 +91,57 @@ func (d *transition) weigh(ctx context.Context, info engine.Info, h *onhost.Fact
 		d.Say(event.Debug, "preflight", "", "free space of %s is not known: %v", dir, err)
 		return nil
 	}
-	h.Disk = &onhost.Space{Dir: dir, Free: free, Inodes: inodes}
+	h.Disk = &onhost.Space{Dir: dir, Free: free, Inodes: inodes, Guessed: !sure}
 	for _, p := range d.plan.Pulls {
 		h.Disk.Needs += p.Bytes
 	}
 	return nil
 }
 
-// imagesIn is the folder on the host whose disk takes what is pulled. Where images
-// should be and nothing is, their containerd was given another one: then nobody tells.
-func imagesIn(ctx context.Context, info engine.Info, exists func(context.Context, string) (bool, error)) string {
-	if there, err := exists(ctx, info.ImageDir); err == nil && there {
-		return info.ImageDir
+// hostFiles is what is asked of the host's files.
+type hostFiles interface {
+	Exists(ctx context.Context, name string) (bool, error)
+	Read(ctx context.Context, name string) ([]byte, error)
+}
+
+// rootLine is the line of containerd's configuration that gives it another folder.
+var rootLine = regexp.MustCompile(`^root\s*=\s*["']([^"']+)["']`)
+
+// containerdRoot reads the folder that containerd was given, "" for its packages' own. A
+// key of that name in one of the tables, which come last, is another's.
+func containerdRoot(config []byte) string {
+	for line := range strings.Lines(string(config)) {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "[") {
+			break
+		}
+		if root := rootLine.FindStringSubmatch(line); root != nil {
+			return root[1]
+		}
 	}
-	return info.RootDir
+	return ""
+}
+
+// imagesIn is the folder on the host whose disk takes what is pulled, and whether that is
+// sure. A containerd of the machine may have been given another than its packages do; the
+// one that it had before is often left over. Where its configuration is not to be read, or
+// names no folder that is there, nobody tells.
+func imagesIn(ctx context.Context, info engine.Info, files hostFiles) (dir string, sure bool) {
+	dir, sure = info.ImageDir, true
+	if dir == info.RootDir {
+		return dir, true
+	}
+	text, err := files.Read(ctx, "/etc/containerd/config.toml")
+	switch root := containerdRoot(text); {
+	case root != "":
+		dir = root
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		sure = info.RootDir == "/var/lib/docker" // who moved one folder moved the other
+	}
+	if there, err := files.Exists(ctx, dir); err == nil && there {
+		return dir, sure
+	}
+	return info.RootDir, false
 }
 
 // pulls asks the registries how much of each image the host lacks.

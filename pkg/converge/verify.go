@@ -23,10 +23,18 @@ type Verifier interface {
 	Before(ctx context.Context, t *target.Target, r Released)
 	// Dials gives the addresses that its checks have to connect to on the host of a stack,
 	// by check; only of those that decide.
-	Dials(st *stack.Stack) map[string]string
+	Dials(st *stack.Stack) map[string]Way
 	// After looks at what was released. An error fails the release, and the report
 	// says why.
 	After(ctx context.Context, t *target.Target, r Released) (*check.Report, error)
+}
+
+// Way is a TCP connection that a release needs on the host.
+type Way struct {
+	// Service is whose units are there, "" for another address.
+	Service string
+	// Addr is host:port; for units the host's own, since theirs are not known yet.
+	Addr string
 }
 
 // Released is what a Verifier looks at: all that runs, also what a release of some
@@ -47,19 +55,20 @@ func (d *transition) baseline(ctx context.Context) {
 
 // forwards finds what a release has to connect to through sshd, which does not let it: the
 // ports of units that a running gateway is led to, and what checks ask. A new unit's address
-// is not known yet, but sshd's answer is the same for the host's own.
+// is not known yet, but sshd's answer is mostly the same for the host's own. Where it allows
+// a fixed one only, it allows that of the unit that runs or of the Compose file.
 func (d *transition) forwards(ctx context.Context, dial func(ctx context.Context, addr string) error) ([]string, error) {
 	if d.plan.Empty() && len(d.unproved) == 0 {
 		return nil, nil
 	}
-	asked := map[string]string{}
+	asked := map[string]Way{}
 	if v := d.opts.Verify; v != nil {
 		runs, err := d.runs(ctx)
 		if err != nil {
 			return nil, err
 		}
-		for name, addr := range v.Dials(runs) {
-			asked[fmt.Sprintf("what the check %q asks", name)] = addr
+		for name, way := range v.Dials(runs) {
+			asked[fmt.Sprintf("what the check %q asks", name)] = way
 		}
 	}
 	for _, step := range d.plan.Steps {
@@ -68,17 +77,47 @@ func (d *transition) forwards(ctx context.Context, dial func(ctx context.Context
 			continue
 		}
 		port := strconv.Itoa(svc.Ext.Port)
-		asked[fmt.Sprintf("port %s of %s (x-shiksha.port)", port, svc.Name)] = net.JoinHostPort("127.0.0.1", port)
+		asked[fmt.Sprintf("port %s of %s (x-shiksha.port)", port, svc.Name)] = Way{svc.Name, net.JoinHostPort("127.0.0.1", port)}
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialing)
 	defer cancel()
 	var closed []string
 	for _, what := range slices.Sorted(maps.Keys(asked)) {
-		if host.ForbidsForwarding(dial(ctx, asked[what])) {
+		forbidden := func(addr string) bool { return host.ForbidsForwarding(dial(ctx, addr)) }
+		if forbidden(asked[what].Addr) && !slices.ContainsFunc(d.own(asked[what]), func(addr string) bool { return !forbidden(addr) }) {
 			closed = append(closed, what)
 		}
 	}
 	return closed, nil
+}
+
+// own gives the addresses of a way's units that are known: of those that run, and those
+// that the Compose file gives them.
+func (d *transition) own(way Way) (addrs []string) {
+	_, port, err := net.SplitHostPort(way.Addr)
+	if err != nil || way.Service == "" {
+		return nil
+	}
+	known := func(ip string) {
+		if addr := net.JoinHostPort(ip, port); ip != "" && !slices.Contains(addrs, addr) {
+			addrs = append(addrs, addr)
+		}
+	}
+	for _, u := range d.facts.observed.Units[way.Service] {
+		for _, network := range slices.Sorted(maps.Keys(u.Addresses)) {
+			if u.State == stack.Running && !u.OneOff {
+				known(u.Addresses[network])
+			}
+		}
+	}
+	if p := d.opts.Stack.Project; p != nil {
+		for _, network := range p.Services[way.Service].Networks {
+			if network != nil {
+				known(network.Ipv4Address)
+			}
+		}
+	}
+	return addrs
 }
 
 // dialing bounds the looks at what sshd forwards to. Nobody has to listen there.

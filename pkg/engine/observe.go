@@ -51,6 +51,19 @@ func (e *Engine) Observe(ctx context.Context, project string) (stack.Observed, e
 	}, nil
 }
 
+// Task names a container that a Swarm's stack has on this host, in any state; "" where it
+// has none. The engine tells it without its Swarm.
+func (e *Engine) Task(ctx context.Context, project string) (string, error) {
+	list, err := e.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: make(client.Filters).Add("label", "com.docker.stack.namespace="+project)})
+	if err != nil {
+		return "", fmt.Errorf("list the tasks of stack %s: %w", project, err)
+	}
+	if len(list.Items) == 0 {
+		return "", nil
+	}
+	return containerName(list.Items[0].Names), nil
+}
+
 // units groups containers by service, sorted by number.
 func (e *Engine) units(containers []container.Summary) map[string][]stack.Unit {
 	units := map[string][]stack.Unit{}

@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"net"
 	"path"
+	"slices"
 
 	api "github.com/moby/moby/api/types/swarm"
 
@@ -41,7 +44,11 @@ func Choose(ctx context.Context, t *target.Target, wanted, asked, project string
 // choose settles it once a Swarm was looked for. What cannot be known is no reason to
 // take the host for one without a Swarm: the stack may run there already.
 func choose(ctx context.Context, t *target.Target, found *swarm.Swarm, looked error, wanted, project string) (Platform, error) {
-	if looked != nil && (wanted == Swarm || !errors.Is(looked, swarm.ErrWorker)) {
+	switch {
+	case looked == nil:
+	case wanted != Swarm && errors.Is(looked, swarm.ErrLost):
+		return apart(ctx, t, looked, wanted, project)
+	case wanted == Swarm || !errors.Is(looked, swarm.ErrWorker):
 		return nil, fault.Early(ctx, looked)
 	}
 	if found == nil {
@@ -66,6 +73,32 @@ func choose(ctx context.Context, t *target.Target, found *swarm.Swarm, looked er
 		return nil, err
 	}
 	return onSwarm{found, t}, nil
+}
+
+// apart takes a host whose Swarm is broken, or was left to itself, for what a project says
+// or shows that it is: one that has no task of the stack and runs it by itself.
+func apart(ctx context.Context, t *target.Target, lost error, wanted, project string) (Platform, error) {
+	task, err := t.Engine.Task(ctx, project)
+	if err != nil {
+		return nil, fault.Early(ctx, err)
+	}
+	if task != "" {
+		return nil, fault.Early(ctx, fmt.Errorf("%w (%s of %s is on the host)", lost, task, project))
+	}
+	if wanted != Compose {
+		seen, err := t.Engine.Observe(ctx, project)
+		if err != nil {
+			return nil, fault.Early(ctx, err)
+		}
+		lasting := func(us []stack.Unit) bool {
+			return slices.ContainsFunc(us, func(u stack.Unit) bool { return !u.OneOff })
+		}
+		if !slices.ContainsFunc(slices.Collect(maps.Values(seen.Units)), lasting) {
+			return nil, fault.Early(ctx, fmt.Errorf("%w (with engine: compose the host alone is released on)", lost))
+		}
+	}
+	t.Say(event.Warning, "look", "", "%v; %s has no task on the host, so it is looked at as one host without a Swarm. To end this: %s", lost, project, fault.Hint(lost))
+	return oneHost{t}, nil
 }
 
 // alone refuses a project whose containers a single host's release left here: the

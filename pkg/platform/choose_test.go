@@ -1,12 +1,22 @@
 package platform
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"testing"
+	"testing/synctest"
 
+	compose "github.com/docker/compose/v5/pkg/api"
+	"github.com/moby/moby/api/types/container"
+	api "github.com/moby/moby/api/types/swarm"
+	"github.com/moby/moby/api/types/system"
+	"github.com/moby/moby/client"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/pkg/engine"
+	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/swarm"
 	"github.com/shiksha/actions/pkg/target"
@@ -28,5 +38,76 @@ func TestChooseWhereTheSwarmDoesNotAnswer(t *testing.T) {
 		}
 		require.NoError(t, err, wanted)
 		assert.Equal(t, Compose, on.Name())
+	}
+}
+
+// fakeBroken is an engine whose Swarm is broken, with containers by a label of theirs.
+type fakeBroken struct {
+	fakeWorkers
+	has []string
+	// once is set where they are what a command ran in.
+	once bool
+}
+
+func (*fakeBroken) Info(context.Context, client.InfoOptions) (client.SystemInfoResult, error) {
+	return client.SystemInfoResult{Info: system.Info{Swarm: api.Info{LocalNodeState: api.LocalNodeStateError, Error: "its certificate has expired"}}}, nil
+}
+
+func (f *fakeBroken) ContainerList(_ context.Context, o client.ContainerListOptions) (client.ContainerListResult, error) {
+	var out client.ContainerListResult
+	for _, label := range f.has {
+		if o.All && o.Filters["label"][label] {
+			c := container.Summary{ID: "1", Names: []string{"/shop_api.1"}, State: container.StateExited, Labels: map[string]string{}}
+			if f.once {
+				c.Labels[compose.OneoffLabel] = "True"
+			}
+			out.Items = append(out.Items, c)
+		}
+	}
+	return out, nil
+}
+
+// A host whose Swarm is broken, or was left over, is released on by itself where the stack
+// has no task there, and is to run or runs without a Swarm.
+func TestChooseWhereTheSwarmIsBroken(t *testing.T) {
+	t.Parallel()
+	const task, unit, once = "com.docker.stack.namespace=shop", compose.ProjectLabel + "=shop", "once"
+	for name, c := range map[string]struct {
+		wanted string
+		has    []string
+		err    string
+	}{
+		"one host is wanted":              {Compose, nil, ""},
+		"and a stack of the Swarm is":     {Compose, []string{task, unit}, "has expired (shop_api.1 of shop is on the host)"},
+		"it runs as one host's":           {Auto, []string{unit}, ""},
+		"only a dump was left over":       {Auto, []string{unit, once}, "has expired (with engine: compose the host alone is released on)"},
+		"it runs nowhere":                 {Auto, nil, "has expired (with engine: compose the host alone is released on)"},
+		"it ran on the Swarm":             {Auto, []string{task}, "has expired (shop_api.1 of shop is on the host)"},
+		"another stack runs on the Swarm": {Compose, []string{"com.docker.stack.namespace=other"}, ""},
+		"a Swarm is wanted":               {Swarm, []string{unit}, "has expired"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				fake := &fakeBroken{has: c.has, once: slices.Contains(c.has, once)}
+				e, err := engine.New(fake, event.Discard)
+				require.NoError(t, err)
+				said := &event.Recorder{}
+				on := &target.Target{Engine: e, Sink: said}
+				found, looked := swarm.Find(t.Context(), swarm.Host{API: fake, Sink: event.Discard})
+				require.ErrorIs(t, looked, swarm.ErrLost)
+				p, err := choose(t.Context(), on, found, looked, c.wanted, "shop")
+				if c.err != "" {
+					require.ErrorContains(t, err, c.err)
+					assert.Equal(t, fault.Refused, fault.Of(err))
+					assert.Contains(t, fault.Hint(err), "with --force")
+					return
+				}
+				require.NoError(t, err)
+				assert.Equal(t, Compose, p.Name())
+				require.Len(t, said.Events(), 1)
+				assert.Contains(t, said.Events()[0].Text, "shop has no task on the host")
+			})
+		})
 	}
 }

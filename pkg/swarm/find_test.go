@@ -45,15 +45,16 @@ func TestFind(t *testing.T) {
 		err   string
 		waits time.Duration
 	}{
-		"none":               {[]swarm.Info{is(swarm.LocalNodeStateInactive)}, false, "", 0},
-		"an engine without":  {[]swarm.Info{is("")}, false, "", 0},
-		"a manager":          {[]swarm.Info{manager}, true, "", 0},
-		"a worker":           {[]swarm.Info{is(swarm.LocalNodeStateActive)}, false, ErrWorker.Error(), 0},
-		"coming up":          {[]swarm.Info{is(swarm.LocalNodeStatePending), is(swarm.LocalNodeStatePending), manager}, true, "", 2 * time.Second},
-		"not coming up":      {[]swarm.Info{is(swarm.LocalNodeStatePending)}, false, "in a Swarm that is pending, so what runs there is not known", rejoins},
-		"coming up, to none": {[]swarm.Info{is(swarm.LocalNodeStatePending), is(swarm.LocalNodeStateInactive)}, false, "", time.Second},
-		"locked":             {[]swarm.Info{is(swarm.LocalNodeStateLocked)}, false, "is locked", 0},
-		"ill":                {[]swarm.Info{ill}, false, "that is error, so what runs there is not known: its certificate has expired", 0},
+		"none":                 {[]swarm.Info{is(swarm.LocalNodeStateInactive)}, false, "", 0},
+		"an engine without":    {[]swarm.Info{is("")}, false, "", 0},
+		"a manager":            {[]swarm.Info{manager}, true, "", 0},
+		"a worker":             {[]swarm.Info{is(swarm.LocalNodeStateActive)}, false, ErrWorker.Error(), 0},
+		"coming up":            {[]swarm.Info{is(swarm.LocalNodeStatePending), is(swarm.LocalNodeStatePending), manager}, true, "", 2 * time.Second},
+		"not coming up":        {[]swarm.Info{is(swarm.LocalNodeStatePending)}, false, "in a Swarm that is pending, so what runs there is not known", rejoins},
+		"coming up, to none":   {[]swarm.Info{is(swarm.LocalNodeStatePending), is(swarm.LocalNodeStateInactive)}, false, "", time.Second},
+		"locked":               {[]swarm.Info{is(swarm.LocalNodeStateLocked)}, false, "is locked", 0},
+		"ill":                  {[]swarm.Info{ill}, false, "that is error, so what runs there is not known: its certificate has expired", rejoins},
+		"cut off for a moment": {[]swarm.Info{ill, ill, manager}, true, "", 2 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -69,6 +70,7 @@ func TestFind(t *testing.T) {
 				require.ErrorContains(t, err, c.err)
 				assert.Equal(t, fault.Refused, fault.Of(err))
 				assert.NotEmpty(t, fault.Hint(err))
+				assert.Equal(t, c.waits == rejoins, errors.Is(err, ErrLost), "a worker and what is locked are whole")
 			})
 		})
 	}

@@ -64,6 +64,10 @@ type Swarm struct {
 // ErrWorker is why an engine cannot be asked about its Swarm: only managers can.
 var ErrWorker = errors.New("the host is a worker of a Swarm: only a manager can be asked")
 
+// ErrLost is that a host's engine does not come back to its Swarm. What has no task of it
+// on the host may be released there by itself.
+var ErrLost = errors.New("what runs there is not known")
+
 // Find gives the Swarm that the engine is a manager of, or nil when it is in none.
 // ErrWorker is one that it is a worker of. An engine that is in a Swarm and cannot say
 // what runs there is an error too: a stack of it would be taken for none.
@@ -79,8 +83,9 @@ func Find(ctx context.Context, h Host) (*Swarm, error) {
 	case swarm.LocalNodeStateLocked:
 		return nil, fault.New(fault.Refused, "host", "unlock it on the host: docker swarm unlock", "the Swarm of the host is locked, so what runs there is not known")
 	default:
-		return nil, fault.New(fault.Refused, "host", "try again when `docker info` on the host says that its Swarm is active; a host that is to be in none leaves it: docker swarm leave",
-			"the host is in a Swarm that is %s, so what runs there is not known%s", in.LocalNodeState, because(in.Error))
+		return nil, fault.New(fault.Refused, "host", "try again when `docker info` on the host says that its Swarm is active; a host that is to be in none leaves it: docker swarm leave "+
+			"(a manager with --force, and what runs on a Swarm of its own ends)",
+			"the host is in a Swarm that is %s, so %w%s", in.LocalNodeState, ErrLost, because(in.Error))
 	}
 	if !in.ControlAvailable {
 		return nil, fault.New(fault.Refused, "host", "name a manager of the Swarm as host", "%w", ErrWorker)
@@ -95,7 +100,8 @@ func because(text string) string {
 	return ": " + text
 }
 
-// rejoins is how long an engine that has just started may take to come back to its Swarm.
+// rejoins is how long an engine that has just started may take to come back to its Swarm,
+// or one that was cut off, which calls it an error between two tries.
 const rejoins = 30 * time.Second
 
 // part is what an engine says of its part in a Swarm, once it knows.
@@ -106,7 +112,8 @@ func part(ctx context.Context, h Host) (swarm.Info, error) {
 			return swarm.Info{}, fmt.Errorf("ask the engine about its Swarm: %w", err)
 		}
 		in := res.Info.Swarm
-		if in.LocalNodeState != swarm.LocalNodeStatePending || time.Now().After(until) {
+		away := in.LocalNodeState == swarm.LocalNodeStatePending || in.LocalNodeState == swarm.LocalNodeStateError
+		if !away || time.Now().After(until) {
 			return in, nil
 		}
 		if !told {

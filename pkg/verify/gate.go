@@ -62,12 +62,12 @@ func (g *Gate) Before(ctx context.Context, t *target.Target, r converge.Released
 }
 
 // Dials gives what the checks that decide connect to on the host of a stack, by check.
-func (g *Gate) Dials(st *stack.Stack) map[string]string {
-	out := map[string]string{}
+func (g *Gate) Dials(st *stack.Stack) map[string]converge.Way {
+	out := map[string]converge.Way{}
 	checks := g.of(st)
 	for i := range checks {
-		if addr := checks[i].Dials(); addr != "" && checks[i].LeftOut == "" && checks[i].Level != kind.LevelWarn {
-			out[checks[i].Name] = addr
+		if service, addr := checks[i].Dials(); addr != "" && checks[i].LeftOut == "" && checks[i].Level != kind.LevelWarn {
+			out[checks[i].Name] = converge.Way{Service: service, Addr: addr}
 		}
 	}
 	return out

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/pkg/converge"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -25,7 +26,7 @@ func TestGateOfSomeServices(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, gate.of(whole), 2, "containers, and the port of web")
 
-	assert.Equal(t, map[string]string{"web port 8080": "127.0.0.1:8080"}, gate.Dials(whole))
+	assert.Equal(t, map[string]converge.Way{"web port 8080": {Addr: "127.0.0.1:8080"}}, gate.Dials(whole))
 
 	some, err := whole.Partial(nil, []string{"db"})
 	require.NoError(t, err)
@@ -49,6 +50,10 @@ func TestGate_Dials(t *testing.T) {
 	gate, err := NewGate(nil, Settings{File: "verify.yml", Content: []byte(`
 - {name: http, http: {service: web, port: 8000, path: /}}
 - {name: monitor, prometheus: {service: prometheus}}
+- {name: monitor of its own port, prometheus: {service: prometheus, port: 9999}}
+- {name: alerts, alertmanager: {service: alerts}}
+- {name: dashboards, grafana: {service: grafana}}
+- {name: certificate, tls: {service: web, name: example.com}}
 - {name: from outside, http: {url: "https://example.com", path: /}}
 - {name: address, tcp: {address: "127.0.0.1:25", from: host}}
 - {name: from the runner, tcp: {address: "example.com:25"}}
@@ -59,5 +64,10 @@ func TestGate_Dials(t *testing.T) {
 - {name: parts of which one is only told, all: [{exec: {service: web, command: [true]}}, {level: warn, tcp: {service: web, port: 9000}}]}
 `)})
 	require.NoError(t, err)
-	assert.Equal(t, map[string]string{"http": "127.0.0.1:8000", "monitor": "127.0.0.1:443", "address": "127.0.0.1:25", "parts": "127.0.0.1:9000"}, gate.Dials(nil))
+	assert.Equal(t, map[string]converge.Way{
+		"http": {Service: "web", Addr: "127.0.0.1:8000"}, "parts": {Service: "web", Addr: "127.0.0.1:9000"}, "address": {Addr: "127.0.0.1:25"},
+		"monitor": {Service: "prometheus", Addr: "127.0.0.1:9090"}, "monitor of its own port": {Service: "prometheus", Addr: "127.0.0.1:9999"},
+		"alerts": {Service: "alerts", Addr: "127.0.0.1:9093"}, "dashboards": {Service: "grafana", Addr: "127.0.0.1:3000"},
+		"certificate": {Service: "web", Addr: "127.0.0.1:443"},
+	}, gate.Dials(nil))
 }

@@ -90,10 +90,12 @@ func ReadProbe(text string, asked time.Time) Facts {
 // Space is what a file system has free. Needs is what will be written to it, in
 // bytes; 0 where that is not known. Undumped is how large databases are of which no
 // dump is known. On names the host or node that it is on.
+// Guessed is set where it may be another folder that is written to.
 type Space struct {
 	On, Dir         string
 	Free, Inodes    uint64
 	Needs, Undumped int64
+	Guessed         bool
 }
 
 // The most that the clocks of the host and of this machine may differ, and the
@@ -203,11 +205,15 @@ func (f findings) spaces(h Facts) {
 	if d := h.Disk; d != nil {
 		need := max(leastDisk, uint64(d.Needs)*unpacked)
 		const mend = "free some on the host, for example with: docker image prune (images of kept releases are tagged and stay)"
+		tell := f.Fail
+		if d.Guessed {
+			tell = f.Warn
+		}
 		if d.Free < need {
-			f.Fail("P10.disk", finding.Place{}, mend, "only %d MiB are free in %s on the host, and images have to be pulled: they need %d MiB", d.Free>>20, d.Dir, need>>20)
+			tell("P10.disk", finding.Place{}, mend, "only %d MiB are free in %s on the host, and images have to be pulled: they need %d MiB", d.Free>>20, d.Dir, need>>20)
 		}
 		if d.Inodes < leastInodes {
-			f.Fail("P10.inodes", finding.Place{}, mend, "only %d inodes are free in %s on the host, and images have to be pulled", d.Inodes, d.Dir)
+			tell("P10.inodes", finding.Place{}, mend, "only %d inodes are free in %s on the host, and images have to be pulled", d.Inodes, d.Dir)
 		}
 	}
 	for _, b := range h.Backups {

@@ -156,6 +156,19 @@ func TestRoomOnTheHost(t *testing.T) {
 	}
 }
 
+// A folder that images may not be pulled to at all is no reason to stop.
+func TestRoomInAGuessedFolder(t *testing.T) {
+	t.Parallel()
+	st := load(t, "services:\n  db: {image: \"postgres:15\"}\n")
+	h := onhost.Facts{Version: "24.0.0", Clock: now, Asked: now, Disk: &onhost.Space{Dir: "/var/lib/containerd", Free: 1 << 20, Inodes: 12, Guessed: true}}
+	results := onhost.Look(st, plan.Make(plan.Input{Desired: st}), stack.Observed{}, h)
+	for _, name := range []string{"P10.disk", "P10.inodes"} {
+		found := about(results, name)
+		require.Len(t, found, 1, name)
+		assert.Equal(t, check.Warn, found[0].Outcome, name)
+	}
+}
+
 // Of a first dump nobody knows how large it gets. What surely fills the disk is
 // refused, what may fill it is told, and nobody is locked out for nothing.
 func TestRoomForAFirstDump(t *testing.T) {

@@ -13,6 +13,8 @@ type Alertmanager struct {
 	Receivers []string `yaml:"receivers" help:"Receivers that have to be configured."`
 }
 
+func (m *Alertmanager) dials() (service, addr string) { return m.dialsAt(9093) }
+
 // Look asks.
 func (m *Alertmanager) Look(s *Sight) {
 	for _, a := range m.apis(s, 9093, nil) {

@@ -266,19 +266,19 @@ func (c *Check) probes() []*Probe {
 }
 
 // Dials gives an address that the check connects to on the host, "" for one that needs no
-// such way or whose address is not known yet.
-func (c *Check) Dials() string {
+// such way or whose address is not known yet, and the service whose units are there.
+func (c *Check) Dials() (service, addr string) {
 	for i, p := range c.probes() {
 		k, _ := p.Kind()
-		d, ok := k.(interface{ dials() string })
+		d, ok := k.(interface{ dials() (service, addr string) })
 		if !ok || c.All != nil && c.All[i].Level == LevelWarn {
 			continue
 		}
-		if addr := d.dials(); addr != "" {
-			return addr
+		if service, addr = d.dials(); addr != "" {
+			return service, addr
 		}
 	}
-	return ""
+	return "", ""
 }
 
 // Prometheuses lists what has to be looked at before a release.

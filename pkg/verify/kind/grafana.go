@@ -34,6 +34,8 @@ type Dashboard struct {
 	Data   bool   `yaml:"data" help:"Whether each panel's queries have to return data, in folded rows and of library panels too. No data is unknown, and so is a dashboard without a query."`
 }
 
+func (g *Grafana) dials() (service, addr string) { return g.dialsAt(3000) }
+
 // Look asks.
 func (g *Grafana) Look(s *Sight) {
 	header, err := g.header(s)

@@ -36,6 +36,8 @@ type PromQuery struct {
 	Expect Match  `yaml:"expect" jsonschema:"required" help:"What the value of every series has to be."`
 }
 
+func (p *Prometheus) dials() (service, addr string) { return p.dialsAt(9090) }
+
 // Look asks.
 func (p *Prometheus) Look(s *Sight) {
 	for _, a := range p.apis(s, 9090, nil) {

@@ -27,13 +27,17 @@ type Server struct {
 	From    string `yaml:"from" jsonschema:"enum=runner,enum=host" help:"Where an address is asked from: the runner (default) or the host."`
 }
 
-// dials gives an address for units of a service, as far as sshd tells them apart: by their
-// port. Where that is not said, any will do.
-func (v Server) dials() string {
-	if v.Service == "" {
-		return ""
+// dials tells which service's units are connected to, and an address with their port: sshd
+// mostly tells them apart by that. The address is "" where the port is not known.
+func (v Server) dials() (service, addr string) { return v.dialsAt(0) }
+
+// dialsAt does where a port of the kind's own is asked when none is given.
+func (v Server) dialsAt(port int) (service, addr string) {
+	port = cmp.Or(v.Port, port)
+	if v.Service == "" || port == 0 {
+		return "", ""
 	}
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(cmp.Or(v.Port, 443)))
+	return v.Service, net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
 // endpoint is one server: what reports call it and how it is reached.

@@ -31,9 +31,9 @@ func (t *TCP) Manner() Manner {
 }
 
 // dials gives the address, which needs no unit to be known.
-func (t *TCP) dials() string {
+func (t *TCP) dials() (service, addr string) {
 	if t.From == OnHost && t.Address != "" && !strings.Contains(t.Address, "{{") {
-		return t.Address
+		return "", t.Address
 	}
 	return t.Server.dials()
 }

@@ -50,6 +50,8 @@ func (t *TLS) Check() error {
 	return nil
 }
 
+func (t *TLS) dials() (service, addr string) { return t.dialsAt(443) }
+
 // Look shakes hands.
 func (t *TLS) Look(s *Sight) {
 	pool, err := roots(t.CA)
