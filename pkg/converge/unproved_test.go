@@ -65,7 +65,7 @@ func TestWhatNoReleaseWasVerifiedWith(t *testing.T) {
 		assert.Equal(t, c.unproved, d.unproved, name)
 		assert.Equal(t, c.step == plan.Unchanged && c.unproved == nil, d.idle(), name)
 		assert.Len(t, d.plan.Notes, len(c.unproved), name)
-		d.opts.Verify = fakeDials{addrs: map[string]string{"web": "127.0.0.1:80"}}
+		d.opts.Verify = fakeDials{addrs: map[string]Way{"web": {Service: "web", Addr: "127.0.0.1:80"}}}
 		asked := false
 		_, err = d.forwards(t.Context(), func(context.Context, string) error { asked = true; return nil })
 		require.NoError(t, err)
