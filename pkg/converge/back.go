@@ -83,10 +83,10 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 		err = d.takeBack(back, found.touched)
 	}
 	if err != nil {
-		return fault.New(fault.Stuck, "", "look at what runs with shiksha status; release a version that works, or start the services by hand",
+		return fault.New(fault.Stuck, "", "look at what runs with shiksha status; release a version that works, or start the services by hand"+d.stillIll(),
 			"%w; and it could not be taken back: %w", cause, err)
 	}
-	hint := d.servesNow() + d.migrated()
+	hint := d.servesNow() + d.migrated() + d.stillIll()
 	if d.result.Rollout.Failed != "" {
 		hint = "the last lines of the failed unit say why; " + hint
 	}
@@ -153,6 +153,9 @@ func (d *transition) rollBack(ctx context.Context, touched []string) error {
 	if err != nil {
 		return err
 	}
+	if len(in.Only) == 0 {
+		return nil // all that was touched is as ill as it was
+	}
 	p := plan.Make(in)
 	p.Reverse()
 	d.Say(event.Warning, "roll back", "", "going back to %s\n%s", d.beforeTitle(), p)
@@ -205,7 +208,7 @@ func (d *transition) beforeTitle() string {
 }
 
 func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched []string) (plan.Input, error) {
-	in := plan.Input{Desired: before, Back: true, Only: touched, RemoveOrphans: true, Live: map[string][]string{}}
+	in := plan.Input{Desired: before, Back: true, Ill: d.ill(), RemoveOrphans: true, Live: map[string][]string{}}
 	seen, err := d.on.Observe(ctx, d.opts.Stack.Name)
 	if err != nil {
 		return in, err
@@ -219,6 +222,7 @@ func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched
 		d.Say(event.Warning, "roll back", "", "the gateway's pins cannot be read: %v", err)
 	}
 	in.Observed, in.Serving, in.Stale = seen, found.Serving, found.Stale
+	touched = slices.DeleteFunc(slices.Clone(touched), func(name string) bool { return d.asIll(before, seen, name) })
 	in.Only = slices.Concat(touched, d.takenAway(before, seen))
 	for _, name := range touched {
 		svc := before.Services[name]
@@ -324,7 +328,7 @@ func (d *transition) replan(ctx context.Context) error {
 	d.facts = facts
 	// The record that this release began must not count as an interrupted one.
 	in := d.facts.input(d.opts, key)
-	in.Interrupted = false
+	in.Interrupted, in.Ill = false, d.ill()
 	d.rest = plan.Make(in)
 	d.rest.Reverse()
 	return nil

@@ -331,6 +331,7 @@ func joined(a *rollout.Report, b rollout.Report) *rollout.Report {
 		return &b
 	}
 	b.Touched, b.Spans = slices.Concat(a.Touched, b.Touched), slices.Concat(a.Spans, b.Spans)
+	b.Ill = slices.Concat(a.Ill, b.Ill)
 	if b.Cut == nil {
 		b.Cut = map[string]int{}
 	}

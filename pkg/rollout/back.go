@@ -65,6 +65,9 @@ func (b *batch) back(ctx context.Context, err error) error {
 	}
 	b.say(event.Warning, b.svc.Name, "%v; going back", err)
 	defer b.span("undo", b.svc.Name)()
+	if b.takesItsPlace() {
+		b.undo = nil
+	}
 	var stuck []error
 	for _, u := range slices.Backward(b.undo) {
 		uerr := b.outlast(back, u)
@@ -152,10 +155,31 @@ func (b *batch) revive(ctx context.Context) error {
 	g := &service{Rollout: b.Rollout, svc: b.svc, step: b.step}
 	for _, id := range b.old {
 		if _, err := g.healthy(ctx, id, time.Now().Add(g.budget())); err != nil {
-			return fmt.Errorf("the old units do not come back: %w", err)
+			err = fmt.Errorf("the old units do not come back: %w", err)
+			if !b.step.Ill || ctx.Err() != nil || NotReached(err) {
+				return err
+			}
+			b.say(event.Warning, b.svc.Name, "%v; they were ill before", err)
 		}
 	}
 	return nil
+}
+
+// retry has the engine go on with its tries to start units that were dead before: what
+// they lack may come back. One that cannot be started is as dead as it was.
+func (b *batch) retry(ctx context.Context) error {
+	err := b.Units.Restart(ctx, b.retried)
+	if err != nil && !NotReached(err) {
+		b.say(event.Warning, b.svc.Name, "what was dead before cannot be started again: %v", err)
+		return nil
+	}
+	return err
+}
+
+// takesItsPlace tells whether the new unit of a service that was ill before stays although
+// it is ill too: the one before had to go, and the engine goes on with tries to start this.
+func (b *batch) takesItsPlace() bool {
+	return b.step.Tolerated && b.svc.ContainerName != "" && len(b.new) > 0
 }
 
 // dark tells whether nothing serves while the batch's old units are stopped.

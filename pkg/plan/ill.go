@@ -1,0 +1,69 @@
+package plan
+
+import (
+	"slices"
+
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// illBefore tells whether a service was ill before the release: nothing of it serves,
+// though all of it is as the last verified release made it. What an unfinished run left
+// ended may be what that run stopped.
+func illBefore(in Input, svc *stack.Service) bool {
+	known, hash := slices.Contains(in.Ill, svc.Name), in.Past[svc.Name].Hash
+	if svc.Job || svc.Replicas == 0 || pinned(in, svc) {
+		return false
+	}
+	if known {
+		hash = svc.Hash
+	}
+	found, up := false, in.Settled
+	for _, u := range in.Observed.Units[svc.Name] {
+		switch {
+		case u.OneOff:
+			continue
+		case u.Serving(), u.Hash != hash:
+			return false
+		}
+		found = true
+		up = up || u.State == stack.Running || u.State == stack.Restarting
+	}
+	return known || found && up
+}
+
+// passOver finds the services that were ill before and are as they are to be: they are
+// tried once, and hold nothing up. It puts them behind all that changes, but for what
+// something that changes needs. Where they are all that a release is about, or were named
+// for it, they have to get well.
+func passOver(in Input, steps, left []Step) []Step {
+	about := func(s Step) bool { return s.Changes() && !s.Ill && len(s.after) == 0 }
+	others := slices.ContainsFunc(steps, about) || slices.ContainsFunc(left, about)
+	for i := range steps {
+		s := &steps[i]
+		meant := !others || !in.Back && len(in.Only) > 0
+		if !s.Ill || !s.Changes() || meant && !slices.Contains(in.Ill, s.Service) || len(in.Live[s.Service]) > 0 || !asItWas(in, s.Service) {
+			continue
+		}
+		s.Tolerated = true
+		s.Reasons = append(s.Reasons, "ill before, and as it is to be: tried once, passed over where it stays ill")
+	}
+	var first, last []Step
+	for _, s := range steps {
+		needed := func(other Step) bool {
+			return other.Changes() && !other.Tolerated && slices.Contains(Ahead(in.Desired, other.Service), s.Service)
+		}
+		if s.late = s.Tolerated && !slices.ContainsFunc(steps, needed); s.late {
+			last = append(last, s)
+			continue
+		}
+		first = append(first, s)
+	}
+	return append(first, last...)
+}
+
+// asItWas tells whether all units of a service are as they are to be.
+func asItWas(in Input, service string) bool {
+	return !slices.ContainsFunc(in.Observed.Units[service], func(u stack.Unit) bool {
+		return !u.OneOff && !asWanted(in, in.Desired.Services[service], u)
+	})
+}
