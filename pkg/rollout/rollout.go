@@ -220,7 +220,7 @@ func interrupted(ctx context.Context, service string, err error) error {
 	if errors.Is(err, errAway) {
 		served = "users may get no answer of " + service
 	}
-	return fault.New(fault.Interrupted, service, served+"; run the same deploy again: it heals what was left and goes on",
+	return fault.New(fault.Interrupted, service, served+"; run the same again: it heals what was left and goes on",
 		"interrupted: %w", err)
 }
 
