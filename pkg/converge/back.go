@@ -223,7 +223,7 @@ func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched
 	}
 	in.Observed, in.Serving, in.Stale = seen, found.Serving, found.Stale
 	touched = slices.DeleteFunc(slices.Clone(touched), func(name string) bool { return d.asIll(before, seen, name) })
-	in.Only = slices.Concat(touched, d.takenAway(before, seen))
+	in.Only = slices.Concat(touched, d.takenAway(before, seen), d.takenAlong(in, touched))
 	for _, name := range touched {
 		svc := before.Services[name]
 		if svc == nil || svc.Ext.Reload == nil {
@@ -234,6 +234,22 @@ func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched
 		}
 	}
 	return in, nil
+}
+
+// takenAlong names what this release would have replaced with what it touched, and did not
+// come to: it is bound to units that are gone. What writes to a database that stays the older
+// one is not started so.
+func (d *transition) takenAlong(in plan.Input, touched []string) (names []string) {
+	if d.plan == nil {
+		return nil
+	}
+	for _, name := range plan.Bound(in, touched) {
+		serves := func(u stack.Unit) bool { return !u.OneOff && u.Serving() }
+		if slices.Contains(d.plan.Changed(), name) && !slices.Contains(d.writers, name) && slices.ContainsFunc(in.Observed.Units[name], serves) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // takenAway names what left the stack and does not run: a run that was cut off may have
