@@ -82,7 +82,7 @@ func TestAWayBackLeavesAsIllWhatWasIll(t *testing.T) {
 		"it was only waited for":  {was, "api", "api worker", "failed", "; worker was ill before", true},
 		"it was to be mended":     {was, "worker", "api", "failed", "released by itself with shiksha deploy --services api", false},
 		"nothing is left of it":   {"", "worker", "api worker", "failed", "worker was ill before", false},
-		"it is of the new stack":  {"v2", "api", "", "stuck", "worker was ill before", false},
+		"it is of the new stack":  {"v2", "api", "api worker", "failed", "worker was ill before", false},
 		"nothing failed but time": {was, "", "api", "failed", "; worker was ill before", false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -10,19 +10,16 @@ import (
 // though all of it is as the last verified release made it. What an unfinished run left
 // ended may be what that run stopped.
 func illBefore(in Input, svc *stack.Service) bool {
-	known, hash := slices.Contains(in.Ill, svc.Name), in.Past[svc.Name].Hash
+	known := slices.Contains(in.Ill, svc.Name)
 	if svc.Job || svc.Replicas == 0 || pinned(in, svc) {
 		return false
-	}
-	if known {
-		hash = svc.Hash
 	}
 	found, up := false, in.Settled
 	for _, u := range in.Observed.Units[svc.Name] {
 		switch {
 		case u.OneOff:
 			continue
-		case u.Serving(), u.Hash != hash:
+		case u.Serving(), u.Hash != in.Past[svc.Name].Hash && !known:
 			return false
 		}
 		found = true
@@ -31,8 +28,8 @@ func illBefore(in Input, svc *stack.Service) bool {
 	return known || found && up
 }
 
-// passOver finds the services that were ill before and are as they are to be: they are
-// tried once, and hold nothing up. It puts them behind all that changes, but for what
+// passOver finds the services that were ill before and are as they are to be, or go back:
+// they are tried once, and hold nothing up. It puts them behind all that changes, but for what
 // something that changes needs. Where they are all that a release is about, or were named
 // for it, they have to get well.
 func passOver(in Input, steps, left []Step) []Step {
@@ -41,11 +38,12 @@ func passOver(in Input, steps, left []Step) []Step {
 	for i := range steps {
 		s := &steps[i]
 		meant := !others || !in.Back && len(in.Only) > 0
-		if !s.Ill || !s.Changes() || meant && !slices.Contains(in.Ill, s.Service) || len(in.Live[s.Service]) > 0 || !asItWas(in, s.Service) {
+		anew := !asItWas(in, s.Service)
+		if !s.Ill || !s.Changes() || meant && !slices.Contains(in.Ill, s.Service) || len(in.Live[s.Service]) > 0 || anew && !mayStay(in, *s) {
 			continue
 		}
-		s.Tolerated = true
-		s.Reasons = append(s.Reasons, "ill before, and as it is to be: tried once, passed over where it stays ill")
+		s.Tolerated, s.Anew = true, anew
+		s.Reasons = append(s.Reasons, "ill before: tried once, passed over where it stays ill")
 	}
 	var first, last []Step
 	for _, s := range steps {
@@ -59,6 +57,14 @@ func passOver(in Input, steps, left []Step) []Step {
 		first = append(first, s)
 	}
 	return append(first, last...)
+}
+
+// mayStay tells whether the new units of a service that was ill may stay although they are
+// ill too. Who goes back wants all of one release, and the engine goes on with its tries. A
+// Swarm takes them back by itself, a gateway does not know when they get well, and what
+// goes in parts would be left of two releases.
+func mayStay(in Input, s Step) bool {
+	return in.Back && !in.Observed.Scheduled && s.Gateway == "" && s.Action != Surge && s.Batch >= s.Missing()
 }
 
 // asItWas tells whether all units of a service are as they are to be.

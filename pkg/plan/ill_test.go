@@ -58,6 +58,27 @@ func TestMake_PassesOverWhatWasIllBefore(t *testing.T) {
 			delete(in.Observed.Units, "worker")
 			in.Ill, in.Back, in.Past, in.Only = []string{"worker"}, true, nil, []string{"worker"}
 		}, true, true},
+		"a way back to another of it": {func(in *plan.Input) {
+			in.Ill, in.Back, in.Past, in.Only = []string{"worker"}, true, nil, []string{"worker"}
+			in.Observed.Units["worker"][0].Hash = "worker-v3"
+		}, true, true},
+		"a way back from one that got well": {func(in *plan.Input) {
+			in.Ill, in.Back, in.Past, in.Only = []string{"worker"}, true, nil, []string{"worker"}
+			in.Observed.Units["worker"] = running("worker", "v1", 1, 1)
+		}, false, false},
+		"a rollback to another of it": {func(in *plan.Input) {
+			in.Past["worker"] = plan.Past{Hash: "worker-v1"}
+			in.Observed.Units["worker"][0].Hash, in.Back = "worker-v1", true
+		}, true, true},
+		"behind a gateway, which would not find it": {func(in *plan.Input) {
+			in.Past["worker"] = plan.Past{Hash: "worker-v1"}
+			in.Observed.Units["worker"][0].Hash, in.Back = "worker-v1", true
+			in.Desired.Services["worker"].Ext.Gateway = "gateway"
+		}, true, false},
+		"that one of a Swarm, which takes it back itself": {func(in *plan.Input) {
+			in.Past["worker"] = plan.Past{Hash: "worker-v1"}
+			in.Observed.Units["worker"][0].Hash, in.Back, in.Observed.Scheduled = "worker-v1", true, true
+		}, true, false},
 		"it runs once": {func(in *plan.Input) { in.Desired.Services["worker"].Job = true }, false, false},
 	} {
 		in := ill()

@@ -72,11 +72,13 @@ type Step struct {
 	// them before somebody waited for them says nothing.
 	Starting bool `json:"starting,omitempty"`
 	// Ill is set where nothing of the service served before the release though all of it was
-	// as last verified. Tolerated is set where it is as it is to be all the same: it is
-	// tried once, and where it stays ill the release goes on without it. late is set where
-	// nothing that changes needs it.
+	// as last verified. Tolerated is set where it is as it is to be all the same, or goes
+	// back: it is tried once, and where it stays ill the release goes on without it. Anew is
+	// set where its new units stay then, since those before are of another configuration.
+	// late is set where nothing that changes needs it.
 	Ill       bool `json:"ill,omitempty"`
 	Tolerated bool `json:"tolerated,omitempty"`
+	Anew      bool `json:"anew,omitempty"`
 	late      bool
 	// Before are the services that may start only once this one, which left the stack, is
 	// gone: they write where it does.

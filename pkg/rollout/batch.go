@@ -21,9 +21,9 @@ type batch struct {
 	// while the gateway has nobody who serves: the moments in which a cancelled
 	// release must still act. removed is set when an old unit was removed before its
 	// successor was made, held when traffic could not be moved back, loud when units
-	// that failed may run on; well is who passed the gate.
-	down, away, removed, held, loud bool
-	well                            []string
+	// that failed may run on, started once the new ones were; well is who passed the gate.
+	down, away, removed, held, loud, started bool
+	well                                     []string
 }
 
 // run carries the batch out, or leaves the service as it was.
@@ -162,7 +162,7 @@ func (b *batch) start(ctx context.Context) error {
 	if err := b.Units.Start(ctx, b.Stack, b.svc.Name, b.new); err != nil {
 		return fmt.Errorf("start the new units: %w", err)
 	}
-	b.down = false
+	b.down, b.started = false, true
 	return nil
 }
 

@@ -47,6 +47,18 @@ func backToV1(t *testing.T, h *fakeHost, edit func(*stack.Stack)) (rollout.Repor
 	return report, told, err
 }
 
+// What does not even start is not passed over where the one before is of the release that
+// is gone back from: the two would be at work side by side.
+func TestWhatWasIllIsNotLeftOfAnotherRelease(t *testing.T) {
+	t.Parallel()
+	h := illWorker(stack.Restarting, stack.NoHealth)
+	h.fail["start worker"] = errBroken
+	report, _, err := backToV1(t, h, func(st *stack.Stack) { st.Services["worker"].Hash = "v1" })
+	require.ErrorIs(t, err, errBroken)
+	assert.Equal(t, "worker", report.Failed)
+	assert.Equal(t, "restart worker-1", h.log[len(h.log)-1])
+}
+
 // said is all that was told, a line each.
 func said(told *event.Recorder) string {
 	var out []string
@@ -112,6 +124,24 @@ func TestWhatWasIllBeforeIsPassedOver(t *testing.T) {
 			stop api-1
 			start api-103
 			remove api-1`, "worker-1"},
+		"of another configuration": {stack.Restarting, stack.NoHealth, func(st *stack.Stack) { st.Services["worker"].Hash = "v1" }, `
+			create api 1
+			stop api-1
+			start api-101
+			remove api-1
+			stop worker-1
+			create worker 1
+			start worker-102
+			remove worker-1`, "worker-102"},
+		"unhealthy, of another configuration": {stack.Running, stack.HealthFailed, func(st *stack.Stack) { st.Services["worker"].Hash = "v1" }, `
+			create api 1
+			stop api-1
+			start api-101
+			remove api-1
+			create worker 1
+			stop worker-1
+			start worker-102
+			remove worker-1`, "worker-102"},
 		"of a fixed name": {stack.Restarting, stack.NoHealth, func(st *stack.Stack) { st.Services["worker"].ContainerName = "worker" }, `
 			create api 1
 			stop api-1
@@ -131,6 +161,7 @@ func TestWhatWasIllBeforeIsPassedOver(t *testing.T) {
 				assert.Empty(t, report.Failed)
 				assert.Contains(t, said(told), "worker stays ill, as it was before this release, which goes on without it")
 				assert.Contains(t, h.units, c.runs)
+				assert.Len(t, h.units, 2)
 			})
 		})
 	}
