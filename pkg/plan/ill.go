@@ -14,7 +14,7 @@ func illBefore(in Input, svc *stack.Service) bool {
 	if svc.Job || svc.Replicas == 0 || pinned(in, svc) {
 		return false
 	}
-	found, up := false, in.Settled
+	found := false
 	for _, u := range in.Observed.Units[svc.Name] {
 		switch {
 		case u.OneOff:
@@ -23,9 +23,15 @@ func illBefore(in Input, svc *stack.Service) bool {
 			return false
 		}
 		found = true
-		up = up || u.State == stack.Running || u.State == stack.Restarting
 	}
-	return known || found && up
+	return known || found && (in.Settled || up(in, svc.Name))
+}
+
+// up tells whether a unit of a service runs, or is started again and again.
+func up(in Input, service string) bool {
+	return slices.ContainsFunc(in.Observed.Units[service], func(u stack.Unit) bool {
+		return !u.OneOff && (u.State == stack.Running || u.State == stack.Restarting)
+	})
 }
 
 // passOver finds the services that were ill before and are as they are to be, or go back:
@@ -37,12 +43,13 @@ func passOver(in Input, steps, left []Step) []Step {
 	others := slices.ContainsFunc(steps, about) || slices.ContainsFunc(left, about)
 	for i := range steps {
 		s := &steps[i]
-		meant := !others || !in.Back && len(in.Only) > 0
+		meant, known := !others || !in.Back && len(in.Only) > 0, slices.Contains(in.Ill, s.Service)
 		anew := !asItWas(in, s.Service)
-		if !s.Ill || !s.Changes() || meant && !slices.Contains(in.Ill, s.Service) || len(in.Live[s.Service]) > 0 || anew && !mayStay(in, *s) {
+		if !s.Ill || !s.Changes() || meant && !known || len(in.Live[s.Service]) > 0 || anew && !mayStay(in, *s) {
 			continue
 		}
-		s.Tolerated, s.Anew = true, anew
+		// What was ill and has ended since was stopped by this release: nobody starts it again.
+		s.Tolerated, s.Anew = true, anew || known && !up(in, s.Service) && mayStay(in, *s)
 		s.Reasons = append(s.Reasons, "ill before: tried once, passed over where it stays ill")
 	}
 	var first, last []Step

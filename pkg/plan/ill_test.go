@@ -31,6 +31,12 @@ func TestMake_PassesOverWhatWasIllBefore(t *testing.T) {
 	p.Reverse()
 	assert.Equal(t, "worker", p.Steps[len(p.Steps)-1].Service, "also on a way back")
 
+	in = ill()
+	in.Ill, in.Back = []string{"worker"}, true
+	assert.False(t, plan.Make(in).Step("worker").Anew, "it is as it was, and started again")
+	in.Observed.Units["worker"][0].State = stack.Exited
+	assert.True(t, plan.Make(in).Step("worker").Anew, "stopped for a restore: nobody would start it again")
+
 	for name, c := range map[string]struct {
 		edit           func(*plan.Input)
 		ill, tolerated bool

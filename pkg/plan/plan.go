@@ -74,7 +74,7 @@ type Step struct {
 	// Ill is set where nothing of the service served before the release though all of it was
 	// as last verified. Tolerated is set where it is as it is to be all the same, or goes
 	// back: it is tried once, and where it stays ill the release goes on without it. Anew is
-	// set where its new units stay then, since those before are of another configuration.
+	// set where its new units stay then, since those before are of another configuration, or were stopped.
 	// late is set where nothing that changes needs it.
 	Ill       bool `json:"ill,omitempty"`
 	Tolerated bool `json:"tolerated,omitempty"`
