@@ -45,7 +45,7 @@ func TestCancelled_EndsInTimeAndUsersAreServed(t *testing.T) {
 		run.exit(t, 5)
 		took := time.Since(began)
 		assert.Less(t, took, cancelLimit, "%s at %q", c.signal, c.at)
-		assert.Contains(t, run.output(), "run the same deploy again")
+		assert.Contains(t, run.output(), "run the same again")
 		t.Logf("%s at %q: it ended after %s", c.signal, c.at, took.Round(time.Millisecond))
 		assert.Regexp(t, `(?m)`+c.version+` +interrupted`, f.Shiksha("history").Stdout, "the host knows")
 		assert.NotEmpty(t, lab.Serving(t.Context(), f.URL()))

@@ -149,6 +149,8 @@ func TestServicesThatWentBack(t *testing.T) {
 	assert.Equal(t, "changed", came(r, r.Plan.Steps[1]), "failure_action: pause")
 	r.Outcome, r.Rollout.Failed = converge.Verified, ""
 	assert.Equal(t, "done", came(r, r.Plan.Steps[1]))
+	r.Rollout.Ill = []string{r.Plan.Steps[1].Service}
+	assert.Equal(t, "ill as before", came(r, r.Plan.Steps[1]))
 }
 
 func TestAPlanIsNobodysNews(t *testing.T) {

@@ -131,6 +131,8 @@ func came(result *converge.Result, step plan.Step) string {
 		return "not begun"
 	case r.Failed == step.Service:
 		return "failed"
+	case slices.Contains(r.Ill, step.Service):
+		return report.Ill
 	case result.Outcome == converge.Verified:
 		return "done"
 	case result.Outcome == fault.Failed.String() && len(result.Changed) == 0:

@@ -78,10 +78,10 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 		err = d.takeBack(back, found.touched)
 	}
 	if err != nil {
-		return fault.New(fault.Stuck, "", "look at what runs with shiksha status; release a version that works, or start the services by hand",
+		return fault.New(fault.Stuck, "", "look at what runs with shiksha status; release a version that works, or start the services by hand"+d.stillIll(),
 			"%w; and it could not be taken back: %w", cause, err)
 	}
-	hint := d.servesNow() + d.migrated()
+	hint := d.servesNow() + d.migrated() + d.stillIll()
 	if d.result.Rollout.Failed != "" {
 		hint = "the last lines of the failed unit say why; " + hint
 	}
@@ -170,6 +170,9 @@ func (d *transition) rollBack(ctx context.Context, touched []string) error {
 	if err != nil {
 		return err
 	}
+	if len(in.Only) == 0 {
+		return nil // all that was touched is as ill as it was
+	}
 	p := plan.Make(in)
 	p.Reverse()
 	d.Say(event.Warning, "roll back", "", "going back to %s\n%s", d.beforeTitle(), p)
@@ -222,7 +225,7 @@ func (d *transition) beforeTitle() string {
 }
 
 func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched []string) (plan.Input, error) {
-	in := plan.Input{Desired: before, Back: true, Only: touched, RemoveOrphans: true, Live: map[string][]string{}}
+	in := plan.Input{Desired: before, Back: true, Ill: d.ill(), RemoveOrphans: true, Live: map[string][]string{}}
 	seen, err := d.on.Observe(ctx, d.opts.Stack.Name)
 	if err != nil {
 		return in, err
@@ -236,7 +239,8 @@ func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched
 		d.Say(event.Warning, "roll back", "", "the gateway's pins cannot be read: %v", err)
 	}
 	in.Observed, in.Serving, in.Stale = seen, found.Serving, found.Stale
-	in.Only = slices.Concat(touched, d.takenAway(before, seen))
+	touched = slices.DeleteFunc(slices.Clone(touched), func(name string) bool { return d.asIll(before, seen, name) })
+	in.Only = slices.Concat(touched, d.takenAway(before, seen), d.takenAlong(in, touched))
 	for _, name := range touched {
 		svc := before.Services[name]
 		if svc == nil || svc.Ext.Reload == nil {
@@ -247,6 +251,22 @@ func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched
 		}
 	}
 	return in, nil
+}
+
+// takenAlong names what this release would have replaced with what it touched, and did not
+// come to: it is bound to units that are gone. What writes to a database that stays the older
+// one is not started so.
+func (d *transition) takenAlong(in plan.Input, touched []string) (names []string) {
+	if d.plan == nil {
+		return nil
+	}
+	for _, name := range plan.Bound(in, touched) {
+		serves := func(u stack.Unit) bool { return !u.OneOff && u.Serving() }
+		if slices.Contains(d.plan.Changed(), name) && !slices.Contains(d.writers, name) && slices.ContainsFunc(in.Observed.Units[name], serves) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // takenAway names what left the stack and does not run: a run that was cut off may have
@@ -341,7 +361,7 @@ func (d *transition) replan(ctx context.Context) error {
 	d.facts = facts
 	// The record that this release began must not count as an interrupted one.
 	in := d.facts.input(d.opts, key)
-	in.Interrupted = false
+	in.Interrupted, in.Ill = false, d.ill()
 	d.rest = plan.Make(in)
 	d.rest.Reverse()
 	return nil

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -243,12 +244,30 @@ func (d *transition) left(ctx context.Context) (*plan.Step, error) {
 	if _, _, err := d.on.Compare(ctx, d.opts.Stack, seen); err != nil {
 		return nil, err
 	}
-	for _, s := range plan.Make(plan.Input{Desired: d.opts.Stack, Observed: seen, Only: d.opts.Services, Back: d.opts.Back != nil}).Steps {
+	only := d.wanted()
+	if only != nil && len(only) == 0 {
+		return nil, nil
+	}
+	for _, s := range plan.Make(plan.Input{Desired: d.opts.Stack, Observed: seen, Only: only, Back: d.opts.Back != nil}).Steps {
 		if s.Changes() && !d.tolerated(s) {
 			return &s, nil
 		}
 	}
 	return nil, nil
+}
+
+// wanted names the services that have to run as they should, nil for all: what was
+// ill before and stays so does not.
+func (d *transition) wanted() []string {
+	if d.result.Rollout == nil || len(d.result.Rollout.Ill) == 0 {
+		return d.opts.Services
+	}
+	selected := d.opts.Services
+	if len(selected) == 0 {
+		selected = d.opts.Stack.Order
+	}
+	ill := func(name string) bool { return slices.Contains(d.result.Rollout.Ill, name) }
+	return slices.DeleteFunc(slices.Clone(selected), ill)
 }
 
 // tolerated tells whether all that a service lacks are units within its

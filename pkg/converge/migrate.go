@@ -358,6 +358,7 @@ func joined(a *rollout.Report, b rollout.Report) *rollout.Report {
 	}
 	b.Undone = slices.DeleteFunc(slices.Clone(b.Undone), func(name string) bool { return slices.Contains(a.Touched, name) })
 	b.Touched, b.Spans = slices.Concat(a.Touched, b.Touched), slices.Concat(a.Spans, b.Spans)
+	b.Ill = slices.Concat(a.Ill, b.Ill)
 	if b.Cut == nil {
 		b.Cut = map[string]int{}
 	}

@@ -44,6 +44,9 @@ type Released struct {
 	Record *release.Record
 	// On is where its units are.
 	On target.Sight
+	// Ill are services that were ill before the release and stay so. What nobody asked to
+	// be checked is not held against it for them.
+	Ill []string
 }
 
 // baseline lets the verifier look before the first change.
@@ -137,6 +140,6 @@ func (d *transition) inspect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.result.Checks, err = d.opts.Verify.After(ctx, d.Target, Released{Stack: runs, Record: d.record, On: d.on})
+	d.result.Checks, err = d.opts.Verify.After(ctx, d.Target, Released{Stack: runs, Record: d.record, On: d.on, Ill: d.result.Rollout.Ill})
 	return err
 }

@@ -19,7 +19,8 @@ func Make(in Input) *Plan {
 			p.Steps = append(p.Steps, decide(in, in.Desired.Services[name], p))
 		}
 	}
-	p.Steps = append(p.Steps, orphans(in)...)
+	left := orphans(in)
+	p.Steps = append(passOver(in, p.Steps, left), left...)
 	takeOver(in, p)
 	p.Migrations = migrations(in, p)
 	p.Backups = backups(in, p)
@@ -36,7 +37,8 @@ func selected(in Input, service string) bool {
 // decide makes the step of one service of the stack; so far holds the steps of
 // the services before it.
 func decide(in Input, svc *stack.Service, so *Plan) Step {
-	s := Step{Service: svc.Name, Replicas: svc.Replicas, Gateway: svc.Ext.Gateway, Virtual: svc.Virtual, Stale: in.Stale[svc.Name]}
+	s := Step{Service: svc.Name, Replicas: svc.Replicas, Gateway: svc.Ext.Gateway, Virtual: svc.Virtual, Stale: in.Stale[svc.Name],
+		Ill: illBefore(in, svc)}
 	g := sortUnits(in, svc)
 	s.Reasons = reasons(in, svc, g)
 	var why string

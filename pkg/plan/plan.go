@@ -71,6 +71,15 @@ type Step struct {
 	// Starting is set where the units to gate were starting already: what happened to
 	// them before somebody waited for them says nothing.
 	Starting bool `json:"starting,omitempty"`
+	// Ill is set where nothing of the service served before the release though all of it was
+	// as last verified. Tolerated is set where it is as it is to be all the same, or goes
+	// back: it is tried once, and where it stays ill the release goes on without it. Anew is
+	// set where its new units stay then, since those before are of another configuration, or were stopped.
+	// late is set where nothing that changes needs it.
+	Ill       bool `json:"ill,omitempty"`
+	Tolerated bool `json:"tolerated,omitempty"`
+	Anew      bool `json:"anew,omitempty"`
+	late      bool
 	// Before are the services that may start only once this one, which left the stack, is
 	// gone: they write where it does.
 	Before []string `json:"before,omitempty"`
@@ -176,13 +185,16 @@ func (p *Plan) Step(service string) *Step {
 // Reverse makes it the plan of a way back: what a release did last is undone
 // first, but for what restarts with another service. Services that come back are made
 // before anything that may need them, those that go are taken away when nothing needs
-// them any more, or before all else where another writes to what they have.
+// them any more, or before all else where another writes to what they have. What was ill
+// before and nobody needs is tried when the rest is back.
 func (p *Plan) Reverse() {
-	var first, made, changed, gone []Step
+	var first, made, changed, late, gone []Step
 	for _, s := range p.Steps {
 		switch {
 		case len(s.Before) > 0:
 			first = append(first, s)
+		case s.late:
+			late = append(late, s)
 		case s.Action == Create:
 			made = append(made, s)
 		case s.Action == Remove, s.Action == Keep:
@@ -194,7 +206,7 @@ func (p *Plan) Reverse() {
 	// Old code does not know the newer schema: a way back migrates nothing.
 	p.Backups, p.Migrations = nil, nil
 	slices.Reverse(changed)
-	p.Steps = slices.Concat(first, made, behind(changed), gone)
+	p.Steps = slices.Concat(first, made, behind(changed), late, gone)
 }
 
 // behind puts each step behind those that it comes after, and else leaves them in order:
@@ -238,6 +250,9 @@ type Input struct {
 	// it prepared when it was released, and its migrations do not know the schema that
 	// is there now.
 	Back bool
+	// Ill are services that were known to be ill in this configuration before the release
+	// changed anything.
+	Ill []string
 	// Interrupted is set when the newest release in the ledger never ended.
 	Interrupted bool
 	// SchemaBack is set when a run that was cut short may have brought the database

@@ -33,6 +33,21 @@ func restartsWith(in Input, svc *stack.Service, so *Plan) (with []string, why st
 	return with, why
 }
 
+// Bound lists what restarts with given services, or with what restarts with them.
+func Bound(in Input, to []string) []string {
+	all := slices.Clone(to)
+	for _, name := range order(in.Desired) {
+		svc := in.Desired.Services[name]
+		bound := func(d stack.Dependency) bool {
+			return slices.Contains(all, d.Service) && (boundBy(in, d) != "" || slices.Contains(svc.Shares, d.Service))
+		}
+		if !slices.Contains(all, name) && slices.ContainsFunc(svc.DependsOn, bound) {
+			all = append(all, name)
+		}
+	}
+	return all[len(to):]
+}
+
 // boundBy says by which key of the file a service restarts with a dependency, or "". A
 // link leads to the unit that it was made with, whatever depends_on says; a Swarm has none.
 func boundBy(in Input, d stack.Dependency) string {

@@ -147,8 +147,8 @@ func (r *Release) services() string {
 			notice += "; " + plural(s.Cut, "connection") + " ended by the drain budget"
 		}
 		result := escape(s.Result)
-		if s.Result == "failed" {
-			result = "**failed**"
+		if s.Result == "failed" || s.Result == Ill {
+			result = "**" + s.Result + "**"
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %d | %s | %s | %s |\n", escape(s.Name), escape(s.Action), result, s.Replicas,
 			strings.Join(reasons, "<br>"), notice, took)

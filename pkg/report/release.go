@@ -91,7 +91,7 @@ type Log struct {
 type Service struct {
 	Name   string `json:"name"`
 	Action string `json:"action"`
-	// Result is "done", "unchanged", "failed", "went back", "not begun" or
+	// Result is "done", "unchanged", "failed", "went back", "not begun", "ill as before" or
 	// "changed" where it is left half way; "" for a plan.
 	Result string `json:"result,omitempty"`
 	// Reasons say why, with names only.
@@ -112,6 +112,9 @@ type Service struct {
 	// Cut counts the connections that outlived the drain budget and were ended.
 	Cut int `json:"cut,omitempty"`
 }
+
+// Ill is the result of a service that was ill before the release, and stays so.
+const Ill = "ill as before"
 
 // Probe is what users would have seen, measured from before the first change
 // until after the last.
@@ -178,7 +181,7 @@ func (r *Release) Sentence() string {
 	case r.Outcome == "unchanged":
 		return fmt.Sprintf("nothing to change, %s serves", r.Label())
 	case r.Outcome == "verified":
-		return fmt.Sprintf("%s verified in %s", r.Label(), seconds(r.Seconds))
+		return fmt.Sprintf("%s verified in %s", r.Label(), seconds(r.Seconds)) + r.stillIll()
 	}
 	line := fmt.Sprintf("%s %s after %s", r.Label(), clean(r.Outcome), seconds(r.Seconds))
 	if r.Serving != "" {
@@ -188,6 +191,20 @@ func (r *Release) Sentence() string {
 		return line + ", nothing serves"
 	}
 	return line
+}
+
+// stillIll names what was ill before the release and stays so: a verified one went past it.
+func (r *Release) stillIll() string {
+	var names []string
+	for _, s := range r.Services {
+		if s.Result == Ill {
+			names = append(names, clean(s.Name))
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return ", but for what is ill as before: " + strings.Join(names, ", ")
 }
 
 // Took is how long it took, for people; "" where that is not known.

@@ -56,6 +56,9 @@ const lastGrace = 2 * time.Second
 // errAway says of a cancelled release that it could not leave a service serving.
 var errAway = errors.New("it may not serve")
 
+// errBefore says of a service that was ill that what is there is still of another release.
+var errBefore = errors.New("what was there before is of another release")
+
 // back undoes what the batch did; err is why.
 func (b *batch) back(ctx context.Context, err error) error {
 	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.wayBack())
@@ -65,6 +68,12 @@ func (b *batch) back(ctx context.Context, err error) error {
 	}
 	b.say(event.Warning, b.svc.Name, "%v; going back", err)
 	defer b.span("undo", b.svc.Name)()
+	switch {
+	case b.takesItsPlace():
+		b.undo = []func(context.Context) error{b.succeed}
+	case b.step.Anew:
+		err = fmt.Errorf("%w; %w", err, errBefore)
+	}
 	var stuck []error
 	for _, u := range slices.Backward(b.undo) {
 		uerr := b.outlast(back, u)
@@ -160,10 +169,44 @@ func (b *batch) revive(ctx context.Context) error {
 	g := &service{Rollout: b.Rollout, svc: b.svc, step: b.step}
 	for _, id := range b.old {
 		if _, err := g.healthy(ctx, id, time.Now().Add(g.budget())); err != nil {
-			return fmt.Errorf("the old units do not come back: %w", err)
+			err = fmt.Errorf("the old units do not come back: %w", err)
+			if !b.step.Ill || ctx.Err() != nil || NotReached(err) {
+				return err
+			}
+			b.say(event.Warning, b.svc.Name, "%v; they were ill before", err)
 		}
 	}
 	return nil
+}
+
+// retry has the engine go on with its tries to start units that were dead before: what
+// they lack may come back. One that cannot be started is as dead as it was.
+func (b *batch) retry(ctx context.Context) error {
+	err := b.Units.Restart(ctx, b.retried)
+	if err != nil && !NotReached(err) {
+		b.say(event.Warning, b.svc.Name, "what was dead before cannot be started again: %v", err)
+		return nil
+	}
+	return err
+}
+
+// takesItsPlace tells whether the new unit of a service that was ill before stays although
+// it is ill too: the one before had to go, or is of another release than all the rest, and
+// the engine goes on with its tries to start this one.
+func (b *batch) takesItsPlace() bool {
+	return b.step.Tolerated && len(b.new) > 0 && (b.svc.ContainerName != "" || b.step.Anew && b.started)
+}
+
+// succeed takes away what the new units take the place of.
+func (b *batch) succeed(ctx context.Context) error {
+	before := b.dead
+	if !b.removed {
+		before = slices.Concat(b.old, b.dead)
+	}
+	if len(before) == 0 {
+		return nil
+	}
+	return b.Units.Remove(ctx, before)
 }
 
 // dark tells whether nothing serves while the batch's old units are stopped.

@@ -21,9 +21,9 @@ type batch struct {
 	// while the gateway has nobody who serves: the moments in which a cancelled
 	// release must still act. removed is set when an old unit was removed before its
 	// successor was made, held when traffic could not be moved back, loud when units
-	// that failed may run on; well is who passed the gate.
-	down, away, removed, held, loud bool
-	well                            []string
+	// that failed may run on, started once the new ones were; well is who passed the gate.
+	down, away, removed, held, loud, started bool
+	well                                     []string
 }
 
 // run carries the batch out, or leaves the service as it was.
@@ -42,6 +42,9 @@ func (b *batch) run(ctx context.Context) error {
 }
 
 func (b *batch) forward(ctx context.Context) error {
+	if len(b.retried) > 0 {
+		b.undo = append(b.undo, b.retry)
+	}
 	if b.step.Action.StopsFirst() {
 		return b.stopFirst(ctx)
 	}
@@ -159,7 +162,7 @@ func (b *batch) start(ctx context.Context) error {
 	if err := b.Units.Start(ctx, b.Stack, b.svc.Name, b.new); err != nil {
 		return fmt.Errorf("start the new units: %w", err)
 	}
-	b.down = false
+	b.down, b.started = false, true
 	return nil
 }
 
@@ -224,7 +227,7 @@ func (b *batch) stopOld(ctx context.Context, serving []string) error {
 // commit removes the old units: from here on there is no way back within the
 // batch.
 func (b *batch) commit(ctx context.Context, well []string) error {
-	b.undo = nil
+	b.undo, b.retried = nil, nil
 	rest := slices.DeleteFunc(slices.Clone(b.service.old), func(id string) bool { return slices.Contains(b.old, id) })
 	b.good, b.service.old = append(b.good, well...), rest
 	if err := b.silence(ctx, well); err != nil {

@@ -152,6 +152,7 @@ func TestRun_CancelledWhileOneOfManyStops(t *testing.T) {
 	h := oldShop()
 	err := cancelledAtStop(t, h, shop(stack.StopFirst, 1), held)
 	assert.Contains(t, fault.Hint(err), "users are served")
+	assert.Contains(t, fault.Hint(err), "run the same again", "it may be a rollback, which a deploy would undo")
 	assert.Equal(t, []time.Duration{stack.DefaultGrace}, h.graces, "%v", h.log)
 	assert.Equal(t, "start api-101", h.log[len(h.log)-1])
 

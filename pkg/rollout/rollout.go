@@ -122,12 +122,13 @@ type Span struct {
 
 // Report says what a rollout did. Touched are the services in which anything
 // was changed, in order; Undone those of them that are as they were again; Failed is the
-// one that stopped it; Cut counts the connections that were ended because they outlived
-// the drain budget.
+// one that stopped it; Ill are those that were ill before and stay so; Cut counts the
+// connections that were ended because they outlived the drain budget.
 type Report struct {
 	Touched []string       `json:"touched"`
 	Undone  []string       `json:"-"`
 	Failed  string         `json:"failed,omitempty"`
+	Ill     []string       `json:"ill,omitempty"`
 	Spans   []Span         `json:"spans"`
 	Cut     map[string]int `json:"cut,omitempty"`
 }
@@ -166,6 +167,11 @@ func (r *Rollout) carry(ctx context.Context, step plan.Step) (tolerated, err err
 		return nil, err
 	}
 	if err = r.step(ctx, step); err == nil {
+		return nil, nil
+	}
+	if step.Tolerated && !errors.Is(err, errBefore) && ctx.Err() == nil && fault.Of(err) != fault.Interrupted && !NotReached(err) {
+		r.note(func(report *Report) { report.Ill = append(report.Ill, step.Service) })
+		r.say(event.Warning, step.Service, "%s stays ill, as it was before this release, which goes on without it: %v", step.Service, err)
 		return nil, nil
 	}
 	r.note(func(report *Report) { report.Failed = step.Service })
@@ -215,7 +221,7 @@ func interrupted(ctx context.Context, service string, err error) error {
 	if errors.Is(err, errAway) {
 		served = "users may get no answer of " + service
 	}
-	return fault.New(fault.Interrupted, service, served+"; run the same deploy again: it heals what was left and goes on",
+	return fault.New(fault.Interrupted, service, served+"; run the same again: it heals what was left and goes on",
 		"interrupted: %w", err)
 }
 

@@ -19,8 +19,10 @@ type service struct {
 
 	good, old []string
 	// dead are units that serve nobody, stopped, which the new ones follow: they stay
-	// until these are proved.
+	// until these are proved. The engine tried to start those of retried again and again,
+	// and is to go on with it where the new ones fail.
 	dead    []string
+	retried []string
 	failed  int
 	traffic *traffic
 }
@@ -118,6 +120,11 @@ func (s *service) clean(ctx context.Context) error {
 		return s.retire(ctx, s.svc.Name, s.step.Leftovers, s.svc.StopGrace)
 	}
 	s.dead = s.step.Leftovers
+	for _, id := range s.dead {
+		if u, err := s.Eyes.Inspect(ctx, id); err == nil && u.State == stack.Restarting {
+			s.retried = append(s.retried, id)
+		}
+	}
 	if err := s.stop(ctx, s.svc.Name, s.dead, s.svc.StopGrace); err != nil {
 		return fmt.Errorf("stop units: %w", err)
 	}

@@ -80,7 +80,7 @@ func (g *Gate) After(ctx context.Context, t *target.Target, r converge.Released)
 	if g.settings.Window == 0 {
 		scene.Window = longestMonitor(r.Stack)
 	}
-	report := perform(ctx, t, scene, g.of(r.Stack), g.settings)
+	report := perform(ctx, t, scene, g.of(r.Stack, r.Ill...), g.settings)
 	if err := ctx.Err(); err != nil {
 		return report, context.Cause(ctx)
 	}
@@ -88,12 +88,12 @@ func (g *Gate) After(ctx context.Context, t *target.Target, r converge.Released)
 }
 
 // of are the checks of what runs. A release of some services only promises
-// nothing of a service that was never released.
-func (g *Gate) of(runs *stack.Stack) []kind.Check {
+// nothing of a service that was never released, and none of what is ill as it was before.
+func (g *Gate) of(runs *stack.Stack, ill ...string) []kind.Check {
 	if !g.settings.promised(runs) {
 		return g.checks
 	}
-	checks := promise(runs, g.settings.URL)
+	checks := promise(runs, g.settings.URL, ill...)
 	g.settings.leaveOut(checks)
 	return checks
 }

@@ -28,9 +28,14 @@ func TestGateOfSomeServices(t *testing.T) {
 
 	assert.Equal(t, map[string]converge.Way{"web port 8080": {Addr: "127.0.0.1:8080"}}, gate.Dials(whole))
 
+	checks := gate.of(whole, "web")
+	require.Len(t, checks, 1, "nothing is promised of what was ill before")
+	assert.Equal(t, []string{"db"}, checks[0].Containers.Services)
+	require.Len(t, gate.of(whole, "web", "db"), 1)
+
 	some, err := whole.Partial(nil, []string{"db"})
 	require.NoError(t, err)
-	checks := gate.of(some)
+	checks = gate.of(some)
 	require.Len(t, checks, 1)
 	assert.Equal(t, "containers", checks[0].Name)
 	assert.Empty(t, gate.Dials(some))

@@ -3,6 +3,7 @@ package verify
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -14,11 +15,17 @@ import (
 
 // promise are the checks of a stack that names none: what its Compose file
 // promises. Every unit runs as released, published ports answer, and so does the
-// address that users come in by, where it is given.
-func promise(st *stack.Stack, url string) []kind.Check {
-	checks := []kind.Check{{Name: "containers", Probe: kind.Probe{Containers: &kind.Containers{}}}}
+// address that users come in by, where it is given. It promises nothing of services that
+// were ill before: checks that somebody wrote decide about those.
+func promise(st *stack.Stack, url string, ill ...string) []kind.Check {
+	units := &kind.Containers{}
+	checks := []kind.Check{{Name: "containers", Probe: kind.Probe{Containers: units}}}
 	if st != nil {
-		for _, name := range st.Order {
+		well := slices.DeleteFunc(slices.Clone(st.Order), func(name string) bool { return slices.Contains(ill, name) })
+		if len(ill) > 0 {
+			units.Services = well
+		}
+		for _, name := range well {
 			checks = append(checks, ports(st, name)...)
 		}
 	}

@@ -1,0 +1,96 @@
+package plan_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// What was ill before and is as it is to be comes last and is passed over; it has to get
+// well where the release is about it.
+func TestMake_PassesOverWhatWasIllBefore(t *testing.T) {
+	t.Parallel()
+	ill := func() plan.Input {
+		in := plan.Input{Desired: quickstart(), Observed: observed("v2"), Settled: true, Past: map[string]plan.Past{}}
+		in.Observed.Units["api"] = running("api", "v1", 1, 3)
+		for name, svc := range in.Desired.Services {
+			in.Past[name] = plan.Past{Hash: svc.Hash}
+		}
+		in.Past["api"] = plan.Past{Hash: "api-v1"}
+		in.Observed.Units["worker"][0].State = stack.Restarting
+		return in
+	}
+	in := ill()
+	in.Desired.Order = []string{"worker", "db", "api", "gateway"}
+	p := plan.Make(in)
+	assert.True(t, p.Step("worker").Tolerated)
+	assert.Equal(t, "worker", p.Steps[len(p.Steps)-1].Service, "after what changes")
+	p.Reverse()
+	assert.Equal(t, "worker", p.Steps[len(p.Steps)-1].Service, "also on a way back")
+
+	in = ill()
+	in.Ill, in.Back = []string{"worker"}, true
+	assert.False(t, plan.Make(in).Step("worker").Anew, "it is as it was, and started again")
+	in.Observed.Units["worker"][0].State = stack.Exited
+	assert.True(t, plan.Make(in).Step("worker").Anew, "stopped for a restore: nobody would start it again")
+
+	for name, c := range map[string]struct {
+		edit           func(*plan.Input)
+		ill, tolerated bool
+	}{
+		"unhealthy": {func(in *plan.Input) {
+			in.Observed.Units["worker"][0].State, in.Observed.Units["worker"][0].Health = stack.Running, stack.HealthFailed
+		}, true, true},
+		"ended":                      {func(in *plan.Input) { in.Observed.Units["worker"][0].State = stack.Exited }, true, true},
+		"ended, by whom is not told": {func(in *plan.Input) { in.Observed.Units["worker"][0].State, in.Settled = stack.Exited, false }, false, false},
+		"after a run that failed":    {func(in *plan.Input) { in.Settled = false }, true, true},
+		"it serves":                  {func(in *plan.Input) { in.Observed.Units["worker"][0].State = stack.Running }, false, false},
+		"another made it":            {func(in *plan.Input) { in.Past["worker"] = plan.Past{Hash: "worker-v1"} }, false, false},
+		"it is to be mended": {func(in *plan.Input) {
+			in.Past["worker"] = plan.Past{Hash: "worker-v1"}
+			in.Observed.Units["worker"][0].Hash = "worker-v1"
+		}, true, false},
+		"its files change": {func(in *plan.Input) { in.Live = map[string][]string{"worker": {"/etc/worker.yml"}} }, true, false},
+		"nothing else changes": {func(in *plan.Input) {
+			in.Observed = observed("v2")
+			in.Observed.Units["worker"][0].State = stack.Restarting
+		}, true, false},
+		"it is asked for":       {func(in *plan.Input) { in.Only = []string{"worker", "api"} }, true, false},
+		"nothing of it is left": {func(in *plan.Input) { delete(in.Observed.Units, "worker") }, false, false},
+		"but it was ill": {func(in *plan.Input) {
+			delete(in.Observed.Units, "worker")
+			in.Ill, in.Back, in.Past, in.Only = []string{"worker"}, true, nil, []string{"worker"}
+		}, true, true},
+		"a way back to another of it": {func(in *plan.Input) {
+			in.Ill, in.Back, in.Past, in.Only = []string{"worker"}, true, nil, []string{"worker"}
+			in.Observed.Units["worker"][0].Hash = "worker-v3"
+		}, true, true},
+		"a way back from one that got well": {func(in *plan.Input) {
+			in.Ill, in.Back, in.Past, in.Only = []string{"worker"}, true, nil, []string{"worker"}
+			in.Observed.Units["worker"] = running("worker", "v1", 1, 1)
+		}, false, false},
+		"a rollback to another of it": {func(in *plan.Input) {
+			in.Past["worker"] = plan.Past{Hash: "worker-v1"}
+			in.Observed.Units["worker"][0].Hash, in.Back = "worker-v1", true
+		}, true, true},
+		"behind a gateway, which would not find it": {func(in *plan.Input) {
+			in.Past["worker"] = plan.Past{Hash: "worker-v1"}
+			in.Observed.Units["worker"][0].Hash, in.Back = "worker-v1", true
+			in.Desired.Services["worker"].Ext.Gateway = "gateway"
+		}, true, false},
+		"that one of a Swarm, which takes it back itself": {func(in *plan.Input) {
+			in.Past["worker"] = plan.Past{Hash: "worker-v1"}
+			in.Observed.Units["worker"][0].Hash, in.Back, in.Observed.Scheduled = "worker-v1", true, true
+		}, true, false},
+		"it runs once": {func(in *plan.Input) { in.Desired.Services["worker"].Job = true }, false, false},
+	} {
+		in := ill()
+		c.edit(&in)
+		step := plan.Make(in).Step("worker")
+		assert.Equal(t, c.ill, step.Ill, name)
+		assert.Equal(t, c.tolerated, step.Tolerated, name)
+	}
+}
