@@ -359,9 +359,10 @@ func (d *transition) replan(ctx context.Context) error {
 		return err
 	}
 	d.facts = facts
-	// The record that this release began must not count as an interrupted one.
+	// The record that this release began must not count as an interrupted one, nor what its
+	// outage made ill as ill before.
 	in := d.facts.input(d.opts, key)
-	in.Interrupted, in.Ill = false, d.ill()
+	in.Interrupted, in.Whole, in.Ill = false, false, d.ill()
 	d.rest = plan.Make(in)
 	d.rest.Reverse()
 	return nil

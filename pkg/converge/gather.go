@@ -186,7 +186,7 @@ func (f *facts) input(o Options, key []byte) plan.Input {
 		Environment: f.stack.EnvironmentHashes(key), Live: f.live, Back: o.Back != nil,
 		DivergedNetworks: f.networks, DivergedVolumes: f.volumes,
 		Only: o.Services, Replace: o.Strategy == Replace, RemoveOrphans: o.RemoveOrphans,
-		FreeMemory: f.host.FreeMemory, Adopt: o.Adopt || o.Back != nil, Away: f.away, Settled: f.settled(),
+		FreeMemory: f.host.FreeMemory, Adopt: o.Adopt || o.Back != nil, Away: f.away, Settled: f.settled(), Whole: f.whole(),
 	}
 	if f.observed.Scheduled {
 		in.FreeMemory = 0 // each node has its own, and the scheduler knows it
@@ -207,6 +207,24 @@ func (f *facts) cutOff() bool {
 // settled tells whether nothing changed the stack since the last verified release.
 func (f *facts) settled() bool {
 	return !f.uncertain && f.acted != nil && f.acted.Outcome == release.Verified
+}
+
+// whole tells whether the stack is what the last verified release made it, well or not: no
+// other changed it since, or one that failed and went back, of which nothing is left.
+func (f *facts) whole() bool {
+	if f.settled() {
+		return true
+	}
+	if f.uncertain || f.verified == nil || f.acted == nil || f.acted.Outcome != release.Failed {
+		return false
+	}
+	for name, units := range f.observed.Units {
+		others := func(u stack.Unit) bool { return !u.OneOff && u.Hash != f.verified.Services[name].Hash }
+		if slices.ContainsFunc(units, others) {
+			return false
+		}
+	}
+	return true
 }
 
 // past is what a record knows of its services, for the reasons of a plan.

@@ -50,3 +50,36 @@ func TestARefusalHidesNoInterruption(t *testing.T) {
 	assert.Equal(t, []bool{true, true, false}, []bool{in.Interrupted, in.SchemaBack, in.Settled})
 	assert.Equal(t, []int{3, 2, 1}, []int{f.newest.Number, f.acted.Number, f.verified.Number})
 }
+
+// What is ill while nothing of a later release is left was not made so by one.
+func TestWholeIsWhatNothingIsLeftOfALaterRelease(t *testing.T) {
+	t.Parallel()
+	unit := func(hash string) map[string][]stack.Unit {
+		return map[string][]stack.Unit{"api": {{Service: "api", State: stack.Exited, Hash: hash}}}
+	}
+	verified := release.Record{Outcome: release.Verified, Services: map[string]release.ServiceRecord{"api": {Hash: "v1"}}}
+	for name, c := range map[string]struct {
+		last  release.Outcome
+		units map[string][]stack.Unit
+		whole bool
+	}{
+		"verified, and changed by hand": {"", unit("else"), true},
+		"went back":                     {release.Failed, unit("v1"), true},
+		"paused":                        {release.Failed, unit("v2"), false},
+		"left a service":                {release.Failed, map[string][]stack.Unit{"new": {{Service: "new", Hash: "v2"}}}, false},
+		"cut off":                       {release.Interrupted, unit("v1"), false},
+		"stuck":                         {release.Stuck, unit("v1"), false},
+	} {
+		ledger, err := release.Open(t.Context(), fakeFiles{}, "/state", "shop")
+		require.NoError(t, err)
+		first := verified
+		require.NoError(t, ledger.Append(t.Context(), &first))
+		if c.last != "" {
+			require.NoError(t, ledger.Append(t.Context(), &release.Record{Outcome: c.last, Steps: []release.Step{{Service: "api"}}}))
+		}
+		f := &facts{stack: &stack.Stack{}, observed: stack.Observed{Units: c.units}}
+		f.know(ledger)
+		assert.Equal(t, c.whole, f.input(Options{}, nil).Whole, name)
+	}
+	assert.False(t, (&facts{}).whole(), "nothing was verified")
+}

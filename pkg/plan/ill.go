@@ -8,7 +8,8 @@ import (
 
 // illBefore tells whether a service was ill before the release: nothing of it serves,
 // though all of it is as the last verified release made it. What an unfinished run left
-// ended may be what that run stopped.
+// ill may be what that run broke, and what is starting may get well yet, so both have to
+// get well.
 func illBefore(in Input, svc *stack.Service) bool {
 	known := slices.Contains(in.Ill, svc.Name)
 	if svc.Job || svc.Replicas == 0 || pinned(in, svc) {
@@ -19,12 +20,12 @@ func illBefore(in Input, svc *stack.Service) bool {
 		switch {
 		case u.OneOff:
 			continue
-		case u.Serving(), u.Hash != in.Past[svc.Name].Hash && !known:
+		case u.Serving(), !known && (u.Hash != in.Past[svc.Name].Hash || u.Health == stack.HealthStart):
 			return false
 		}
 		found = true
 	}
-	return known || found && (in.Settled || up(in, svc.Name))
+	return known || found && in.Whole
 }
 
 // up tells whether a unit of a service runs, or is started again and again.

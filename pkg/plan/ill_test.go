@@ -14,7 +14,7 @@ import (
 func TestMake_PassesOverWhatWasIllBefore(t *testing.T) {
 	t.Parallel()
 	ill := func() plan.Input {
-		in := plan.Input{Desired: quickstart(), Observed: observed("v2"), Settled: true, Past: map[string]plan.Past{}}
+		in := plan.Input{Desired: quickstart(), Observed: observed("v2"), Whole: true, Past: map[string]plan.Past{}}
 		in.Observed.Units["api"] = running("api", "v1", 1, 3)
 		for name, svc := range in.Desired.Services {
 			in.Past[name] = plan.Past{Hash: svc.Hash}
@@ -45,10 +45,13 @@ func TestMake_PassesOverWhatWasIllBefore(t *testing.T) {
 			in.Observed.Units["worker"][0].State, in.Observed.Units["worker"][0].Health = stack.Running, stack.HealthFailed
 		}, true, true},
 		"ended":                      {func(in *plan.Input) { in.Observed.Units["worker"][0].State = stack.Exited }, true, true},
-		"ended, by whom is not told": {func(in *plan.Input) { in.Observed.Units["worker"][0].State, in.Settled = stack.Exited, false }, false, false},
-		"after a run that failed":    {func(in *plan.Input) { in.Settled = false }, true, true},
-		"it serves":                  {func(in *plan.Input) { in.Observed.Units["worker"][0].State = stack.Running }, false, false},
-		"another made it":            {func(in *plan.Input) { in.Past["worker"] = plan.Past{Hash: "worker-v1"} }, false, false},
+		"ended, by whom is not told": {func(in *plan.Input) { in.Observed.Units["worker"][0].State, in.Whole = stack.Exited, false }, false, false},
+		"a run that was cut off may have broken it": {func(in *plan.Input) { in.Whole = false }, false, false},
+		"it is starting, and may get well": {func(in *plan.Input) {
+			in.Observed.Units["worker"][0].State, in.Observed.Units["worker"][0].Health = stack.Running, stack.HealthStart
+		}, false, false},
+		"it serves":       {func(in *plan.Input) { in.Observed.Units["worker"][0].State = stack.Running }, false, false},
+		"another made it": {func(in *plan.Input) { in.Past["worker"] = plan.Past{Hash: "worker-v1"} }, false, false},
 		"it is to be mended": {func(in *plan.Input) {
 			in.Past["worker"] = plan.Past{Hash: "worker-v1"}
 			in.Observed.Units["worker"][0].Hash = "worker-v1"

@@ -253,6 +253,9 @@ type Input struct {
 	// Ill are services that were known to be ill in this configuration before the release
 	// changed anything.
 	Ill []string
+	// Whole is set when the last run that may have changed something left the stack as the
+	// last verified release made it: what is ill then was not made so by it.
+	Whole bool
 	// Interrupted is set when the newest release in the ledger never ended.
 	Interrupted bool
 	// SchemaBack is set when a run that was cut short may have brought the database

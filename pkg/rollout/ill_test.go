@@ -38,7 +38,7 @@ func backToV1(t *testing.T, h *fakeHost, edit func(*stack.Stack)) (rollout.Repor
 	edit(st)
 	seen, err := h.Observe(t.Context(), "shop")
 	require.NoError(t, err)
-	p := plan.Make(plan.Input{Desired: st, Observed: seen, Back: true, Settled: true, Past: map[string]plan.Past{"api": {Hash: "v2"}, "worker": {Hash: "worker"}}})
+	p := plan.Make(plan.Input{Desired: st, Observed: seen, Back: true, Whole: true, Past: map[string]plan.Past{"api": {Hash: "v2"}, "worker": {Hash: "worker"}}})
 	p.Reverse()
 	told := &event.Recorder{}
 	r := &rollout.Rollout{Stack: st, Units: h, Eyes: h, Ground: h, Shell: h, Live: h, Sink: told,
@@ -165,4 +165,21 @@ func TestWhatWasIllBeforeIsPassedOver(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A unit that crashes again and again runs between two crashes: found so, it is started
+// again too.
+func TestWhatWasIllIsStartedAgainBetweenTwoCrashes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := illWorker(stack.Restarting, stack.NoHealth)
+		h.onLook = func(u *stack.Unit, _ int) {
+			if u.ID == "worker-1" {
+				u.State = stack.Running
+			}
+		}
+		_, _, err := backToV1(t, h, func(*stack.Stack) {})
+		require.NoError(t, err)
+		assert.Equal(t, "restart worker-1", h.log[len(h.log)-1])
+	})
 }

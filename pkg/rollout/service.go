@@ -121,7 +121,8 @@ func (s *service) clean(ctx context.Context) error {
 	}
 	s.dead = s.step.Leftovers
 	for _, id := range s.dead {
-		if u, err := s.Eyes.Inspect(ctx, id); err == nil && u.State == stack.Restarting {
+		u, err := s.Eyes.Inspect(ctx, id)
+		if err == nil && (u.State == stack.Restarting || s.step.Ill && u.State == stack.Running) {
 			s.retried = append(s.retried, id)
 		}
 	}
