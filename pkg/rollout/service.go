@@ -20,11 +20,12 @@ type service struct {
 	good, old []string
 	// dead are units that serve nobody, stopped, which the new ones follow: they stay
 	// until these are proved. The engine tried to start those of retried again and again,
-	// and is to go on with it where the new ones fail.
-	dead    []string
-	retried []string
-	failed  int
-	traffic *traffic
+	// and is to go on with it where the new ones fail. Those of exited had ended by
+	// themselves, and some may be to start with the host.
+	dead            []string
+	retried, exited []string
+	failed          int
+	traffic         *traffic
 }
 
 // run rolls the service: leftovers first, then batch by batch.
@@ -121,8 +122,13 @@ func (s *service) clean(ctx context.Context) error {
 	}
 	s.dead = s.step.Leftovers
 	for _, id := range s.dead {
-		if u, err := s.Eyes.Inspect(ctx, id); err == nil && u.State == stack.Restarting {
+		u, err := s.Eyes.Inspect(ctx, id)
+		switch {
+		case err != nil:
+		case u.State == stack.Restarting:
 			s.retried = append(s.retried, id)
+		case u.State == stack.Exited:
+			s.exited = append(s.exited, id)
 		}
 	}
 	if err := s.stop(ctx, s.svc.Name, s.dead, s.svc.StopGrace); err != nil {
