@@ -31,6 +31,8 @@ type fakeServer struct {
 	// comes is what the server answers before it takes connections, by pg_isready.
 	comes []int
 	order []string
+	// lacks is why a dump ends without one.
+	lacks error
 }
 
 func (*fakeServer) Inspect(context.Context, string) (stack.Unit, error) { return stack.Unit{}, nil }
@@ -51,6 +53,9 @@ func (f *fakeServer) Exec(_ context.Context, _ string, argv []string, _ []byte) 
 func (f *fakeServer) RunImage(_ context.Context, _ string, t stack.Task) (stack.Ended, error) {
 	f.dumps++
 	f.order = append(f.order, "dump")
+	if f.lacks != nil {
+		return stack.Ended{}, f.lacks
+	}
 	final := t.Command[len(t.Command)-1]
 	return stack.Ended{}, errors.Join(os.WriteFile(final, []byte("dump"), 0o600), os.WriteFile(final+".rows", []byte("1\torders\n"), 0o600),
 		os.WriteFile(final+".sum", []byte(strings.Repeat("0", 64)+"\n4\npg_dump 15\n"), 0o600))
@@ -75,7 +80,7 @@ func TestADatabaseThatItsFirstMigrationMakes(t *testing.T) {
 			told, server, dir := &event.Recorder{}, &fakeServer{has: c.has}, t.TempDir()
 			store := &backup.Store{Project: "shop", Dir: filepath.Join(dir, "backups"), Metrics: filepath.Join(dir, "metrics"), Files: disk.Files{},
 				Engine: server, Sink: told}
-			d := &transition{Target: &target.Target{Sink: told}, record: &release.Record{}, plan: &plan.Plan{Steps: []plan.Step{{Service: "db", Action: c.action}}}}
+			d := &transition{Target: &target.Target{Sink: told}, record: &release.Record{}, facts: &facts{}, plan: &plan.Plan{Steps: []plan.Step{{Service: "db", Action: c.action}}}}
 			require.NoError(t, d.dump(t.Context(), store, backup.Source{Service: "db", Options: stack.Backups{Database: "shop"}}))
 			warns := 0
 			for _, e := range told.Events() {
@@ -86,6 +91,32 @@ func TestADatabaseThatItsFirstMigrationMakes(t *testing.T) {
 			}
 			assert.Equal(t, []int{c.asked, c.dumps, c.warns}, []int{server.asked, server.dumps, warns})
 			assert.Len(t, d.record.Backups, c.dumps)
+		})
+	}
+}
+
+// A database that the last verified release had is not what a migration makes, also where
+// its server was down and the release has brought it up: it is dumped, or the release ends.
+func TestADatabaseThatRanBeforeIsNotTakenForAbsent(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		verified     *release.Record
+		asked, dumps int
+	}{
+		"the release before had it":     {&release.Record{Services: map[string]release.ServiceRecord{"db": {Hash: "db"}}}, 0, 1},
+		"the release before had it not": {&release.Record{Services: map[string]release.ServiceRecord{"api": {Hash: "api"}}}, 1, 0},
+		"no release was verified":       {nil, 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, dir := &fakeServer{has: "0", lacks: errors.New("pg_dump: database \"shop\" does not exist")}, t.TempDir()
+			store := &backup.Store{Project: "shop", Dir: filepath.Join(dir, "backups"), Metrics: filepath.Join(dir, "metrics"), Files: disk.Files{},
+				Engine: server, Sink: event.Discard}
+			d := &transition{Target: &target.Target{Sink: event.Discard}, record: &release.Record{}, facts: &facts{verified: c.verified},
+				plan: &plan.Plan{Steps: []plan.Step{{Service: "db", Action: plan.Create}}}}
+			err := d.dump(t.Context(), store, backup.Source{Service: "db", Options: stack.Backups{Database: "shop"}})
+			assert.Equal(t, []int{c.asked, c.dumps}, []int{server.asked, server.dumps})
+			assert.Equal(t, c.dumps > 0, errors.Is(err, server.lacks), "%v", err)
 		})
 	}
 }
@@ -115,7 +146,7 @@ func TestADatabaseIsDumpedOnceItListens(t *testing.T) {
 				store := &backup.Store{Project: "shop", Dir: filepath.Join(dir, "backups"), Metrics: filepath.Join(dir, "metrics"), Files: disk.Files{},
 					Engine: server, Sink: event.Discard}
 				c.step.Service = "db"
-				d := &transition{Target: &target.Target{Sink: event.Discard}, record: &release.Record{}, plan: &plan.Plan{Steps: []plan.Step{c.step}},
+				d := &transition{Target: &target.Target{Sink: event.Discard}, record: &release.Record{}, facts: &facts{}, plan: &plan.Plan{Steps: []plan.Step{c.step}},
 					opts: Options{WaitTimeout: 3500 * time.Millisecond}}
 				require.NoError(t, d.dump(t.Context(), store, backup.Source{Service: "db", Options: stack.Backups{Database: "shop", Timeout: time.Minute}}))
 				assert.Equal(t, c.want, strings.Join(server.order, " "))

@@ -43,6 +43,15 @@ func (f *facts) swapped() bool {
 	return n != nil && n.RestoresDatabase != "" && !n.Outcome.Clean()
 }
 
+// had tells whether the last verified release had a service.
+func (f *facts) had(service string) bool {
+	if f.verified == nil {
+		return false
+	}
+	_, had := f.verified.Services[service]
+	return had
+}
+
 // halfFilled tells whether a way back that was refused may have left a fresh database
 // that it filled, as one that was told to end does.
 func (f *facts) halfFilled() bool {
@@ -212,13 +221,14 @@ func (d *transition) backUp(ctx context.Context, made []string) error {
 }
 
 // dump takes the backup of one database. One that this release has brought up, or waited
-// for, may not listen yet, and what is to be dumped of the former may not be there.
+// for, may not listen yet, and what is to be dumped of the former may not be there. Of one
+// that the last verified release had, whose server was only down, it is there or is named wrong.
 func (d *transition) dump(ctx context.Context, store *backup.Store, from backup.Source) (err error) {
 	step := d.plan.Step(from.Service)
 	if step != nil && (step.Action == plan.Create || step.Starting) {
 		err = store.Await(ctx, from, d.opts.WaitTimeout)
 	}
-	if err == nil && step != nil && step.Action == plan.Create {
+	if err == nil && step != nil && step.Action == plan.Create && !d.facts.had(from.Service) {
 		from, err = store.Begun(ctx, from)
 	}
 	if errors.Is(err, backup.ErrAbsent) {

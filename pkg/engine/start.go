@@ -103,10 +103,13 @@ func (st *starting) begin(ctx context.Context, id string, o client.ContainerStar
 
 // Restart starts stopped units again as they were, all at once. Configs and
 // secrets that Start put into them are still there, and the restart policy that Stop
-// has held is theirs again. A running unit is left alone.
-func (e *Engine) Restart(ctx context.Context, ids []string) error {
-	return e.each(ids, func(id string) error {
-		e.letGo(ctx, id)
+// has held is theirs again. A running unit is left alone. Those of ended had ended by
+// themselves before they were stopped: their policy is theirs again, and no more.
+func (e *Engine) Restart(ctx context.Context, ids []string, ended ...string) error {
+	return e.each(slices.Concat(ids, ended), func(id string) error {
+		if err := e.letGo(ctx, id); slices.Contains(ended, id) {
+			return err
+		}
 		if _, err := e.api.ContainerStart(ctx, id, client.ContainerStartOptions{}); err != nil {
 			return fmt.Errorf("start %s again: %w", e.unit(id), err)
 		}

@@ -57,7 +57,7 @@ func (e *Engine) stop(ctx context.Context, id string, grace time.Duration) error
 // not end with 0: after a release that was cut off here the old unit would come back
 // beside the new one, on the same volume. One that does not run the engine does not
 // take for stopped, and `unless-stopped` would have it start, whatever it ended with:
-// its policy is `no`. It is done before the stop, with which the
+// its policy is `no`, until it is replaced or let go. It is done before the stop, with which the
 // engine goes on when nobody waits any more. A policy that cannot be changed keeps no
 // unit from being stopped.
 func (e *Engine) hold(ctx context.Context, id string) {
@@ -69,7 +69,7 @@ func (e *Engine) hold(ctx context.Context, id string) {
 	if !res.Container.State.Running {
 		name = container.RestartPolicyDisabled
 	}
-	if policy.IsNone() || policy.Name == name || !e.setPolicy(ctx, id, container.RestartPolicy{Name: name}) {
+	if policy.IsNone() || policy.Name == name || e.setPolicy(ctx, id, container.RestartPolicy{Name: name}) != nil {
 		return
 	}
 	e.mu.Lock()
@@ -81,26 +81,35 @@ func (e *Engine) hold(ctx context.Context, id string) {
 
 // letGo gives a unit that is about to be started again the policy back that it had
 // before hold. It is done before the start: an engine that changes a running unit
-// writes its limits anew, which may cost it its GPU.
-func (e *Engine) letGo(ctx context.Context, id string) {
+// writes its limits anew, which may cost it its GPU. What the engine refuses is a warning;
+// the error says that it was not asked.
+func (e *Engine) letGo(ctx context.Context, id string) error {
 	e.mu.Lock()
 	policy, ok := e.held[id]
 	e.mu.Unlock()
-	if ok && e.setPolicy(ctx, id, policy) {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		delete(e.held, id)
+	if !ok {
+		return nil
 	}
+	if err := e.setPolicy(ctx, id, policy); err != nil {
+		if answered(err) {
+			return nil
+		}
+		return fmt.Errorf("give %s its restart policy back: %w", e.unit(id), err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.held, id)
+	return nil
 }
 
 // setPolicy changes the restart policy of a unit.
-func (e *Engine) setPolicy(ctx context.Context, id string, policy container.RestartPolicy) bool {
+func (e *Engine) setPolicy(ctx context.Context, id string, policy container.RestartPolicy) error {
 	_, err := e.api.ContainerUpdate(ctx, id, client.ContainerUpdateOptions{RestartPolicy: &policy})
 	if err != nil && answered(err) && !isGone(err) {
 		e.sink.Emit(event.Event{Time: time.Now(), Level: event.Warning, Unit: e.unit(id),
 			Text: "its restart policy could not be set to " + string(policy.Name) + ": " + err.Error()})
 	}
-	return err == nil
+	return err
 }
 
 // preStop runs the hooks in turn; a failed one ends them, as with Compose.

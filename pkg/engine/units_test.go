@@ -330,6 +330,33 @@ services:
 	assert.Empty(t, warnings(rec, s.Name))
 }
 
+// A unit that had ended by itself and is not replaced is what it was before it was stopped:
+// down, with its own policy, which may have it start with the host.
+func TestAUnitThatHadEndedAndIsLetGoHasItsPolicyBack(t *testing.T) {
+	t.Parallel()
+	e, rec := newEngine(t)
+	s := load(t, `
+services:
+  kept: {image: V1, restart: unless-stopped}
+  job: {image: V1, command: [fail, "0"], restart: on-failure}
+`)
+	ground(t, e, s)
+	for service, want := range map[string]string{"kept": "unless-stopped", "job": "on-failure"} {
+		ids := run(t, e, s, service, 1)
+		if service == "kept" { // somebody stopped it
+			_, err := daemon.ContainerStop(t.Context(), ids[0], client.ContainerStopOptions{})
+			require.NoError(t, err)
+		}
+		require.Eventually(t, func() bool { return string(inspect(t, ids[0]).State.Status) == "exited" }, 20*time.Second, 50*time.Millisecond, service)
+		require.NoError(t, e.Stop(t.Context(), ids, 0))
+		assert.True(t, inspect(t, ids[0]).HostConfig.RestartPolicy.IsNone(), service)
+		require.NoError(t, e.Restart(t.Context(), nil, ids...))
+		assert.Equal(t, want, string(inspect(t, ids[0]).HostConfig.RestartPolicy.Name), service)
+		assert.False(t, inspect(t, ids[0]).State.Running, service)
+	}
+	assert.Empty(t, warnings(rec, s.Name))
+}
+
 // A unit that has ended by itself, a job above all, is not taken for stopped by an engine
 // that starts again: a policy that goes by that would have it run anew, again and again.
 func TestAStoppedUnitThatHadEndedDoesNotComeBackWithItsEngine(t *testing.T) {

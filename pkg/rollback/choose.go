@@ -94,19 +94,38 @@ func leftIll(l *release.Ledger, verified release.Record, seen stack.Observed) bo
 // one was to change it.
 func leftOtherwise(l *release.Ledger, verified release.Record, seen stack.Observed, live map[string][]string) bool {
 	once := verified.Jobs()
+	newest, _ := l.LatestChange()
+	ended := newest.Outcome.Clean() && !l.Uncertain() // of an unfinished run it may be what that run stopped
 	for _, r := range l.All() {
 		if r.Number <= verified.Number || r.ChangedNothing() {
 			continue
 		}
 		for service, was := range verified.Services {
 			made := r.Services[service] // of one that was to go there are none
-			scaled := made.Replicas != was.Replicas && running(seen.Units[service]) != was.Replicas && !once[service]
+			scaled := made.Replicas != was.Replicas && !asMany(was, seen.Units[service], ended) && !once[service]
 			if scaled || slices.ContainsFunc(live[service], func(target string) bool { return made.Files[target] != was.Files[target] }) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// asMany tells whether a service has as many units as a release gave it. One that crashed
+// is there still: a scale or a removal takes units away. Those that have ended count where
+// ended says so, for what is missing only.
+func asMany(was release.ServiceRecord, units []stack.Unit, ended bool) bool {
+	up, all := 0, 0
+	for _, u := range units {
+		switch {
+		case u.OneOff:
+		case u.State == stack.Running || u.State == stack.Restarting || u.State == stack.Paused:
+			up, all = up+1, all+1
+		case ended && u.Hash == was.Hash:
+			all++
+		}
+	}
+	return up <= was.Replicas && was.Replicas <= all
 }
 
 // running counts the units that run, but for commands in them.

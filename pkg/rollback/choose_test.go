@@ -189,6 +189,48 @@ func TestChooseAfterAChangeThatNoHashShows(t *testing.T) {
 	}
 }
 
+// A unit of the verified release that crashed after a failure was taken back is there still:
+// nothing of the later release is left to undo. What an unfinished run left ended may be
+// what that run stopped.
+func TestChooseAfterACrashSinceTheWayBack(t *testing.T) {
+	t.Parallel()
+	made := func(replicas int) map[string]release.ServiceRecord {
+		return map[string]release.ServiceRecord{"api": {Hash: "api", Replicas: 1}, "worker": {Hash: "worker", Replicas: replicas}}
+	}
+	gone := map[string]release.ServiceRecord{"api": {Hash: "api", Replicas: 1}}
+	for name, c := range map[string]struct {
+		outcome  release.Outcome
+		services map[string]release.ServiceRecord
+		states   []stack.State
+		hash     string
+		to       int
+	}{
+		"one starts again and again":      {failed, made(4), []stack.State{stack.Running, stack.Restarting}, "worker", 1},
+		"one has ended":                   {failed, made(4), []stack.State{stack.Running, stack.Exited}, "worker", 1},
+		"one was paused":                  {failed, made(4), []stack.State{stack.Running, stack.Paused}, "worker", 1},
+		"both have ended":                 {failed, made(4), []stack.State{stack.Exited, stack.Dead}, "worker", 1},
+		"beside what was left over":       {failed, made(4), []stack.State{stack.Running, stack.Running, stack.Exited}, "worker", 1},
+		"it was to go":                    {failed, gone, []stack.State{stack.Exited, stack.Exited}, "worker", 1},
+		"fewer, paused":                   {failed, made(1), []stack.State{stack.Running}, "worker", 2},
+		"more, paused, and ill":           {failed, made(4), []stack.State{stack.Running, stack.Running, stack.Restarting, stack.Restarting}, "worker", 2},
+		"what ended is of another":        {failed, made(1), []stack.State{stack.Exited, stack.Exited}, "old", 2},
+		"fewer, interrupted":              {release.Interrupted, made(1), []stack.State{stack.Running, stack.Exited}, "worker", 2},
+		"stuck":                           {release.Stuck, made(1), []stack.State{stack.Running, stack.Exited}, "worker", 2},
+		"interrupted, one starts again":   {release.Interrupted, made(4), []stack.State{stack.Running, stack.Restarting}, "worker", 1},
+		"interrupted, and more are there": {release.Interrupted, made(4), []stack.State{stack.Running, stack.Running, stack.Restarting}, "worker", 2},
+	} {
+		l, _ := ledger(t, release.Record{Version: "v1", Outcome: good}, release.Record{Version: "v2", Outcome: good, Services: made(2)},
+			release.Record{Version: "v3", Outcome: c.outcome, Services: c.services})
+		units := map[string][]stack.Unit{"api": {{State: stack.Running, Hash: "api"}}, "worker": {{State: stack.Exited, Hash: "worker", OneOff: true}}}
+		for _, state := range c.states {
+			units["worker"] = append(units["worker"], stack.Unit{State: state, Hash: c.hash})
+		}
+		got, err := choose(l, stack.Observed{Units: units}, nil, Options{})
+		require.NoError(t, err, name)
+		assert.Equal(t, [2]int{c.to, c.to + 1}, [2]int{got.to.Number, got.from}, name)
+	}
+}
+
 // A damaged newest record is judged by what runs.
 func TestChooseWithADamagedLedger(t *testing.T) {
 	t.Parallel()

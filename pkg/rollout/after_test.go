@@ -2,6 +2,7 @@ package rollout_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -90,4 +91,36 @@ func TestAMissingUnitFollowsOneThatEnded(t *testing.T) {
 	_, err = follow(t, h, st, nil,
 		plan.Step{Service: "api", Action: plan.Scale, Replicas: 2, Good: []string{"api-1"}, Leftovers: []string{"api-3"}, Batch: 1})
 	assert.True(t, errors.Is(err, errBroken), "a removal that fails is told: %v", err)
+}
+
+// A unit that had ended by itself has its restart policy back where its successor fails: it
+// may be one that is to start with the host. One that this release ended has not, and none
+// has beside a successor that is proved.
+func TestAUnitThatEndedIsLetGoWhereItsSuccessorFails(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		state stack.State
+		batch int
+		fails string
+		want  string
+	}{
+		"it ended":               {stack.Exited, 2, "api-102", "stop api-1 create api 2 start api-101 api-102 stop api-101 api-102 remove api-101 api-102 let go api-1"},
+		"it ran":                 {stack.Running, 2, "api-102", "stop api-1 create api 2 start api-101 api-102 stop api-101 api-102 remove api-101 api-102"},
+		"it restarts":            {stack.Restarting, 2, "api-102", "stop api-1 create api 2 start api-101 api-102 stop api-101 api-102 remove api-101 api-102 restart api-1"},
+		"a successor was proved": {stack.Exited, 1, "api-102", "stop api-1 create api 1 start api-101 create api 1 start api-102 stop api-102 remove api-102"},
+	} {
+		left := unit("api", 1, "old")
+		left.State = c.state
+		h := newFakeHost(left, unit("gateway", 9, "same"))
+		h.onStart = func(u *stack.Unit) {
+			if u.ID == c.fails {
+				u.Health = stack.HealthFailed
+			}
+		}
+		st := shop(stack.StopFirst, 0)
+		st.Services["api"].Replicas, st.Services["api"].Ext.Gateway = 2, ""
+		_, err := follow(t, h, st, nil, plan.Step{Service: "api", Action: plan.Create, Replicas: 2, Leftovers: []string{"api-1"}, Batch: c.batch})
+		require.Error(t, err, name)
+		assert.Equal(t, c.want, strings.Join(h.log, " "), name)
+	}
 }

@@ -180,9 +180,10 @@ func (b *batch) revive(ctx context.Context) error {
 }
 
 // retry has the engine go on with its tries to start units that were dead before: what
-// they lack may come back. One that cannot be started is as dead as it was.
+// they lack may come back. One that cannot be started is as dead as it was. One that had
+// ended by itself is what it was too: down, and up with the host where its policy says so.
 func (b *batch) retry(ctx context.Context) error {
-	err := b.Units.Restart(ctx, b.retried)
+	err := b.Units.Restart(ctx, b.retried, b.exited...)
 	if err != nil && !NotReached(err) {
 		b.say(event.Warning, b.svc.Name, "what was dead before cannot be started again: %v", err)
 		return nil

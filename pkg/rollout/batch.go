@@ -42,7 +42,7 @@ func (b *batch) run(ctx context.Context) error {
 }
 
 func (b *batch) forward(ctx context.Context) error {
-	if len(b.retried) > 0 {
+	if len(b.retried)+len(b.exited) > 0 {
 		b.undo = append(b.undo, b.retry)
 	}
 	if b.step.Action.StopsFirst() {
@@ -227,7 +227,7 @@ func (b *batch) stopOld(ctx context.Context, serving []string) error {
 // commit removes the old units: from here on there is no way back within the
 // batch.
 func (b *batch) commit(ctx context.Context, well []string) error {
-	b.undo, b.retried = nil, nil
+	b.undo, b.retried, b.exited = nil, nil, nil
 	rest := slices.DeleteFunc(slices.Clone(b.service.old), func(id string) bool { return slices.Contains(b.old, id) })
 	b.good, b.service.old = append(b.good, well...), rest
 	if err := b.silence(ctx, well); err != nil {

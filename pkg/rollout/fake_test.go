@@ -151,7 +151,15 @@ func (h *fakeHost) start(ids []string) {
 	}
 }
 
-func (h *fakeHost) Restart(_ context.Context, ids []string) error {
+func (h *fakeHost) Restart(_ context.Context, ids []string, ended ...string) error {
+	if len(ended) > 0 {
+		if err := h.act("let go %s", strings.Join(ended, " ")); err != nil {
+			return err
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
 	if err := h.act("restart %s", strings.Join(ids, " ")); err != nil {
 		return err
 	}

@@ -110,7 +110,8 @@ func TestWhatWasIllBeforeIsPassedOver(t *testing.T) {
 			create worker 1
 			start worker-102
 			stop worker-102
-			remove worker-102`, "worker-1"},
+			remove worker-102
+			let go worker-1`, "worker-1"},
 		"needed": {stack.Restarting, stack.NoHealth, func(st *stack.Stack) {
 			st.Services["api"].DependsOn = []stack.Dependency{{Service: "worker"}}
 		}, `

@@ -19,12 +19,13 @@ import (
 )
 
 // Units makes, starts, stops and removes units. A new unit takes over what one of after
-// keeps in volumes without a name; Remove leaves these where they are, Scrap takes away
+// keeps in volumes without a name; Restart starts ids as they were, and leaves ended, which had
+// ended by themselves before they were stopped, to what their own policy says; Remove leaves these where they are, Scrap takes away
 // what a unit wrote there, and TellLeft tells of those that nobody has any more.
 type Units interface {
 	Create(ctx context.Context, s *stack.Stack, service string, n int, after ...string) ([]string, error)
 	Start(ctx context.Context, s *stack.Stack, service string, ids []string) error
-	Restart(ctx context.Context, ids []string) error
+	Restart(ctx context.Context, ids []string, ended ...string) error
 	Stop(ctx context.Context, ids []string, grace time.Duration) error
 	StopService(ctx context.Context, s *stack.Stack, service string, ids []string, grace time.Duration) error
 	Remove(ctx context.Context, ids []string) error

@@ -20,11 +20,12 @@ type service struct {
 	good, old []string
 	// dead are units that serve nobody, stopped, which the new ones follow: they stay
 	// until these are proved. The engine tried to start those of retried again and again,
-	// and is to go on with it where the new ones fail.
-	dead    []string
-	retried []string
-	failed  int
-	traffic *traffic
+	// and is to go on with it where the new ones fail. Those of exited had ended by
+	// themselves, and some may be to start with the host.
+	dead            []string
+	retried, exited []string
+	failed          int
+	traffic         *traffic
 }
 
 // run rolls the service: leftovers first, then batch by batch.
@@ -122,8 +123,12 @@ func (s *service) clean(ctx context.Context) error {
 	s.dead = s.step.Leftovers
 	for _, id := range s.dead {
 		u, err := s.Eyes.Inspect(ctx, id)
-		if err == nil && (u.State == stack.Restarting || s.step.Ill && u.State == stack.Running) {
+		switch {
+		case err != nil:
+		case u.State == stack.Restarting, s.step.Ill && u.State == stack.Running:
 			s.retried = append(s.retried, id)
+		case u.State == stack.Exited:
+			s.exited = append(s.exited, id)
 		}
 	}
 	if err := s.stop(ctx, s.svc.Name, s.dead, s.svc.StopGrace); err != nil {

@@ -117,8 +117,8 @@ func (s Steady) Start(ctx context.Context, st *stack.Stack, service string, ids 
 }
 
 // Restart starts stopped units; see engine.Engine.
-func (s Steady) Restart(ctx context.Context, ids []string) error {
-	return s.again(ctx, "start", func() error { return s.Engine.Restart(ctx, ids) })
+func (s Steady) Restart(ctx context.Context, ids []string, ended ...string) error {
+	return s.again(ctx, "start", func() error { return s.Engine.Restart(ctx, ids, ended...) })
 }
 
 // Stop stops units; see engine.Engine.
