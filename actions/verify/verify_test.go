@@ -263,17 +263,17 @@ func TestThePathOfTheReport(t *testing.T) {
 // delete the report.
 func TestTheReportIsTheWorkspaces(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() != 0 {
-		t.Skip("only root can give files away")
+	owner, dir := os.Geteuid(), t.TempDir()
+	if owner == 0 { // who is not can give nothing away, and the report stays theirs
+		owner = 1000
+		require.NoError(t, os.Chown(dir, owner, owner))
 	}
-	dir := t.TempDir()
-	require.NoError(t, os.Chown(dir, 1000, 1000))
 	look := func(context.Context, verb.Options, event.Sink) (*verb.Result, error) { return found("verified"), nil }
 	require.Zero(t, enter(t, look, runner(dir), dir).code)
 	for _, name := range []string{"out", "out/verify.xml"} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		require.NoError(t, err)
-		assert.EqualValues(t, 1000, info.Sys().(*syscall.Stat_t).Uid, name)
+		assert.EqualValues(t, owner, info.Sys().(*syscall.Stat_t).Uid, name)
 	}
 }
 
