@@ -169,7 +169,9 @@ func (s *Store) access(ctx context.Context, from Source) (map[string]string, err
 	}
 	given := func(said, variable, otherwise string) string {
 		if said == "" && err == nil {
-			said, err = s.given(ctx, from, unit.Env, variable)
+			said, err = Given(unit, variable, func(argv []string) (string, string, int, error) {
+				return s.Engine.Exec(ctx, from.Unit.ID, argv, nil)
+			})
 		}
 		return cmp.Or(said, otherwise)
 	}
@@ -182,19 +184,19 @@ func (s *Store) access(ctx context.Context, from Source) (map[string]string, err
 	return out, err
 }
 
-// given is the value that a unit was given, as its image takes it: from the file where
-// variable_FILE names one.
-func (s *Store) given(ctx context.Context, from Source, env map[string]string, variable string) (string, error) {
-	file := env[variable+"_FILE"]
+// Given is the value that a unit was given by a variable, as images take it: from the file
+// where variable_FILE names one. exec runs a command in the unit.
+func Given(u stack.Unit, variable string, exec func(argv []string) (stdout, stderr string, exit int, err error)) (string, error) {
+	file := u.Env[variable+"_FILE"]
 	if file == "" {
-		return env[variable], nil
+		return u.Env[variable], nil
 	}
-	text, errs, exit, err := s.Engine.Exec(ctx, from.Unit.ID, []string{"cat", file}, nil)
+	text, errs, exit, err := exec([]string{"cat", file})
 	if err == nil && exit != 0 {
 		err = errors.New(strings.TrimSpace(errs))
 	}
 	if err != nil {
-		return "", fmt.Errorf("read %s_FILE in the unit of %s: %w", variable, from.Service, err)
+		return "", fmt.Errorf("%s_FILE of %s cannot be read: %w", variable, u.Name, err)
 	}
 	return strings.TrimRight(text, "\n"), nil
 }

@@ -28,7 +28,7 @@ type fakeServer struct {
 }
 
 func (f *fakeServer) Inspect(context.Context, string) (stack.Unit, error) {
-	return stack.Unit{Env: f.env}, nil
+	return stack.Unit{Name: "shop-db-1", Env: f.env}, nil
 }
 func (*fakeServer) ClearTasks(context.Context, string) error { return nil }
 func (f *fakeServer) Exec(_ context.Context, _ string, argv []string, _ []byte) (string, string, int, error) {
@@ -89,7 +89,7 @@ func TestWhichDatabaseIsDumped(t *testing.T) {
 	}
 	for _, variable := range []string{"POSTGRES_DB_FILE", "POSTGRES_USER_FILE", "POSTGRES_PASSWORD_FILE"} {
 		_, err := (&fakeServer{env: map[string]string{variable: "/gone"}}).take(t, stack.Backups{})
-		require.EqualError(t, err, "read "+variable+" in the unit of db: cat: no such file")
+		require.EqualError(t, err, variable+" of shop-db-1 cannot be read: cat: no such file")
 	}
 }
 

@@ -2,10 +2,10 @@ package kind
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"strings"
 
+	"github.com/shiksha/actions/pkg/backup"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -63,7 +63,9 @@ func (p *Postgres) unit(s *Sight, u stack.Unit) {
 	}
 	given := func(said, variable, otherwise string) string {
 		if said == "" && err == nil {
-			said, err = s.given(close, variable)
+			said, err = backup.Given(close, variable, func(argv []string) (string, string, int, error) {
+				return s.Shell.ExecEnv(s.Ctx, close.ID, argv, nil, nil)
+			})
 		}
 		return cmp.Or(said, otherwise)
 	}
@@ -104,23 +106,6 @@ func (p *Postgres) unit(s *Sight, u stack.Unit) {
 		db.query(q)
 	}
 	s.settle("pass", "a server that answers", fmt.Sprintf("answers, and %d queries of yours", len(p.Queries)), "")
-}
-
-// given is the value that a unit was given, as its image takes it: from the file where
-// variable_FILE names one.
-func (s *Sight) given(u stack.Unit, variable string) (string, error) {
-	file := u.Env[variable+"_FILE"]
-	if file == "" {
-		return u.Env[variable], nil
-	}
-	text, errs, exit, err := s.Shell.ExecEnv(s.Ctx, u.ID, []string{"cat", file}, nil, nil)
-	if err == nil && exit != 0 {
-		err = errors.New(strings.TrimSpace(errs))
-	}
-	if err != nil {
-		return "", fmt.Errorf("%s_FILE of %s cannot be read: %w", variable, u.Name, err)
-	}
-	return strings.TrimRight(text, "\n"), nil
 }
 
 // null is how psql is to print NULL: as COPY writes it.
