@@ -221,3 +221,31 @@ func TestAGatewayThatStartedAnewAndCannotBeLed(t *testing.T) {
 		onWhoRuns(t, h, string(order))
 	}
 }
+
+// So it is where units go at the end: those that are too many, and those that failed
+// within max_failure_ratio.
+func TestAGatewayThatStartsAnewWhileUnitsGoAtTheEnd(t *testing.T) {
+	t.Parallel()
+	api := []string{"api-1", "api-2", "api-3"}
+	for at, step := range map[string]plan.Step{
+		"stop api-2 api-3": {Service: "api", Action: plan.Scale, Replicas: 1, Good: api},
+		"stop api-102":     {Service: "api", Action: plan.Surge, Replicas: 3, Old: api, Batch: 3},
+	} {
+		h, st := oldShop(), shop(stack.StartFirst, 0)
+		st.Services["api"].Update.MaxFailureRatio = 0.5
+		h.onStart = func(u *stack.Unit) {
+			if u.ID == "api-102" {
+				u.Health = stack.HealthFailed
+			}
+		}
+		h.onAct = func(act string) {
+			if act == at {
+				h.startsAnew("gateway-9")
+			}
+		}
+		_, err := follow(t, h, st, nil, step)
+		require.NoError(t, err)
+		assert.Greater(t, lastIndex(h.log, "reload"), lastIndex(h.log, at), "%v", h.log)
+		onWhoRuns(t, h, at)
+	}
+}
