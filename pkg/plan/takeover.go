@@ -112,8 +112,7 @@ func soleWriter(in Input, place string) (service string, unit stack.Unit) {
 	found := 0
 	for name, units := range in.Observed.Units {
 		for _, u := range units {
-			up := u.State == stack.Running || u.State == stack.Restarting || u.State == stack.Paused
-			if up && !u.OneOff && slices.Contains(u.Writes, place) {
+			if u.Up() && !u.OneOff && slices.Contains(u.Writes, place) {
 				service, unit = name, u
 				found++
 			}
