@@ -215,7 +215,23 @@ func surgeBlocker(in Input, svc *stack.Service) string {
 	case len(addresses(in, svc)) > 0:
 		return "address " + strings.Join(addresses(in, svc), ", ")
 	}
-	return ""
+	return dataBlocker(in, svc)
+}
+
+// dataBlocker says of a database that is to start first what it writes to: two generations
+// of it would damage that. A Swarm rolls by its own order: that is P17.start-first's to say.
+func dataBlocker(in Input, svc *stack.Service) string {
+	if svc.Update.Order != stack.StartFirst || in.Observed.Scheduled || !in.Desired.IsDatabase(svc.Name) {
+		return ""
+	}
+	places := in.Desired.Writes(svc.Name)
+	if len(places) == 0 {
+		return ""
+	}
+	for i := range places {
+		places[i] = noun(places[i])
+	}
+	return "keeps its data in " + strings.Join(places, ", ") + ", which two at once would damage"
 }
 
 func batch(in Input, svc *stack.Service, s Step) int {
