@@ -72,3 +72,28 @@ func TestMake_ADatabaseGoesBackByItself(t *testing.T) {
 	require.Equal(t, stack.StartFirst, db.Update.Order)
 	assert.Equal(t, plan.StopFirst, plan.Make(in).Step("db").Action)
 }
+
+// Two units in one network want the same ports, and the gate of the new one may be answered
+// by the old one: no two generations are there at once.
+func TestMake_WhoSharesANetworkStopsFirst(t *testing.T) {
+	t.Parallel()
+	for mode, blocks := range map[string]bool{
+		"host": true, "service:db": true, "container:4711": true, "": false, "none": false, "bridge": false, "hostile": false,
+	} {
+		in := plan.Input{Desired: quickstart(), Observed: observed("v1"), Only: []string{"worker"}}
+		worker := in.Desired.Services["worker"]
+		worker.NetworkMode, worker.Update.Order = mode, stack.StartFirst
+		step := plan.Make(in).Step("worker")
+		if !blocks {
+			assert.Equal(t, plan.Surge, step.Action, mode)
+			continue
+		}
+		why := "network_mode " + mode + ", where two would want the same ports"
+		assert.Equal(t, plan.StopFirst, step.Action, mode)
+		assert.Contains(t, step.Reasons, "start-first is not possible: "+why)
+		assert.Equal(t, "until the new units are well: "+why, step.Interruption)
+
+		in.Observed.Scheduled = true
+		assert.Equal(t, plan.Surge, plan.Make(in).Step("worker").Action, "a Swarm leaves it out")
+	}
+}

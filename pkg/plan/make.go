@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/compose-spec/compose-go/v2/types"
+
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -214,8 +216,17 @@ func surgeBlocker(in Input, svc *stack.Service) string {
 		return "holds port " + strings.Join(svc.HostPorts, ", ")
 	case len(addresses(in, svc)) > 0:
 		return "address " + strings.Join(addresses(in, svc), ", ")
+	case sharesNetwork(in, svc):
+		return "network_mode " + svc.NetworkMode + ", where two would want the same ports"
 	}
 	return dataBlocker(in, svc)
+}
+
+// sharesNetwork tells whether all units of a service are in one network that is not theirs:
+// of the host or of another unit. A Swarm leaves that out.
+func sharesNetwork(in Input, svc *stack.Service) bool {
+	of := func(prefix string) bool { return strings.HasPrefix(svc.NetworkMode, prefix) }
+	return !in.Observed.Scheduled && (svc.NetworkMode == "host" || of(types.ServicePrefix) || of(types.ContainerPrefix))
 }
 
 // dataBlocker says of a database that is to start first what it writes to: two generations
