@@ -172,7 +172,7 @@ func (d *transition) isRunning(ctx context.Context, sealed []byte, seen stack.Ob
 				serving++
 			}
 		}
-		if serving != svc.Replicas {
+		if serving != svc.Replicas && !svc.Job { // one that has ended serves nobody
 			return false
 		}
 	}
@@ -259,9 +259,9 @@ func (f *facts) whole() bool {
 
 // past is what a record knows of its services, for the reasons of a plan.
 func past(r *release.Record) map[string]plan.Past {
-	out := map[string]plan.Past{}
+	out, jobs := map[string]plan.Past{}, r.Jobs()
 	for name, s := range r.Services {
-		out[name] = plan.Past{Image: s.Image, Pinned: s.Pinned, Hash: s.Hash, Replicas: s.Replicas, Environment: s.Environment, Files: s.Files}
+		out[name] = plan.Past{Image: s.Image, Pinned: s.Pinned, Hash: s.Hash, Replicas: s.Replicas, Environment: s.Environment, Files: s.Files, Job: jobs[name]}
 	}
 	return out
 }

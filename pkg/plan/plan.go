@@ -232,6 +232,7 @@ type Past struct {
 	Replicas    int
 	Environment map[string]string // variable -> keyed hash
 	Files       map[string]string // mount target -> sum
+	Job         bool              // others waited for it to end
 }
 
 // Input is everything that planning looks at.

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/compose-spec/compose-go/v2/types"
-
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -17,10 +15,10 @@ import (
 func takeOver(in Input, p *Plan) {
 	for _, s := range slices.Clone(p.Steps) {
 		svc := in.Desired.Services[s.Service]
-		if svc == nil || !s.Replaces() || !alone(svc) {
+		if svc == nil || !s.Replaces() || !alone(in, svc) {
 			continue
 		}
-		for _, place := range writes(in, svc.Name) {
+		for _, place := range in.Desired.Writes(svc.Name) {
 			left, unit := soleWriter(in, place)
 			if in.Desired.Services[left] != nil || left == "" || sharedInFile(in, svc.Name, place) || wroteBeside(in, svc.Name, place) {
 				continue
@@ -37,9 +35,11 @@ func takeOver(in Input, p *Plan) {
 }
 
 // alone tells whether a service is meant to write where it does by itself: neither by
-// several units, nor by two generations side by side, nor for a moment only.
-func alone(svc *stack.Service) bool {
-	return svc.Replicas == 1 && !svc.Job && svc.Update.Order != stack.StartFirst
+// several units, nor by two generations side by side, which a database never has, nor for
+// a moment only.
+func alone(in Input, svc *stack.Service) bool {
+	beside := svc.Update.Order == stack.StartFirst && dataBlocker(in, svc) == ""
+	return svc.Replicas == 1 && !svc.Job && !beside
 }
 
 // stays says why a service that runs and is not in the stack stays where it is, or "". A
@@ -109,29 +109,6 @@ func (p *Plan) goFirst(left, service, place string) {
 	p.Steps = slices.Insert(slices.Delete(p.Steps, from, from+1), min(from, to), gone)
 }
 
-// writes lists the volumes and the folders of the host that a service may write to, but
-// for what the host has for all.
-func writes(in Input, service string) []string {
-	var out []string
-	for _, m := range in.Desired.Project.Services[service].Volumes {
-		ours := slices.ContainsFunc(in.Desired.Services[service].Files, func(f stack.File) bool { return f.Target == m.Target })
-		switch {
-		case m.ReadOnly:
-		case m.Type == types.VolumeTypeVolume && in.Desired.Project.Volumes[m.Source].Name != "":
-			out = append(out, in.Desired.Project.Volumes[m.Source].Name)
-		case m.Type == types.VolumeTypeBind && !ours && !common(m.Source):
-			out = append(out, path.Clean(m.Source))
-		}
-	}
-	return out
-}
-
-// common tells whether a path of the host belongs to its system, where many write.
-func common(source string) bool {
-	return source == "/" || slices.ContainsFunc([]string{"/dev", "/etc", "/proc", "/run", "/sys", "/tmp", "/usr", "/var/lib/docker", "/var/log", "/var/run"},
-		func(folder string) bool { return source == folder || strings.HasPrefix(source, folder+"/") })
-}
-
 // noun says of a place that is written to what it is.
 func noun(place string) string {
 	if path.IsAbs(place) {
@@ -146,8 +123,7 @@ func soleWriter(in Input, place string) (service string, unit stack.Unit) {
 	found := 0
 	for name, units := range in.Observed.Units {
 		for _, u := range units {
-			up := u.State == stack.Running || u.State == stack.Restarting || u.State == stack.Paused
-			if up && !u.OneOff && slices.Contains(u.Writes, place) {
+			if u.Up() && !u.OneOff && slices.Contains(u.Writes, place) {
 				service, unit = name, u
 				found++
 			}
@@ -171,7 +147,7 @@ func wroteBeside(in Input, service, place string) bool {
 // sharedInFile tells whether the file has another service that stays up and writes there.
 func sharedInFile(in Input, service, place string) bool {
 	for name, other := range in.Desired.Services {
-		if name != service && !other.Job && other.Replicas > 0 && slices.Contains(writes(in, name), place) {
+		if name != service && !other.Job && other.Replicas > 0 && slices.Contains(in.Desired.Writes(name), place) {
 			return true
 		}
 	}

@@ -156,3 +156,16 @@ func TestTakeOver_SaysWhatMayRunTwice(t *testing.T) {
 	in.RemoveOrphans = true
 	assert.Empty(t, plan.Make(in).Notes)
 }
+
+// A database that starts first stops first all the same, so it is alone where it writes.
+func TestTakeOver_ADatabaseIsAloneWhateverItsOrder(t *testing.T) {
+	t.Parallel()
+	in := renamed()
+	db := in.Desired.Services["db"]
+	db.Image, db.Update.Order = "postgres:16", stack.StartFirst
+	assert.Equal(t, []string{refusal}, plan.Make(in).Refusals)
+	db.Replicas = 2
+	assert.Empty(t, plan.Make(in).Refusals, "two of it get on")
+	db.Replicas, in.Observed.Scheduled = 1, true
+	assert.Empty(t, plan.Make(in).Refusals, "a Swarm starts it beside itself")
+}
