@@ -24,8 +24,10 @@ type StatusResult struct {
 	Release int       `json:"release"`
 	Version string    `json:"version"`
 	Since   time.Time `json:"since"`
-	// Newest is the outcome of the newest release where it differs.
-	Newest   string          `json:"newest,omitempty"`
+	// Newest is the newest release where it is not that one, nil where it is.
+	Newest *release.Record `json:"newest,omitempty"`
+	// Lock is who holds the project's lock at the moment.
+	Lock     release.Sight   `json:"-"`
 	Services []ServiceStatus `json:"services"`
 }
 
@@ -50,6 +52,8 @@ type HistoryResult struct {
 	Project  string           `json:"project"`
 	Host     string           `json:"host"`
 	Releases []release.Record `json:"releases"`
+	// Lock is who holds the project's lock at the moment.
+	Lock release.Sight `json:"-"`
 	// Lacks says by number what a rollback to a release would lack.
 	Lacks map[int]string `json:"lacks,omitempty"`
 }
@@ -66,13 +70,16 @@ func Status(ctx context.Context, o Options, sink event.Sink) (*StatusResult, err
 		return nil, err
 	}
 	out := &StatusResult{Project: o.Project, Host: t.Host.String()}
+	if out.Lock, err = lockOf(ctx, t, l, o.Project); err != nil {
+		return nil, err
+	}
 	verified, any := l.LatestVerified()
 	newest, _ := l.Latest()
 	if any {
 		out.Release, out.Version, out.Since = verified.Number, verified.Version, verified.Ended
 	}
 	if newest.Number != verified.Number {
-		out.Newest = string(newest.Outcome)
+		out.Newest = &newest
 	}
 	out.Services = statuses(closer(ctx, t.SteadyOn(t.Here()), seen), verified)
 	return out, nil
@@ -159,8 +166,11 @@ func History(ctx context.Context, o Options, sink event.Sink) (*HistoryResult, e
 		return nil, err
 	}
 	defer t.Close()
-	all := l.All()
 	out := &HistoryResult{Project: o.Project, Host: t.Host.String()}
+	if out.Lock, err = lockOf(ctx, t, l, o.Project); err != nil {
+		return nil, err
+	}
+	all := l.All()
 	for i := len(all) - 1; i >= 0; i-- {
 		out.Releases = append(out.Releases, all[i])
 	}
@@ -169,6 +179,35 @@ func History(ctx context.Context, o Options, sink event.Sink) (*HistoryResult, e
 	}
 	return out, nil
 }
+
+// looker sees a project's lock.
+type looker interface {
+	LockOf(ctx context.Context, project string) release.Sight
+}
+
+// lockOf looks who holds the lock, and leaves the ledger as it was read after that where
+// the newest release has none: a run gives its lock back after it has recorded how it
+// ended, so one that ended between the two looks was not cut off.
+func lockOf(ctx context.Context, t looker, l *release.Ledger, project string) (seen release.Sight, err error) {
+	for range sights {
+		before, _ := l.Latest()
+		seen = t.LockOf(ctx, project)
+		if seen.Of(before) != release.CutOff {
+			return seen, nil
+		}
+		if err := l.Reload(ctx); err != nil {
+			return seen, err
+		}
+		if after, _ := l.Latest(); after.Number == before.Number && after.Outcome == before.Outcome {
+			return seen, nil
+		}
+	}
+	// Releases come and go quicker than they can be looked at.
+	return release.Sight{Hand: release.Unseen, Why: "the releases change while they are looked at"}, nil
+}
+
+// sights is how often the lock is looked at before that is given up.
+const sights = 3
 
 // openLedger connects and opens the ledger of the project that is asked about, and
 // finds what the project runs on.
