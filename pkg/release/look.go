@@ -22,9 +22,12 @@ const lookScript = `
 word=free
 for fd in /proc/[0-9]*/fd/9; do
   [ "$fd" -ef "$1" ] || continue
-  case "$(cat "${fd%fd/9}fdinfo/9" 2>/dev/null)" in
-  *lock:*FLOCK*) echo held; exit 0 ;;
-  esac
+  if ( while read -r key _ kind _; do
+    [ "$key $kind" = "lock: FLOCK" ] && exit 0
+  done <"${fd%fd/9}fdinfo/9"; exit 1 ) 2>/dev/null; then
+    echo held
+    exit 0
+  fi
   word=unclear
 done
 echo "$word"
