@@ -280,7 +280,7 @@ func TestAKilledRunIsToldFromOneAtWork(t *testing.T) {
 	}{
 		"at work": {release.Sight{Hand: release.Held, Fence: 7, Holder: ada}, `release 13 \(v3\) is under way: ada since 2026-03-01 09:00:00 UTC \(https://ci.example/7\)`,
 			`13 +v3 +under way`, `"lock":{"held":true,"actor":"ada","run_url":"https://ci.example/7","since":"2026-03-01T09:00:00Z"}`},
-		"killed": {release.Sight{Hand: release.Free}, `release 13 \(v3\) was cut off, .*run the same again, .* shiksha rollback`,
+		"killed": {release.Sight{Hand: release.Free}, `release 13 \(v3\) was cut off, .*run the same again, .* shiksha rollback --release 12`,
 			`13 +v3 +cut off`, `"lock":{"held":false}`},
 		"killed, and another is at work": {release.Sight{Hand: release.Held, Fence: 8, Holder: ada}, `release 13 \(v3\) was cut off; the lock is held by ada`,
 			`13 +v3 +cut off`, `"standing":"cut off"`},

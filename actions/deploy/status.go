@@ -102,6 +102,10 @@ func status(r *verb.StatusResult) *report.Status {
 		newest := past(*r.Newest, r.Lock)
 		told.Newest = &newest
 	}
+	if r.Unfinished != nil {
+		unfinished := past(*r.Unfinished, r.Lock)
+		told.Unfinished = &unfinished
+	}
 	told.Notes = told.Remarks()
 	for _, s := range r.Services {
 		told.Services = append(told.Services, report.Running{

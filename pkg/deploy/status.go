@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"slices"
 	"sort"
 	"time"
 
@@ -26,6 +27,9 @@ type StatusResult struct {
 	Since   time.Time `json:"since"`
 	// Newest is the newest release where it is not that one, nil where it is.
 	Newest *release.Record `json:"newest,omitempty"`
+	// Unfinished is the newest since then that left something to heal, where it is not
+	// Newest.
+	Unfinished *release.Record `json:"unfinished,omitempty"`
 	// Lock is who holds the project's lock at the moment.
 	Lock     release.Sight   `json:"-"`
 	Services []ServiceStatus `json:"services"`
@@ -65,24 +69,37 @@ func Status(ctx context.Context, o Options, sink event.Sink) (*StatusResult, err
 		return nil, err
 	}
 	defer t.Close()
-	seen, err := on.Observe(ctx, o.Project)
-	if err != nil {
-		return nil, err
-	}
 	out := &StatusResult{Project: o.Project, Host: t.Host.String()}
 	if out.Lock, err = lockOf(ctx, t, l, o.Project); err != nil {
 		return nil, err
 	}
+	seen, err := on.Observe(ctx, o.Project)
+	if err != nil {
+		return nil, err
+	}
 	verified, any := l.LatestVerified()
-	newest, _ := l.Latest()
 	if any {
 		out.Release, out.Version, out.Since = verified.Number, verified.Version, verified.Ended
 	}
-	if newest.Number != verified.Number {
-		out.Newest = &newest
-	}
+	out.Newest, out.Unfinished = since(verified, l.All())
 	out.Services = statuses(closer(ctx, t.SteadyOn(t.Here()), seen), verified)
 	return out, nil
+}
+
+// since gives the newest release after the last verified one, and the newest of those
+// that left something to heal where it is another: one that was refused hides it.
+func since(verified release.Record, all []release.Record) (newest, unfinished *release.Record) {
+	for _, r := range slices.Backward(all) {
+		switch {
+		case r.Number <= verified.Number:
+			return newest, nil
+		case newest == nil:
+			newest = &r
+		case newest.Outcome.Clean() && !r.Outcome.Clean():
+			return newest, &r
+		}
+	}
+	return newest, nil
 }
 
 // eyes look at one unit closely.

@@ -124,6 +124,42 @@ func (f *fakeLocks) LockOf(context.Context, string) release.Sight {
 	return f.looks[min(f.n, len(f.looks))-1]()
 }
 
+// What an unfinished release left is told also where a later one was refused, or failed:
+// history sends whoever asks to status for it.
+func TestWhatCameSinceTheVerifiedOne(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		outcomes           []release.Outcome
+		newest, unfinished int
+	}{
+		{nil, 0, 0},
+		{[]release.Outcome{release.Failed}, 1, 0},
+		{[]release.Outcome{release.Stuck, release.Verified}, 0, 0},
+		{[]release.Outcome{release.Verified, release.Started}, 2, 0},
+		{[]release.Outcome{release.Interrupted, release.Interrupted}, 2, 0},
+		{[]release.Outcome{release.Verified, release.Interrupted, release.Refused}, 3, 2},
+		{[]release.Outcome{release.Verified, release.Interrupted, release.Failed, release.Refused}, 4, 2},
+		{[]release.Outcome{release.Interrupted, release.Verified, release.Failed, release.Refused}, 4, 0},
+	} {
+		var all []release.Record
+		var verified release.Record
+		for i, o := range c.outcomes {
+			all = append(all, release.Record{Number: i + 1, Outcome: o})
+			if o == release.Verified {
+				verified = all[i]
+			}
+		}
+		newest, unfinished := since(verified, all)
+		number := func(r *release.Record) int {
+			if r == nil {
+				return 0
+			}
+			return r.Number
+		}
+		assert.Equal(t, []int{c.newest, c.unfinished}, []int{number(newest), number(unfinished)}, "%v", c.outcomes)
+	}
+}
+
 // A run that ends between the look at the ledger and the one at the lock was not cut
 // off: it has recorded its end before it gave the lock back.
 func TestARunThatEndsMeanwhileWasNotCutOff(t *testing.T) {

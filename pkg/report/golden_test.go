@@ -214,11 +214,14 @@ func TestAReleaseThatHasNotEnded(t *testing.T) {
 		return &Past{Number: 13, Version: "v3", Actor: "ada", RunURL: "https://ci.example/7", Outcome: outcome, Standing: standing, Failure: failure, Started: start}
 	}
 	served := &Past{Number: 12, Version: "v2", Outcome: "verified", Started: start.Add(-time.Hour), Serves: true}
+	goes := newest("started", "cut off", "")
+	goes.RollsBack, goes.Restores = 12, 11
 	var all strings.Builder
 	for _, s := range []Status{
 		{Release: served, Newest: newest("started", "under way", ""), Lock: ada},
 		{Release: served, Newest: newest("started", "cut off", ""), Lock: free},
 		{Newest: newest("started", "cut off", ""), Lock: free},
+		{Release: served, Newest: goes, Lock: free},
 		{Release: served, Newest: newest("started", "cut off", ""), Lock: ada},
 		{Release: served, Newest: newest("started", "unknown", ""), Lock: ada},
 		{Release: served, Newest: newest("started", "unknown", ""), Lock: unseen},
@@ -227,6 +230,8 @@ func TestAReleaseThatHasNotEnded(t *testing.T) {
 		{Release: served, Newest: newest("stuck", "", "api could not be taken back"), Lock: ada},
 		{Release: served, Newest: newest("failed", "", "api: shop-api-4 is unhealthy"), Lock: free},
 		{Release: served, Newest: newest("refused", "", "no room"), Lock: unseen},
+		{Release: served, Newest: newest("refused", "", "no room"), Unfinished: newest("interrupted", "", "cancelled"), Lock: free},
+		{Release: served, Newest: newest("failed", "", "ill"), Unfinished: newest("stuck", "", "api could not be taken back"), Lock: free},
 		{Release: served, Lock: ada},
 		{Release: served, Lock: free},
 		{Lock: ada},

@@ -16,9 +16,12 @@ type Status struct {
 	// Release is the last verified one, nil when none was yet.
 	Release *Past `json:"release"`
 	// Newest is the newest of all where it is not that one.
-	Newest   *Past     `json:"newest,omitempty"`
-	Lock     *Lock     `json:"lock,omitempty"`
-	Services []Running `json:"services"`
+	Newest *Past `json:"newest,omitempty"`
+	// Unfinished is the newest since then that left something to heal, where that is not
+	// Newest.
+	Unfinished *Past     `json:"unfinished,omitempty"`
+	Lock       *Lock     `json:"lock,omitempty"`
+	Services   []Running `json:"services"`
 	// Notes tell what differs from the release, or that one runs at the moment (Remarks).
 	Notes []string `json:"notes,omitempty"`
 }
@@ -97,20 +100,30 @@ func (s *Status) JSON() ([]byte, error) { return json.Marshal(s) }
 // JSON gives the history as one line of JSON.
 func (h *History) JSON() ([]byte, error) { return json.Marshal(h) }
 
-// mend is what to do about a release that did not end. Without a release before there is
-// none to go back to.
-func mend(back bool) string {
-	if back {
-		return "run the same again, it heals what is half done, or go back with shiksha rollback"
+// mend is what to do about a release that did not end, back the one to go back to, nil for
+// none. It is named: where all of it runs still, a rollback that names none goes further.
+// A rollback that did not end undoes what was verified, so nobody goes back to that.
+func (r *Past) mend(back *Past) string {
+	const again = "run the same again, it heals what is half done"
+	if back == nil || r.Restores > 0 {
+		return again
 	}
-	return "run the same again, it heals what is half done"
+	return fmt.Sprintf("%s, or go back: shiksha rollback --release %d", again, back.Number)
 }
 
 // Remarks say how the newest release stands where it is not the one that was verified last,
 // with what to do about it, and who holds the lock.
 func (s *Status) Remarks() (all []string) {
 	if s.Newest != nil {
-		all = append(all, s.Newest.remark(s.Lock, s.Release != nil))
+		all = append(all, s.Newest.remark(s.Lock, s.Release))
+	}
+	switch u := s.Unfinished; {
+	case u == nil:
+	case s.Newest.Outcome == "refused":
+		all = append(all, u.remark(s.Lock, s.Release))
+	default:
+		// What was done since decides what to do now: a rollback may undo another.
+		all = append(all, "before that, "+u.label()+" ended as "+u.Outcome+u.reason())
 	}
 	if s.Lock.held() && (s.Newest == nil || s.Newest.Outcome != "started") {
 		all = append(all, "the lock is held by "+s.Lock.Holder+": a run is under way")
@@ -118,16 +131,13 @@ func (s *Status) Remarks() (all []string) {
 	return all
 }
 
-func (r *Past) remark(lock *Lock, back bool) string {
-	reason := ""
-	if first, _, _ := strings.Cut(r.Failure, "\n"); first != "" {
-		reason = ": " + shorten(first, 200)
-	}
+func (r *Past) remark(lock *Lock, back *Past) string {
+	reason := r.reason()
 	switch r.Outcome {
 	case "started":
 		return r.label() + " " + r.unended(lock, back)
 	case "interrupted":
-		return r.label() + " was interrupted" + reason + "; " + mend(back)
+		return r.label() + " was interrupted" + reason + "; " + r.mend(back)
 	case "stuck":
 		return r.label() + " is stuck" + reason + "; release a version that works, or start the services by hand"
 	case "refused":
@@ -136,8 +146,15 @@ func (r *Past) remark(lock *Lock, back bool) string {
 	return r.label() + " " + r.Outcome + reason
 }
 
+func (r *Past) reason() string {
+	if first, _, _ := strings.Cut(r.Failure, "\n"); first != "" {
+		return ": " + shorten(first, 200)
+	}
+	return ""
+}
+
 // unended says what is known of a release that has recorded no end.
-func (r *Past) unended(lock *Lock, back bool) string {
+func (r *Past) unended(lock *Lock, back *Past) string {
 	by := dash(r.Actor)
 	if r.RunURL != "" {
 		by += " (" + r.RunURL + ")"
@@ -148,7 +165,7 @@ func (r *Past) unended(lock *Lock, back bool) string {
 	case r.Standing == "cut off" && lock.held():
 		return "was cut off; the lock is held by " + lock.Holder + ": look again when that run has ended"
 	case r.Standing == "cut off":
-		return "was cut off, no run holds the lock any more: " + mend(back)
+		return "was cut off, no run holds the lock any more: " + r.mend(back)
 	case lock.held():
 		return "has recorded no end, it was started by " + by + "; the lock is held by " + lock.Holder
 	}
@@ -235,9 +252,12 @@ func (h *History) Text() string {
 	return b.String()
 }
 
-// verified tells whether there is a release to go back to.
-func (h *History) verified() bool {
-	return slices.ContainsFunc(h.Releases, func(r Past) bool { return r.Outcome == "verified" })
+// verified is the last verified release, nil for none.
+func (h *History) verified() *Past {
+	if i := slices.IndexFunc(h.Releases, func(r Past) bool { return r.Serves }); i >= 0 {
+		return &h.Releases[i]
+	}
+	return nil
 }
 
 // ended is a word for how a release ended, or for whether a run is at it where that is known.
