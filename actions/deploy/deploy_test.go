@@ -230,7 +230,8 @@ func TestStatusAndHistory(t *testing.T) {
 	t.Parallel()
 	cli := &commands{
 		Status: StatusCommand{Verb: func(_ context.Context, o verb.Options, _ event.Sink) (*verb.StatusResult, error) {
-			return &verb.StatusResult{Project: o.Project, Host: "h", Release: 12, Version: "v2", Since: step(), Newest: "interrupted",
+			return &verb.StatusResult{Project: o.Project, Host: "h", Release: 12, Version: "v2", Since: step(),
+				Newest: &release.Record{Number: 13, Outcome: release.Interrupted, Message: "cancelled by ada"}, Lock: release.Sight{Hand: release.Free},
 				Services: []verb.ServiceStatus{{Service: "api", Wanted: 3, Serving: 2}, {Service: "db", Wanted: 1, Serving: 1},
 					{Service: "loop", Wanted: 1, Serving: 1, Restarts: 214}, {Service: "prepare", Wanted: 1, Done: 1},
 					{Service: "old", Foreign: 1}, {Service: "web", Wanted: 1}}}, nil
@@ -244,7 +245,7 @@ func TestStatusAndHistory(t *testing.T) {
 		}},
 	}
 	o := enter(t, cli, nil, t.TempDir(), "status", "--host=a@b", "--project=shop")
-	for _, want := range []string{"release 12 (v2): verified", "2/3    degraded", "db       1/1    ok  ", "1/1    ok, restarted 214 times", "1/1    done", "0/0    1 not of this release", "0/1    down", "newest release is interrupted"} {
+	for _, want := range []string{"release 12 (v2): verified", "2/3    degraded", "db       1/1    ok  ", "1/1    ok, restarted 214 times", "1/1    done", "0/0    1 not of this release", "0/1    down", "release 13 was interrupted: cancelled by ada; run the same again"} {
 		assert.Contains(t, o.stdout, want)
 	}
 	o = enter(t, cli, nil, t.TempDir(), "history", "--host=a@b", "--project=shop")
@@ -263,6 +264,46 @@ func TestStatusAndHistory(t *testing.T) {
 	o = enter(t, cli, nil, t.TempDir(), "status", "--host=a@b")
 	assert.Equal(t, 3, o.code)
 	assert.Contains(t, o.stderr, "project: is required")
+}
+
+// A record says "started" for ever when its run was killed: what the lock says of it is
+// told, in words and as fields.
+func TestAKilledRunIsToldFromOneAtWork(t *testing.T) {
+	t.Parallel()
+	records := []release.Record{{Number: 13, Version: "v3", Fence: 7, Outcome: release.Started, Started: step()},
+		{Number: 12, Fence: 6, Outcome: release.Verified, Started: step(), Ended: step()}}
+	ada := release.Holder{Actor: "ada", RunURL: "https://ci.example/7", Since: step()}
+	for name, c := range map[string]struct {
+		seen            release.Sight
+		status, history string
+		fields          string
+	}{
+		"at work": {release.Sight{Hand: release.Held, Fence: 7, Holder: ada}, `release 13 \(v3\) is under way: ada since 2026-03-01 09:00:00 UTC \(https://ci.example/7\)`,
+			`13 +v3 +under way`, `"lock":{"held":true,"actor":"ada","run_url":"https://ci.example/7","since":"2026-03-01T09:00:00Z"}`},
+		"killed": {release.Sight{Hand: release.Free}, `release 13 \(v3\) was cut off, .*run the same again, .* shiksha rollback --release 12`,
+			`13 +v3 +cut off`, `"lock":{"held":false}`},
+		"killed, and another is at work": {release.Sight{Hand: release.Held, Fence: 8, Holder: ada}, `release 13 \(v3\) was cut off; the lock is held by ada`,
+			`13 +v3 +cut off`, `"standing":"cut off"`},
+		"nobody knows": {release.Sight{Hand: release.Unseen, Why: "no /proc"}, `release 13 \(v3\) has recorded no end, .*no /proc`,
+			`13 +v3 +started`, `"lock":{"held":null,"why":"no /proc"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cli := &commands{
+				Status: StatusCommand{Verb: func(_ context.Context, o verb.Options, _ event.Sink) (*verb.StatusResult, error) {
+					return &verb.StatusResult{Project: o.Project, Host: "h", Release: 12, Since: step(), Newest: &records[0], Lock: c.seen}, nil
+				}},
+				History: HistoryCommand{Verb: func(_ context.Context, o verb.Options, _ event.Sink) (*verb.HistoryResult, error) {
+					return &verb.HistoryResult{Project: o.Project, Host: "h", Releases: records, Lock: c.seen}, nil
+				}},
+			}
+			assert.Regexp(t, c.status, enter(t, cli, nil, t.TempDir(), "status", "--host=a@b", "--project=shop").stdout)
+			assert.Regexp(t, c.history, enter(t, cli, nil, t.TempDir(), "history", "--host=a@b", "--project=shop").stdout)
+			for _, verb := range []string{"status", "history"} {
+				assert.Contains(t, enter(t, cli, nil, t.TempDir(), verb, "--host=a@b", "--project=shop", "--json").stdout, c.fields)
+			}
+		})
+	}
 }
 
 // A person at a terminal sees colours, unless NO_COLOR says otherwise.

@@ -23,7 +23,8 @@ type StatusCommand struct {
 
 // Help is what `shiksha status --help` teaches.
 func (*StatusCommand) Help() string {
-	return `Says what runs on the host, by service, and which release it belongs to. Changes nothing and needs no lock.
+	return `Says what runs on the host, by service, and which release it belongs to; whether a later one is under way, was cut
+off or is stuck, and what to do then; and who holds the lock. Changes nothing and takes no lock.
 
     shiksha status --host deploy@gpu1.example.org --project shop`
 }
@@ -96,9 +97,16 @@ func status(r *verb.StatusResult) *report.Status {
 	if r.Release > 0 {
 		told.Release = &report.Past{Number: r.Release, Version: r.Version, Outcome: string(release.Verified), Started: r.Since, Serves: true}
 	}
-	if r.Newest != "" {
-		told.Notes = append(told.Notes, fmt.Sprintf("the newest release is %s, see: shiksha history", r.Newest))
+	told.Lock = lock(r.Lock)
+	if r.Newest != nil {
+		newest := past(*r.Newest, r.Lock)
+		told.Newest = &newest
 	}
+	if r.Unfinished != nil {
+		unfinished := past(*r.Unfinished, r.Lock)
+		told.Unfinished = &unfinished
+	}
+	told.Notes = told.Remarks()
 	for _, s := range r.Services {
 		told.Services = append(told.Services, report.Running{
 			Service: s.Service, Serving: s.Serving + s.Done, Wanted: s.Wanted, State: state(s), Restarts: s.Restarts, Image: s.Image, Since: s.Since,
@@ -133,7 +141,7 @@ func state(s verb.ServiceStatus) string {
 }
 
 func history(r *verb.HistoryResult) *report.History {
-	told := &report.History{Project: r.Project, Host: r.Host}
+	told := &report.History{Project: r.Project, Host: r.Host, Lock: lock(r.Lock)}
 	serving := 0
 	for _, rec := range r.Releases {
 		if rec.Outcome == release.Verified {
@@ -142,24 +150,46 @@ func history(r *verb.HistoryResult) *report.History {
 	}
 	for _, rec := range r.Releases {
 		told.Unsettled = told.Unsettled || rec.Number > serving && !rec.Outcome.Clean()
-		past := report.Past{
-			Number: rec.Number, Version: rec.Version, Commit: rec.Commit, Actor: rec.Actor, RunURL: rec.RunURL,
-			Outcome: string(rec.Outcome), RollsBack: rec.RollsBack, Restores: rec.Restores, Reason: rec.Reason, Started: rec.Started, Serves: rec.Number == serving,
-		}
-		if !rec.Ended.IsZero() {
-			past.Seconds = rec.Ended.Sub(rec.Started).Seconds()
-		}
-		for name, svc := range rec.Services {
-			if rec.Outcome != release.Refused && svc.Action != "" && svc.Action != "unchanged" && svc.Action != "keep" {
-				past.Changed = append(past.Changed, name)
-			}
-		}
-		sort.Strings(past.Changed)
-		if rec.Outcome != release.Verified {
-			past.Failure = rec.Message
-		}
+		past := past(rec, r.Lock)
+		past.Serves = rec.Number == serving
 		past.Lacks = r.Lacks[rec.Number]
 		told.Releases = append(told.Releases, past)
+	}
+	return told
+}
+
+// past tells of one release, and of one that has recorded no end what the lock says of it.
+func past(rec release.Record, seen release.Sight) report.Past {
+	past := report.Past{
+		Number: rec.Number, Version: rec.Version, Commit: rec.Commit, Actor: rec.Actor, RunURL: rec.RunURL,
+		Outcome: string(rec.Outcome), Standing: string(seen.Of(rec)),
+		RollsBack: rec.RollsBack, Restores: rec.Restores, Reason: rec.Reason, Started: rec.Started,
+	}
+	if !rec.Ended.IsZero() {
+		past.Seconds = rec.Ended.Sub(rec.Started).Seconds()
+	}
+	for name, svc := range rec.Services {
+		if rec.Outcome != release.Refused && svc.Action != "" && svc.Action != "unchanged" && svc.Action != "keep" {
+			past.Changed = append(past.Changed, name)
+		}
+	}
+	sort.Strings(past.Changed)
+	if rec.Outcome != release.Verified {
+		past.Failure = rec.Message
+	}
+	return past
+}
+
+// lock tells who holds the lock; that nobody does is told, too.
+func lock(seen release.Sight) *report.Lock {
+	told := &report.Lock{Why: seen.Why}
+	if seen.Hand == release.Held || seen.Hand == release.Free {
+		held := seen.Hand == release.Held
+		told.Held = &held
+	}
+	if seen.Hand == release.Held {
+		h := seen.Holder
+		told.Actor, told.RunURL, told.Since, told.Holder = h.Actor, h.RunURL, h.Since, h.String()
 	}
 	return told
 }

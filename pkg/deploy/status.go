@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"slices"
 	"sort"
 	"time"
 
@@ -24,8 +25,13 @@ type StatusResult struct {
 	Release int       `json:"release"`
 	Version string    `json:"version"`
 	Since   time.Time `json:"since"`
-	// Newest is the outcome of the newest release where it differs.
-	Newest   string          `json:"newest,omitempty"`
+	// Newest is the newest release where it is not that one, nil where it is.
+	Newest *release.Record `json:"newest,omitempty"`
+	// Unfinished is the newest since then that left something to heal, where it is not
+	// Newest.
+	Unfinished *release.Record `json:"unfinished,omitempty"`
+	// Lock is who holds the project's lock at the moment.
+	Lock     release.Sight   `json:"-"`
 	Services []ServiceStatus `json:"services"`
 }
 
@@ -50,6 +56,8 @@ type HistoryResult struct {
 	Project  string           `json:"project"`
 	Host     string           `json:"host"`
 	Releases []release.Record `json:"releases"`
+	// Lock is who holds the project's lock at the moment.
+	Lock release.Sight `json:"-"`
 	// Lacks says by number what a rollback to a release would lack.
 	Lacks map[int]string `json:"lacks,omitempty"`
 }
@@ -61,21 +69,37 @@ func Status(ctx context.Context, o Options, sink event.Sink) (*StatusResult, err
 		return nil, err
 	}
 	defer t.Close()
+	out := &StatusResult{Project: o.Project, Host: t.Host.String()}
+	if out.Lock, err = lockOf(ctx, t, l, o.Project); err != nil {
+		return nil, err
+	}
 	seen, err := on.Observe(ctx, o.Project)
 	if err != nil {
 		return nil, err
 	}
-	out := &StatusResult{Project: o.Project, Host: t.Host.String()}
 	verified, any := l.LatestVerified()
-	newest, _ := l.Latest()
 	if any {
 		out.Release, out.Version, out.Since = verified.Number, verified.Version, verified.Ended
 	}
-	if newest.Number != verified.Number {
-		out.Newest = string(newest.Outcome)
-	}
+	out.Newest, out.Unfinished = since(verified, l.All())
 	out.Services = statuses(closer(ctx, t.SteadyOn(t.Here()), seen), verified)
 	return out, nil
+}
+
+// since gives the newest release after the last verified one, and the newest of those
+// that left something to heal where it is another: one that was refused hides it.
+func since(verified release.Record, all []release.Record) (newest, unfinished *release.Record) {
+	for _, r := range slices.Backward(all) {
+		switch {
+		case r.Number <= verified.Number:
+			return newest, nil
+		case newest == nil:
+			newest = &r
+		case newest.Outcome.Clean() && !r.Outcome.Clean():
+			return newest, &r
+		}
+	}
+	return newest, nil
 }
 
 // eyes look at one unit closely.
@@ -161,8 +185,11 @@ func History(ctx context.Context, o Options, sink event.Sink) (*HistoryResult, e
 		return nil, err
 	}
 	defer t.Close()
-	all := l.All()
 	out := &HistoryResult{Project: o.Project, Host: t.Host.String()}
+	if out.Lock, err = lockOf(ctx, t, l, o.Project); err != nil {
+		return nil, err
+	}
+	all := l.All()
 	for i := len(all) - 1; i >= 0; i-- {
 		out.Releases = append(out.Releases, all[i])
 	}
@@ -171,6 +198,35 @@ func History(ctx context.Context, o Options, sink event.Sink) (*HistoryResult, e
 	}
 	return out, nil
 }
+
+// looker sees a project's lock.
+type looker interface {
+	LockOf(ctx context.Context, project string) release.Sight
+}
+
+// lockOf looks who holds the lock, and leaves the ledger as it was read after that where
+// the newest release has none: a run gives its lock back after it has recorded how it
+// ended, so one that ended between the two looks was not cut off.
+func lockOf(ctx context.Context, t looker, l *release.Ledger, project string) (seen release.Sight, err error) {
+	for range sights {
+		before, _ := l.Latest()
+		seen = t.LockOf(ctx, project)
+		if seen.Of(before) != release.CutOff {
+			return seen, nil
+		}
+		if err := l.Reload(ctx); err != nil {
+			return seen, err
+		}
+		if after, _ := l.Latest(); after.Number == before.Number && after.Outcome == before.Outcome {
+			return seen, nil
+		}
+	}
+	// Releases come and go quicker than they can be looked at.
+	return release.Sight{Hand: release.Unseen, Why: "the releases change while they are looked at"}, nil
+}
+
+// sights is how often the lock is looked at before that is given up.
+const sights = 3
 
 // openLedger connects and opens the ledger of the project that is asked about, and
 // finds what the project runs on.

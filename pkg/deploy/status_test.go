@@ -3,10 +3,13 @@ package deploy
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"path"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
@@ -86,4 +89,136 @@ func TestASwarmIsNotLookedInto(t *testing.T) {
 	seen := stack.Observed{Scheduled: true, Units: map[string][]stack.Unit{"prepare": {{ID: "1", State: stack.Exited}}}}
 	got := closer(t.Context(), fakeLooks{"1": {ID: "1", ExitCode: 1}}, seen)
 	assert.Equal(t, seen, got)
+}
+
+// fakeState is a host's files in memory.
+type fakeState map[string][]byte
+
+func (f fakeState) Read(_ context.Context, name string) ([]byte, error) {
+	if data, ok := f[name]; ok {
+		return data, nil
+	}
+	return nil, fs.ErrNotExist
+}
+
+func (f fakeState) List(_ context.Context, dir string) (all []fs.FileInfo, err error) {
+	for name := range f {
+		if path.Dir(name) == dir {
+			all = append(all, fakeInfo(path.Base(name)))
+		}
+	}
+	return all, nil
+}
+
+func (f fakeState) Write(_ context.Context, name string, data []byte, _ fs.FileMode) error {
+	f[name] = data
+	return nil
+}
+
+func (f fakeState) MkdirAll(context.Context, string, fs.FileMode) error { return nil }
+
+func (f fakeState) Remove(_ context.Context, name string) error { delete(f, name); return nil }
+
+// fakeInfo is a file of which only the name is asked.
+type fakeInfo string
+
+func (i fakeInfo) Name() string     { return string(i) }
+func (fakeInfo) Size() int64        { return 0 }
+func (fakeInfo) Mode() fs.FileMode  { return 0o600 }
+func (fakeInfo) ModTime() time.Time { return time.Time{} }
+func (fakeInfo) IsDir() bool        { return false }
+func (fakeInfo) Sys() any           { return nil }
+
+// fakeLocks are looks at a lock, one after the other; each is what happens at it.
+type fakeLocks struct {
+	looks []func() release.Sight
+	n     int
+}
+
+func (f *fakeLocks) LockOf(context.Context, string) release.Sight {
+	f.n++
+	return f.looks[min(f.n, len(f.looks))-1]()
+}
+
+// What an unfinished release left is told also where a later one was refused, or failed:
+// history sends whoever asks to status for it.
+func TestWhatCameSinceTheVerifiedOne(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		outcomes           []release.Outcome
+		newest, unfinished int
+	}{
+		{nil, 0, 0},
+		{[]release.Outcome{release.Failed}, 1, 0},
+		{[]release.Outcome{release.Stuck, release.Verified}, 0, 0},
+		{[]release.Outcome{release.Verified, release.Started}, 2, 0},
+		{[]release.Outcome{release.Interrupted, release.Interrupted}, 2, 0},
+		{[]release.Outcome{release.Verified, release.Interrupted, release.Refused}, 3, 2},
+		{[]release.Outcome{release.Verified, release.Interrupted, release.Failed, release.Refused}, 4, 2},
+		{[]release.Outcome{release.Interrupted, release.Verified, release.Failed, release.Refused}, 4, 0},
+	} {
+		var all []release.Record
+		var verified release.Record
+		for i, o := range c.outcomes {
+			all = append(all, release.Record{Number: i + 1, Outcome: o})
+			if o == release.Verified {
+				verified = all[i]
+			}
+		}
+		newest, unfinished := since(verified, all)
+		number := func(r *release.Record) int {
+			if r == nil {
+				return 0
+			}
+			return r.Number
+		}
+		assert.Equal(t, []int{c.newest, c.unfinished}, []int{number(newest), number(unfinished)}, "%v", c.outcomes)
+	}
+}
+
+// A run that ends between the look at the ledger and the one at the lock was not cut
+// off: it has recorded its end before it gave the lock back.
+func TestARunThatEndsMeanwhileWasNotCutOff(t *testing.T) {
+	t.Parallel()
+	free := func() release.Sight { return release.Sight{Hand: release.Free} }
+	for name, c := range map[string]struct {
+		meanwhile func(*release.Ledger, *release.Record) release.Sight
+		hand      release.Hand
+		standing  release.Standing
+		newest    int
+	}{
+		"it was cut off": {func(*release.Ledger, *release.Record) release.Sight { return free() }, release.Free, release.CutOff, 1},
+		"it ends": {func(run *release.Ledger, r *release.Record) release.Sight {
+			r.Outcome = release.Verified
+			assert.NoError(t, run.Update(t.Context(), r))
+			return free()
+		}, release.Free, release.Ended, 1},
+		"it ends and another begins": {func(run *release.Ledger, r *release.Record) release.Sight {
+			r.Outcome = release.Failed
+			assert.NoError(t, run.Update(t.Context(), r))
+			assert.NoError(t, run.Append(t.Context(), &release.Record{Fence: 8}))
+			return release.Sight{Hand: release.Held, Fence: 8}
+		}, release.Held, release.UnderWay, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			files := fakeState{}
+			open := func() *release.Ledger {
+				l, err := release.Open(t.Context(), files, "/state", "shop")
+				require.NoError(t, err)
+				return l
+			}
+			run, record := open(), &release.Record{Fence: 7}
+			require.NoError(t, run.Append(t.Context(), record))
+			l := open()
+			after := free
+			if c.hand == release.Held {
+				after = func() release.Sight { return release.Sight{Hand: release.Held, Fence: 8} }
+			}
+			seen, err := lockOf(t.Context(), &fakeLocks{looks: []func() release.Sight{func() release.Sight { return c.meanwhile(run, record) }, after}}, l, "shop")
+			require.NoError(t, err)
+			newest, _ := l.Latest()
+			assert.Equal(t, []any{c.hand, c.standing, c.newest}, []any{seen.Hand, seen.Of(newest), newest.Number})
+		})
+	}
 }

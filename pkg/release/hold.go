@@ -33,7 +33,7 @@ type Starter func(ctx context.Context, argv []string) (Process, error)
 // lock. Plain POSIX words, for dash and busybox alike: flock has no -w there, so
 // timeout bounds it (the lock belongs to the open file, which flock and this
 // shell share). Children close the file: one that outlived a killed shell would
-// keep the lock.
+// keep the lock. lookScript knows the file by its number, 9.
 const holdScript = `
 umask 077
 for tool in flock timeout dd; do
@@ -97,7 +97,7 @@ func startHold(ctx context.Context, start Starter, file string, wait, beat time.
 func (h *hold) greet(ctx context.Context, out *bufio.Reader, file string) error {
 	word, err := nextWord(ctx, out)
 	if err != nil {
-		return err
+		return fmt.Errorf("take the lock: %w", err)
 	}
 	if err := meaning(word, file); err != nil {
 		return err
@@ -107,7 +107,7 @@ func (h *hold) greet(ctx context.Context, out *bufio.Reader, file string) error 
 		return fmt.Errorf("take the lock: the heartbeat could not be sent: %w", err)
 	}
 	if word, err = nextWord(ctx, out); err != nil {
-		return err
+		return fmt.Errorf("take the lock: %w", err)
 	}
 	if word != "." {
 		return fmt.Errorf("take the lock: the host answered %q to the heartbeat", word)
@@ -131,11 +131,11 @@ func nextWord(ctx context.Context, out *bufio.Reader) (string, error) {
 	select {
 	case a := <-got:
 		if a.err != nil {
-			return "", fmt.Errorf("take the lock: the process on the host ended without a word: %w", a.err)
+			return "", fmt.Errorf("the process on the host ended without a word: %w", a.err)
 		}
 		return a.line, nil
 	case <-ctx.Done():
-		return "", fmt.Errorf("take the lock: %w", context.Cause(ctx))
+		return "", context.Cause(ctx)
 	}
 }
 

@@ -145,25 +145,31 @@ func locked(other Holder, waited time.Duration) error {
 		"the project is locked%s: held by %s", text, other)
 }
 
-// other reads who holds the lock. A lock.json of another fence than the current
-// one is of a holder that is gone.
+// other reads who holds the lock.
 func (l *Lock) other(ctx context.Context) (Holder, error) {
+	sign, err := l.signed(ctx)
+	return sign.Holder, err
+}
+
+// signed reads what the holder of the lock has signed. A lock.json of another fence
+// than the current one is of a holder that is gone.
+func (l *Lock) signed(ctx context.Context) (lockFile, error) {
 	data, err := l.files.Read(ctx, l.signFile())
 	if errors.Is(err, fs.ErrNotExist) {
-		return Holder{}, nil
+		return lockFile{}, nil
 	}
 	if err != nil {
-		return Holder{}, stateFault(err, "read who holds the lock")
+		return lockFile{}, stateFault(err, "read who holds the lock")
 	}
 	var sign lockFile
 	if json.Unmarshal(data, &sign) != nil {
-		return Holder{}, nil
+		return lockFile{}, nil
 	}
 	fence, err := l.readFence(ctx)
 	if err != nil || fence != sign.Fence {
-		return Holder{}, err
+		return lockFile{}, err
 	}
-	return sign.Holder, nil
+	return sign, nil
 }
 
 func (l *Lock) signFile() string { return path.Join(l.dir, "lock.json") }

@@ -203,6 +203,57 @@ func TestStatusAndHistory(t *testing.T) {
 	golden(t, "history-empty.txt", (&History{Project: "shop", Host: "h"}).Text())
 }
 
+// After a kill, status and history say whether a run is still at the newest release, and
+// what to do where none is.
+func TestAReleaseThatHasNotEnded(t *testing.T) {
+	t.Parallel()
+	yes, no := true, false
+	ada := &Lock{Held: &yes, Actor: "ada", Holder: "ada since 2026-03-01 11:30:00 UTC (https://ci.example/7)"}
+	free, unseen := &Lock{Held: &no}, &Lock{Why: "the host has no /proc that tells of locks"}
+	newest := func(outcome, standing, failure string) *Past {
+		return &Past{Number: 13, Version: "v3", Actor: "ada", RunURL: "https://ci.example/7", Outcome: outcome, Standing: standing, Failure: failure, Started: start}
+	}
+	served := &Past{Number: 12, Version: "v2", Outcome: "verified", Started: start.Add(-time.Hour), Serves: true}
+	goes := newest("started", "cut off", "")
+	goes.RollsBack, goes.Restores = 12, 11
+	var all strings.Builder
+	for _, s := range []Status{
+		{Release: served, Newest: newest("started", "under way", ""), Lock: ada},
+		{Release: served, Newest: newest("started", "cut off", ""), Lock: free},
+		{Newest: newest("started", "cut off", ""), Lock: free},
+		{Release: served, Newest: goes, Lock: free},
+		{Release: served, Newest: newest("started", "cut off", ""), Lock: ada},
+		{Release: served, Newest: newest("started", "unknown", ""), Lock: ada},
+		{Release: served, Newest: newest("started", "unknown", ""), Lock: unseen},
+		{Release: served, Newest: newest("started", "", "")},
+		{Release: served, Newest: newest("interrupted", "", "its deployer ended without recording an outcome\nmore"), Lock: free},
+		{Release: served, Newest: newest("stuck", "", "api could not be taken back"), Lock: ada},
+		{Release: served, Newest: newest("failed", "", "api: shop-api-4 is unhealthy"), Lock: free},
+		{Release: served, Newest: newest("refused", "", "no room"), Lock: unseen},
+		{Release: served, Newest: newest("refused", "", "no room"), Unfinished: newest("interrupted", "", "cancelled"), Lock: free},
+		{Release: served, Newest: newest("failed", "", "ill"), Unfinished: newest("stuck", "", "api could not be taken back"), Lock: free},
+		{Release: served, Lock: ada},
+		{Release: served, Lock: free},
+		{Lock: ada},
+	} {
+		all.WriteString("- " + strings.Join(s.Remarks(), "\n  ") + "\n")
+	}
+	golden(t, "remarks.txt", all.String())
+	h := &History{Project: "shop", Host: "h", Unsettled: true, Releases: []Past{*newest("started", "cut off", ""), *served}, Lock: free}
+	golden(t, "history-cut-off.txt", h.Text())
+	h.Releases[0].Standing, h.Lock = "under way", ada
+	golden(t, "history-under-way.txt", h.Text())
+	h.Releases[0].Standing, h.Lock = "unknown", unseen
+	assert.Contains(t, h.Text(), "started")
+	data, err := (&Status{Project: "shop", Host: "h", Newest: newest("started", "cut off", ""), Lock: free}).JSON()
+	require.NoError(t, err)
+	assert.Contains(t, string(data), `"outcome":"started","standing":"cut off"`)
+	assert.Contains(t, string(data), `"lock":{"held":false}`)
+	data, err = h.JSON()
+	require.NoError(t, err)
+	assert.Contains(t, string(data), `"lock":{"held":null,"why":"the host has no /proc that tells of locks"}`)
+}
+
 func TestBackups(t *testing.T) {
 	t.Parallel()
 	b := &Backups{Project: "shop", Host: "deploy@gpu1:22", Backups: []Backup{

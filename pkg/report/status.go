@@ -13,12 +13,32 @@ import (
 type Status struct {
 	Project string `json:"project"`
 	Host    string `json:"host"`
-	// Release is the newest in the ledger, nil when nothing was released yet.
-	Release  *Past     `json:"release"`
-	Services []Running `json:"services"`
-	// Notes tell what differs from the release, or that one runs at the moment.
+	// Release is the last verified one, nil when none was yet.
+	Release *Past `json:"release"`
+	// Newest is the newest of all where it is not that one.
+	Newest *Past `json:"newest,omitempty"`
+	// Unfinished is the newest since then that left something to heal, where that is not
+	// Newest.
+	Unfinished *Past     `json:"unfinished,omitempty"`
+	Lock       *Lock     `json:"lock,omitempty"`
+	Services   []Running `json:"services"`
+	// Notes tell what differs from the release, or that one runs at the moment (Remarks).
 	Notes []string `json:"notes,omitempty"`
 }
+
+// Lock is who holds a project's lock at the moment. Held is nil where the host does not
+// tell, and Why says why.
+type Lock struct {
+	Held   *bool     `json:"held"`
+	Actor  string    `json:"actor,omitempty"`
+	RunURL string    `json:"run_url,omitempty"`
+	Since  time.Time `json:"since,omitzero"`
+	Why    string    `json:"why,omitempty"`
+	// Holder is those three in words.
+	Holder string `json:"-"`
+}
+
+func (l *Lock) held() bool { return l != nil && l.Held != nil && *l.Held }
 
 // Running is one service on the host.
 type Running struct {
@@ -39,6 +59,7 @@ type Running struct {
 type History struct {
 	Project  string `json:"project"`
 	Host     string `json:"host"`
+	Lock     *Lock  `json:"lock,omitempty"`
 	Releases []Past `json:"releases"`
 	// Unsettled is set where a release after the last verified one is under way, was cut
 	// off or is stuck: what serves may be of either.
@@ -53,6 +74,9 @@ type Past struct {
 	Actor   string `json:"actor,omitempty"`
 	RunURL  string `json:"run_url,omitempty"`
 	Outcome string `json:"outcome"`
+	// Standing says of one that has recorded no end whether its run is at it: "under
+	// way", "cut off" or "unknown".
+	Standing string `json:"standing,omitempty"`
 	// RollsBack is the release that this one undid, Restores the one that it
 	// brought back; 0 for none. Reason is why.
 	RollsBack int       `json:"rolls_back,omitempty"`
@@ -75,6 +99,85 @@ func (s *Status) JSON() ([]byte, error) { return json.Marshal(s) }
 
 // JSON gives the history as one line of JSON.
 func (h *History) JSON() ([]byte, error) { return json.Marshal(h) }
+
+// mend is what to do about a release that did not end, back the one to go back to, nil for
+// none. It is named: where all of it runs still, a rollback that names none goes further.
+// A rollback that did not end undoes what was verified, so nobody goes back to that.
+func (r *Past) mend(back *Past) string {
+	const again = "run the same again, it heals what is half done"
+	if back == nil || r.Restores > 0 {
+		return again
+	}
+	return fmt.Sprintf("%s, or go back: shiksha rollback --release %d", again, back.Number)
+}
+
+// Remarks say how the newest release stands where it is not the one that was verified last,
+// with what to do about it, and who holds the lock.
+func (s *Status) Remarks() (all []string) {
+	if s.Newest != nil {
+		all = append(all, s.Newest.remark(s.Lock, s.Release))
+	}
+	switch u := s.Unfinished; {
+	case u == nil:
+	case s.Newest.Outcome == "refused":
+		all = append(all, u.remark(s.Lock, s.Release))
+	default:
+		// What was done since decides what to do now: a rollback may undo another.
+		all = append(all, "before that, "+u.label()+" ended as "+u.Outcome+u.reason())
+	}
+	if s.Lock.held() && (s.Newest == nil || s.Newest.Outcome != "started") {
+		all = append(all, "the lock is held by "+s.Lock.Holder+": a run is under way")
+	}
+	return all
+}
+
+func (r *Past) remark(lock *Lock, back *Past) string {
+	reason := r.reason()
+	switch r.Outcome {
+	case "started":
+		return r.label() + " " + r.unended(lock, back)
+	case "interrupted":
+		return r.label() + " was interrupted" + reason + "; " + r.mend(back)
+	case "stuck":
+		return r.label() + " is stuck" + reason + "; release a version that works, or start the services by hand"
+	case "refused":
+		return r.label() + " was refused" + reason
+	}
+	return r.label() + " " + r.Outcome + reason
+}
+
+func (r *Past) reason() string {
+	if first, _, _ := strings.Cut(r.Failure, "\n"); first != "" {
+		return ": " + shorten(first, 200)
+	}
+	return ""
+}
+
+// unended says what is known of a release that has recorded no end.
+func (r *Past) unended(lock *Lock, back *Past) string {
+	by := dash(r.Actor)
+	if r.RunURL != "" {
+		by += " (" + r.RunURL + ")"
+	}
+	switch {
+	case r.Standing == "under way":
+		return "is under way: " + lock.Holder
+	case r.Standing == "cut off" && lock.held():
+		return "was cut off; the lock is held by " + lock.Holder + ": look again when that run has ended"
+	case r.Standing == "cut off":
+		return "was cut off, no run holds the lock any more: " + r.mend(back)
+	case lock.held():
+		return "has recorded no end, it was started by " + by + "; the lock is held by " + lock.Holder
+	}
+	return "has recorded no end, it was started by " + by + "; whether a run is still at it cannot be seen: " + lock.reason()
+}
+
+func (l *Lock) reason() string {
+	if l == nil {
+		return "nobody looked"
+	}
+	return l.Why
+}
 
 // Text gives the status as a table; ages are counted back from now.
 func (s *Status) Text(now time.Time) string {
@@ -125,7 +228,7 @@ func (h *History) Text() string {
 		if r.Restores > 0 {
 			changed = strings.TrimSuffix(fmt.Sprintf("back to %d: %s", r.Restores, changed), ": ")
 		}
-		return []string{mark + fmt.Sprint(r.Number), r.Version, r.Outcome, moment(r.Started), seconds(r.Seconds), r.Actor, changed}
+		return []string{mark + fmt.Sprint(r.Number), r.Version, r.ended(), moment(r.Started), seconds(r.Seconds), r.Actor, changed}
 	})
 	legend := "serves now"
 	if h.Unsettled {
@@ -139,11 +242,30 @@ func (h *History) Text() string {
 		if first, _, _ := strings.Cut(r.Failure, "\n"); first != "" {
 			fmt.Fprintf(&b, "  %s %s: %s\n", r.label(), clean(r.Outcome), clean(shorten(first, 200)))
 		}
+		if r.Standing == "cut off" {
+			fmt.Fprintf(&b, "  %s %s\n", r.label(), clean(r.unended(h.Lock, h.verified())))
+		}
 		if r.Lacks != "" {
 			fmt.Fprintf(&b, "! %s: %s\n", r.label(), clean(r.Lacks))
 		}
 	}
 	return b.String()
+}
+
+// verified is the last verified release, nil for none.
+func (h *History) verified() *Past {
+	if i := slices.IndexFunc(h.Releases, func(r Past) bool { return r.Serves }); i >= 0 {
+		return &h.Releases[i]
+	}
+	return nil
+}
+
+// ended is a word for how a release ended, or for whether a run is at it where that is known.
+func (r *Past) ended() string {
+	if r.Standing == "under way" || r.Standing == "cut off" {
+		return r.Standing
+	}
+	return r.Outcome
 }
 
 func (r *Past) label() string {

@@ -63,6 +63,15 @@ func (t *Target) acquire(ctx context.Context, project string, holder release.Hol
 	return lock, nil
 }
 
+// LockOf sees who holds a project's lock, without taking it.
+func (t *Target) LockOf(ctx context.Context, project string) release.Sight {
+	dir, err := release.Dir(t.StateDir, project)
+	if err != nil {
+		return release.Sight{Hand: release.Unseen, Why: err.Error()}
+	}
+	return release.Look(ctx, t.start, t.Files, dir)
+}
+
 // start hands the lock a process on the host.
 func (t *Target) start(ctx context.Context, argv []string) (release.Process, error) {
 	p, err := t.Host.Start(ctx, argv)
