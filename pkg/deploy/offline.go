@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -16,9 +17,7 @@ import (
 func (o Options) offline(st *stack.Stack, sink event.Sink, result *converge.Result) error {
 	images := map[string]string{}
 	for _, name := range st.Order {
-		if images[name] = st.Services[name].Image; o.Images[name] != "" {
-			images[name] = o.Images[name]
-		}
+		images[name] = cmp.Or(o.Images[name], st.Services[name].Image, st.Name+"-"+name)
 	}
 	if err := st.Pin(images); err != nil {
 		return fault.As(fault.Refused, err)
