@@ -134,7 +134,6 @@ var serviceName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$`)
 
 func (l *loading) verifyService(p *types.Project, s types.ServiceConfig) error {
 	at := "services." + s.Name
-	_, given := l.opts.Images[s.Name]
 	switch {
 	case !serviceName.MatchString(s.Name):
 		return l.input(at, "use letters, digits, _, - and ., starting with a letter or digit", "%q cannot be the name of a service", s.Name)
@@ -146,7 +145,7 @@ func (l *loading) verifyService(p *types.Project, s types.ServiceConfig) error {
 		return l.unsupported(at + ".pre_start")
 	case s.UseAPISocket:
 		return l.unsupported(at + ".use_api_socket")
-	case s.Image == "" && s.Build != nil && given:
+	case s.Image == "" && s.Build != nil && l.opts.Images[s.Name] != "":
 	case s.Image == "" && s.Build != nil:
 		return l.input(at+".build", fmt.Sprintf("add `image:` to %s beside `build:`, build and push it before (the build action does), or name it in the images input", s.Name),
 			"service %s has build but no image: a deploy never builds", s.Name)

@@ -46,7 +46,7 @@ type LoadOptions struct {
 	// Environment are more variables for interpolation; they win over EnvFile.
 	Environment map[string]string
 	// Images are given by service beside the files: what is only built there needs no
-	// image of its own then, nor where the one given has no name yet ("").
+	// image of its own then. One that a file names stays what the file names.
 	Images map[string]string
 	// Profiles to activate; empty for COMPOSE_PROFILES of the environment.
 	Profiles []string

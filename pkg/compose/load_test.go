@@ -360,18 +360,16 @@ func TestAnEnvFileThatIsNotThere(t *testing.T) {
 	assert.Empty(t, s.Warnings)
 }
 
-// A service that is only built runs the image that an input names. Nothing is known of
-// one whose image has no name yet.
+// A service that is only built runs the image that an input names.
 func TestImagesOfWhatIsOnlyBuilt(t *testing.T) {
 	t.Parallel()
-	const file = "services:\n  api: {build: .}\n  web: {build: ., image: team/web:v1}\n  new: {build: .}\n"
+	const file = "services:\n  api: {build: .}\n  web: {build: ., image: team/web:v1}\n"
 	given := func(o *LoadOptions) {
-		o.Images = map[string]string{"api": "team/api:v2", "web": "team/web:v2", "new": ""}
+		o.Images = map[string]string{"api": "team/api:v2", "web": "team/web:v2"}
 	}
 	s := mustLoad(t, one(file), given)
 	assert.Equal(t, "team/api:v2", s.Services["api"].Image)
 	assert.Equal(t, "team/web:v1", s.Services["web"].Image, "what the file names stays what the file names")
-	assert.Empty(t, s.Services["new"].Image)
 	_, err := loadFiles(t, one(file+"  old: {build: .}\n"), given)
 	require.ErrorContains(t, err, "service old has build but no image")
 }

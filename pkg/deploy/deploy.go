@@ -98,7 +98,7 @@ func (o Options) load(ctx context.Context, stateDir string) (*stack.Stack, error
 	}
 	st, err := compose.Load(ctx, compose.LoadOptions{
 		Workspace: o.Workspace, Files: o.ComposeFiles, Project: o.Project, Folder: o.Folder, EnvFile: o.EnvFile, EnvFileName: o.EnvFileName,
-		Environment: o.Environment, Profiles: o.Profiles, StateDir: stateDir, Images: o.named(),
+		Environment: o.Environment, Profiles: o.Profiles, StateDir: stateDir, Images: o.Images,
 	})
 	if err != nil {
 		return nil, fault.As(fault.Input, err)
@@ -111,17 +111,6 @@ func (o Options) load(ctx context.Context, stateDir string) (*stack.Stack, error
 		given = append(given, name)
 	}
 	return st, checkServices("images", given, st.Order)
-}
-
-// named are the images by service that the inputs or a build give: the Compose file need
-// not name them.
-func (o Options) named() map[string]string {
-	images := map[string]string{}
-	for _, name := range o.Unpushed {
-		images[name] = "" // it is named by the project, which is not known yet
-	}
-	maps.Copy(images, o.Images)
-	return images
 }
 
 // verifier makes what decides whether the release stays.

@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"cmp"
 	"fmt"
 	"time"
 
@@ -17,7 +16,9 @@ import (
 func (o Options) offline(st *stack.Stack, sink event.Sink, result *converge.Result) error {
 	images := map[string]string{}
 	for _, name := range st.Order {
-		images[name] = cmp.Or(o.Images[name], st.Services[name].Image, st.Name+"-"+name)
+		if images[name] = st.Services[name].Image; o.Images[name] != "" {
+			images[name] = o.Images[name]
+		}
 	}
 	if err := st.Pin(images); err != nil {
 		return fault.As(fault.Refused, err)

@@ -80,8 +80,7 @@ func nextRelease(t *testing.T, o Options) *plan.Plan {
 	return plan.Make(plan.Input{Desired: st, Observed: seen})
 }
 
-// A service that is only built runs what the input images names for it. A pipeline's plan
-// has built it and pushed nothing yet.
+// A service that is only built runs what the input images names for it.
 func TestImagesOfWhatIsOnlyBuilt(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -89,7 +88,7 @@ func TestImagesOfWhatIsOnlyBuilt(t *testing.T) {
 	o := Options{Workspace: dir, Project: "shop", DryRun: true, Images: map[string]string{"api": "team/api:v2"}}
 	_, err := Run(t.Context(), o, event.Discard)
 	require.ErrorContains(t, err, "service worker has build but no image")
-	o.Unpushed = []string{"worker"}
+	o.Images["worker"] = "team/worker:v2"
 	result, err := Run(t.Context(), o, event.Discard)
 	require.NoError(t, err)
 	assert.ElementsMatch(t, []string{"api", "worker"}, result.Changed)
