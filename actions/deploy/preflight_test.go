@@ -74,8 +74,8 @@ func enterLooking(t *testing.T, dir string, args ...string) ended {
 	return ended{code, out.String(), errs.String()}
 }
 
-// A file that is not in the repository, and that a step before wrote: in a checkout of
-// a few folders, by its place in the workspace, as env_file, as env-file and as a secret.
+// A file that is not in the repository is read once a step before wrote it: as env_file,
+// as env-file and as a secret, in a sparse checkout too, and in a folder that it left out.
 func TestAFileThatAStepBeforeWrote(t *testing.T) {
 	t.Parallel()
 	git := func(dir string, args ...string) {
@@ -89,7 +89,7 @@ func TestAFileThatAStepBeforeWrote(t *testing.T) {
 	origin, checkout := t.TempDir(), filepath.Join(t.TempDir(), "shop")
 	git(origin, "init", "-q", "-b", "main")
 	put(origin, "app/main.py", "", 0o644)
-	put(origin, ".gitignore", ".env\nsecrets/\n", 0o644)
+	put(origin, ".gitignore", ".env\ndb.txt\n", 0o644)
 	put(origin, "ops/compose.yaml", `name: shop
 services:
   api:
@@ -97,7 +97,7 @@ services:
     env_file: .env
     environment: {FROM_INPUT: "${DB_PASSWORD:?}"}
     secrets: [db]
-secrets: {db: {file: ./secrets/db.txt}}
+secrets: {db: {file: ../app/db.txt}}
 `, 0o644)
 	git(origin, "add", ".")
 	git(origin, "commit", "-qm", "one")
@@ -116,9 +116,9 @@ secrets: {db: {file: ./secrets/db.txt}}
 	put(checkout, "ops/.env", "DB_PASSWORD=correct-horse-battery\n", 0o600)
 	o = release()
 	assert.Equal(t, 3, o.code)
-	assert.Contains(t, o.stdout, "secrets.db.file: ops/secrets/db.txt: cannot be read: no such file or directory")
+	assert.Contains(t, o.stdout, "secrets.db.file: app/db.txt: cannot be read: no such file or directory")
 	assert.NotContains(t, o.stdout, "commit")
-	put(checkout, "ops/secrets/db.txt", "another-horse-battery", 0o600)
+	put(checkout, "app/db.txt", "another-horse-battery", 0o600)
 	o = release()
 	assert.Zero(t, o.code, o.stdout)
 	assert.Contains(t, o.stdout, "create 1")
@@ -128,11 +128,11 @@ secrets: {db: {file: ./secrets/db.txt}}
 
 	outside := t.TempDir()
 	put(outside, "db.txt", "another-horse-battery", 0o600)
-	require.NoError(t, os.Remove(filepath.Join(checkout, "ops/secrets/db.txt")))
-	require.NoError(t, os.Symlink(filepath.Join(outside, "db.txt"), filepath.Join(checkout, "ops/secrets/db.txt")))
+	require.NoError(t, os.Remove(filepath.Join(checkout, "app/db.txt")))
+	require.NoError(t, os.Symlink(filepath.Join(outside, "db.txt"), filepath.Join(checkout, "app/db.txt")))
 	o = release()
 	assert.Equal(t, 3, o.code)
-	assert.Contains(t, o.stdout, "secrets.db.file: ops/secrets/db.txt: leaves the workspace")
+	assert.Contains(t, o.stdout, "secrets.db.file: app/db.txt: leaves the workspace")
 }
 
 func TestAPlanNeedsNoHost(t *testing.T) {
