@@ -3,6 +3,7 @@ package deploy
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -71,6 +72,67 @@ func enterLooking(t *testing.T, dir string, args ...string) ended {
 		Exit: func(int) { t.Error("exits") }}
 	code := d.Main(&looking{})
 	return ended{code, out.String(), errs.String()}
+}
+
+// A file that is not in the repository is read once a step before wrote it: as env_file,
+// as env-file and as a secret, in a sparse checkout too, and in a folder that it left out.
+func TestAFileThatAStepBeforeWrote(t *testing.T) {
+	t.Parallel()
+	git := func(dir string, args ...string) {
+		out, err := exec.Command("git", append([]string{"-C", dir, "-c", "user.name=lab", "-c", "user.email=lab@example.org"}, args...)...).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+	}
+	put := func(dir, name, content string, mode os.FileMode) {
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), mode))
+	}
+	origin, checkout := t.TempDir(), filepath.Join(t.TempDir(), "shop")
+	git(origin, "init", "-q", "-b", "main")
+	put(origin, "app/main.py", "", 0o644)
+	put(origin, ".gitignore", ".env\ndb.txt\n", 0o644)
+	put(origin, "ops/compose.yaml", `name: shop
+services:
+  api:
+    image: team/api:${VERSION}
+    env_file: .env
+    environment: {FROM_INPUT: "${DB_PASSWORD:?}"}
+    secrets: [db]
+secrets: {db: {file: ../app/db.txt}}
+`, 0o644)
+	git(origin, "add", ".")
+	git(origin, "commit", "-qm", "one")
+	git(filepath.Dir(checkout), "clone", "-q", "--no-checkout", origin, checkout)
+	git(checkout, "sparse-checkout", "set", "ops")
+	git(checkout, "checkout", "-q", "main")
+	require.NoDirExists(t, filepath.Join(checkout, "app"))
+
+	release := func() ended {
+		return enter(t, &commands{}, map[string]string{"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": checkout, "GITHUB_REPOSITORY": "team/shop",
+			"INPUT_COMPOSE-FILE": "ops/compose.yaml", "INPUT_ENV-FILE": "ops/.env", "INPUT_VERSION": "v1", "INPUT_DRY-RUN": "true"}, "/elsewhere", "deploy")
+	}
+	o := release()
+	assert.Equal(t, 3, o.code)
+	assert.Contains(t, o.stdout, "env-file: ")
+	put(checkout, "ops/.env", "DB_PASSWORD=correct-horse-battery\n", 0o600)
+	o = release()
+	assert.Equal(t, 3, o.code)
+	assert.Contains(t, o.stdout, "secrets.db.file: app/db.txt: cannot be read: no such file or directory")
+	assert.NotContains(t, o.stdout, "commit")
+	put(checkout, "app/db.txt", "another-horse-battery", 0o600)
+	o = release()
+	assert.Zero(t, o.code, o.stdout)
+	assert.Contains(t, o.stdout, "create 1")
+	for line := range strings.Lines(o.stdout) {
+		assert.False(t, strings.Contains(line, "horse-battery") && !strings.HasPrefix(line, "::add-mask::"), line)
+	}
+
+	outside := t.TempDir()
+	put(outside, "db.txt", "another-horse-battery", 0o600)
+	require.NoError(t, os.Remove(filepath.Join(checkout, "app/db.txt")))
+	require.NoError(t, os.Symlink(filepath.Join(outside, "db.txt"), filepath.Join(checkout, "app/db.txt")))
+	o = release()
+	assert.Equal(t, 3, o.code)
+	assert.Contains(t, o.stdout, "secrets.db.file: app/db.txt: leaves the workspace")
 }
 
 func TestAPlanNeedsNoHost(t *testing.T) {

@@ -43,7 +43,7 @@ type Inputs struct {
 	DryRun      bool          `name:"dry-run" group:"rollout" default:"false" help:"Make and print the plan; change nothing."`
 	StateDir    string        `name:"state-dir" group:"rollout" placeholder:"DIR" help:"Folder on the host for releases and the lock. Default: /var/lib/shiksha, or the user's own state folder where that cannot be written."`
 	LockWait    time.Duration `name:"lock-wait" group:"rollout" default:"10m" help:"How long to wait while another run releases this project."`
-	WaitTimeout time.Duration `name:"wait-timeout" group:"rollout" default:"10m" help:"Longest time for one batch to become healthy. A service's own healthcheck usually ends sooner."`
+	WaitTimeout time.Duration `name:"wait-timeout" group:"rollout" default:"10m" help:"Longest time for one batch to become healthy, or for a service that others wait for to end. A service's own healthcheck usually ends sooner."`
 
 	Verify       bool          `name:"verify" group:"checks" default:"true" negatable:"" help:"Run the checks of the release that comes back; when one fails, the rollback is undone."`
 	CheckTimeout time.Duration `name:"check-timeout" group:"checks" default:"5m" help:"Longest time for all checks. What is not over by then is unknown, and the rollback is undone."`

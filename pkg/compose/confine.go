@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -112,6 +113,35 @@ const (
 	insideHint = "keep the files of a stack in its repository"
 )
 
+// includedEnvFile is the path of the model for what an included file's variables are read from.
+const includedEnvFile = "include.env_file"
+
+// fileHint says what to do about the file that a path of the model names and the
+// workspace does not have. What may hold secrets is never led into the repository: a
+// history keeps them.
+func fileHint(at string, missing bool) string {
+	const write = "write it into the workspace before this runs (in a workflow in a step, from a secret)"
+	switch {
+	case strings.HasPrefix(at, "secrets."):
+		return write + ", or give the secret `environment: NAME` in the place of its file, and NAME in env-file"
+	case at == includedEnvFile:
+		return write + ", or give its variables in env-file"
+	case strings.HasSuffix(at, ".env_file"):
+		hint := write + ", or list its variables under `environment:` and give them in env-file"
+		if missing {
+			hint += "; commit it only if it holds no secret"
+		}
+		return hint
+	case !missing:
+		return insideHint
+	case strings.HasSuffix(at, ".volumes"):
+		return "commit the file, or, if it holds secrets, " + write + "; or name a path of the host with / in front, or a named volume"
+	case strings.HasPrefix(at, "configs."):
+		return "commit the file, or, if it holds secrets, " + write
+	}
+	return "commit the file, or take it out"
+}
+
 // servicePaths looks at every path one service names, before compose-go makes
 // them absolute: afterwards ../secret and /secret, or ~/x and /root/x, look the
 // same. user is the service of the stack that this definition ends up in.
@@ -154,7 +184,7 @@ func (s *scanner) path(file, base, at, user, source string) {
 		return
 	}
 	if path := filepath.Join(base, source); !s.ws.lexically(path) {
-		hint := insideHint
+		hint := fileHint(at, false)
 		if strings.HasSuffix(at, ".volumes") {
 			hint += "; a path that starts with / is taken from the host"
 		}
@@ -217,7 +247,7 @@ func (s *scanner) reference(file, base, at, text string) (string, error) {
 		path = filepath.Join(base, text)
 	}
 	if _, err := s.ws.confine(path); err != nil {
-		return "", fault.New(fault.Input, where, insideHint, "%s: %s: %w", at, text, err)
+		return "", fault.New(fault.Input, where, fileHint(at, errors.Is(err, os.ErrNotExist)), "%s: %s: %w", at, text, err)
 	}
 	return path, nil
 }

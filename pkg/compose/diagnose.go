@@ -145,6 +145,7 @@ func (l *loading) verifyService(p *types.Project, s types.ServiceConfig) error {
 		return l.unsupported(at + ".pre_start")
 	case s.UseAPISocket:
 		return l.unsupported(at + ".use_api_socket")
+	case s.Image == "" && s.Build != nil && l.opts.Images[s.Name] != "":
 	case s.Image == "" && s.Build != nil:
 		return l.input(at+".build", fmt.Sprintf("add `image:` to %s beside `build:`, build and push it before (the build action does), or name it in the images input", s.Name),
 			"service %s has build but no image: a deploy never builds", s.Name)

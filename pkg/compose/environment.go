@@ -280,6 +280,7 @@ func (l *loading) serviceEnvironment(name string, s *types.ServiceConfig) error 
 	for _, file := range s.EnvFiles {
 		content, err := l.readFile("services."+name+".env_file", file.Path)
 		if errors.Is(err, os.ErrNotExist) && !bool(file.Required) {
+			l.warn("service %s: its env_file %s is not there (required: false), so the container gets none of the variables that it would hold", name, l.ws.rel(file.Path))
 			continue
 		}
 		if err != nil {
@@ -347,9 +348,9 @@ func (l *loading) readFile(path, file string) ([]byte, error) {
 		}
 		err = cause(err)
 	}
-	hint := insideHint
-	if errors.Is(err, os.ErrNotExist) {
-		hint = "commit the file, or take it out; an env_file may have `required: false`"
+	hint := ""
+	if missing := errors.Is(err, os.ErrNotExist); missing || errors.Is(err, errOutside) {
+		hint = fileHint(path, missing)
 	}
 	return nil, l.input(path, hint, "%s: %s: %w", path, l.ws.rel(file), err)
 }

@@ -3,6 +3,7 @@ package compose
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -124,11 +125,7 @@ func (l *loading) addFile(s *stack.Stack, service *stack.Service, at, source, ta
 	f := stack.File{Service: service.Name, Target: target, Source: l.ws.rel(source), Live: service.Ext.Reload != nil}
 	real, err := l.ws.confine(source)
 	if err != nil {
-		hint := "commit the file, or name a path of the host with / in front, or a named volume"
-		if !strings.HasPrefix(at, "services.") {
-			hint = insideHint
-		}
-		return f, l.input(at, hint, "%s: %s: %w", at, f.Source, err)
+		return f, l.input(at, fileHint(at, errors.Is(err, os.ErrNotExist)), "%s: %s: %w", at, f.Source, err)
 	}
 	info, err := os.Stat(real)
 	if err != nil {
@@ -203,7 +200,7 @@ func (r *fileReader) dir(real, rel string, parents []string) error {
 		}
 		full, err := r.l.ws.confine(filepath.Join(real, e.Name()))
 		if err != nil {
-			return r.bad(filepath.Join(real, e.Name()), insideHint, "%w", err)
+			return r.bad(filepath.Join(real, e.Name()), fileHint(r.at, errors.Is(err, os.ErrNotExist)), "%w", err)
 		}
 		info, err := os.Stat(full)
 		if err != nil {

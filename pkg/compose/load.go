@@ -45,6 +45,9 @@ type LoadOptions struct {
 	EnvFileName string
 	// Environment are more variables for interpolation; they win over EnvFile.
 	Environment map[string]string
+	// Images are given by service beside the files: what is only built there needs no
+	// image of its own then. One that a file names stays what the file names.
+	Images map[string]string
 	// Profiles to activate; empty for COMPOSE_PROFILES of the environment.
 	Profiles []string
 	// StateDir is the absolute folder on the host under which a project keeps
@@ -312,6 +315,12 @@ func (l *loading) warnOfProfiles(p *types.Project, active []string) {
 func (l *loading) stack(p *types.Project) (*stack.Stack, error) {
 	if err := l.scan.refused(p); err != nil {
 		return nil, err
+	}
+	for name, s := range p.Services {
+		if s.Image == "" {
+			s.Image = l.opts.Images[name]
+			p.Services[name] = s
+		}
 	}
 	if err := l.resolveEnvironment(p); err != nil {
 		return nil, err

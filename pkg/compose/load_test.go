@@ -91,7 +91,7 @@ func TestLoadEverything(t *testing.T) {
 	assert.Equal(t, "everything_data", s.Project.Volumes["data"].Name)
 	assert.Equal(t, "shared-logs", s.Project.Volumes["logs"].Name)
 	assert.Equal(t, "everything_inner", s.Project.Networks["inner"].Name)
-	assert.Len(t, s.Warnings, 2)
+	assert.Len(t, s.Warnings, 3)
 }
 
 // TestNothingOfTheProcess: the variables of the runner, its tokens above all,
@@ -347,6 +347,33 @@ services:
 		_, at := s.Place("services.api." + key)
 		assert.Equal(t, line, at, key)
 	}
+}
+
+// A container without the variables of a file that may be missing starts on its
+// defaults, and is healthy on them: whoever releases it is told.
+func TestAnEnvFileThatIsNotThere(t *testing.T) {
+	t.Parallel()
+	const file = "services:\n  api:\n    image: a\n    env_file:\n      - {path: .env, required: false}\n"
+	s := mustLoad(t, one(file), env("DATABASE_URL=postgres://db/app\n"))
+	assert.Empty(t, s.Services["api"].Environment, "env-file is for what the Compose file names")
+	assert.Equal(t, []string{"service api: its env_file .env is not there (required: false), so the container gets none of the variables that it would hold"}, s.Warnings)
+	s = mustLoad(t, map[string]string{"compose.yaml": file, ".env": "A=1\n"})
+	assert.Equal(t, map[string]string{"A": "1"}, s.Services["api"].Environment)
+	assert.Empty(t, s.Warnings)
+}
+
+// A service that is only built runs the image that an input names.
+func TestImagesOfWhatIsOnlyBuilt(t *testing.T) {
+	t.Parallel()
+	const file = "services:\n  api: {build: .}\n  web: {build: ., image: team/web:v1}\n"
+	given := func(o *LoadOptions) {
+		o.Images = map[string]string{"api": "team/api:v2", "web": "team/web:v2"}
+	}
+	s := mustLoad(t, one(file), given)
+	assert.Equal(t, "team/api:v2", s.Services["api"].Image)
+	assert.Equal(t, "team/web:v1", s.Services["web"].Image, "what the file names stays what the file names")
+	_, err := loadFiles(t, one(file+"  old: {build: .}\n"), given)
+	require.ErrorContains(t, err, "service old has build but no image")
 }
 
 // A build asks only for the variables that decide about images.

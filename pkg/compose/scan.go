@@ -206,7 +206,7 @@ func (s *scanner) includeEnvironment(file, base, inner string, envFiles []any, e
 		if text, _ = fill(text, lookupIn(env)); text == "" || text == "/dev/null" {
 			continue
 		}
-		path, err := s.reference(file, base, "include", text)
+		path, err := s.reference(file, base, includedEnvFile, text)
 		if err != nil {
 			return nil, err
 		}

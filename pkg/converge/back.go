@@ -83,7 +83,7 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 	}
 	hint := d.servesNow() + d.migrated() + d.stillIll()
 	if d.result.Rollout.Failed != "" {
-		hint = "the last lines of the failed unit say why; " + hint
+		hint = cmp.Or(fault.Hint(cause), "the last lines of the failed unit say why") + "; " + hint
 	}
 	return fault.New(fault.Failed, "", hint, "%w", cause)
 }

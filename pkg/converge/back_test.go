@@ -101,6 +101,22 @@ func TestAFirstReleaseOverWhatRunsFails(t *testing.T) {
 	}
 }
 
+// What failed may know better than the log of its unit what is to be done.
+func TestAFailureKeepsItsOwnHint(t *testing.T) {
+	t.Parallel()
+	for hint, want := range map[string]string{
+		"":                          "the last lines of the failed unit say why; ",
+		"let a service wait for it": "let a service wait for it; ",
+	} {
+		d := &transition{Target: &target.Target{Sink: event.Discard}, on: &fakeTakenOver{runs: "api-1"}, facts: &facts{observed: observed("api-1")}, record: &release.Record{},
+			opts:   Options{Stack: &stack.Stack{Name: "shop", Services: map[string]*stack.Service{"api": {Name: "api", Replicas: 1}}}, RollbackOnFailure: true, Lock: &release.Lock{}},
+			result: &Result{Rollout: &rollout.Report{Touched: []string{"api"}, Failed: "api"}}}
+		err := d.fail(t.Context(), fmt.Errorf("api: %w", fault.New(fault.Failed, "", hint, "api-2 ended with exit code 0")))
+		assert.EqualError(t, err, "api: api-2 ended with exit code 0")
+		assert.Equal(t, want+"what ran before serves again", fault.Hint(err))
+	}
+}
+
 // fakeWorkers have units that take as long as they may to end, one after another.
 type fakeWorkers struct {
 	Platform

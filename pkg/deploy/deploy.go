@@ -98,7 +98,7 @@ func (o Options) load(ctx context.Context, stateDir string) (*stack.Stack, error
 	}
 	st, err := compose.Load(ctx, compose.LoadOptions{
 		Workspace: o.Workspace, Files: o.ComposeFiles, Project: o.Project, Folder: o.Folder, EnvFile: o.EnvFile, EnvFileName: o.EnvFileName,
-		Environment: o.Environment, Profiles: o.Profiles, StateDir: stateDir,
+		Environment: o.Environment, Profiles: o.Profiles, StateDir: stateDir, Images: o.Images,
 	})
 	if err != nil {
 		return nil, fault.As(fault.Input, err)

@@ -80,6 +80,23 @@ func nextRelease(t *testing.T, o Options) *plan.Plan {
 	return plan.Make(plan.Input{Desired: st, Observed: seen})
 }
 
+// A service that is only built runs what the input images names for it.
+func TestImagesOfWhatIsOnlyBuilt(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte("services:\n  api: {build: .}\n  worker: {build: .}\n"), 0o600))
+	o := Options{Workspace: dir, Project: "shop", DryRun: true, Images: map[string]string{"api": "team/api:v2"}}
+	_, err := Run(t.Context(), o, event.Discard)
+	require.ErrorContains(t, err, "service worker has build but no image")
+	o.Images["worker"] = "team/worker:v2"
+	result, err := Run(t.Context(), o, event.Discard)
+	require.NoError(t, err)
+	assert.ElementsMatch(t, []string{"api", "worker"}, result.Changed)
+	st, err := o.load(t.Context(), "/var/lib/shiksha")
+	require.NoError(t, err)
+	assert.Equal(t, "team/api:v2", st.Services["api"].Image)
+}
+
 // What is not carried out is refused with a sentence that says what, where and what
 // to do instead.
 func TestWhatIsNotSupportedIsSaid(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,7 +37,7 @@ func policy(f *findings) {
 	f.Each("P02.ports", "no port is open to everybody but a gateway's 80 and 443", f.ports)
 	f.Each("P02.stop-grace", "workers have the time to finish", f.grace)
 	if f.Options.WaitTimeout > 0 {
-		f.Each("P02.wait-timeout", "a release waits as long as every health check may take", f.patience)
+		f.Each("P02.wait-timeout", f.patient(), f.patience)
 	}
 	f.Each("P02.host-file", "no single file of the host is mounted", f.hostFiles)
 	f.Each("P02.eviction", "no broker throws its queue away", f.eviction)
@@ -82,12 +83,18 @@ func (f *findings) lies(svc *stack.Service) {
 
 func (f *findings) restart(svc *stack.Service) {
 	c := f.Stack.Project.Services[svc.Name]
-	written := c.Restart != "" && c.Restart != types.RestartPolicyNo
+	written, never := c.Restart != "", c.Restart == types.RestartPolicyNo
+	where := finding.At(svc.Name, "restart")
 	if c.Deploy != nil && c.Deploy.RestartPolicy != nil {
-		written = c.Deploy.RestartPolicy.Condition != "none"
+		written, never, where = true, c.Deploy.RestartPolicy.Condition == "none", finding.At(svc.Name, "deploy.restart_policy")
 	}
-	if !svc.Job && !written {
-		f.Warn("P02.restart", finding.At(svc.Name, "restart"), "add `restart: unless-stopped`", "it has no restart policy: after a crash or a reboot of the host it stays down")
+	switch {
+	case svc.Job:
+	case never:
+		f.Warn("P02.restart", where, fmt.Sprintf("write `restart: unless-stopped`; if it is to end, let a service wait for it: `depends_on: {%s: {condition: service_completed_successfully}}`", svc.Name),
+			"it is never started again: after a crash or a reboot of the host it stays down, and when it ends by itself the release fails, since no service waits for that")
+	case !written:
+		f.Warn("P02.restart", where, "add `restart: unless-stopped`", "it has no restart policy: after a crash or a reboot of the host it stays down")
 	}
 }
 
@@ -178,15 +185,54 @@ func (f *findings) grace(svc *stack.Service) {
 	}
 }
 
-// patience compares the time that a service's own health check may take with the time
-// that the release gives it: the shorter ends it, and a good version is taken back.
-func (f *findings) patience(svc *stack.Service) {
-	if svc.Health == nil || svc.Health.Budget() <= f.Options.WaitTimeout {
-		return
+// patient is what a release waits for, as far as nothing speaks against it. How long a
+// job takes is mostly known to nobody before: the time that it has is told.
+func (f *findings) patient() string {
+	text := "a release waits as long as every health check may take"
+	var jobs []string
+	for _, name := range f.Stack.Order {
+		if f.Stack.Services[name].Job {
+			jobs = append(jobs, name)
+		}
 	}
-	longest := svc.Health.Budget()
-	f.Warn("P02.wait-timeout", finding.At(svc.Name, "healthcheck"), fmt.Sprintf("give the release the input `wait-timeout: %dm`", (longest+time.Minute-1)/time.Minute),
-		"it may take %s to become healthy by its healthcheck, and the release gives it %s (wait-timeout)", longest, f.Options.WaitTimeout)
+	if len(jobs) > 0 {
+		text += fmt.Sprintf("; a service that others wait for has %s to end: %s", f.Options.WaitTimeout, strings.Join(jobs, ", "))
+	}
+	return text
+}
+
+// patience compares the time that a service may take by what the file says of it with
+// the time that the release gives it: the shorter ends it, and a good version is taken
+// back, or a job is killed in the middle of its work.
+func (f *findings) patience(svc *stack.Service) {
+	var longest time.Duration
+	key, says := "healthcheck", "it may take %s to become healthy by its healthcheck, and the release gives it %s (wait-timeout)"
+	switch {
+	case svc.Job: // nobody waits for its health
+		c := f.Stack.Project.Services[svc.Name]
+		longest = ownTimeout(strings.Join(slices.Concat(c.Entrypoint, c.Command), " "))
+		key, says = "command", "its command may take %s (timeout), and the release gives it %s to end (wait-timeout)"
+	case svc.Health != nil:
+		longest = svc.Health.Budget()
+	}
+	if longest > f.Options.WaitTimeout {
+		f.Warn("P02.wait-timeout", finding.At(svc.Name, key), fmt.Sprintf("give the release the input `wait-timeout: %dm`", (longest+time.Minute-1)/time.Minute),
+			says, longest, f.Options.WaitTimeout)
+	}
+}
+
+// timeoutCommand is coreutils' timeout with its options and its duration.
+var timeoutCommand = regexp.MustCompile(`(?:^|[\s;&|('"/])timeout(?:\s+(?:-[ks]\s+\S+|-\S+))*\s+(\d+(?:\.\d+)?)([smhd]?)(?:\s|$)`)
+
+// ownTimeout is how long the command of a job lets it take, where it says so.
+func ownTimeout(command string) time.Duration {
+	m := timeoutCommand.FindStringSubmatch(command)
+	if m == nil {
+		return 0
+	}
+	n, _ := strconv.ParseFloat(m[1], 64)
+	unit := map[string]time.Duration{"": time.Second, "s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour}[m[2]]
+	return time.Duration(n * float64(unit))
 }
 
 // hostFiles finds single files of the host: a checkout there replaces the file,

@@ -56,6 +56,22 @@ func TestPolicy(t *testing.T) {
 	assert.NotZero(t, good.Count(check.Pass))
 }
 
+// What is to end is a job only where a service waits for it; a restart policy would run
+// it for ever.
+func TestRestartOfWhatIsToEnd(t *testing.T) {
+	t.Parallel()
+	const wait = "depends_on: {once: {condition: service_completed_successfully}}"
+	for name, policy := range map[string]string{"restart": "    restart: \"no\"\n", "deploy": "    deploy: {restart_policy: {condition: none}}\n", "": ""} {
+		r := look(t, files{"compose.yaml": "services:\n  once:\n    image: minio/mc:v1\n" + policy}, "")
+		found := about(r, "P02.restart")
+		require.Len(t, found, 1, name)
+		assert.Equal(t, check.Warn, found[0].Outcome)
+		assert.Equal(t, name != "", strings.Contains(found[0].Found, "when it ends by itself the release fails"), found[0].Found)
+		assert.Equal(t, name != "", strings.Contains(found[0].Hint, wait), found[0].Hint)
+		assert.Contains(t, found[0].Hint, "restart: unless-stopped")
+	}
+}
+
 func TestAnExemptionIsWrittenAndShown(t *testing.T) {
 	t.Parallel()
 	r := look(t, files{"compose.yaml": "services:\n  db:\n    image: postgres:15\n    ports: [\"5432:5432\"]\n    x-shiksha: {exempt: {P02.database-ports: \"only the office reaches this host\", P02.health: \"none\"}}\n"}, "")
@@ -195,6 +211,32 @@ func TestWaitTimeout(t *testing.T) {
 	assert.Contains(t, about(of(10*time.Minute), "P02.wait-timeout")[0].Hint, "wait-timeout: 14m")
 	sound(t, of(14*time.Minute), "P02.wait-timeout")
 	assert.Empty(t, about(of(0), "P02.wait-timeout"), "where nothing is released")
+}
+
+// A job has the time of the release to end, whatever its health check says. What its
+// command may take is known where it says so.
+func TestWaitTimeoutOfJobs(t *testing.T) {
+	t.Parallel()
+	of := func(command string, wait time.Duration) *check.Report {
+		st, dir, err := load(t, files{"compose.yaml": "services:\n  model:\n    image: example/hub:v1\n    command: " + command +
+			"\n    healthcheck: {test: [CMD, \"true\"], start_period: 2h}\n  llm:\n    image: example/llm:v1\n    depends_on: {model: {condition: service_completed_successfully}}\n"}, "")
+		require.NoError(t, err)
+		return preflight.Static(t.Context(), st, preflight.Options{Workspace: dir, Now: now, WaitTimeout: wait})
+	}
+	for command, takes := range map[string]string{
+		"timeout 45m hub download": "45m0s", "[timeout, \"2700\", hub]": "45m0s", "sh -c 'cd /m && timeout -k 30 --signal=INT 0.75h hub'": "45m0s", "timeout --foreground 1d hub": "24h0m0s",
+	} {
+		r := of(command, 10*time.Minute)
+		reported(t, r, "P02.wait-timeout", check.Warn, "compose.yaml:4", "its command may take "+takes+" (timeout), and the release gives it 10m0s to end (wait-timeout)")
+		sound(t, of(command, 24*time.Hour), "P02.wait-timeout")
+	}
+	assert.Contains(t, about(of("timeout 2701 hub", time.Minute), "P02.wait-timeout")[0].Hint, "wait-timeout: 46m")
+	for _, command := range []string{"hub download", "curl --connect-timeout 900 https://example.org", "timeout 0 hub", "timeout 60 hub", "timeout hub"} {
+		r := about(of(command, 10*time.Minute), "P02.wait-timeout")
+		require.Len(t, r, 1, command)
+		assert.Equal(t, check.Pass, r[0].Outcome, command)
+		assert.Contains(t, r[0].Found, "; a service that others wait for has 10m0s to end: model", "nothing else says it beforehand")
+	}
 }
 
 func TestWorkflowHygiene(t *testing.T) {

@@ -2,12 +2,14 @@ package rollout
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -117,12 +119,20 @@ func (s *service) pass(ctx context.Context, id string, deadline time.Time) error
 		return s.finished(ctx, id)
 	}
 	u, err := s.healthy(ctx, id, deadline)
-	if err != nil {
-		return err
+	if err == nil {
+		s.say(event.Info, s.svc.Name, "%s is %s", u.Name, wellness(u))
+		err = s.stays(ctx, u)
 	}
-	s.say(event.Info, s.svc.Name, "%s is %s", u.Name, wellness(u))
-	return s.stays(ctx, u)
+	if errors.Is(err, errEnded) {
+		return fault.New(fault.Failed, "", fmt.Sprintf("if that is all it has to do, let a service wait for it: `depends_on: {%s: {condition: service_completed_successfully}}`", s.svc.Name),
+			"%w, and no service waits for its end", err)
+	}
+	return err
 }
+
+// errEnded is a unit that ended well, of a service that is to stay up. Mostly that is a
+// program that has to run once: what Compose calls up and this release a failure.
+var errEnded = errors.New("ended with exit code 0")
 
 func wellness(u stack.Unit) string {
 	if u.Health == stack.NoHealth {
@@ -178,6 +188,8 @@ func ill(u, was stack.Unit) error {
 		return fmt.Errorf("%s was killed because it needs more memory than its limit", u.Name)
 	case u.Restarts > was.Restarts || u.State == stack.Restarting:
 		return fmt.Errorf("%s restarted %d times (last exit code %d)", u.Name, u.Restarts, u.ExitCode)
+	case u.State == stack.Exited && u.ExitCode == 0:
+		return fmt.Errorf("%s %w", u.Name, errEnded)
 	case u.State == stack.Exited || u.State == stack.Dead || u.State == stack.Removing:
 		return fmt.Errorf("%s ended with exit code %d", u.Name, u.ExitCode)
 	case u.Health == stack.HealthFailed:
@@ -230,7 +242,7 @@ func (s *service) finished(ctx context.Context, id string) error {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%s has not ended after %s, but others wait for it with service_completed_successfully", u.Name, limit)
+			return fmt.Errorf("%s has not ended after %s, but others wait for it with service_completed_successfully; the limit is wait-timeout: give the release a longer one", u.Name, limit)
 		}
 		if err := grace.Pause(ctx, pollEvery); err != nil {
 			return err

@@ -3,6 +3,7 @@ package rollout_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
@@ -86,6 +88,31 @@ func TestGate_WhichLimitItWas(t *testing.T) {
 	}
 }
 
+// A program that has to run once is a job only where a service waits for its end: who
+// wrote nothing of it is told what to write.
+func TestGate_WhatEndsWell(t *testing.T) {
+	t.Parallel()
+	for code, hint := range map[int]string{
+		0: "if that is all it has to do, let a service wait for it: `depends_on: {api: {condition: service_completed_successfully}}`",
+		1: "",
+	} {
+		for at, says := range map[int]string{1: "", 2: " within the 300ms it is watched after becoming healthy (monitor)"} {
+			h, st := oldShop(), shop(stack.StartFirst, 0)
+			st.Services["api"].Update.Monitor = 300 * time.Millisecond
+			h.onLook = func(u *stack.Unit, n int) {
+				if u.ID == "api-2" && n >= at {
+					u.State, u.ExitCode = stack.Exited, code
+				}
+			}
+			_, err := follow(t, h, st, nil, plan.Step{Service: "api", Action: plan.Gate, Replicas: 3, Good: []string{"api-1", "api-2", "api-3"}})
+			require.ErrorContains(t, err, fmt.Sprintf("api-2 ended with exit code %d%s", code, says))
+			assert.Equal(t, code == 0, strings.Contains(err.Error(), "and no service waits for its end"), err)
+			assert.Equal(t, hint, fault.Hint(err))
+			assert.Equal(t, fault.Failed, fault.Of(err))
+		}
+	}
+}
+
 // Many a program logs nothing of why its healthcheck fails; the check itself says it.
 // A database that recovers from a crash restarted, and a run that was cut off saw nobody
 // through. Whoever waits for them looks at what they do from then on.
@@ -138,7 +165,7 @@ func TestJob(t *testing.T) {
 			}
 		}},
 		"ends with another": {look: func(u *stack.Unit, _ int) { u.State, u.ExitCode = stack.Exited, 4 }, fails: "api-101 ended with exit code 4"},
-		"does not end":      {fails: "api-101 has not ended after 300ms, but others wait for it with service_completed_successfully"},
+		"does not end":      {fails: "api-101 has not ended after 300ms, but others wait for it with service_completed_successfully; the limit is wait-timeout: give the release a longer one"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
