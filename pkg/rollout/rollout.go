@@ -180,7 +180,8 @@ func (r *Rollout) carry(ctx context.Context, step plan.Step) (tolerated, err err
 		return nil, interrupted(ctx, step.Service, err)
 	}
 	err = fmt.Errorf("%s: %w", step.Service, err)
-	if svc := r.Stack.Services[step.Service]; svc == nil || svc.Update.FailureAction != stack.Continue {
+	svc := r.Stack.Services[step.Service]
+	if svc == nil || svc.Update.FailureAction != stack.Continue || fault.Of(err) == fault.Interrupted {
 		return nil, err
 	}
 	r.say(event.Warning, step.Service, "failed; failure_action is continue, so the release goes on: %v", err)
@@ -213,17 +214,29 @@ func (r *Rollout) note(write func(*Report)) {
 	write(&r.report)
 }
 
+// errHalfBack says of a cancelled release that it had failed, and was going back.
+var errHalfBack = errors.New("it was going back, and not all of it is back")
+
+// HalfBack tells of an interrupted rollout that it had failed before: to run the same again
+// is to try what was just refused.
+func HalfBack(err error) bool { return errors.Is(err, errHalfBack) }
+
+// Away tells of an interrupted rollout that a service could not be left serving.
+func Away(err error) bool { return errors.Is(err, errAway) }
+
 // interrupted is the error of a rollout that was told to stop.
 func interrupted(ctx context.Context, service string, err error) error {
 	if cause := context.Cause(ctx); !errors.Is(err, cause) {
 		err = fmt.Errorf("%w (%w)", cause, err)
 	}
-	served := "users are served"
-	if errors.Is(err, errAway) {
+	served, then := "users are served", "run the same again: it heals what was left and goes on"
+	if Away(err) {
 		served = "users may get no answer of " + service
 	}
-	return fault.New(fault.Interrupted, service, served+"; run the same again: it heals what was left and goes on",
-		"interrupted: %w", err)
+	if HalfBack(err) {
+		then = "go back to what served before with shiksha rollback, or release a version that works"
+	}
+	return fault.New(fault.Interrupted, service, served+"; "+then, "interrupted: %w", err)
 }
 
 // step carries one step out.

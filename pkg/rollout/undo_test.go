@@ -1,0 +1,158 @@
+package rollout_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/grace"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// undoneAt carries a release out that fails and is cancelled at an act of its way back, on
+// an engine that goes on with what nobody waits for any more. No act: it is not cancelled.
+func undoneAt(t *testing.T, st *stack.Stack, h *fakeHost, at int, edit func(*fakeHost)) (acts int, err error) {
+	t.Helper()
+	h.late, h.busy = true, len(h.units) == 2
+	edit(h)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ctx = grace.Watch(ctx)
+	failed := false
+	h.onLook = func(u *stack.Unit, _ int) { failed = failed || u.Health == stack.HealthFailed }
+	broken := h.fail
+	h.onAct = func(act string) {
+		if failed {
+			if acts == at {
+				cancel()
+			}
+			acts++
+		}
+		for prefix := range broken {
+			failed = failed || strings.HasPrefix(act, prefix)
+		}
+	}
+	_, err = carry(ctx, h, st)
+	for _, id := range h.stopping {
+		if u := h.units[id]; u != nil {
+			u.State, u.Addresses = stack.Exited, map[string]string{"edge": ""}
+		}
+	}
+	return acts, err
+}
+
+func ups(h *fakeHost) (up []string) {
+	for _, u := range h.units {
+		if u.Service == "api" && u.State == stack.Running {
+			up = append(up, u.Addresses["edge"])
+		}
+	}
+	return up
+}
+
+// Whenever a batch that goes back is cancelled, one unit of its service runs once all that
+// was under way is over, and it is the one that the gateway has.
+func TestRun_CancelledWhileABatchGoesBack(t *testing.T) {
+	t.Parallel()
+	for name, edit := range map[string]func(*fakeHost){
+		"it is ill":                    func(h *fakeHost) { h.onStart = func(u *stack.Unit) { u.Health = stack.HealthFailed } },
+		"the gateway is not led to it": func(h *fakeHost) { h.fail["reload"] = errBroken },
+		"it does not start":            func(h *fakeHost) { h.fail["start"] = errBroken },
+		"it cannot be made":            func(h *fakeHost) { h.fail["create"] = errBroken },
+		"the old one is not removed":   func(h *fakeHost) { h.fail["remove api-1"] = errBroken },
+	} {
+		for _, own := range []string{"", "the-api"} {
+			acts, err := undoneAt(t, alone(own), aloneHost(), -1, edit)
+			require.Equal(t, fault.Failed, fault.Of(err), "%v", err)
+			require.Positive(t, acts)
+			for at := range acts {
+				h := aloneHost()
+				_, err := undoneAt(t, alone(own), h, at, edit)
+				require.Equal(t, fault.Interrupted, fault.Of(err), "%s %s %d: %v", name, own, at, h.log)
+				assert.Contains(t, fault.Hint(err), "users are served; ")
+				assert.Contains(t, fault.Hint(err), "shiksha rollback", "it was refused just now")
+				assert.NotContains(t, fault.Hint(err), "run the same again")
+				assert.Len(t, ups(h), 1, "%s %s cancelled at %d: %v", name, own, at, h.log)
+				assert.Equal(t, ups(h), h.loaded["api"], "%s %s cancelled at %d: %v", name, own, at, h.log)
+			}
+		}
+	}
+}
+
+// Where others serve they go on, and what was stopped is up again.
+func TestRun_CancelledWhileABatchOfManyGoesBack(t *testing.T) {
+	t.Parallel()
+	ill := func(h *fakeHost) { h.onStart = func(u *stack.Unit) { u.Health = stack.HealthFailed } }
+	for _, order := range []stack.Order{stack.StartFirst, stack.StopFirst} {
+		acts, _ := undoneAt(t, shop(order, 1), oldShop(), -1, ill)
+		for at := range acts {
+			h := oldShop()
+			_, err := undoneAt(t, shop(order, 1), h, at, ill)
+			require.Equal(t, fault.Interrupted, fault.Of(err))
+			assert.Contains(t, fault.Hint(err), "users are served; ")
+			for _, id := range []string{"api-1", "api-2", "api-3"} {
+				assert.Equal(t, stack.Running, h.units[id].State, "%s cancelled at %d: %v", order, at, h.log)
+			}
+			assert.Subset(t, ups(h), h.loaded["api"], "%s cancelled at %d: %v", order, at, h.log)
+		}
+	}
+}
+
+// What cannot be started again is not said to serve, and nothing is done without the lock.
+func TestRun_CancelledWhileABatchGoesBackInVain(t *testing.T) {
+	t.Parallel()
+	ill := func(h *fakeHost) { h.onStart = func(u *stack.Unit) { u.Health = stack.HealthFailed } }
+	_, err := undoneAt(t, alone(""), aloneHost(), 0, func(h *fakeHost) { ill(h); h.fail["restart"] = errBroken })
+	assert.Contains(t, fault.Hint(err), "users may get no answer of api")
+
+	h := aloneHost()
+	ill(h)
+	h.late = true
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	h.onAct = func(act string) {
+		if act == "stop api-101" {
+			cancel()
+		}
+	}
+	_, err = guarded(ctx, h, alone(""), func(context.Context) error {
+		if ctx.Err() != nil {
+			return fault.New(fault.Interrupted, "", "", "lock lost")
+		}
+		return nil
+	})
+	assert.Equal(t, fault.Interrupted, fault.Of(err))
+	assert.Contains(t, fault.Hint(err), "users may get no answer of api")
+	assert.Equal(t, "stop api-101", h.log[len(h.log)-1])
+}
+
+// What failed its gate served nobody and is not waited for. What was let in may be writing
+// its data, and keeps the time that the file gives it.
+func TestRun_CancelledWhileAUnitThatGoesBackHasLongToEnd(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		edit   func(*fakeHost)
+		graces []time.Duration
+	}{
+		"it is ill":  {func(h *fakeHost) { h.onStart = func(u *stack.Unit) { u.Health = stack.HealthFailed } }, []time.Duration{10 * time.Minute, 10 * time.Minute, 2 * time.Second}},
+		"it was let": {func(h *fakeHost) { h.fail["reload"] = errors.New("worker exited") }, []time.Duration{10 * time.Minute, 10 * time.Minute}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			st, h := alone(""), aloneHost()
+			st.Services["api"].StopGrace = 10 * time.Minute
+			began := time.Now()
+			_, err := undoneAt(t, st, h, 0, c.edit)
+			assert.Equal(t, fault.Interrupted, fault.Of(err))
+			assert.Equal(t, c.graces, h.graces, "%s: %v", name, h.log)
+			assert.Equal(t, len(c.graces) < 3, strings.Contains(fault.Hint(err), "users may get no answer of api"), name)
+			assert.Less(t, time.Since(began), grace.Acts)
+		})
+	}
+}
