@@ -76,7 +76,7 @@ func (b *batch) undone(ctx context.Context, err error) error {
 	back, cancel := context.WithTimeout(ctx, b.wayBack())
 	defer cancel()
 	if lost := b.lost(back); lost != nil {
-		return fmt.Errorf("%w (after: %w)", lost, err)
+		return fmt.Errorf("%w (after: %w; %w)", lost, err, errHalfBack)
 	}
 	b.say(event.Warning, b.svc.Name, "%v; going back", err)
 	defer b.span("undo", b.svc.Name)()
@@ -90,7 +90,7 @@ func (b *batch) undone(ctx context.Context, err error) error {
 	for _, u := range slices.Backward(b.undo) {
 		uerr := b.outlast(back, u)
 		if fault.Of(uerr) == fault.Interrupted {
-			return fmt.Errorf("%w (after: %w)", uerr, err) // somebody else has the lock
+			return fmt.Errorf("%w (after: %w; %w)", uerr, err, errHalfBack) // somebody else has the lock
 		}
 		stuck = append(stuck, uerr)
 		if ctx.Err() != nil || uerr != nil && (b.held || !b.step.Action.StopsFirst()) {
@@ -287,7 +287,8 @@ func (b *batch) reinstate(ctx context.Context) (up []string, err error) {
 		}
 	}
 	if b.dark() && len(b.new) > 0 {
-		if err := b.oust(ctx); err != nil {
+		// What failed is not waited for, but for the work of a worker.
+		if err := b.end(ctx, b.new, b.needed()); err != nil {
 			return nil, err
 		}
 	}
@@ -306,18 +307,6 @@ func (b *batch) reinstate(ctx context.Context) (up []string, err error) {
 	}
 	err = b.rise(ctx)
 	return b.new, err
-}
-
-// oust sees to it that new units do not run. Those that failed have served nobody, and
-// nothing else serves: they are not waited for. Those that were let in may be writing data.
-func (b *batch) oust(ctx context.Context) error {
-	if len(b.well) > 0 && b.svc.StopGrace > stack.DefaultGrace {
-		return b.ended(ctx, b.new)
-	}
-	if err := b.Units.Stop(ctx, b.new, lastGrace); err != nil {
-		return fmt.Errorf("stop the new units: %w", err)
-	}
-	return nil
 }
 
 // unserved is errAway, unless others serve.
@@ -359,14 +348,20 @@ func (b *batch) rise(ctx context.Context) error {
 // though nobody waits for it any more. Until it is over the old units hold their
 // ports and files, and after it nothing would run.
 func (b *batch) settle(ctx context.Context) error {
-	switch {
-	case !b.dark() || b.removed:
+	if !b.dark() || b.removed {
 		return nil // others serve, or it is over
-	case b.svc.StopGrace > stack.DefaultGrace:
-		return b.ended(ctx, b.old)
 	}
-	if err := b.Units.Stop(ctx, b.old, lastGrace); err != nil {
-		return fmt.Errorf("stop the old units: %w", err)
+	return b.end(ctx, b.old, b.Back && b.needed())
+}
+
+// end sees to it that units have ended before others take their place. Hurried are those
+// of a version that was refused: what is needed is not to be away for them.
+func (b *batch) end(ctx context.Context, ids []string, hurried bool) error {
+	if b.svc.StopGrace > stack.DefaultGrace && !hurried {
+		return b.ended(ctx, ids)
+	}
+	if err := b.Units.Stop(ctx, ids, lastGrace); err != nil {
+		return fmt.Errorf("end the units before: %w", err)
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package rollout_test
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,6 +12,8 @@ import (
 
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/grace"
+	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -133,26 +134,85 @@ func TestRun_CancelledWhileABatchGoesBackInVain(t *testing.T) {
 	assert.Equal(t, "stop api-101", h.log[len(h.log)-1])
 }
 
-// What failed its gate served nobody and is not waited for. What was let in may be writing
-// its data, and keeps the time that the file gives it.
+// What failed and is needed is not waited for. A worker may have work, and keeps the time
+// that the file gives it, unless it has crashed.
 func TestRun_CancelledWhileAUnitThatGoesBackHasLongToEnd(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		edit   func(*fakeHost)
-		graces []time.Duration
+		worker bool
+		comes  stack.State
+		hurry  bool
+		served bool
 	}{
-		"it is ill":  {func(h *fakeHost) { h.onStart = func(u *stack.Unit) { u.Health = stack.HealthFailed } }, []time.Duration{10 * time.Minute, 10 * time.Minute, 2 * time.Second}},
-		"it was let": {func(h *fakeHost) { h.fail["reload"] = errors.New("worker exited") }, []time.Duration{10 * time.Minute, 10 * time.Minute}},
+		"users come to it":    {false, stack.Running, true, true},
+		"a worker":            {true, stack.Running, false, false},
+		"a worker that ended": {true, stack.Exited, false, true},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			st, h := alone(""), aloneHost()
 			st.Services["api"].StopGrace = 10 * time.Minute
+			if c.worker {
+				behind(st, "")
+			}
 			began := time.Now()
-			_, err := undoneAt(t, st, h, 0, c.edit)
+			_, err := undoneAt(t, st, h, 0, func(h *fakeHost) {
+				h.onStart = func(u *stack.Unit) { u.Health, u.State = stack.HealthFailed, c.comes }
+			})
 			assert.Equal(t, fault.Interrupted, fault.Of(err))
-			assert.Equal(t, c.graces, h.graces, "%s: %v", name, h.log)
-			assert.Equal(t, len(c.graces) < 3, strings.Contains(fault.Hint(err), "users may get no answer of api"), name)
+			want := []time.Duration{10 * time.Minute, 10 * time.Minute}
+			if c.hurry {
+				want = append(want, 2*time.Second)
+			}
+			assert.Equal(t, want, h.graces, "%s: %v", name, h.log)
+			assert.Equal(t, c.served, strings.HasPrefix(fault.Hint(err), "users are served"), "%s: %v", name, err)
 			assert.Less(t, time.Since(began), grace.Acts)
 		})
+	}
+}
+
+// A way back takes away what was refused: what users or other services need is not waited
+// for, the one from before starts. A worker keeps the time that the file gives its work.
+func TestRun_CancelledWhileAWayBackStopsWhatHasLongToEnd(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		back   bool
+		edit   func(*stack.Stack)
+		served bool
+	}{
+		"users come to it":        {true, func(*stack.Stack) {}, true},
+		"others need it":          {true, func(st *stack.Stack) { behind(st, "web") }, true},
+		"nobody waits for it":     {true, func(st *stack.Stack) { behind(st, "") }, false},
+		"it is no way back":       {false, func(*stack.Stack) {}, false},
+		"a port is its own":       {true, func(st *stack.Stack) { behind(st, ""); st.Services["api"].HostPorts = []string{"80/tcp"} }, true},
+		"the gateway comes to it": {true, func(st *stack.Stack) { behind(st, ""); st.Services["api"].Ext.Gateway = "gateway" }, true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h, st := aloneHost(), alone("")
+			st.Services["api"].StopGrace = time.Minute
+			c.edit(st)
+			h.late, h.busy = true, true
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			h.onAct = func(act string) {
+				if act == "stop api-1" {
+					cancel()
+				}
+			}
+			step := plan.Step{Service: "api", Action: plan.StopFirst, Replicas: 1, Old: []string{"api-1"}, Batch: 1}
+			_, err := followUntil(grace.Watch(ctx), h, st, func(r *rollout.Rollout) { r.Back = c.back }, step)
+			assert.Equal(t, fault.Interrupted, fault.Of(err))
+			assert.Equal(t, c.back, strings.Contains(fault.Hint(err), "shiksha rollback"), name)
+			assert.Equal(t, c.served, strings.HasPrefix(fault.Hint(err), "users are served"), "%s: %v", name, err)
+			assert.Equal(t, c.served, h.units["api-101"].State == stack.Running, "%s: %v", name, h.log)
+		})
+	}
+}
+
+// behind makes the API one that neither the gateway nor a port leads to, and has another
+// service need it.
+func behind(st *stack.Stack, needs string) {
+	st.Services["api"].HostPorts, st.Services["api"].Ext.Gateway = nil, ""
+	if needs != "" {
+		st.Services[needs] = &stack.Service{Name: needs, DependsOn: []stack.Dependency{{Service: "api"}}}
 	}
 }
