@@ -93,6 +93,17 @@ func TestAWayBackThatIsCutOff(t *testing.T) {
 	}
 }
 
+// A unit with a name of its own that failed is gone before the way back makes the one from
+// before again.
+func TestAWayBackThatIsCutOffBeforeAUnitWithAName(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	d, on := goesBack(t, func(ctx context.Context, _ rollout.How) error { cancel(); return grace.Pause(ctx, time.Minute) })
+	on.stack.Services["video"].ContainerName, d.result.Rollout.Failed = "the-video", "video"
+	err := d.fail(ctx, errors.New("video: it is ill"))
+	assert.Equal(t, "users may get no answer of video; go back to what served before: shiksha rollback --release 7, or release a version that works", fault.Hint(err))
+}
+
 // What was told to end right after it had failed may be right: it is run again, or gone
 // back from.
 func TestToldToEndBeforeItGoesBack(t *testing.T) {

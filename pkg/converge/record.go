@@ -221,11 +221,14 @@ func (d *transition) halfBack(ctx, back context.Context, err error) bool {
 // that would try what was just refused.
 func (d *transition) halfway(ctx context.Context, err error) error {
 	state, then := "users are served", "release a version that works"
+	failed := d.opts.Stack.Services[d.result.Rollout.Failed]
 	switch {
 	case len(d.writers) > 0:
 		state = "users may get no answer of " + strings.Join(d.writers, ", ")
 	case rollout.Away(err):
 		state = "users may not all be served"
+	case failed != nil && failed.ContainerName != "" && !rollout.HalfBack(err):
+		state = "users may get no answer of " + failed.Name // its name was needed: none of it is left but by the way back
 	case !errors.Is(context.Cause(ctx), context.Canceled):
 		state = "see who releases now and what runs with shiksha status" // the lock or the host is gone
 	}
