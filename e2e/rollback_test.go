@@ -254,4 +254,8 @@ func TestRollback_RunsNoJobAgain(t *testing.T) {
 	assert.Equal(t, "v3", runs("web"))
 	rollback(t, f, 0)
 	assert.Equal(t, []string{"v1", "v1"}, []string{runs("web"), runs("app")})
+	// What v3 left of the job is nobody's doing by hand, and keeps no release out.
+	assert.NotContains(t, f.Shiksha("status").Stdout, "not of this release")
+	deploy("v4", "true", 0)
+	assert.Equal(t, []string{"v4", "v4"}, []string{runs("web"), runs("app")})
 }

@@ -43,6 +43,8 @@ type facts struct {
 	// host is what it says of itself, away how long services were away before.
 	host onhost.Facts
 	away map[string]time.Duration
+	// made are the services that the releases which a rollback undoes made.
+	made []string
 }
 
 // gather looks at everything at once; none of it changes anything.
@@ -66,7 +68,7 @@ func (d *transition) gather(ctx context.Context) (*facts, error) {
 		f.host = d.survey(looking)
 		return nil
 	})
-	f.away = away(l.All(), st)
+	f.away, f.made = away(l.All(), st), d.made(ctx)
 	eg.Go(func() error { return f.look(looking, d.Store(st.Name)) })
 	err := eg.Wait()
 	if err != nil {
@@ -92,6 +94,34 @@ func (d *transition) gather(ctx context.Context) (*facts, error) {
 func (f *facts) know(l *release.Ledger) {
 	f.newest, f.acted, f.verified = optional(l.Latest()), optional(l.LatestChange()), optional(l.LatestVerified())
 	f.uncertain = l.Uncertain()
+}
+
+// made names the services of which a release after the one to go back to may have made
+// units. Of a record that cannot be read its sealed stack says it.
+func (d *transition) made(ctx context.Context) (names []string) {
+	if d.opts.Back == nil {
+		return nil
+	}
+	for _, r := range d.ledger.All() {
+		for name := range r.Services {
+			if r.Number > d.opts.Back.Restores && r.Made(name) {
+				names = append(names, name)
+			}
+		}
+	}
+	for _, damage := range d.ledger.Damage() {
+		for n := max(damage.Number, d.opts.Back.Restores+1); n <= max(damage.Number, damage.Through); n++ {
+			sealed, err := d.ledger.ReadSealed(ctx, n)
+			if err != nil {
+				continue // what nobody can say stays
+			}
+			if st, err := stack.Unseal(sealed); err == nil {
+				names = append(names, st.Order...)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // standing is a release whose record cannot be read and whose sealed stack is, by
@@ -142,7 +172,7 @@ func (d *transition) isRunning(ctx context.Context, sealed []byte, seen stack.Ob
 				serving++
 			}
 		}
-		if serving != svc.Replicas {
+		if serving != svc.Replicas && !svc.Job { // one that has ended serves nobody
 			return false
 		}
 	}
@@ -185,7 +215,7 @@ func (f *facts) input(o Options, key []byte) plan.Input {
 		Desired: f.stack, Observed: f.observed, Serving: f.pins.Serving, Stale: f.pins.Stale,
 		Environment: f.stack.EnvironmentHashes(key), Live: f.live, Back: o.Back != nil,
 		DivergedNetworks: f.networks, DivergedVolumes: f.volumes,
-		Only: o.Services, Replace: o.Strategy == Replace, RemoveOrphans: o.RemoveOrphans,
+		Only: o.Services, Replace: o.Strategy == Replace, RemoveOrphans: o.RemoveOrphans, Made: f.made,
 		FreeMemory: f.host.FreeMemory, Adopt: o.Adopt || o.Back != nil, Away: f.away, Settled: f.settled(), Whole: f.whole(),
 	}
 	if f.observed.Scheduled {
@@ -229,9 +259,9 @@ func (f *facts) whole() bool {
 
 // past is what a record knows of its services, for the reasons of a plan.
 func past(r *release.Record) map[string]plan.Past {
-	out := map[string]plan.Past{}
+	out, jobs := map[string]plan.Past{}, r.Jobs()
 	for name, s := range r.Services {
-		out[name] = plan.Past{Image: s.Image, Pinned: s.Pinned, Hash: s.Hash, Replicas: s.Replicas, Environment: s.Environment, Files: s.Files}
+		out[name] = plan.Past{Image: s.Image, Pinned: s.Pinned, Hash: s.Hash, Replicas: s.Replicas, Environment: s.Environment, Files: s.Files, Job: jobs[name]}
 	}
 	return out
 }

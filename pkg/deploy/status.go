@@ -31,7 +31,7 @@ type StatusResult struct {
 
 // ServiceStatus is one service as it runs. Foreign counts units that do not
 // belong to the release (made by hand, or left by an interrupted one), Done those of a
-// job that ended with 0.
+// job that ended with 0, also a newer release's: no rollback runs a job again.
 type ServiceStatus struct {
 	Service string `json:"service"`
 	Image   string `json:"image"`
@@ -132,12 +132,14 @@ func (s *ServiceStatus) count(u stack.Unit, hash string, job bool) {
 	switch {
 	case u.OneOff:
 		return
+	case job && !u.Up():
+		if u.State == stack.Exited && u.ExitCode == 0 {
+			s.Done++
+		}
 	case hash != "" && u.Hash != hash:
 		s.Foreign++
 	case u.Serving():
 		s.Serving++
-	case job && u.State == stack.Exited && u.ExitCode == 0:
-		s.Done++
 	}
 	if s.Image == "" {
 		s.Image = u.Image

@@ -64,6 +64,22 @@ func TestStatuses(t *testing.T) {
 	}, statuses(seen, verified))
 }
 
+// A rollback runs no job again: what the newer release left of one is done, and no unit
+// that somebody made. One that is at work is.
+func TestStatuses_JobsAfterARollback(t *testing.T) {
+	t.Parallel()
+	verified := release.Record{Services: map[string]release.ServiceRecord{"api": {Image: "api", Hash: "v1", Replicas: 1}, "prepare": {Image: "prepare", Hash: "v1", Replicas: 1}},
+		Model: []byte(`{"services": {"api": {"depends_on": {"prepare": {"condition": "service_completed_successfully"}}}}}`)}
+	for want, u := range map[ServiceStatus]stack.Unit{
+		{Service: "prepare", Image: "prepare", Wanted: 1, Done: 1}:    {State: stack.Exited, Hash: "v2"},
+		{Service: "prepare", Image: "prepare", Wanted: 1}:             {State: stack.Exited, ExitCode: 1, Hash: "v2"},
+		{Service: "prepare", Image: "prepare", Wanted: 1, Foreign: 1}: {State: stack.Running, Hash: "v2"},
+	} {
+		seen := stack.Observed{Units: map[string][]stack.Unit{"api": {{State: stack.Exited, Hash: "v2"}}, "prepare": {u}}}
+		assert.Equal(t, []ServiceStatus{{Service: "api", Image: "api", Wanted: 1, Foreign: 1}, want}, statuses(seen, verified))
+	}
+}
+
 // A Swarm's manager knows no container, and makes a new task of one that ended.
 func TestASwarmIsNotLookedInto(t *testing.T) {
 	t.Parallel()

@@ -30,6 +30,7 @@ func drift(in Input) []string {
 		return nil
 	}
 	for _, name := range in.Desired.Order {
+		job := in.Past[name].Job || in.Desired.Services[name].Job
 		past, known := in.Past[name]
 		if !known || past.Hash == "" || !selected(in, name) || len(in.Desired.Services[name].Shares) > 0 {
 			continue
@@ -38,6 +39,8 @@ func drift(in Input) []string {
 		for _, u := range in.Observed.Units[name] {
 			switch {
 			case u.OneOff:
+			case job && !u.Up():
+				// No way back runs a job again: a newer release's is left where it ended.
 			case u.Hash != past.Hash:
 				out = append(out, u.Name+" was made with another configuration")
 			case u.Serving():

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/compose-spec/compose-go/v2/types"
+
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -214,8 +216,33 @@ func surgeBlocker(in Input, svc *stack.Service) string {
 		return "holds port " + strings.Join(svc.HostPorts, ", ")
 	case len(addresses(in, svc)) > 0:
 		return "address " + strings.Join(addresses(in, svc), ", ")
+	case sharesNetwork(in, svc):
+		return "network_mode " + svc.NetworkMode + ", where two would want the same ports"
 	}
-	return ""
+	return dataBlocker(in, svc)
+}
+
+// sharesNetwork tells whether all units of a service are in one network that is not theirs:
+// of the host or of another unit. A Swarm leaves that out.
+func sharesNetwork(in Input, svc *stack.Service) bool {
+	of := func(prefix string) bool { return strings.HasPrefix(svc.NetworkMode, prefix) }
+	return !in.Observed.Scheduled && (svc.NetworkMode == "host" || of(types.ServicePrefix) || of(types.ContainerPrefix))
+}
+
+// dataBlocker says of a database that is to start first what it writes to: two generations
+// of it would damage that. A Swarm rolls by its own order: that is P17.start-first's to say.
+func dataBlocker(in Input, svc *stack.Service) string {
+	if svc.Update.Order != stack.StartFirst || in.Observed.Scheduled || !in.Desired.IsDatabase(svc.Name) {
+		return ""
+	}
+	places := in.Desired.Writes(svc.Name)
+	if len(places) == 0 {
+		return ""
+	}
+	for i := range places {
+		places[i] = noun(places[i])
+	}
+	return "keeps its data in " + strings.Join(places, ", ") + ", which two at once would damage"
 }
 
 func batch(in Input, svc *stack.Service, s Step) int {
@@ -284,7 +311,7 @@ func interruption(in Input, svc *stack.Service, s Step) string {
 	return "until the new units are well: " + why
 }
 
-// orphans makes the steps for services that run but left the stack, by name.
+// orphans makes the steps for services that run and are not in the stack, by name.
 func orphans(in Input) []Step {
 	var names []string
 	for name, units := range in.Observed.Units {
@@ -296,9 +323,9 @@ func orphans(in Input) []Step {
 	sort.Strings(names)
 	var steps []Step
 	for _, name := range names {
-		s := Step{Service: name, Action: Keep, Reasons: []string{"not in the Compose file any more; --remove-orphans takes it away"}}
-		if in.RemoveOrphans {
-			s.Action, s.Reasons = Remove, []string{"not in the Compose file any more"}
+		s := Step{Service: name, Action: Remove, Reasons: []string{where(in, name)}}
+		if why := stays(in, name); why != "" {
+			s.Action, s.Reasons = Keep, []string{why}
 		}
 		for _, u := range in.Observed.Units[name] {
 			if !u.OneOff {

@@ -36,7 +36,7 @@ const (
 	Unchanged Action = "unchanged"
 	// Remove takes away a service that is no longer in the stack.
 	Remove Action = "remove"
-	// Keep leaves a service that is no longer in the stack where it is.
+	// Keep leaves a service that is not in the stack where it is.
 	Keep Action = "keep"
 )
 
@@ -232,6 +232,7 @@ type Past struct {
 	Replicas    int
 	Environment map[string]string // variable -> keyed hash
 	Files       map[string]string // mount target -> sum
+	Job         bool              // others waited for it to end
 }
 
 // Input is everything that planning looks at.
@@ -282,6 +283,8 @@ type Input struct {
 	// runs then differs from it only if somebody changed it by hand. Adopt allows
 	// that this is lost.
 	Settled, Adopt bool
-	// RemoveOrphans takes away services that left the stack.
+	// RemoveOrphans takes away services that left the stack, but on a way back only those
+	// in Made: what the releases that it undoes made.
 	RemoveOrphans bool
+	Made          []string
 }

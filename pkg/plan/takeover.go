@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/compose-spec/compose-go/v2/types"
-
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -17,17 +15,17 @@ import (
 func takeOver(in Input, p *Plan) {
 	for _, s := range slices.Clone(p.Steps) {
 		svc := in.Desired.Services[s.Service]
-		if svc == nil || !s.Replaces() || !alone(svc) {
+		if svc == nil || !s.Replaces() || !alone(in, svc) {
 			continue
 		}
-		for _, place := range writes(in, svc.Name) {
+		for _, place := range in.Desired.Writes(svc.Name) {
 			left, unit := soleWriter(in, place)
 			if in.Desired.Services[left] != nil || left == "" || sharedInFile(in, svc.Name, place) || wroteBeside(in, svc.Name, place) {
 				continue
 			}
 			if why := keeps(in, svc.Name, left, unit); why != "" {
-				p.Refusals = append(p.Refusals, fmt.Sprintf("%s would write to %s beside %s, which is not in the Compose file any more and runs; "+
-					"that damages a database: %s", svc.Name, noun(place), left, why))
+				p.Refusals = append(p.Refusals, fmt.Sprintf("%s would write to %s beside %s, which is %s and runs; that damages a database: %s",
+					svc.Name, noun(place), left, where(in, left), why))
 				continue
 			}
 			p.goFirst(left, svc.Name, place)
@@ -37,23 +35,59 @@ func takeOver(in Input, p *Plan) {
 }
 
 // alone tells whether a service is meant to write where it does by itself: neither by
-// several units, nor by two generations side by side, nor for a moment only.
-func alone(svc *stack.Service) bool {
-	return svc.Replicas == 1 && !svc.Job && svc.Update.Order != stack.StartFirst
+// several units, nor by two generations side by side, which a database never has, nor for
+// a moment only.
+func alone(in Input, svc *stack.Service) bool {
+	beside := svc.Update.Order == stack.StartFirst && dataBlocker(in, svc) == ""
+	return svc.Replicas == 1 && !svc.Job && !beside
+}
+
+// stays says why a service that runs and is not in the stack stays where it is, or "". A
+// way back takes away what was made since, in whichever profile, and nothing that no release
+// made: no ledger could bring that back.
+func stays(in Input, name string) string {
+	profiles, inactive := in.Desired.Inactive[name]
+	switch {
+	case in.Back && in.RemoveOrphans && slices.Contains(in.Made, name):
+		return ""
+	case inactive:
+		return "in the file, in the inactive profile " + strings.Join(profiles, ", ")
+	case in.Back:
+		return "not made by a release that is undone, so it is left alone"
+	case in.RemoveOrphans:
+		return ""
+	}
+	return "not in the Compose file any more; --remove-orphans takes it away"
+}
+
+// where says of a service that runs and is not in the stack where it is, or is not.
+func where(in Input, name string) string {
+	profiles, inactive := in.Desired.Inactive[name]
+	switch {
+	case in.Back:
+		return "not in the release to go back to"
+	case inactive:
+		return "in the inactive profile " + strings.Join(profiles, ", ") + " of the Compose file"
+	}
+	return "not in the Compose file any more"
 }
 
 // keeps says what has to be done before one that left may be taken away first, "" where
 // this release may do it: it is to, and the release before can bring it back.
 func keeps(in Input, service, left string, unit stack.Unit) string {
 	_, known := in.Past[left]
+	_, inactive := in.Desired.Inactive[left]
+	why, all := stays(in, left), ""
 	switch {
+	case why != "" && in.Back:
+		return fmt.Sprintf("no release that is undone made %s; stop it first (docker stop %s)", left, unit.Name)
+	case inactive && !in.Back:
+		return fmt.Sprintf("--remove-orphans takes away only what left the file; stop it first (docker stop %s)", unit.Name)
 	case !known && !in.Back:
 		return fmt.Sprintf("no verified release has %s, so that one that fails could not bring it back; stop it first (docker stop %s)", left, unit.Name)
-	case in.RemoveOrphans && selected(in, left):
+	case why == "" && selected(in, left):
 		return ""
-	}
-	all := ""
-	if !selected(in, left) {
+	case !selected(in, left):
 		all = " all services"
 	}
 	return fmt.Sprintf("release%s with --remove-orphans (input remove-orphans: true), which takes %s away before %s starts", all, left, service)
@@ -75,29 +109,6 @@ func (p *Plan) goFirst(left, service, place string) {
 	p.Steps = slices.Insert(slices.Delete(p.Steps, from, from+1), min(from, to), gone)
 }
 
-// writes lists the volumes and the folders of the host that a service may write to, but
-// for what the host has for all.
-func writes(in Input, service string) []string {
-	var out []string
-	for _, m := range in.Desired.Project.Services[service].Volumes {
-		ours := slices.ContainsFunc(in.Desired.Services[service].Files, func(f stack.File) bool { return f.Target == m.Target })
-		switch {
-		case m.ReadOnly:
-		case m.Type == types.VolumeTypeVolume && in.Desired.Project.Volumes[m.Source].Name != "":
-			out = append(out, in.Desired.Project.Volumes[m.Source].Name)
-		case m.Type == types.VolumeTypeBind && !ours && !common(m.Source):
-			out = append(out, path.Clean(m.Source))
-		}
-	}
-	return out
-}
-
-// common tells whether a path of the host belongs to its system, where many write.
-func common(source string) bool {
-	return source == "/" || slices.ContainsFunc([]string{"/dev", "/etc", "/proc", "/run", "/sys", "/tmp", "/usr", "/var/lib/docker", "/var/log", "/var/run"},
-		func(folder string) bool { return source == folder || strings.HasPrefix(source, folder+"/") })
-}
-
 // noun says of a place that is written to what it is.
 func noun(place string) string {
 	if path.IsAbs(place) {
@@ -112,8 +123,7 @@ func soleWriter(in Input, place string) (service string, unit stack.Unit) {
 	found := 0
 	for name, units := range in.Observed.Units {
 		for _, u := range units {
-			up := u.State == stack.Running || u.State == stack.Restarting || u.State == stack.Paused
-			if up && !u.OneOff && slices.Contains(u.Writes, place) {
+			if u.Up() && !u.OneOff && slices.Contains(u.Writes, place) {
 				service, unit = name, u
 				found++
 			}
@@ -137,7 +147,7 @@ func wroteBeside(in Input, service, place string) bool {
 // sharedInFile tells whether the file has another service that stays up and writes there.
 func sharedInFile(in Input, service, place string) bool {
 	for name, other := range in.Desired.Services {
-		if name != service && !other.Job && other.Replicas > 0 && slices.Contains(writes(in, name), place) {
+		if name != service && !other.Job && other.Replicas > 0 && slices.Contains(in.Desired.Writes(name), place) {
 			return true
 		}
 	}
@@ -157,8 +167,12 @@ func twice(in Input, p *Plan) []string {
 				return u.State == stack.Running && !u.OneOff && repository(u.Image) == repository(in.Desired.Services[s.Service].Pinned)
 			}
 			if slices.ContainsFunc(in.Observed.Units[left.Service], same) {
-				notes = append(notes, fmt.Sprintf("%s is new, and %s, which is not in the Compose file any more, runs on with the same image: if that is "+
-					"the same service by its former name, both are at work now; --remove-orphans takes %[2]s away", s.Service, left.Service))
+				end := "--remove-orphans takes " + left.Service + " away"
+				if in.Back || in.Desired.Inactive[left.Service] != nil {
+					end = "stop it where it is not to be"
+				}
+				notes = append(notes, fmt.Sprintf("%s is new, and %s, which is %s, runs on with the same image: if that is "+
+					"the same service by its former name, both are at work now; %s", s.Service, left.Service, where(in, left.Service), end))
 			}
 		}
 	}

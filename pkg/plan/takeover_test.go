@@ -75,7 +75,7 @@ func TestTakeOver_WhatLeftGoesFirst(t *testing.T) {
 func TestTakeOver_TheWayBackIsNoOther(t *testing.T) {
 	t.Parallel()
 	in := renamed()
-	in.RemoveOrphans, in.Back, in.Past = true, true, nil
+	in.RemoveOrphans, in.Back, in.Made, in.Past = true, true, []string{"postgres"}, nil
 	in.Observed.Units["api"] = running("api", "v1", 1, 3)
 	p := plan.Make(in)
 	p.Reverse()
@@ -155,4 +155,17 @@ func TestTakeOver_SaysWhatMayRunTwice(t *testing.T) {
 		"if that is the same service by its former name, both are at work now; --remove-orphans takes beat away"}, plan.Make(in).Notes)
 	in.RemoveOrphans = true
 	assert.Empty(t, plan.Make(in).Notes)
+}
+
+// A database that starts first stops first all the same, so it is alone where it writes.
+func TestTakeOver_ADatabaseIsAloneWhateverItsOrder(t *testing.T) {
+	t.Parallel()
+	in := renamed()
+	db := in.Desired.Services["db"]
+	db.Image, db.Update.Order = "postgres:16", stack.StartFirst
+	assert.Equal(t, []string{refusal}, plan.Make(in).Refusals)
+	db.Replicas = 2
+	assert.Empty(t, plan.Make(in).Refusals, "two of it get on")
+	db.Replicas, in.Observed.Scheduled = 1, true
+	assert.Empty(t, plan.Make(in).Refusals, "a Swarm starts it beside itself")
 }

@@ -339,7 +339,7 @@ func (f *findings) stubStatus(s *site) {
 	for _, name := range f.Stack.Order {
 		c := f.Stack.Project.Services[name]
 		asks := strings.Join(c.Command, " ") + " " + f.Stack.Services[name].Environment["SCRAPE_URI"]
-		if !given && strings.Contains(finding.ImageName(f.Stack.Services[name].Image), "nginx") && strings.Contains(asks, "stub_status") {
+		if !given && strings.Contains(stack.ImageName(f.Stack.Services[name].Image), "nginx") && strings.Contains(asks, "stub_status") {
 			f.Warn("P05.stub-status", finding.At(name, "command"), "add a server with `location = /stub_status { stub_status; }` to the configuration of "+s.svc.Name,
 				"it reads stub_status, which %s does not serve", s.svc.Name)
 		}

@@ -104,7 +104,7 @@ func (b *batch) undone(ctx context.Context, err error) error {
 		return err // the pins keep out who failed
 	}
 	// What runs is the serving set again, so the pins say nothing new.
-	if cerr := b.outlast(back, b.traffic.close); cerr != nil {
+	if cerr := b.outlast(back, b.unpin); cerr != nil {
 		return fmt.Errorf("%w; while going back: %w", err, cerr)
 	}
 	if b.whole() {

@@ -94,6 +94,10 @@ func (u Unit) Serving() bool {
 	return u.State == Running && u.Health != HealthFailed && u.Health != HealthStart
 }
 
+// Up tells whether the unit is at work, well or not: it runs, waits or is started again
+// by the engine.
+func (u Unit) Up() bool { return u.State == Running || u.State == Restarting || u.State == Paused }
+
 // Resource is a network or volume of the project on the host.
 type Resource struct {
 	Key, Name, ID, Hash, Driver string

@@ -1,9 +1,12 @@
 package stack
 
 import (
+	"path"
 	"slices"
+	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/distribution/reference"
 )
 
 // UsesGPU tells whether a service reserves a device for computing.
@@ -27,4 +30,54 @@ func (s *Stack) MemoryLimit(service string) int64 {
 		return int64(c.Deploy.Resources.Limits.MemoryBytes)
 	}
 	return int64(c.MemLimit)
+}
+
+// databases are images whose ports nobody outside the stack has business with, and of
+// which two at once must not have the same data.
+var databases = []string{
+	"postgres", "postgresql", "pgvector", "postgis", "timescaledb", "mysql", "mariadb", "percona", "mongo", "mongodb", "redis", "redis-stack",
+	"redis-stack-server", "valkey", "keydb", "dragonfly", "memcached", "elasticsearch", "opensearch", "clickhouse", "clickhouse-server",
+	"cassandra", "scylla", "rabbitmq", "etcd", "neo4j", "qdrant", "weaviate", "milvus", "influxdb", "couchdb", "cockroach", "nats", "kafka",
+}
+
+// DatabaseImage tells whether an image is one of a database, as far as its name tells.
+func DatabaseImage(image string) bool { return slices.Contains(databases, ImageName(image)) }
+
+// ImageName is the last part of an image's repository: "postgres" of
+// docker.io/library/postgres:15.
+func ImageName(image string) string {
+	named, err := reference.ParseDockerRef(image)
+	if err != nil {
+		return ""
+	}
+	return path.Base(reference.Path(named))
+}
+
+// IsDatabase tells whether a service is a database: by its image, or since it is dumped.
+func (s *Stack) IsDatabase(service string) bool {
+	svc := s.Services[service]
+	return DatabaseImage(svc.Image) || svc.Ext.Backups != nil
+}
+
+// Writes lists the volumes, by name, and the folders of the host that a service may write
+// to, but for what the host has for all.
+func (s *Stack) Writes(service string) []string {
+	var out []string
+	for _, m := range s.Project.Services[service].Volumes {
+		ours := slices.ContainsFunc(s.Services[service].Files, func(f File) bool { return f.Target == m.Target })
+		switch {
+		case m.ReadOnly:
+		case m.Type == types.VolumeTypeVolume && s.Project.Volumes[m.Source].Name != "":
+			out = append(out, s.Project.Volumes[m.Source].Name)
+		case m.Type == types.VolumeTypeBind && !ours && !common(m.Source):
+			out = append(out, path.Clean(m.Source))
+		}
+	}
+	return out
+}
+
+// common tells whether a path of the host belongs to its system, where many write.
+func common(source string) bool {
+	return source == "/" || slices.ContainsFunc([]string{"/dev", "/etc", "/proc", "/run", "/sys", "/tmp", "/usr", "/var/lib/docker", "/var/log", "/var/run"},
+		func(folder string) bool { return source == folder || strings.HasPrefix(source, folder+"/") })
 }

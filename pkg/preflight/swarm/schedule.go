@@ -14,6 +14,7 @@ import (
 // scheduling tells what is otherwise about when and where units start and end.
 func (l *look) scheduling(svc *stack.Service, c types.ServiceConfig) {
 	l.order(svc)
+	l.beside(svc)
 	l.restarts(svc, c)
 	l.monitored(svc)
 	l.health(svc, c)
@@ -36,6 +37,20 @@ func (l *look) order(svc *stack.Service) {
 	}
 	l.Warn("P17.depends-on", at(svc, "depends_on"), "let the program wait until they answer, or end and be started again",
 		"a release keeps the order, a Swarm does not: when a node comes back, it starts whether %s runs or not", strings.Join(names, ", "))
+}
+
+// beside: one host never starts a database beside itself, whatever the order.
+func (l *look) beside(svc *stack.Service) {
+	places := l.Stack.Writes(svc.Name)
+	key := "deploy.update_config.order"
+	if svc.Update.Order != stack.StartFirst {
+		key = "deploy.rollback_config.order"
+	}
+	if len(places) == 0 || svc.Job || !l.Stack.IsDatabase(svc.Name) || svc.Update.Order != stack.StartFirst && svc.Rollback.Order != stack.StartFirst {
+		return
+	}
+	l.Fail("P17.start-first", at(svc, key), "write order: stop-first",
+		"a Swarm starts the new task beside the old one, and two databases at once damage %s; one host stops the old one first", strings.Join(places, ", "))
 }
 
 // monitored: on one host a new unit proves itself before it gets requests.

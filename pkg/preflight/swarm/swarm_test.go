@@ -216,6 +216,7 @@ func TestStacks(t *testing.T) {
 	const api = "services:\n  api:\n    image: example/api:v1\n    networks: [inner]\n"
 	const inner = "\nnetworks:\n  inner: {driver_opts: {encrypted: \"true\"}}\n"
 	const db = "  db:\n    image: example/db:v1\n    networks: [inner]\n    deploy: {restart_policy: {condition: any}}\n"
+	const database = "services:\n  db:\n    image: postgres:16\n    networks: [inner]\n    volumes: [\"data:/data\"]\n"
 	const pinned = "    deploy: {restart_policy: {condition: any}, placement: {constraints: [node.labels.%s == true]}}\n"
 	tests := map[string]struct {
 		compose, name string
@@ -278,6 +279,13 @@ func TestStacks(t *testing.T) {
 		"a path of a chosen node": {api + "    volumes: [\"/srv/data:/data\"]\n" + fmt.Sprintf(pinned, "data") + inner, "P17.bind", nil, nil},
 		"an update that waits for a port": {api + "    ports: [{target: 80, published: \"80\", mode: host}]\n    deploy: {update_config: {order: start-first}}\n" + inner, "P17.start-first", nil,
 			[]string{"warn compose.yaml:6 a new task waits for a node whose port 80 is free: with a task on each node there is none, and the update stands still"}},
+		"two databases on one volume": {database + "    deploy: {update_config: {order: start-first}}\nvolumes: {data: {}}" + inner, "P17.start-first", nil,
+			[]string{"fail compose.yaml:6 a Swarm starts the new task beside the old one, and two databases at once damage shop_data; one host stops the old one first"}},
+		"two databases on the way back": {database + "    deploy: {rollback_config: {order: start-first}}\nvolumes: {data: {}}" + inner, "P17.start-first", nil,
+			[]string{"fail compose.yaml:6 a Swarm starts the new task beside the old one, and two databases at once damage shop_data; one host stops the old one first"}},
+		"one database after the other":  {database + "    deploy: {update_config: {order: stop-first}}\nvolumes: {data: {}}" + inner, "P17.start-first", nil, nil},
+		"a cache has nothing to damage": {api + "    deploy: {update_config: {order: start-first}}\n    x-shiksha: {backups: {}}\n" + inner, "P17.start-first", nil, nil},
+		"an application's own volume":   {api + "    volumes: [\"data:/data\"]\n    deploy: {update_config: {order: start-first}}\nvolumes: {data: {}}" + inner, "P17.start-first", nil, nil},
 		"a fixed address": {"services:\n  api:\n    image: example/api:v1\n    networks: {inner: {ipv4_address: 10.9.0.5, priority: 5}}\nnetworks:\n  inner: {ipam: {config: [{subnet: 10.9.0.0/24}]}}\n", "P17.address", nil,
 			[]string{"fail compose.yaml:4 a task gets any address of inner, not the one that is written"}},
 		"a chosen interface": {"services:\n  api:\n    image: example/api:v1\n    networks: {inner: {priority: 5}}\n" + inner, "P17.attachment", nil,
