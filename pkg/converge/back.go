@@ -28,9 +28,9 @@ type backTime struct {
 	until time.Time
 }
 
-// limit gives the context of the way back, which ends with the time.
+// limit gives the context of the way back, which ends with the time, or is cancelled.
 func (b *backTime) limit(ctx context.Context) (context.Context, context.CancelFunc) {
-	back, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	back, end := context.WithCancelCause(ctx)
 	b.until = time.Now().Add(backBudget)
 	b.timer = time.AfterFunc(backBudget, func() { end(errors.New("the time of the way back is over")) })
 	return back, func() { b.timer.Stop(); end(nil) }
@@ -48,11 +48,11 @@ func (b *backTime) add(more time.Duration) {
 // interrupted is left for the next run to heal: it may have only seconds.
 func (d *transition) fail(ctx context.Context, cause error) error {
 	if fault.Of(cause) == fault.Interrupted {
-		return cause
+		return d.cutOff(ctx, cause)
 	}
 	if ctx.Err() != nil {
 		// What was cut off calls itself failed or refused.
-		return fault.New(fault.Interrupted, "", "run it again", "interrupted: %w", cause)
+		return fault.New(fault.Interrupted, "", "run it again"+d.former(", or "), "interrupted: %w", cause)
 	}
 	// What a release before this one left unproved was proved ill with it.
 	touched := slices.Concat(d.unproved, d.result.Rollout.Touched)
@@ -76,6 +76,9 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 	case err == nil:
 		d.result.Changed = nil
 		err = d.takeBack(back, found.touched)
+	}
+	if len(found.dark) == 0 && d.halfBack(ctx, back, err) {
+		return d.halfway(ctx, fmt.Errorf("%w; and it could not all be taken back: %w", cause, err))
 	}
 	if err != nil {
 		return fault.New(fault.Stuck, "", "look at what runs with shiksha status; release a version that works, or start the services by hand"+d.stillIll(),
@@ -109,10 +112,7 @@ func (d *transition) leave(cause error, why string, touched []string) error {
 		d.result.Changed = nil
 		return fault.New(fault.Failed, "", d.servesNow()+d.migrated(), "%w; %s, and nothing of it stays", cause, why)
 	}
-	hint := "mend it and release again"
-	if v := d.facts.verified; v != nil && d.facts.standing == nil {
-		hint += fmt.Sprintf(", or go back to what served before: shiksha rollback --release %d", v.Number)
-	}
+	hint := "mend it and release again" + d.former(", or ")
 	return fault.New(fault.Failed, "", hint, "%w; %s, so what was changed stays: %v", cause, why, left)
 }
 
@@ -376,7 +376,7 @@ func (d *transition) takeBack(ctx context.Context, touched []string) error {
 	if d.undoDatabase == nil {
 		return d.back(ctx, touched)
 	}
-	err := d.outlast(ctx, d.undoDatabase)
+	err := d.swapBack(ctx)
 	if err == nil {
 		return d.back(ctx, touched)
 	}
@@ -384,7 +384,7 @@ func (d *transition) takeBack(ctx context.Context, touched []string) error {
 	others := slices.DeleteFunc(slices.Clone(touched), writes)
 	failed := d.back(ctx, others)
 	if failed == nil && len(others) > 0 {
-		if err = d.outlast(ctx, d.undoDatabase); err == nil {
+		if err = d.swapBack(ctx); err == nil {
 			return d.back(ctx, slices.DeleteFunc(slices.Clone(touched), func(name string) bool { return !writes(name) }))
 		}
 	}

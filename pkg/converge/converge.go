@@ -279,5 +279,6 @@ func (d *transition) tolerated(s plan.Step) bool {
 
 // carry carries a plan out for a stack; guard is asked before every act.
 func (d *transition) carry(ctx context.Context, st *stack.Stack, p *plan.Plan, guard func(context.Context) error) (rollout.Report, error) {
-	return d.on.Carry(ctx, p, st, rollout.How{Guard: guard, WaitTimeout: d.opts.WaitTimeout, Login: d.opts.Registry, Release: d.record.Number})
+	return d.on.Carry(ctx, p, st, rollout.How{Guard: guard, WaitTimeout: d.opts.WaitTimeout, Login: d.opts.Registry, Release: d.record.Number,
+		Back: st != d.opts.Stack})
 }

@@ -3,16 +3,20 @@ package converge
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/grace"
+	"github.com/shiksha/actions/pkg/host"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -182,6 +186,68 @@ func (d *transition) end(ctx context.Context, cause error) {
 		outcome = release.Stuck
 	}
 	d.conclude(ctx, outcome, cause)
+}
+
+// former says how to go back to what served before, or nothing where that is not known.
+func (d *transition) former(join string) string {
+	v := d.facts.verified
+	if v == nil || d.facts.standing != nil {
+		return ""
+	}
+	return fmt.Sprintf("%sgo back to what served before: shiksha rollback --release %d", join, v.Number)
+}
+
+// cutOff ends a release that was interrupted while it went on, or while what failed of it
+// was undone.
+func (d *transition) cutOff(ctx context.Context, cause error) error {
+	if rollout.HalfBack(cause) {
+		return d.halfway(ctx, cause)
+	}
+	return cause
+}
+
+// halfBack tells whether a way back ended before it was through because the run was told to
+// end, or has lost its host or its lock: whoever comes next goes on. A database that is the
+// older one is not left to them.
+func (d *transition) halfBack(ctx, back context.Context, err error) bool {
+	if err == nil || d.undoDatabase != nil {
+		return false
+	}
+	late := back.Err() != nil // its time is over, which the rollout takes for told to end
+	return ctx.Err() != nil || host.IsConnectionLost(err) || !late && fault.Of(err) == fault.Interrupted
+}
+
+// halfway ends a release that failed and is not taken back yet: it is not to be run again,
+// that would try what was just refused.
+func (d *transition) halfway(ctx context.Context, err error) error {
+	state, then := "users are served", "release a version that works"
+	failed := d.opts.Stack.Services[d.result.Rollout.Failed]
+	switch {
+	case len(d.writers) > 0:
+		state = "users may get no answer of " + strings.Join(d.writers, ", ")
+	case rollout.Away(err):
+		state = "users may not all be served"
+	case failed != nil && failed.ContainerName != "" && !rollout.HalfBack(err):
+		state = "users may get no answer of " + failed.Name // its name was needed: none of it is left but by the way back
+	case !errors.Is(context.Cause(ctx), context.Canceled):
+		state = "see who releases now and what runs with shiksha status" // the lock or the host is gone
+	}
+	if former := d.former(""); former != "" {
+		then = former + ", or " + then
+	}
+	return fault.New(fault.Interrupted, "", state+"; "+then+d.migrated(), "%w", err)
+}
+
+// swapBack takes back that the database was brought back. Who is told to end meanwhile does
+// it all the same: without it what writes to the database may not start.
+func (d *transition) swapBack(ctx context.Context) error {
+	last, cancel := grace.Last(ctx, backBudget)
+	defer cancel()
+	err := d.outlast(last, d.undoDatabase)
+	if err == nil {
+		d.undoDatabase = nil
+	}
+	return err
 }
 
 // conclude records an outcome as the last thing that a release does.

@@ -16,8 +16,7 @@ import (
 	"github.com/shiksha/actions/pkg/stack"
 )
 
-// undoBudget bounds the way back, beside what the file gives its units: it runs on a
-// context of its own, because the release's may be cancelled already.
+// undoBudget bounds the way back, beside what the file gives its units.
 const undoBudget = 2 * time.Minute
 
 // wayBack is how long the whole way back of a batch may take. New units end and old
@@ -49,7 +48,7 @@ func Longest(step plan.Step, svc *stack.Service, how How) time.Duration {
 // awayEvery is how often an act of the way back is tried while the engine is not reached.
 const awayEvery = time.Second
 
-// lastGrace is how long old units get to end, or are waited for, when the release
+// lastGrace is how long units get to end, or are waited for, when the release
 // was cancelled while they were stopping. It is short of the time that is left for acts.
 const lastGrace = 2 * time.Second
 
@@ -59,12 +58,25 @@ var errAway = errors.New("it may not serve")
 // errBefore says of a service that was ill that what is there is still of another release.
 var errBefore = errors.New("what was there before is of another release")
 
-// back undoes what the batch did; err is why.
+// back undoes what the batch did, or is cancelled meanwhile; err is why.
 func (b *batch) back(ctx context.Context, err error) error {
-	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.wayBack())
+	err = b.undone(ctx, err)
+	if ctx.Err() == nil {
+		return err
+	}
+	err = fmt.Errorf("%w; %w", err, errHalfBack)
+	if away := b.leaveBefore(ctx); away != nil {
+		return fmt.Errorf("%w; %w", err, away)
+	}
+	return err
+}
+
+// undone undoes what the batch did, act by act.
+func (b *batch) undone(ctx context.Context, err error) error {
+	back, cancel := context.WithTimeout(ctx, b.wayBack())
 	defer cancel()
 	if lost := b.lost(back); lost != nil {
-		return fmt.Errorf("%w (after: %w)", lost, err)
+		return fmt.Errorf("%w (after: %w; %w)", lost, err, errHalfBack)
 	}
 	b.say(event.Warning, b.svc.Name, "%v; going back", err)
 	defer b.span("undo", b.svc.Name)()
@@ -78,10 +90,10 @@ func (b *batch) back(ctx context.Context, err error) error {
 	for _, u := range slices.Backward(b.undo) {
 		uerr := b.outlast(back, u)
 		if fault.Of(uerr) == fault.Interrupted {
-			return fmt.Errorf("%w (after: %w)", uerr, err) // somebody else has the lock
+			return fmt.Errorf("%w (after: %w; %w)", uerr, err, errHalfBack) // somebody else has the lock
 		}
 		stuck = append(stuck, uerr)
-		if uerr != nil && (b.held || !b.step.Action.StopsFirst()) {
+		if ctx.Err() != nil || uerr != nil && (b.held || !b.step.Action.StopsFirst()) {
 			break // the new units may be who serves: none of them is stopped
 		}
 	}
@@ -159,9 +171,11 @@ func NotReached(err error) bool { return engine.NotReached(err) && !host.IsConne
 func (b *batch) revive(ctx context.Context) error {
 	if b.svc.Ext.Idle != nil {
 		// One that was told to take no more work begins anew.
+		b.renews = true
 		if err := b.stop(ctx, b.svc.Name, b.old, b.svc.StopGrace); err != nil {
 			return err
 		}
+		b.renews = false
 	}
 	if err := b.Units.Restart(ctx, b.old); err != nil {
 		return fmt.Errorf("start the old units again: %w", err)
@@ -240,6 +254,61 @@ func (b *batch) leaveServing(ctx context.Context) error {
 	return nil
 }
 
+// leaveBefore is what a cancelled release still does for a batch that stops first and was
+// going back: it starts the old units again, or those that took their place for good, and
+// has the gateway find them.
+func (b *batch) leaveBefore(ctx context.Context) error {
+	serves := len(b.well) > 0 && !b.leaves // new units that passed their gate, and were let in
+	if !b.halted || serves || !b.step.Action.StopsFirst() || b.takesItsPlace() {
+		return nil
+	}
+	last, cancel := grace.Last(ctx, grace.Acts)
+	defer cancel()
+	if b.lost(last) != nil {
+		return b.unserved()
+	}
+	up, err := b.reinstate(last)
+	if err == nil && b.dark() {
+		err = b.traffic.wake(last, up)
+	}
+	if err != nil {
+		b.say(event.Error, b.svc.Name, "could not be started again before the release ended: %v", err)
+		return b.unserved()
+	}
+	return nil
+}
+
+// reinstate ends the new units and starts the old ones again. Where these are gone for good
+// new ones start once more, well or not.
+func (b *batch) reinstate(ctx context.Context) (up []string, err error) {
+	if b.renews {
+		if err := b.settle(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if b.dark() && len(b.new) > 0 {
+		// What failed is not waited for, but for the work of a worker.
+		if err := b.end(ctx, b.new, b.needed()); err != nil {
+			return nil, err
+		}
+	}
+	if b.removed && b.scrapped {
+		if err := b.Units.Scrap(ctx, b.new); err != nil {
+			return nil, fmt.Errorf("remove the new units: %w", err)
+		}
+		b.new = nil
+	}
+	if b.removed && len(b.new) > 0 {
+		return b.new, b.Units.Restart(ctx, b.new)
+	}
+	err = b.Units.Restart(ctx, b.old)
+	if err == nil || !b.removed {
+		return b.old, err
+	}
+	err = b.rise(ctx)
+	return b.new, err
+}
+
 // unserved is errAway, unless others serve.
 func (b *batch) unserved() error {
 	if b.dark() {
@@ -279,23 +348,29 @@ func (b *batch) rise(ctx context.Context) error {
 // though nobody waits for it any more. Until it is over the old units hold their
 // ports and files, and after it nothing would run.
 func (b *batch) settle(ctx context.Context) error {
-	switch {
-	case !b.dark() || b.removed:
+	if !b.dark() || b.removed {
 		return nil // others serve, or it is over
-	case b.svc.StopGrace > stack.DefaultGrace:
-		return b.ended(ctx)
 	}
-	if err := b.Units.Stop(ctx, b.old, lastGrace); err != nil {
-		return fmt.Errorf("stop the old units: %w", err)
+	return b.end(ctx, b.old, b.Back && b.needed())
+}
+
+// end sees to it that units have ended before others take their place. Hurried are those
+// of a version that was refused: what is needed is not to be away for them.
+func (b *batch) end(ctx context.Context, ids []string, hurried bool) error {
+	if b.svc.StopGrace > stack.DefaultGrace && !hurried {
+		return b.ended(ctx, ids)
+	}
+	if err := b.Units.Stop(ctx, ids, lastGrace); err != nil {
+		return fmt.Errorf("end the units before: %w", err)
 	}
 	return nil
 }
 
-// ended waits for old units that the file gives longer than usual: they finish a
+// ended waits for units that the file gives longer than usual: they finish a
 // job or write their data, and another stop would kill them before the first does.
-func (b *batch) ended(ctx context.Context) error {
+func (b *batch) ended(ctx context.Context, ids []string) error {
 	until := time.Now().Add(lastGrace)
-	for _, id := range b.old {
+	for _, id := range ids {
 		for {
 			u, err := b.Eyes.Inspect(ctx, id)
 			if err != nil {

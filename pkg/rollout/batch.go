@@ -24,6 +24,9 @@ type batch struct {
 	// that failed may run on, started once the new ones were; well is who passed the gate.
 	down, away, removed, held, loud, started bool
 	well                                     []string
+	// halted is set once old units were to stop. On the way back leaves is set once the new
+	// ones are to stop, scrapped once they are to go, renews while old ones end to begin anew.
+	halted, leaves, scrapped, renews bool
 }
 
 // run carries the batch out, or leaves the service as it was.
@@ -133,6 +136,7 @@ func (b *batch) create(ctx context.Context) error {
 	b.new = ids
 	// The undo of their start, which comes first, stops them.
 	b.undo = append(b.undo, func(ctx context.Context) error {
+		b.scrapped = true
 		if err := b.Units.Scrap(ctx, ids); err != nil {
 			return fmt.Errorf("remove the new units: %w", err)
 		}
@@ -159,6 +163,7 @@ func (b *batch) start(ctx context.Context) error {
 		if b.held = err != nil; b.held {
 			return err
 		}
+		b.leaves = true
 		if err := b.stop(ctx, b.svc.Name, b.new, b.svc.StopGrace); err != nil {
 			return fmt.Errorf("stop the new units: %w", err)
 		}
@@ -210,7 +215,7 @@ func (b *batch) stopOld(ctx context.Context, serving []string) error {
 		before := b.serving()
 		b.undo = append(b.undo, func(ctx context.Context) error { return b.traffic.to(ctx, before) })
 	}
-	b.undo = append(b.undo, b.revive)
+	b.undo, b.halted = append(b.undo, b.revive), true
 	if err := b.quiet(ctx, b.old); err != nil {
 		return err
 	}

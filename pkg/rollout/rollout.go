@@ -80,6 +80,8 @@ type How struct {
 	Login       engine.Auth
 	// Release is the number of the release, for labels.
 	Release int
+	// Back says that the plan takes back what was refused.
+	Back bool
 }
 
 // Carrier carries one step out. In which order steps come, the guard, what a failure
@@ -177,10 +179,11 @@ func (r *Rollout) carry(ctx context.Context, step plan.Step) (tolerated, err err
 	}
 	r.note(func(report *Report) { report.Failed = step.Service })
 	if ctx.Err() != nil {
-		return nil, interrupted(ctx, step.Service, err)
+		return nil, r.interrupted(ctx, step.Service, err)
 	}
 	err = fmt.Errorf("%s: %w", step.Service, err)
-	if svc := r.Stack.Services[step.Service]; svc == nil || svc.Update.FailureAction != stack.Continue {
+	svc := r.Stack.Services[step.Service]
+	if svc == nil || svc.Update.FailureAction != stack.Continue || fault.Of(err) == fault.Interrupted {
 		return nil, err
 	}
 	r.say(event.Warning, step.Service, "failed; failure_action is continue, so the release goes on: %v", err)
@@ -190,7 +193,7 @@ func (r *Rollout) carry(ctx context.Context, step plan.Step) (tolerated, err err
 // begin is the last look before a step: nobody cancelled, the lock is ours.
 func (r *Rollout) begin(ctx context.Context, step plan.Step) error {
 	if ctx.Err() != nil {
-		return interrupted(ctx, step.Service, context.Cause(ctx))
+		return r.interrupted(ctx, step.Service, context.Cause(ctx))
 	}
 	if err := r.ask(ctx); err != nil {
 		return fmt.Errorf("before %s: %w", step.Service, err)
@@ -213,17 +216,29 @@ func (r *Rollout) note(write func(*Report)) {
 	write(&r.report)
 }
 
+// errHalfBack says of a cancelled release that it had failed, and was going back.
+var errHalfBack = errors.New("it was going back, and not all of it is back")
+
+// HalfBack tells of an interrupted rollout that one of its batches had failed before: to run the same again
+// is to try what was just refused.
+func HalfBack(err error) bool { return errors.Is(err, errHalfBack) }
+
+// Away tells of an interrupted rollout that a service could not be left serving.
+func Away(err error) bool { return errors.Is(err, errAway) }
+
 // interrupted is the error of a rollout that was told to stop.
-func interrupted(ctx context.Context, service string, err error) error {
+func (r *Rollout) interrupted(ctx context.Context, service string, err error) error {
 	if cause := context.Cause(ctx); !errors.Is(err, cause) {
 		err = fmt.Errorf("%w (%w)", cause, err)
 	}
-	served := "users are served"
-	if errors.Is(err, errAway) {
+	served, then := "users are served", "run the same again: it heals what was left and goes on"
+	if Away(err) {
 		served = "users may get no answer of " + service
 	}
-	return fault.New(fault.Interrupted, service, served+"; run the same again: it heals what was left and goes on",
-		"interrupted: %w", err)
+	if r.Back || HalfBack(err) {
+		then = "go back to what served before with shiksha rollback, or release a version that works"
+	}
+	return fault.New(fault.Interrupted, service, served+"; "+then, "interrupted: %w", err)
 }
 
 // step carries one step out.

@@ -3,6 +3,7 @@ package rollout
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/grace"
@@ -184,4 +185,17 @@ func (s *service) unpin(ctx context.Context) error {
 // serving is the whole set that may get requests right now.
 func (s *service) serving() []string {
 	return append(append([]string(nil), s.good...), s.old...)
+}
+
+// needed tells whether users come to the service, or another one cannot do without it.
+func (s *service) needed() bool {
+	if s.svc.Ext.Gateway != "" || len(s.svc.HostPorts) > 0 {
+		return true
+	}
+	for _, other := range s.Stack.Services {
+		if slices.ContainsFunc(other.DependsOn, func(d stack.Dependency) bool { return d.Service == s.svc.Name }) {
+			return true
+		}
+	}
+	return false
 }

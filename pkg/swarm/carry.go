@@ -101,7 +101,7 @@ func (c *change) unsent(ctx context.Context, follow *follower) error {
 	if err != nil {
 		return fmt.Errorf("while going back: %w", err)
 	}
-	return c.renew(back, now.Service, follow)
+	return c.renew(ctx, back, now.Service, follow)
 }
 
 // find looks for the service as it is.
@@ -223,7 +223,7 @@ func (c *change) undo(ctx context.Context, follow *follower) error {
 	was := c.before.Spec.TaskTemplate
 	if c.svc.Ext.Idle != nil {
 		// Its old tasks were told to take no more work: they begin anew.
-		return c.renew(back, now.Service, follow)
+		return c.renew(ctx, back, now.Service, follow)
 	}
 	if c.goal.hash == hashOf(was) && c.goal.force == was.ForceUpdate {
 		return follow.close(back)
@@ -236,10 +236,24 @@ func (c *change) undo(ctx context.Context, follow *follower) error {
 		}
 	}
 	c.backTo(c.before.Spec)
-	if err := c.watch(back, follow); err != nil {
+	if err := c.watchBack(ctx, back, follow); err != nil {
 		return fmt.Errorf("while going back: %w", err)
 	}
 	return follow.close(back)
+}
+
+// watchBack watches a service that goes back, until that is over or the run is told to end:
+// Swarm goes on by itself.
+func (c *change) watchBack(ctx, back context.Context, follow *follower) error {
+	watched, end := context.WithCancelCause(back)
+	defer end(nil)
+	stop := context.AfterFunc(ctx, func() { end(context.Cause(ctx)) })
+	defer stop()
+	err := c.watch(watched, follow)
+	if err != nil {
+		c.last(ctx, follow)
+	}
+	return err
 }
 
 // backTo makes a spec that the service had what it is to become.
@@ -249,19 +263,19 @@ func (c *change) backTo(was swarm.ServiceSpec) {
 }
 
 // renew makes the service what it was, with tasks that are new all the same.
-func (c *change) renew(ctx context.Context, now swarm.Service, follow *follower) error {
+func (c *change) renew(ctx, back context.Context, now swarm.Service, follow *follower) error {
 	c.say(event.Warning, c.svc.Name, "its tasks were told to take no more work; they begin anew")
 	spec := c.before.Spec
 	spec.TaskTemplate.ForceUpdate = max(now.Spec.TaskTemplate.ForceUpdate, spec.TaskTemplate.ForceUpdate) + 1
 	c.backTo(spec)
-	err := c.giveBack(ctx, now, spec)
+	err := c.giveBack(back, now, spec)
 	if err == nil {
-		err = c.watch(ctx, follow)
+		err = c.watchBack(ctx, back, follow)
 	}
 	if err != nil {
 		return fmt.Errorf("while going back: %w", err)
 	}
-	return follow.close(ctx)
+	return follow.close(back)
 }
 
 // giveBack gives Swarm a spec that it had before. The login of this release is the

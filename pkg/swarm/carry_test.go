@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -139,6 +140,35 @@ func TestAServiceThatEndsSlowly(t *testing.T) {
 				}
 				assert.ErrorContains(t, err, c.fails)
 			})
+		})
+	}
+}
+
+// Who is told to end while a service goes back leaves the rest of it to Swarm: the time is
+// for the record.
+func TestToldToEndWhileAServiceGoesBack(t *testing.T) {
+	t.Parallel()
+	for _, drains := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			n := uint64(1)
+			spec := swarm.ServiceSpec{Mode: swarm.ServiceMode{Replicated: &swarm.ReplicatedService{Replicas: &n}},
+				TaskTemplate: swarm.TaskSpec{ContainerSpec: &swarm.ContainerSpec{Image: "api:1", Labels: map[string]string{hashLabel: "old"}}}}
+			m := &fakeLossyManager{takes: true, service: swarm.Service{ID: "s", Spec: spec}}
+			before := m.service
+			change := &change{Swarm: &Swarm{Host: Host{API: m, Sink: event.Discard}}, step: plan.Step{Service: "api"}, id: "s", before: &before,
+				svc:  &stack.Service{Name: "api", Replicas: 1, Update: stack.Update{FailureAction: stack.Rollback}},
+				span: func(string, string) func() { return func() {} }, goal: goal{hash: "new", replicas: 1}}
+			if drains {
+				change.svc.Ext.Idle = &stack.Idle{}
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			time.AfterFunc(10*time.Second, cancel)
+			began := time.Now()
+			err := change.undo(grace.Watch(ctx), nil)
+			require.ErrorIs(t, err, context.Canceled)
+			assert.Equal(t, uint64(1), m.service.Version.Index, "it was given back")
+			assert.LessOrEqual(t, time.Since(began), 10*time.Second+grace.Acts)
 		})
 	}
 }
