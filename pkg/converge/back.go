@@ -362,7 +362,7 @@ func (d *transition) replan(ctx context.Context) error {
 	// The record that this release began must not count as an interrupted one, nor what its
 	// outage made ill as ill before.
 	in := d.facts.input(d.opts, key)
-	in.Interrupted, in.Whole, in.Ill = false, false, d.ill()
+	in.Interrupted, in.Begun, in.Ill = false, true, d.ill()
 	d.rest = plan.Make(in)
 	d.rest.Reverse()
 	return nil

@@ -295,6 +295,20 @@ func (d *transition) ill() (names []string) {
 	return names
 }
 
+// wasIll tells whether nothing of a service served before the release although all of it was
+// as it is to be: also where a run that was cut off may have made it ill, so that it had to
+// get well.
+func (d *transition) wasIll(name string) bool {
+	svc := d.opts.Stack.Services[name]
+	if v := d.facts.verified; svc == nil || svc.Job || d.rest != nil || v == nil || v.Services[name].Hash != svc.Hash {
+		return false
+	}
+	units := slices.DeleteFunc(slices.Clone(d.facts.observed.Units[name]), func(u stack.Unit) bool { return u.OneOff })
+	return len(units) > 0 && !slices.ContainsFunc(units, func(u stack.Unit) bool {
+		return u.Serving() || u.Hash != svc.Hash || u.Health == stack.HealthStart
+	})
+}
+
 // asIll tells whether a service that was ill before is again what it was: nothing of it is
 // left of the release, and another try would end as it did. What was only waited for, since
 // it was starting, has had no try yet.
@@ -312,6 +326,9 @@ func (d *transition) asIll(before *stack.Stack, seen stack.Observed, name string
 // rest where that is why it failed.
 func (d *transition) stillIll() string {
 	ill, failed := d.ill(), d.result.Rollout.Failed
+	if d.wasIll(failed) && !slices.Contains(ill, failed) {
+		ill = append(ill, failed)
+	}
 	if len(ill) == 0 {
 		return ""
 	}

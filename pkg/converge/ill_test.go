@@ -130,3 +130,37 @@ func TestCompleteWithoutWhatWasIll(t *testing.T) {
 		assert.Equal(t, left != "", step != nil, "%q", ill)
 	}
 }
+
+// A service that was ill before a run which does not pass over it is named where it failed:
+// after a run that was cut off it may have been made ill by that.
+func TestTheHintNamesWhatFailedAndWasIllBefore(t *testing.T) {
+	t.Parallel()
+	st := illShop(t)
+	was, again := st.Services["worker"].Hash, ": what else changes is released by itself with shiksha deploy --services api"
+	for name, c := range map[string]struct {
+		unit   stack.Unit
+		back   *Back
+		failed string
+		says   string
+	}{
+		"restarting":            {stack.Unit{Hash: was, State: stack.Restarting}, nil, "worker", "; worker was ill before" + again},
+		"a rollback":            {stack.Unit{Hash: was, State: stack.Restarting}, &Back{}, "worker", "; worker was ill before"},
+		"ended":                 {stack.Unit{Hash: was, State: stack.Exited}, nil, "worker", "; worker was ill before" + again},
+		"another failed":        {stack.Unit{Hash: was, State: stack.Restarting}, nil, "api", ""},
+		"it served":             {stack.Unit{Hash: was, State: stack.Running}, nil, "worker", ""},
+		"it was starting":       {stack.Unit{Hash: was, State: stack.Running, Health: stack.HealthStart}, nil, "worker", ""},
+		"it is another now":     {stack.Unit{Hash: "v2", State: stack.Restarting}, nil, "worker", ""},
+		"somebody's command is": {stack.Unit{Hash: was, State: stack.Exited, OneOff: true}, nil, "worker", ""},
+	} {
+		d := &transition{facts: &facts{verified: &release.Record{Services: map[string]release.ServiceRecord{"worker": {Hash: was}}}},
+			plan:   &plan.Plan{Steps: []plan.Step{{Service: "worker", Action: plan.Create}, {Service: "api", Action: plan.StopFirst}}},
+			opts:   Options{Stack: st, Back: c.back},
+			result: &Result{Rollout: &rollout.Report{Failed: c.failed}}}
+		d.facts.observed.Units = map[string][]stack.Unit{"worker": {c.unit}}
+		assert.Equal(t, c.says, d.stillIll(), name)
+		d.rest = d.plan
+		assert.Empty(t, d.stillIll(), "%s, and what was seen last is what the release made", name)
+		d.rest, d.facts.verified = nil, nil
+		assert.Empty(t, d.stillIll(), "%s, and no release was verified with it", name)
+	}
+}
