@@ -180,7 +180,7 @@ func (d *transition) rollBack(ctx context.Context, touched []string) error {
 	lockOnly := func(ctx context.Context) error { return d.opts.Lock.Check(ctx) }
 	defer d.timed("roll back")()
 	report, err := d.carry(ctx, before, p, lockOnly)
-	d.result.Phases = append(d.result.Phases, report.Spans...)
+	d.result.Phases, d.inVain = append(d.result.Phases, report.Spans...), append(d.inVain, report.Ill...)
 	return err
 }
 
@@ -225,7 +225,7 @@ func (d *transition) beforeTitle() string {
 }
 
 func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched []string) (plan.Input, error) {
-	in := plan.Input{Desired: before, Back: true, Ill: d.ill(), RemoveOrphans: true, Live: map[string][]string{}}
+	in := plan.Input{Desired: before, Back: true, Ill: d.illOrStarting(before), RemoveOrphans: true, Live: map[string][]string{}}
 	seen, err := d.on.Observe(ctx, d.opts.Stack.Name)
 	if err != nil {
 		return in, err

@@ -295,6 +295,21 @@ func (d *transition) ill() (names []string) {
 	return names
 }
 
+// illOrStarting names also those that were only waited for and are as the release before has
+// them: the one that failed made none of them what it is.
+func (d *transition) illOrStarting(before *stack.Stack) []string {
+	names := d.ill()
+	if d.plan == nil {
+		return names
+	}
+	for _, s := range d.plan.Steps {
+		if was, is := before.Services[s.Service], d.opts.Stack.Services[s.Service]; s.Starting && was != nil && is != nil && was.Hash == is.Hash {
+			names = append(names, s.Service)
+		}
+	}
+	return names
+}
+
 // wasIll tells whether nothing of a service served before the release although all of it was
 // as it is to be: also where a run that was cut off may have made it ill, so that it had to
 // get well.
@@ -310,13 +325,12 @@ func (d *transition) wasIll(name string) bool {
 }
 
 // asIll tells whether a service that was ill before is again what it was: nothing of it is
-// left of the release, and another try would end as it did. What was only waited for, since
-// it was starting, has had no try yet.
+// left of the release, and another try would end as it did.
 func (d *transition) asIll(before *stack.Stack, seen stack.Observed, name string) bool {
 	svc := before.Services[name]
 	units := slices.DeleteFunc(slices.Clone(seen.Units[name]), func(u stack.Unit) bool { return u.OneOff })
 	other := func(u stack.Unit) bool { return u.Hash != svc.Hash || len(before.Elsewhere(name, u)) > 0 }
-	if svc == nil || svc.Ext.Reload != nil || slices.Contains(d.writers, name) || !slices.Contains(d.ill(), name) || d.plan.Step(name).Starting {
+	if svc == nil || svc.Ext.Reload != nil || slices.Contains(d.writers, name) || !slices.Contains(d.ill(), name) {
 		return false
 	}
 	return len(units) > 0 && !slices.ContainsFunc(units, other)
@@ -329,10 +343,15 @@ func (d *transition) stillIll() string {
 	if d.wasIll(failed) && !slices.Contains(ill, failed) {
 		ill = append(ill, failed)
 	}
-	if len(ill) == 0 {
-		return ""
+	text := ""
+	starting := slices.Compact(slices.Sorted(slices.Values(d.inVain)))
+	if starting = slices.DeleteFunc(starting, func(name string) bool { return slices.Contains(ill, name) }); len(starting) > 0 {
+		text = fmt.Sprintf("; %s was starting before, and does not get well", strings.Join(starting, ", "))
 	}
-	text := fmt.Sprintf("; %s was ill before", strings.Join(ill, ", "))
+	if len(ill) == 0 {
+		return text
+	}
+	text += fmt.Sprintf("; %s was ill before", strings.Join(ill, ", "))
 	others := slices.DeleteFunc(d.plan.Changed(), func(name string) bool {
 		return slices.Contains(ill, name) || d.opts.Stack.Services[name] == nil
 	})

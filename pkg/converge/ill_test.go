@@ -40,17 +40,19 @@ func (f *fakeIll) Observe(context.Context, string) (stack.Observed, error) {
 	return stack.Observed{Units: units}, nil
 }
 
-func (f *fakeIll) Carry(_ context.Context, p *plan.Plan, _ *stack.Stack, _ rollout.How) (rollout.Report, error) {
+func (f *fakeIll) Carry(_ context.Context, p *plan.Plan, _ *stack.Stack, _ rollout.How) (report rollout.Report, err error) {
 	for _, s := range p.Steps {
 		switch {
 		case !s.Changes():
 			continue
 		case s.Service == "worker" && !s.Tolerated:
-			return rollout.Report{}, errors.New("worker-2 restarted 5 times")
+			return report, errors.New("worker-2 restarted 5 times")
+		case s.Tolerated:
+			report.Ill = append(report.Ill, s.Service)
 		}
 		f.back = append(f.back, s.Service)
 	}
-	return rollout.Report{}, nil
+	return report, nil
 }
 
 // illShop is a stack of which one service was ill before.
@@ -79,19 +81,25 @@ func TestAWayBackLeavesAsIllWhatWasIll(t *testing.T) {
 		starting       bool
 	}{
 		"another failed":          {was, "api", "api", "failed", "; worker was ill before", false},
-		"it was only waited for":  {was, "api", "api worker", "failed", "; worker was ill before", true},
+		"it was only waited for":  {was, "api", "api worker", "failed", "; worker was starting before, and does not get well", true},
 		"it was to be mended":     {was, "worker", "api", "failed", "released by itself with shiksha deploy --services api", false},
 		"nothing is left of it":   {"", "worker", "api worker", "failed", "worker was ill before", false},
 		"it is of the new stack":  {"v2", "api", "api worker", "failed", "worker was ill before", false},
+		"waited for in vain":      {was, "worker", "api worker", "failed", "; worker was starting before, and does not get well", true},
+		"as no release had it":    {"v0", "worker", "", "stuck", "release a version that works", true},
 		"nothing failed but time": {was, "", "api", "failed", "; worker was ill before", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			sealed, err := st.Seal()
+			before := illShop(t)
+			if c.kind == "stuck" {
+				require.NoError(t, before.Pin(map[string]string{"worker": "sha256:0", "api": "sha256:2"}))
+			}
+			sealed, err := before.Seal()
 			require.NoError(t, err)
 			on := &fakeIll{worker: c.worker, api: "v2"}
 			d := &transition{Target: &target.Target{Sink: event.Discard}, on: on, record: &release.Record{}, facts: &facts{standing: &standing{1, sealed}},
-				plan:   &plan.Plan{Steps: []plan.Step{{Service: "worker", Action: plan.Create, Ill: true, Starting: c.starting}, {Service: "api", Action: plan.StopFirst}}},
+				plan:   &plan.Plan{Steps: []plan.Step{{Service: "worker", Action: plan.Create, Ill: !c.starting, Starting: c.starting}, {Service: "api", Action: plan.StopFirst}}},
 				opts:   Options{Stack: st, RollbackOnFailure: true, Lock: &release.Lock{}},
 				result: &Result{Rollout: &rollout.Report{Touched: []string{"worker", "api"}, Failed: c.failed}}}
 			err = d.fail(t.Context(), errors.New("it is ill"))
