@@ -333,7 +333,9 @@ func (d *transition) asIll(before *stack.Stack, seen stack.Observed, name string
 	if svc == nil || svc.Ext.Reload != nil || slices.Contains(d.writers, name) || !slices.Contains(d.ill(), name) {
 		return false
 	}
-	return len(units) > 0 && !slices.ContainsFunc(units, other)
+	// Where its try could not be undone as many do not run as before.
+	ran := len(running(d.facts.observed.Units[name]))
+	return len(units) > 0 && !slices.ContainsFunc(units, other) && (ran == 0 || ran == len(running(units)))
 }
 
 // stillIll says of a release that went back who was ill before it, and how to release the

@@ -172,3 +172,31 @@ func TestTheHintNamesWhatFailedAndWasIllBefore(t *testing.T) {
 		assert.Empty(t, d.stillIll(), "%s, and no release was verified with it", name)
 	}
 }
+
+// What was ill before is taken back where its try could not be undone: nothing of what ran
+// runs, or the try beside it.
+func TestAWayBackTakesBackWhatIsNotAsIllAsItWas(t *testing.T) {
+	t.Parallel()
+	st := illShop(t)
+	units := func(states ...stack.State) (out []stack.Unit) {
+		for _, state := range states {
+			out = append(out, stack.Unit{ID: string(state), Hash: st.Services["worker"].Hash, State: state})
+		}
+		return out
+	}
+	for name, c := range map[string]struct {
+		was, is []stack.Unit
+		as      bool
+	}{
+		"it is":                   {units(stack.Running), units(stack.Running), true},
+		"it is started again yet": {units(stack.Restarting), units(stack.Running), true},
+		"it does not run":         {units(stack.Running), units(stack.Exited), false},
+		"its try runs, too":       {units(stack.Running), units(stack.Running, stack.Restarting), false},
+		"it did not run before":   {units(stack.Exited), units(stack.Exited), true},
+		"its successor runs":      {units(stack.Exited), units(stack.Restarting), true},
+	} {
+		d := &transition{facts: &facts{observed: stack.Observed{Units: map[string][]stack.Unit{"worker": c.was}}},
+			plan: &plan.Plan{Steps: []plan.Step{{Service: "worker", Ill: true}}}}
+		assert.Equal(t, c.as, d.asIll(st, stack.Observed{Units: map[string][]stack.Unit{"worker": c.is}}, "worker"), name)
+	}
+}

@@ -59,6 +59,9 @@ var errAway = errors.New("it may not serve")
 // errBefore says of a service that was ill that what is there is still of another release.
 var errBefore = errors.New("what was there before is of another release")
 
+// errUndo says of a service that it is not what it was before its batch.
+var errUndo = errors.New("while going back")
+
 // back undoes what the batch did; err is why.
 func (b *batch) back(ctx context.Context, err error) error {
 	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.wayBack())
@@ -86,14 +89,14 @@ func (b *batch) back(ctx context.Context, err error) error {
 		}
 	}
 	if uerr := errors.Join(stuck...); uerr != nil {
-		return fmt.Errorf("%w; while going back: %w", err, uerr)
+		return fmt.Errorf("%w; %w: %w", err, errUndo, uerr)
 	}
 	if b.loud {
 		return err // the pins keep out who failed
 	}
 	// What runs is the serving set again, so the pins say nothing new.
 	if cerr := b.outlast(back, b.traffic.close); cerr != nil {
-		return fmt.Errorf("%w; while going back: %w", err, cerr)
+		return fmt.Errorf("%w; %w: %w", err, errUndo, cerr)
 	}
 	if b.whole() {
 		b.note(func(report *Report) { report.Undone = append(report.Undone, b.svc.Name) })
