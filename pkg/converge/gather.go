@@ -227,6 +227,12 @@ func (f *facts) whole() bool {
 	return true
 }
 
+// made tells whether the last run that may have changed something made a unit: it may have
+// been cut off before the first migration of that.
+func (f *facts) made(u stack.Unit) bool {
+	return f.acted != nil && f.acted.Services[u.Service].Hash == u.Hash && u.Created.After(f.acted.Started)
+}
+
 // past is what a record knows of its services, for the reasons of a plan.
 func past(r *release.Record) map[string]plan.Past {
 	out := map[string]plan.Past{}

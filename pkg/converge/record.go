@@ -242,9 +242,3 @@ func (d *transition) settle(ctx context.Context) error {
 	}
 	return nil
 }
-
-// made tells whether the last run that may have changed something made a unit: it may have
-// been cut off before the first migration of that.
-func (f *facts) made(u stack.Unit) bool {
-	return f.acted != nil && f.acted.Services[u.Service].Hash == u.Hash && u.Created.After(f.acted.Started)
-}
