@@ -4,6 +4,11 @@ variable "VERSION" {
   default = "dev"
 }
 
+# The workflow gives that of its own repository, so that a fork publishes its own.
+variable "REPOSITORY" {
+  default = "ghcr.io/shiksha/actions"
+}
+
 group "default" {
   targets = ["actions"]
 }
@@ -11,5 +16,5 @@ group "default" {
 target "actions" {
   context    = "."
   dockerfile = "Dockerfile"
-  tags       = ["ghcr.io/shiksha/actions:${VERSION}"]
+  tags       = ["${REPOSITORY}:${VERSION}"]
 }

@@ -215,6 +215,7 @@ require (
 // What buildx links and no build of ours reaches: third_party/README.md says why.
 replace (
 	github.com/aws/aws-sdk-go-v2/config => ./third_party/aws-config
+	github.com/docker/docker => ./third_party/docker
 	github.com/moby/policy-helpers => ./third_party/policy-helpers
 	github.com/moby/swarmkit/v2 => ./third_party/swarmkit
 	github.com/open-policy-agent/opa => ./third_party/opa

@@ -72,6 +72,9 @@ func TestDryRun_ChangesNothing(t *testing.T) {
 	assert.Regexp(t, `postgres +unchanged`, plan.Stdout)
 	assert.Regexp(t, `worker +stop-first 1`, plan.Stdout)
 	assert.Regexp(t, `interruption: about \d+s: stops before it starts`, plan.Stdout, "by the record of its first start")
+	early := f.Deploy("d3", 0, "--dry-run") // of a pull request, whose image is built after the merge
+	assert.Regexp(t, `api +surge 3 +image .*quickstart/api:d1 -> :d3`, early.Stdout)
+	assert.Contains(t, early.Stderr, "quickstart/api:d3 is in no registry yet")
 	silent()
 	assert.Equal(t, "d1", lab.Serving(t.Context(), f.URL()))
 	history := f.Shiksha("history", "--json")

@@ -49,7 +49,7 @@ type Inputs struct {
 	StateDir      string        `name:"state-dir" group:"rollout" placeholder:"DIR" help:"Folder on the host for releases and the lock. Default: /var/lib/shiksha, or the user's own state folder where that cannot be written."`
 	LockWait      time.Duration `name:"lock-wait" group:"rollout" default:"10m" help:"How long to wait while another run releases this project."`
 	WaitTimeout   time.Duration `name:"wait-timeout" group:"rollout" default:"10m" help:"Longest time for one batch to become healthy. A service's own healthcheck usually ends sooner."`
-	RemoveOrphans bool          `name:"remove-orphans" group:"rollout" default:"false" help:"Remove services that are no longer in the Compose file. The plan always lists them."`
+	RemoveOrphans bool          `name:"remove-orphans" group:"rollout" default:"false" help:"Remove services that are no longer in the Compose file. Those of an inactive profile are in it, and stay. The plan always lists both."`
 
 	Checks       string        `name:"checks" group:"checks" placeholder:"FILE" help:"File of checks in the workspace that decide whether the release stays. Default: the checks of the Compose file, else what it promises: units, health, images, restarts, published ports."`
 	SkipChecks   inputs.List   `name:"skip-checks" group:"checks" placeholder:"NAME,..." help:"Checks to leave out, by name."`

@@ -49,10 +49,11 @@ func TestTheWorkflowBuildsTheActions(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	require.NoError(t, err)
 	const commit = "0123456789abcdef0123456789abcdef01234567"
-	for name, c := range map[string]struct{ event, ref, version, tag string }{
-		"pull request": {"pull_request", "refs/pull/7/merge", "", commit},
-		"push":         {"push", "refs/heads/main", "", commit},
-		"release":      {"push", "refs/tags/release-v1.2.3", "v1.2.3", "v1.2.3"},
+	for name, c := range map[string]struct{ event, ref, version, tag, of, image string }{
+		"pull request": {"pull_request", "refs/pull/7/merge", "", commit, "shiksha/actions", "ghcr.io/shiksha/actions"},
+		"push":         {"push", "refs/heads/main", "", commit, "shiksha/actions", "ghcr.io/shiksha/actions"},
+		"release":      {"push", "refs/tags/release-v1.2.3", "v1.2.3", "v1.2.3", "shiksha/actions", "ghcr.io/shiksha/actions"},
+		"fork":         {"push", "refs/tags/release-v1.2.3", "v1.2.3", "v1.2.3", "Meera/deploying", "ghcr.io/meera/deploying"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			push := "true"
@@ -61,21 +62,22 @@ func TestTheWorkflowBuildsTheActions(t *testing.T) {
 			}
 			with := ofTheWorkflow(t, map[string]string{
 				"github.event_name != 'pull_request'": push, "inputs.version || github.sha": c.tag, "inputs.version": c.version,
-				"github.actor": "meera", "github.token": "t",
+				"github.actor": "meera", "github.token": "t", "github.repository": c.of,
 			})
+			variable, repository, _ := strings.Cut(with["env-file"], "=")
 			r, err := prepared(t, Options{
 				Workspace: root, BakeFile: with["bake-file"], Platforms: strings.Split(with["platforms"], ","), Push: with["push"] == "true",
-				Tags: []string{with["tags"]}, Environment: map[string]string{"VERSION": with["version"]},
+				Tags: []string{with["tags"]}, Environment: map[string]string{"VERSION": with["version"], variable: repository},
 				Registry: Login{Registry: with["registry"], Username: with["registry-username"], Password: with["registry-password"]},
 				Git:      Git{Ref: c.ref, Commit: commit}, Provenance: with["provenance"], SBOM: with["sbom"],
 			})
 			require.NoError(t, err)
 			require.Len(t, r.plan.targets, 1)
-			assert.Equal(t, []string{"ghcr.io/shiksha/actions:" + c.tag}, r.plan.targets[0].tags)
+			assert.Equal(t, []string{c.image + ":" + c.tag}, r.plan.targets[0].tags)
 			assert.Equal(t, "VERSION="+c.version, with["build-args"])
 			r.result.Targets = []Target{{Digest: "sha256:built"}}
 			r.finish()
-			want := map[string]string{"actions": "ghcr.io/shiksha/actions@sha256:built"}
+			want := map[string]string{"actions": c.image + "@sha256:built"}
 			if push == "false" {
 				want = map[string]string{}
 			}

@@ -336,7 +336,7 @@ func (l *loading) stack(p *types.Project) (*stack.Stack, error) {
 		return nil, l.input(extension.Key+"."+bad.Path, bad.Hint, "%w", bad)
 	}
 	markJobs(s)
-	s.Order = order(s)
+	s.Order, s.Inactive = order(s), inactive(p)
 	if err := l.rewrite(s, p); err != nil {
 		return nil, err
 	}

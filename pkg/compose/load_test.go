@@ -195,6 +195,7 @@ func TestProfiles(t *testing.T) {
 	s := mustLoad(t, file)
 	assert.Equal(t, []string{"a"}, s.Order)
 	assert.Empty(t, s.Services["a"].DependsOn)
+	assert.Equal(t, map[string][]string{"b": {"extra"}}, s.Inactive)
 	for _, change := range []func(*LoadOptions){
 		func(o *LoadOptions) { o.Profiles = []string{"extra"} },
 		env("COMPOSE_PROFILES=other,extra\n"),
@@ -210,6 +211,7 @@ func TestProfiles(t *testing.T) {
 	for _, active := range []string{"*", "p"} {
 		s := mustLoad(t, all, func(o *LoadOptions) { o.Profiles = []string{active} })
 		assert.Equal(t, []string{"a"}, s.Order)
+		assert.Empty(t, s.Inactive)
 		assert.Empty(t, s.Warnings, active)
 	}
 }

@@ -64,6 +64,18 @@ func (l *loading) rewrite(s *stack.Stack, p *types.Project) error {
 	return nil
 }
 
+// inactive lists the services that are in no active profile, with their profiles.
+func inactive(p *types.Project) map[string][]string {
+	var out map[string][]string
+	for name, c := range p.DisabledServices {
+		if out == nil {
+			out = map[string][]string{}
+		}
+		out[name] = append([]string{}, c.Profiles...)
+	}
+	return out
+}
+
 // strip takes out what says how a service is built, rolled, scaled or
 // developed. None of it is part of a container, so none of it may change the
 // hash: a service whose `parallelism` changes must not be recreated.

@@ -225,7 +225,7 @@ func (d *transition) beforeTitle() string {
 }
 
 func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched []string) (plan.Input, error) {
-	in := plan.Input{Desired: before, Back: true, Ill: d.illOrStarting(before), RemoveOrphans: true, Live: map[string][]string{}}
+	in := plan.Input{Desired: before, Back: true, Ill: d.illOrStarting(before), RemoveOrphans: true, Made: touched, Live: map[string][]string{}}
 	seen, err := d.on.Observe(ctx, d.opts.Stack.Name)
 	if err != nil {
 		return in, err

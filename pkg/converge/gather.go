@@ -2,10 +2,8 @@ package converge
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -43,6 +41,8 @@ type facts struct {
 	// host is what it says of itself, away how long services were away before.
 	host onhost.Facts
 	away map[string]time.Duration
+	// made are the services that the releases which a rollback undoes made.
+	made []string
 }
 
 // gather looks at everything at once; none of it changes anything.
@@ -66,7 +66,7 @@ func (d *transition) gather(ctx context.Context) (*facts, error) {
 		f.host = d.survey(looking)
 		return nil
 	})
-	f.away = away(l.All(), st)
+	f.away, f.made = away(l.All(), st), d.made(ctx)
 	eg.Go(func() error { return f.look(looking, d.Store(st.Name)) })
 	err := eg.Wait()
 	if err != nil {
@@ -92,6 +92,34 @@ func (d *transition) gather(ctx context.Context) (*facts, error) {
 func (f *facts) know(l *release.Ledger) {
 	f.newest, f.acted, f.verified = optional(l.Latest()), optional(l.LatestChange()), optional(l.LatestVerified())
 	f.uncertain = l.Uncertain()
+}
+
+// made names the services of which a release after the one to go back to may have made
+// units. Of a record that cannot be read its sealed stack says it.
+func (d *transition) made(ctx context.Context) (names []string) {
+	if d.opts.Back == nil {
+		return nil
+	}
+	for _, r := range d.ledger.All() {
+		for name := range r.Services {
+			if r.Number > d.opts.Back.Restores && r.Made(name) {
+				names = append(names, name)
+			}
+		}
+	}
+	for _, damage := range d.ledger.Damage() {
+		for n := max(damage.Number, d.opts.Back.Restores+1); n <= max(damage.Number, damage.Through); n++ {
+			sealed, err := d.ledger.ReadSealed(ctx, n)
+			if err != nil {
+				continue // what nobody can say stays
+			}
+			if st, err := stack.Unseal(sealed); err == nil {
+				names = append(names, st.Order...)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // standing is a release whose record cannot be read and whose sealed stack is, by
@@ -185,7 +213,7 @@ func (f *facts) input(o Options, key []byte) plan.Input {
 		Desired: f.stack, Observed: f.observed, Serving: f.pins.Serving, Stale: f.pins.Stale,
 		Environment: f.stack.EnvironmentHashes(key), Live: f.live, Back: o.Back != nil,
 		DivergedNetworks: f.networks, DivergedVolumes: f.volumes,
-		Only: o.Services, Replace: o.Strategy == Replace, RemoveOrphans: o.RemoveOrphans,
+		Only: o.Services, Replace: o.Strategy == Replace, RemoveOrphans: o.RemoveOrphans, Made: f.made,
 		FreeMemory: f.host.FreeMemory, Adopt: o.Adopt || o.Back != nil, Away: f.away, Settled: f.settled(), Whole: f.whole(),
 	}
 	if f.observed.Scheduled {
@@ -227,9 +255,9 @@ func (f *facts) whole() bool {
 	return true
 }
 
-// made tells whether the last run that may have changed something made a unit: it may have
+// lastMade tells whether the last run that may have changed something made a unit: it may have
 // been cut off before the first migration of that.
-func (f *facts) made(u stack.Unit) bool {
+func (f *facts) lastMade(u stack.Unit) bool {
 	return f.acted != nil && f.acted.Services[u.Service].Hash == u.Hash && u.Created.After(f.acted.Started)
 }
 
@@ -286,87 +314,6 @@ func (d *transition) takenOver(ctx context.Context, touched []string) (taken, er
 		d.result.Serving = "what ran before"
 	}
 	return t, nil
-}
-
-// ill names the services that were ill before the release, as the last verified one has them.
-func (d *transition) ill() (names []string) {
-	if d.plan == nil {
-		return nil
-	}
-	for _, s := range d.plan.Steps {
-		if s.Ill {
-			names = append(names, s.Service)
-		}
-	}
-	return names
-}
-
-// illOrStarting names also those that were only waited for and are as the release before has
-// them: the one that failed made none of them what it is.
-func (d *transition) illOrStarting(before *stack.Stack) []string {
-	names := d.ill()
-	if d.plan == nil {
-		return names
-	}
-	for _, s := range d.plan.Steps {
-		if was, is := before.Services[s.Service], d.opts.Stack.Services[s.Service]; s.Starting && was != nil && is != nil && was.Hash == is.Hash {
-			names = append(names, s.Service)
-		}
-	}
-	return names
-}
-
-// wasIll tells whether nothing of a service served before the release although all of it was
-// as it is to be: also where a run that was cut off may have made it ill, so that it had to
-// get well.
-func (d *transition) wasIll(name string) bool {
-	svc := d.opts.Stack.Services[name]
-	if v := d.facts.verified; svc == nil || svc.Job || d.rest != nil || v == nil || v.Services[name].Hash != svc.Hash {
-		return false
-	}
-	units := slices.DeleteFunc(slices.Clone(d.facts.observed.Units[name]), func(u stack.Unit) bool { return u.OneOff })
-	return len(units) > 0 && !slices.ContainsFunc(units, func(u stack.Unit) bool {
-		return u.Serving() || u.Hash != svc.Hash || u.Health == stack.HealthStart
-	})
-}
-
-// asIll tells whether a service that was ill before is again what it was: nothing of it is
-// left of the release, and another try would end as it did.
-func (d *transition) asIll(before *stack.Stack, seen stack.Observed, name string) bool {
-	svc := before.Services[name]
-	units := slices.DeleteFunc(slices.Clone(seen.Units[name]), func(u stack.Unit) bool { return u.OneOff })
-	other := func(u stack.Unit) bool { return u.Hash != svc.Hash || len(before.Elsewhere(name, u)) > 0 }
-	if svc == nil || svc.Ext.Reload != nil || slices.Contains(d.writers, name) || !slices.Contains(d.ill(), name) {
-		return false
-	}
-	// Where its try could not be undone as many do not run as before.
-	ran := len(running(d.facts.observed.Units[name]))
-	return len(units) > 0 && !slices.ContainsFunc(units, other) && (ran == 0 || ran == len(running(units)))
-}
-
-// stillIll says of a release that went back who was ill before it, and how to release the
-// rest where that is why it failed.
-func (d *transition) stillIll() string {
-	ill, failed := d.ill(), d.result.Rollout.Failed
-	if d.wasIll(failed) && !slices.Contains(ill, failed) {
-		ill = append(ill, failed)
-	}
-	text := ""
-	starting := slices.Compact(slices.Sorted(slices.Values(d.inVain)))
-	if starting = slices.DeleteFunc(starting, func(name string) bool { return slices.Contains(ill, name) }); len(starting) > 0 {
-		text = fmt.Sprintf("; %s was starting before, and does not get well", strings.Join(starting, ", "))
-	}
-	if len(ill) == 0 {
-		return text
-	}
-	text += fmt.Sprintf("; %s was ill before", strings.Join(ill, ", "))
-	others := slices.DeleteFunc(d.plan.Changed(), func(name string) bool {
-		return slices.Contains(ill, name) || d.opts.Stack.Services[name] == nil
-	})
-	if slices.Contains(ill, failed) && len(others) > 0 && d.opts.Back == nil {
-		text += ": what else changes is released by itself with shiksha deploy --services " + strings.Join(others, ",")
-	}
-	return text
 }
 
 // running gives the units that run, wait or are started again by the engine.

@@ -145,7 +145,11 @@ func (o Options) resolve(ctx context.Context, e *engine.Engine, st *stack.Stack)
 	for _, name := range o.Unpushed {
 		delete(known.Services, name)
 	}
-	images, err := e.Resolve(ctx, &known, o.Images, o.Registry)
+	resolve := e.Resolve
+	if o.DryRun {
+		resolve = e.Foresee
+	}
+	images, err := resolve(ctx, &known, o.Images, o.Registry)
 	if err != nil {
 		return nil, err
 	}

@@ -54,11 +54,21 @@ func (p *problem) Error() string { return p.message }
 // reached. Credentials go to the one registry they are for. All images that cannot
 // be had are reported together.
 func (e *Engine) Resolve(ctx context.Context, s *stack.Stack, given map[string]string, auth Auth) (map[string]Image, error) {
+	return e.images(ctx, s, given, auth, false)
+}
+
+// Foresee is Resolve for a plan: an image that its registry does not have yet is named
+// by its tag, with a note, since it may be built when the release comes.
+func (e *Engine) Foresee(ctx context.Context, s *stack.Stack, given map[string]string, auth Auth) (map[string]Image, error) {
+	return e.images(ctx, s, given, auth, true)
+}
+
+func (e *Engine) images(ctx context.Context, s *stack.Stack, given map[string]string, auth Auth, ahead bool) (map[string]Image, error) {
 	info, err := e.Info(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r := &resolving{Engine: e, auth: auth, host: specs.Platform{OS: info.OS, Architecture: info.Arch, Variant: info.Variant}}
+	r := &resolving{Engine: e, auth: auth, ahead: ahead, host: specs.Platform{OS: info.OS, Architecture: info.Arch, Variant: info.Variant}}
 	wanted := map[wish][]string{}
 	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
 		svc := s.Services[name]
@@ -136,6 +146,8 @@ type resolving struct {
 	*Engine
 	auth Auth
 	host specs.Platform
+	// ahead: what no registry has yet is no problem.
+	ahead bool
 }
 
 func (r *resolving) resolve(ctx context.Context, w wish) (Image, error) {
@@ -205,7 +217,11 @@ func (r *resolving) pinned(ctx context.Context, w wish, named reference.Named, p
 func (r *resolving) remote(ctx context.Context, w wish, named reference.Named, want specs.Platform) (Image, error) {
 	found, err := r.ask(ctx, named, named.String())
 	if err != nil {
-		return r.instead(ctx, w, named, want, err)
+		img, instead := r.instead(ctx, w, named, want, err)
+		if r.ahead && isProblem(instead) && classify(err) == missing {
+			return Image{Pinned: w.ref, Note: "image " + w.ref + " is in no registry yet: the release needs it there"}, nil
+		}
+		return img, instead
 	}
 	if err := built(w, found.Platforms, want); err != nil {
 		return Image{}, err

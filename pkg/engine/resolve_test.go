@@ -119,6 +119,29 @@ func TestResolveRefuses(t *testing.T) {
 	}
 }
 
+// A plan of what is built later: what only lacks its image is planned with its tag,
+// and whatever else is wrong is told as before.
+func TestForeseeTakesWhatIsNotPushedYet(t *testing.T) {
+	t.Parallel()
+	e, _ := newEngine(t)
+	r := startRegistry(t, "s3cret-pass")
+	r.push(t, "team/api:v1", platformImage(t, "linux", runtime.GOARCH, 1))
+	for _, policy := range []string{"", "always", "missing"} {
+		images, err := e.Foresee(t.Context(), wanting(r.host+"/team/api:v9", policy, ""), nil, r.auth)
+		require.NoError(t, err, policy)
+		assert.Equal(t, Image{Pinned: r.host + "/team/api:v9", Note: "image " + r.host + "/team/api:v9 is in no registry yet: the release needs it there"}, images["api"])
+	}
+	images, err := e.Foresee(t.Context(), wanting(r.host+"/team/api:v1", "", ""), nil, r.auth)
+	require.NoError(t, err)
+	assert.Contains(t, images["api"].Pinned, "/team/api@sha256:")
+	_, err = e.Foresee(t.Context(), wanting(r.host+"/team/api@sha256:"+strings.Repeat("0", 64), "", ""), nil, r.auth)
+	require.ErrorContains(t, err, "does not exist", "a digest is of what was pushed")
+	_, err = e.Foresee(t.Context(), wanting(r.host+"/team/api:v9", "never", ""), nil, r.auth)
+	require.ErrorContains(t, err, "pull_policy forbids")
+	_, err = e.Foresee(t.Context(), wanting(r.host+"/team/api:v9", "", ""), nil, Auth{})
+	require.ErrorContains(t, err, "wants credentials")
+}
+
 func TestResolveTellsAllProblemsAtOnce(t *testing.T) {
 	t.Parallel()
 	e, _ := newEngine(t)

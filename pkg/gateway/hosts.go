@@ -25,7 +25,8 @@ var (
 )
 
 // writeScript replaces the content of /etc/hosts, tests nginx's configuration with
-// it and puts the old content back when the test fails. Stdin is the old content,
+// it and puts the old content back when the test fails or the new one is not there as a
+// whole (a full disk), which the look after the write tells. Stdin is the old content,
 // $1, the new content, $1: a stdin that was cut off, or a file that somebody else
 // wrote since it was read, changes nothing. The file is a bind mount, so it is
 // written in place. $2... is the nginx to test with; none, no test.
@@ -38,7 +39,7 @@ new=${new%"$1"x}
 shift
 now=$(cat /etc/hosts; printf x)
 [ "$now" = "${old}x" ] || exit 92
-{ printf '%s' "$new" >/etc/hosts; } || exit 93
+printf '%s' "$new" >/etc/hosts
 now=$(cat /etc/hosts; printf x)
 if [ "$now" != "${new}x" ]; then printf '%s' "$old" >/etc/hosts; exit 93; fi
 if [ $# -gt 0 ] && ! "$@" -t >&2; then printf '%s' "$old" >/etc/hosts; exit 94; fi

@@ -2,6 +2,9 @@ package gateway
 
 import (
 	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -174,4 +177,30 @@ func TestEmergencies(t *testing.T) {
 	assert.Empty(t, emergencies("GET / [error]\n"))
 	assert.Equal(t, "b | c", lastLines("a\nb\r\nc\n", 2))
 	assert.Empty(t, lastLines("", 2))
+}
+
+// A disk that has room for the old content only has it back.
+func TestWriteScriptOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	hosts := filepath.Join(t.TempDir(), "hosts")
+	old := "127.0.0.1 localhost\n"
+	long := old + strings.Repeat("10.0.0.1 api # shiksha:api\n", 100)
+	for content, want := range map[string]struct {
+		exit int
+		left string
+	}{
+		long:                       {exitWrite, old},
+		old + "10.0.0.2 api # x\n": {0, old + "10.0.0.2 api # x\n"},
+	} {
+		require.NoError(t, os.WriteFile(hosts, []byte(old), 0o600))
+		// No file of it may be longer than 512 bytes; a write beyond is an error, not a signal.
+		full := exec.Command("sh", "-c", `trap "" XFSZ; ulimit -f 1; exec sh -c "$@"`, "sh",
+			strings.ReplaceAll(writeScript, "/etc/hosts", hosts), "sh", "#bound#")
+		full.Stdin = strings.NewReader(old + "#bound#" + content + "#bound#")
+		out, _ := full.CombinedOutput()
+		assert.Equal(t, want.exit, full.ProcessState.ExitCode(), "%s", out)
+		is, err := os.ReadFile(hosts)
+		require.NoError(t, err)
+		assert.Equal(t, want.left, string(is), "%s", out)
+	}
 }

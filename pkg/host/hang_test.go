@@ -3,6 +3,7 @@ package host
 import (
 	"bytes"
 	"context"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -93,10 +94,9 @@ func (s slowly) Read(p []byte) (int, error) {
 	return s.Channel.Read(p)
 }
 
-// Whoever puts the old content back after a cancelled Overwrite must not meet it still
-// writing the new one.
-func TestOverwriteThatIsCancelledHasEndedWhenItReturns(t *testing.T) {
-	t.Parallel()
+// slowFiles is this machine's file system over SFTP that takes its time.
+func slowFiles(t *testing.T) *Files {
+	t.Helper()
 	addr, key := fakeServer(t, func(c ssh.NewChannel) {
 		channel, requests, err := c.Accept()
 		if err != nil {
@@ -113,6 +113,47 @@ func TestOverwriteThatIsCancelledHasEndedWhenItReturns(t *testing.T) {
 	})
 	files, err := dial(t, fakeConfig(t, addr, key)).Files(t.Context())
 	require.NoError(t, err)
+	return files
+}
+
+// A disk may fill at any moment. What the old content takes is not given away before the
+// new one is there, so that it can always go back.
+func TestOverwriteGivesNoRoomAwayBeforeItIsDone(t *testing.T) {
+	t.Parallel()
+	files, name := slowFiles(t), filepath.Join(t.TempDir(), "live.conf")
+	next := bytes.Repeat([]byte("n"), 1<<20)
+	require.NoError(t, os.WriteFile(name, bytes.Repeat([]byte("o"), 1<<20+1), 0o644))
+	before, done := inode(t, name), make(chan struct{})
+	smallest := make(chan int64)
+	go func() {
+		least := int64(1 << 30)
+		for {
+			if info, err := os.Stat(name); err == nil {
+				least = min(least, info.Size())
+			}
+			select {
+			case <-done:
+				smallest <- least
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+	}()
+	require.NoError(t, files.Overwrite(t.Context(), name, next, 0o640))
+	close(done)
+	assert.GreaterOrEqual(t, <-smallest, int64(1<<20))
+	assert.True(t, bytes.Equal(next, readFile(t, name)), "and no end of the old content is left")
+	assert.Equal(t, before, inode(t, name))
+	info, err := os.Stat(name)
+	require.NoError(t, err)
+	assert.Equal(t, fs.FileMode(0o640), info.Mode())
+}
+
+// Whoever puts the old content back after a cancelled Overwrite must not meet it still
+// writing the new one.
+func TestOverwriteThatIsCancelledHasEndedWhenItReturns(t *testing.T) {
+	t.Parallel()
+	files := slowFiles(t)
 	name, next := filepath.Join(t.TempDir(), "live.conf"), bytes.Repeat([]byte("next"), 1<<20)
 	require.NoError(t, os.WriteFile(name, []byte("old"), 0o600))
 	ctx, cancel := context.WithCancel(t.Context())

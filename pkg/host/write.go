@@ -68,6 +68,8 @@ const overwriteLimit = 10 * time.Minute
 
 // Overwrite replaces the content and the permissions of an existing file within the
 // same inode, for files that a container has mounted by themselves. It is not atomic.
+// What the old content takes on the disk is kept until the new one is there: where that
+// does not fit, the old one still does.
 func (f *Files) Overwrite(ctx context.Context, name string, data []byte, perm fs.FileMode) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("overwriting %s on %s: %w", name, f.host, context.Cause(ctx))
@@ -77,14 +79,17 @@ func (f *Files) Overwrite(ctx context.Context, name string, data []byte, perm fs
 	last, done := grace.Last(ctx, overwriteLimit)
 	defer done()
 	_, err := on(last, f, "overwriting", name, func(c *sftp.Client) (nothing, error) {
-		file, err := c.OpenFile(name, os.O_WRONLY|os.O_TRUNC)
+		file, err := c.OpenFile(name, os.O_WRONLY)
 		if errors.Is(err, fs.ErrPermission) && c.Chmod(name, perm|0o200) == nil {
-			file, err = c.OpenFile(name, os.O_WRONLY|os.O_TRUNC) // its owner may not write into it
+			file, err = c.OpenFile(name, os.O_WRONLY) // its owner may not write into it
 		}
 		if err != nil {
 			return nothing{}, err
 		}
 		if err = pour(context.WithoutCancel(ctx), file, data); err == nil {
+			err = file.Truncate(int64(len(data)))
+		}
+		if err == nil {
 			err = file.Chmod(perm)
 		}
 		if err == nil {

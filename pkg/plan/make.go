@@ -284,7 +284,7 @@ func interruption(in Input, svc *stack.Service, s Step) string {
 	return "until the new units are well: " + why
 }
 
-// orphans makes the steps for services that run but left the stack, by name.
+// orphans makes the steps for services that run and are not in the stack, by name.
 func orphans(in Input) []Step {
 	var names []string
 	for name, units := range in.Observed.Units {
@@ -296,9 +296,9 @@ func orphans(in Input) []Step {
 	sort.Strings(names)
 	var steps []Step
 	for _, name := range names {
-		s := Step{Service: name, Action: Keep, Reasons: []string{"not in the Compose file any more; --remove-orphans takes it away"}}
-		if in.RemoveOrphans {
-			s.Action, s.Reasons = Remove, []string{"not in the Compose file any more"}
+		s := Step{Service: name, Action: Remove, Reasons: []string{where(in, name)}}
+		if why := stays(in, name); why != "" {
+			s.Action, s.Reasons = Keep, []string{why}
 		}
 		for _, u := range in.Observed.Units[name] {
 			if !u.OneOff {

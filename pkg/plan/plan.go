@@ -36,7 +36,7 @@ const (
 	Unchanged Action = "unchanged"
 	// Remove takes away a service that is no longer in the stack.
 	Remove Action = "remove"
-	// Keep leaves a service that is no longer in the stack where it is.
+	// Keep leaves a service that is not in the stack where it is.
 	Keep Action = "keep"
 )
 
@@ -283,6 +283,8 @@ type Input struct {
 	// runs then differs from it only if somebody changed it by hand. Adopt allows
 	// that this is lost.
 	Settled, Adopt bool
-	// RemoveOrphans takes away services that left the stack.
+	// RemoveOrphans takes away services that left the stack, but on a way back only those
+	// in Made: what the releases that it undoes made.
 	RemoveOrphans bool
+	Made          []string
 }

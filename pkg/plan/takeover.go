@@ -26,8 +26,8 @@ func takeOver(in Input, p *Plan) {
 				continue
 			}
 			if why := keeps(in, svc.Name, left, unit); why != "" {
-				p.Refusals = append(p.Refusals, fmt.Sprintf("%s would write to %s beside %s, which is not in the Compose file any more and runs; "+
-					"that damages a database: %s", svc.Name, noun(place), left, why))
+				p.Refusals = append(p.Refusals, fmt.Sprintf("%s would write to %s beside %s, which is %s and runs; that damages a database: %s",
+					svc.Name, noun(place), left, where(in, left), why))
 				continue
 			}
 			p.goFirst(left, svc.Name, place)
@@ -42,18 +42,52 @@ func alone(svc *stack.Service) bool {
 	return svc.Replicas == 1 && !svc.Job && svc.Update.Order != stack.StartFirst
 }
 
+// stays says why a service that runs and is not in the stack stays where it is, or "". A
+// way back takes away what was made since, in whichever profile, and nothing that no release
+// made: no ledger could bring that back.
+func stays(in Input, name string) string {
+	profiles, inactive := in.Desired.Inactive[name]
+	switch {
+	case in.Back && in.RemoveOrphans && slices.Contains(in.Made, name):
+		return ""
+	case inactive:
+		return "in the file, in the inactive profile " + strings.Join(profiles, ", ")
+	case in.Back:
+		return "not made by a release that is undone, so it is left alone"
+	case in.RemoveOrphans:
+		return ""
+	}
+	return "not in the Compose file any more; --remove-orphans takes it away"
+}
+
+// where says of a service that runs and is not in the stack where it is, or is not.
+func where(in Input, name string) string {
+	profiles, inactive := in.Desired.Inactive[name]
+	switch {
+	case in.Back:
+		return "not in the release to go back to"
+	case inactive:
+		return "in the inactive profile " + strings.Join(profiles, ", ") + " of the Compose file"
+	}
+	return "not in the Compose file any more"
+}
+
 // keeps says what has to be done before one that left may be taken away first, "" where
 // this release may do it: it is to, and the release before can bring it back.
 func keeps(in Input, service, left string, unit stack.Unit) string {
 	_, known := in.Past[left]
+	_, inactive := in.Desired.Inactive[left]
+	why, all := stays(in, left), ""
 	switch {
+	case why != "" && in.Back:
+		return fmt.Sprintf("no release that is undone made %s; stop it first (docker stop %s)", left, unit.Name)
+	case inactive && !in.Back:
+		return fmt.Sprintf("--remove-orphans takes away only what left the file; stop it first (docker stop %s)", unit.Name)
 	case !known && !in.Back:
 		return fmt.Sprintf("no verified release has %s, so that one that fails could not bring it back; stop it first (docker stop %s)", left, unit.Name)
-	case in.RemoveOrphans && selected(in, left):
+	case why == "" && selected(in, left):
 		return ""
-	}
-	all := ""
-	if !selected(in, left) {
+	case !selected(in, left):
 		all = " all services"
 	}
 	return fmt.Sprintf("release%s with --remove-orphans (input remove-orphans: true), which takes %s away before %s starts", all, left, service)
@@ -159,8 +193,12 @@ func twice(in Input, p *Plan) []string {
 				return u.State == stack.Running && !u.OneOff && repository(u.Image) == repository(in.Desired.Services[s.Service].Pinned)
 			}
 			if slices.ContainsFunc(in.Observed.Units[left.Service], same) {
-				notes = append(notes, fmt.Sprintf("%s is new, and %s, which is not in the Compose file any more, runs on with the same image: if that is "+
-					"the same service by its former name, both are at work now; --remove-orphans takes %[2]s away", s.Service, left.Service))
+				end := "--remove-orphans takes " + left.Service + " away"
+				if in.Back || in.Desired.Inactive[left.Service] != nil {
+					end = "stop it where it is not to be"
+				}
+				notes = append(notes, fmt.Sprintf("%s is new, and %s, which is %s, runs on with the same image: if that is "+
+					"the same service by its former name, both are at work now; %s", s.Service, left.Service, where(in, left.Service), end))
 			}
 		}
 	}

@@ -75,7 +75,7 @@ func TestTakeOver_WhatLeftGoesFirst(t *testing.T) {
 func TestTakeOver_TheWayBackIsNoOther(t *testing.T) {
 	t.Parallel()
 	in := renamed()
-	in.RemoveOrphans, in.Back, in.Past = true, true, nil
+	in.RemoveOrphans, in.Back, in.Made, in.Past = true, true, []string{"postgres"}, nil
 	in.Observed.Units["api"] = running("api", "v1", 1, 3)
 	p := plan.Make(in)
 	p.Reverse()
@@ -143,6 +143,8 @@ func TestTakeOver_WhatMayBeShared(t *testing.T) {
 	delete(in.Past, "postgres")
 	assert.Len(t, plan.Make(in).Refusals, 1)
 	in.Back = true
+	assert.Len(t, plan.Make(in).Refusals, 1, "a rollback leaves alone what no release made")
+	in.Made = []string{"postgres"}
 	p := plan.Make(in)
 	p.Reverse()
 	assert.Empty(t, p.Refusals)

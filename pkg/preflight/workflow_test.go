@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/check"
 )
@@ -48,4 +49,19 @@ func TestWhichCommandsDeploy(t *testing.T) {
 		reported(t, r, "P16.environment", check.Warn, ".github/workflows/d.yml:4", "job look deploys")
 		reported(t, r, "P16.concurrency", check.Warn, ".github/workflows/d.yml:4", "two of it may run at once")
 	}
+}
+
+// What GitHub takes is no mistake because the linter is older; a slip of the pen is one.
+func TestKeysThatTheLinterDoesNotKnow(t *testing.T) {
+	t.Parallel()
+	of := func(concurrency, environment string) files {
+		return files{"compose.yaml": twoServices, ".github/workflows/d.yml": "on: push\npermissions: {contents: read}\nconcurrency: {group: production, " + concurrency + "}\njobs:\n  d:\n" +
+			"    runs-on: ubuntu-latest\n    environment: {name: production, " + environment + "}\n    steps: [{uses: shiksha/actions/deploy@v1, with: {host: a@b}}]\n"}
+	}
+	good := look(t, of("queue: max", "deployment: false"), "")
+	assert.Empty(t, about(good, "P16.actionlint"))
+	require.Len(t, about(good, "P16.workflows"), 1)
+	bad := look(t, of("queu: max", "deploiment: false"), "")
+	reported(t, bad, "P16.actionlint", check.Warn, ".github/workflows/d.yml:3", `unexpected key "queu"`)
+	reported(t, bad, "P16.actionlint", check.Warn, ".github/workflows/d.yml:7", `unexpected key "deploiment"`)
 }

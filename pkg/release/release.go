@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"time"
 
 	"github.com/shiksha/actions/pkg/fault"
@@ -121,6 +122,20 @@ type Record struct {
 func (r Record) ChangedNothing() bool {
 	return r.Outcome == Refused ||
 		r.Outcome == Failed && len(r.Steps) == 0 && len(r.Migrations) == 0 && r.RestoresDatabase == ""
+}
+
+// Made tells whether units of a service may be of this release: one that was verified had
+// all that it names, one that failed what its steps came to, and of one that was cut off
+// only what it was to do is known.
+func (r Record) Made(service string) bool {
+	svc, named := r.Services[service]
+	switch {
+	case !named || r.ChangedNothing():
+		return false
+	case r.Outcome == Failed, r.Outcome == Stuck:
+		return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Service == service })
+	}
+	return r.Outcome == Verified || svc.Action != "unchanged"
 }
 
 // Jobs are the services that others wait for to end with 0: they run once.

@@ -95,7 +95,7 @@ func (b *batch) back(ctx context.Context, err error) error {
 		return err // the pins keep out who failed
 	}
 	// What runs is the serving set again, so the pins say nothing new.
-	if cerr := b.outlast(back, b.traffic.close); cerr != nil {
+	if cerr := b.outlast(back, b.unpin); cerr != nil {
 		return fmt.Errorf("%w; %w: %w", err, errUndo, cerr)
 	}
 	if b.whole() {

@@ -154,6 +154,11 @@ func (b *batch) start(ctx context.Context) error {
 	defer b.span("start", b.svc.Name)()
 	defer b.hand()()
 	b.undo = append(b.undo, func(ctx context.Context) error {
+		// A gateway that started anew meanwhile has loaded the new units as well.
+		err := b.traffic.regain(ctx, b.meanwhile())
+		if b.held = err != nil; b.held {
+			return err
+		}
 		if err := b.stop(ctx, b.svc.Name, b.new, b.svc.StopGrace); err != nil {
 			return fmt.Errorf("stop the new units: %w", err)
 		}
@@ -174,12 +179,8 @@ func (b *batch) admit(ctx context.Context, well []string) error {
 	if err := b.traffic.answer(ctx, well); err != nil {
 		return err
 	}
-	before := b.serving()
-	if b.step.Action.StopsFirst() {
-		before = b.without() // the old units have no address while they are stopped
-	}
 	b.well = well
-	if err := b.shift(ctx, before, b.with(well)); err != nil {
+	if err := b.shift(ctx, b.meanwhile(), b.with(well)); err != nil {
 		return err
 	}
 	b.away = false
@@ -221,7 +222,7 @@ func (b *batch) stopOld(ctx context.Context, serving []string) error {
 	if err := b.stop(ctx, b.svc.Name, b.old, b.svc.StopGrace); err != nil {
 		return fmt.Errorf("stop the old units: %w", err)
 	}
-	return nil
+	return b.traffic.regain(ctx, serving) // a gateway that started anew meanwhile has loaded them again
 }
 
 // commit removes the old units: from here on there is no way back within the
@@ -267,6 +268,15 @@ func (b *batch) silence(ctx context.Context, well []string) error {
 // old ones that later batches replace.
 func (b *batch) with(new []string) []string {
 	return append(b.without(), new...)
+}
+
+// meanwhile is the serving set until the new units are in it: old units that stop first
+// have no address any more.
+func (b *batch) meanwhile() []string {
+	if b.step.Action.StopsFirst() {
+		return b.without()
+	}
+	return b.serving()
 }
 
 // without is the serving set while the batch's old units are stopped.

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/shiksha/actions/pkg/gateway"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -248,7 +250,7 @@ func (h *fakeHost) Inspect(_ context.Context, id string) (stack.Unit, error) {
 		}
 		return *u, nil
 	}
-	return stack.Unit{}, errors.New("no such unit " + id)
+	return stack.Unit{}, fmt.Errorf("no such unit %s: %w", id, errdefs.ErrNotFound)
 }
 
 func (h *fakeHost) Tail(_ context.Context, id string, _ int) (string, error) {

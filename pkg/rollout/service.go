@@ -170,6 +170,14 @@ func (s *service) finish(ctx context.Context) error {
 			return err
 		}
 	}
+	return s.unpin(ctx)
+}
+
+// unpin takes the pins out, where no gateway is on units that went any more.
+func (s *service) unpin(ctx context.Context) error {
+	if err := s.traffic.regain(ctx, s.serving()); err != nil {
+		return err
+	}
 	return s.traffic.close(ctx)
 }
 

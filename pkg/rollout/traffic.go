@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/gateway"
 	"github.com/shiksha/actions/pkg/grace"
@@ -35,13 +37,16 @@ const answerLimit = 5 * time.Second
 type traffic struct {
 	*Rollout
 	svc   *stack.Service
-	gates []gate
-	seen  []gateway.Fingerprint
+	gates []*gate
 }
 
+// gate is one unit of the gateway. seen is how it was after the last switch, since the
+// start that it had then: after another one it has loaded whoever ran.
 type gate struct {
 	unit stack.Unit
 	Gateway
+	seen  gateway.Fingerprint
+	since time.Time
 }
 
 // openTraffic finds the running units of the service's gateway.
@@ -57,7 +62,7 @@ func (s *service) openTraffic(ctx context.Context) error {
 	t := &traffic{Rollout: s.Rollout, svc: s.svc}
 	for _, u := range seen.Units[name] {
 		if u.State == stack.Running && !u.OneOff {
-			t.gates = append(t.gates, gate{unit: u, Gateway: s.Rollout.Gateway(u)})
+			t.gates = append(t.gates, &gate{unit: u, Gateway: s.Rollout.Gateway(u), since: u.StartedAt})
 		}
 	}
 	if len(t.gates) > 0 {
@@ -78,7 +83,7 @@ func (t *traffic) pin(ctx context.Context, ids []string) error {
 		if err != nil {
 			return err
 		}
-		if err := t.insist(ctx, g, func() error { return g.Set(ctx, t.svc.Name, addrs) }); err != nil {
+		if err := t.insist(ctx, g, func(stack.Unit) error { return g.Set(ctx, t.svc.Name, addrs) }); err != nil {
 			return fmt.Errorf("pin the serving units in %s: %w", g.unit.Name, err)
 		}
 	}
@@ -91,25 +96,83 @@ func (t *traffic) to(ctx context.Context, ids []string) error {
 	if t == nil || len(ids) == 0 {
 		return nil
 	}
-	t.seen = nil
 	for _, g := range t.gates {
-		if err := t.insist(ctx, g, func() error { return t.move(ctx, g, ids) }); err != nil {
+		if err := t.lead(ctx, g, ids); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// lead moves all requests of one gateway.
+func (t *traffic) lead(ctx context.Context, g *gate, ids []string) error {
+	return t.insist(ctx, g, func(now stack.Unit) error {
+		err := t.move(ctx, g, ids)
+		if err == nil {
+			g.since = now.StartedAt
+		}
+		return err
+	})
+}
+
+// regain leads the gateways to the given units that started anew since the last switch:
+// that clears what was pinned, and they have loaded whoever ran at that moment. One that
+// is down asks again when it starts, one that is gone cannot be led; of the units those
+// that run have an address.
+func (t *traffic) regain(ctx context.Context, ids []string) error {
+	if t == nil || len(ids) == 0 {
+		return nil
+	}
+	for _, g := range t.gates {
+		now, err := t.Eyes.Inspect(ctx, g.unit.ID)
+		switch {
+		case errdefs.IsNotFound(err):
+			continue
+		case err != nil:
+			return err
+		case now.State != stack.Running || now.StartedAt.Equal(g.since):
+			continue
+		}
+		up, err := t.up(ctx, ids)
+		if err != nil {
+			return err
+		}
+		if len(up) == 0 {
+			return nil
+		}
+		t.say(event.Warning, t.svc.Name, "somebody else restarted %s; leading it to the %d units that serve", g.unit.Name, len(up))
+		if err := t.lead(ctx, g, up); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// up are those of the units that run.
+func (t *traffic) up(ctx context.Context, ids []string) ([]string, error) {
+	var out []string
+	for _, id := range ids {
+		u, err := t.Eyes.Inspect(ctx, id)
+		if err != nil && !errdefs.IsNotFound(err) {
+			return nil, err
+		}
+		if err == nil && u.State == stack.Running {
+			out = append(out, id)
+		}
+	}
+	return out, nil
+}
+
 // insist does an act on a gateway again when what it failed of is a restart of
 // the gateway by somebody else: that clears what was pinned, and is no fault of
-// the release.
-func (t *traffic) insist(ctx context.Context, g gate, act func() error) error {
+// the release. The act gets the gateway as it was right before.
+func (t *traffic) insist(ctx context.Context, g *gate, act func(stack.Unit) error) error {
 	for try := 1; ; try++ {
 		was, err := t.Eyes.Inspect(ctx, g.unit.ID)
 		if err != nil {
 			return err
 		}
-		err = act()
+		err = act(was)
 		if err == nil || try == switchTries {
 			return err
 		}
@@ -126,7 +189,7 @@ func (t *traffic) insist(ctx context.Context, g gate, act func() error) error {
 // restarted tells whether the gateway has another start than it had, and waits
 // for that where it is on its way down or up: then it may have had its new start
 // before it was looked at.
-func (t *traffic) restarted(ctx context.Context, g gate, was stack.Unit) bool {
+func (t *traffic) restarted(ctx context.Context, g *gate, was stack.Unit) bool {
 	for deadline, down := time.Now().Add(restartLimit), false; ; down = true {
 		_, err := g.Fingerprint(ctx)
 		now, ierr := t.Eyes.Inspect(ctx, g.unit.ID)
@@ -139,7 +202,7 @@ func (t *traffic) restarted(ctx context.Context, g gate, was stack.Unit) bool {
 	}
 }
 
-func (t *traffic) move(ctx context.Context, g gate, ids []string) error {
+func (t *traffic) move(ctx context.Context, g *gate, ids []string) error {
 	defer t.span("switch", t.svc.Name)()
 	addrs, err := t.addresses(ctx, g, ids)
 	if err != nil {
@@ -164,7 +227,7 @@ func (t *traffic) move(ctx context.Context, g gate, ids []string) error {
 		t.note(func(report *Report) { report.Cut[t.svc.Name] += cut })
 		t.say(event.Warning, t.svc.Name, "%d connections outlived the drain budget of %s and were ended", cut, budget)
 	}
-	t.seen = append(t.seen, end)
+	g.seen = end
 	return nil
 }
 
@@ -204,12 +267,12 @@ func (t *traffic) still(ctx context.Context, ids []string) error {
 }
 
 func (t *traffic) unchanged(ctx context.Context) (bool, error) {
-	for i, g := range t.gates {
+	for _, g := range t.gates {
 		fp, err := g.Fingerprint(ctx)
 		if err != nil {
 			return false, err
 		}
-		if i >= len(t.seen) || fp != t.seen[i] {
+		if fp != g.seen {
 			return false, nil
 		}
 	}
@@ -246,7 +309,7 @@ func (t *traffic) close(ctx context.Context) error {
 	}
 	t.mark("unpin", t.svc.Name)
 	for _, g := range t.gates {
-		if err := t.insist(ctx, g, func() error { return g.Clear(ctx, t.svc.Name) }); err != nil {
+		if err := t.insist(ctx, g, func(stack.Unit) error { return g.Clear(ctx, t.svc.Name) }); err != nil {
 			return fmt.Errorf("take the pins out of %s: %w", g.unit.Name, err)
 		}
 	}
@@ -255,7 +318,7 @@ func (t *traffic) close(ctx context.Context) error {
 
 // addresses gives the units' addresses on a network that the gateway shares,
 // read now: Docker hands addresses out again.
-func (t *traffic) addresses(ctx context.Context, g gate, ids []string) ([]string, error) {
+func (t *traffic) addresses(ctx context.Context, g *gate, ids []string) ([]string, error) {
 	var out []string
 	for _, id := range ids {
 		u, err := t.Eyes.Inspect(ctx, id)

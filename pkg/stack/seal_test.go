@@ -189,3 +189,24 @@ func TestGoBackRollsAsRollbackConfigSays(t *testing.T) {
 	(&stack.Stack{Services: map[string]*stack.Service{"api": svc}}).GoBack()
 	assert.Equal(t, stack.Update{Parallelism: 3, Order: stack.StartFirst, FailureAction: stack.Continue}, svc.Update)
 }
+
+// Who stands in the file without being in the stack is sealed with it; a stack that an older
+// program sealed has none and comes back all the same.
+func TestSealKeepsWhatIsInactive(t *testing.T) {
+	t.Parallel()
+	s := pinned(t, loaded(t, "services: {api: {image: api}, vllm: {image: vllm, profiles: [gpu]}}\n", ""))
+	data, err := s.Seal()
+	require.NoError(t, err)
+	back, err := stack.Unseal(data)
+	require.NoError(t, err)
+	assert.Equal(t, map[string][]string{"vllm": {"gpu"}}, back.Inactive)
+	var older map[string]any
+	require.NoError(t, json.Unmarshal(data, &older))
+	delete(older, "inactive")
+	data, err = json.Marshal(older)
+	require.NoError(t, err)
+	back, err = stack.Unseal(data)
+	require.NoError(t, err)
+	assert.Empty(t, back.Inactive)
+	assert.Equal(t, s.Order, back.Order)
+}

@@ -184,6 +184,9 @@ type Stack struct {
 	// Checks are x-shiksha.checks of the last Compose file that has them, nil for
 	// none.
 	Checks *Checks
+	// Inactive are the services of the file that are in no active profile, with their
+	// profiles: no part of the stack, and nothing that left it.
+	Inactive map[string][]string
 	// Engine is what x-shiksha.engine at the top level asks to run on, "" where it says
 	// nothing.
 	Engine string

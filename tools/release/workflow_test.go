@@ -92,7 +92,7 @@ func (c *checkout) run(script string, env ...string) (string, error) {
 	return string(out), err
 }
 
-// fakeGitHub puts a cosign and a gh first in the PATH that only write down how they were
+// fakeGitHub puts a cosign, a docker and a gh first in the PATH that only write down how they were
 // called: what they would do needs GitHub. This gh knows the releases that it made, and
 // makes none while the file broken is there.
 func (c *checkout) fakeGitHub() (calls, broken string) {
@@ -100,6 +100,7 @@ func (c *checkout) fakeGitHub() (calls, broken string) {
 	calls, broken = filepath.Join(dir, "calls"), filepath.Join(dir, "broken")
 	for name, does := range map[string]string{
 		"cosign": "",
+		"docker": `test ! -e private || { echo "denied" >&2; exit 1; }; test ! -e "$DOCKER_CONFIG/config.json"`,
 		"gh":     `case "$2" in view) test -e "$3" ;; create) test ! -e broken && test ! -e "$3" && touch "$3" ;; esac`,
 	} {
 		text := fmt.Sprintf("#!/bin/sh\ncd %s || exit\necho %s \"$@\" >> calls\n%s\n", dir, name, does)
@@ -162,6 +163,26 @@ func TestWorkflowTagsTheTree(t *testing.T) {
 		"gh release create v1.2.3 --verify-tag --title v1.2.3 --notes-file "} {
 		assert.Contains(t, string(told), call)
 	}
+}
+
+// While strangers cannot pull the image there is no version: no job of theirs that
+// names it could begin.
+func TestWorkflowPublishesWhatAnybodyCanPull(t *testing.T) {
+	t.Parallel()
+	c := newCheckout(t)
+	calls, _ := c.fakeGitHub()
+	private := filepath.Join(filepath.Dir(calls), "private")
+	require.NoError(t, os.WriteFile(private, nil, 0o600))
+	failed, out := c.tryPublish("v1.2.3", image)
+	assert.Equal(t, "Pull the image as anybody", failed)
+	assert.Contains(t, out, "::error::nobody but this repository can pull "+image+": make the package public")
+	assert.Empty(t, c.must(c.origin, "git", "tag", "--list"))
+
+	require.NoError(t, os.Remove(private))
+	c.publish("v1.2.3")
+	told, err := os.ReadFile(calls)
+	require.NoError(t, err)
+	assert.Contains(t, string(told), "docker pull --quiet "+image+"\n")
 }
 
 // A run that was cut off after it had tagged the version is run again, from whichever
