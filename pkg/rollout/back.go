@@ -46,6 +46,9 @@ func Longest(step plan.Step, svc *stack.Service, how How) time.Duration {
 	return time.Duration(turns) * turn
 }
 
+// errUndo says of a service that it is not what it was before its batch.
+var errUndo = errors.New("while going back")
+
 // awayEvery is how often an act of the way back is tried while the engine is not reached.
 const awayEvery = time.Second
 
@@ -58,9 +61,6 @@ var errAway = errors.New("it may not serve")
 
 // errBefore says of a service that was ill that what is there is still of another release.
 var errBefore = errors.New("what was there before is of another release")
-
-// errUndo says of a service that it is not what it was before its batch.
-var errUndo = errors.New("while going back")
 
 // back undoes what the batch did; err is why.
 func (b *batch) back(ctx context.Context, err error) error {
