@@ -180,7 +180,7 @@ func (d *transition) rollBack(ctx context.Context, touched []string) error {
 	lockOnly := func(ctx context.Context) error { return d.opts.Lock.Check(ctx) }
 	defer d.timed("roll back")()
 	report, err := d.carry(ctx, before, p, lockOnly)
-	d.result.Phases = append(d.result.Phases, report.Spans...)
+	d.result.Phases, d.inVain = append(d.result.Phases, report.Spans...), append(d.inVain, report.Ill...)
 	return err
 }
 
@@ -225,7 +225,7 @@ func (d *transition) beforeTitle() string {
 }
 
 func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched []string) (plan.Input, error) {
-	in := plan.Input{Desired: before, Back: true, Ill: d.ill(), RemoveOrphans: true, Made: touched, Live: map[string][]string{}}
+	in := plan.Input{Desired: before, Back: true, Ill: d.illOrStarting(before), RemoveOrphans: true, Made: touched, Live: map[string][]string{}}
 	seen, err := d.on.Observe(ctx, d.opts.Stack.Name)
 	if err != nil {
 		return in, err
@@ -362,7 +362,7 @@ func (d *transition) replan(ctx context.Context) error {
 	// The record that this release began must not count as an interrupted one, nor what its
 	// outage made ill as ill before.
 	in := d.facts.input(d.opts, key)
-	in.Interrupted, in.Whole, in.Ill = false, false, d.ill()
+	in.Interrupted, in.Begun, in.Ill = false, true, d.ill()
 	d.rest = plan.Make(in)
 	d.rest.Reverse()
 	return nil

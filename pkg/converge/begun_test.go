@@ -121,6 +121,45 @@ func TestADatabaseThatRanBeforeIsNotTakenForAbsent(t *testing.T) {
 	}
 }
 
+// What the first migration makes may be missing also where the run that brought its server up
+// was cut off before it: that one is asked, and one that was there before is not.
+func TestADatabaseOfARunThatWasCutOff(t *testing.T) {
+	t.Parallel()
+	began := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct {
+		acted, verified string // the hash that the last run that changed something had, and the last verified one
+		created         time.Time
+		asked           int
+	}{
+		"it made the unit":             {"db", "", began.Add(time.Minute), 1},
+		"it found the unit":            {"db", "", began.Add(-time.Minute), 0},
+		"it was to be another":         {"other", "", began.Add(time.Minute), 0},
+		"no run changed anything":      {"", "", began.Add(time.Minute), 0},
+		"a verified release had it":    {"db", "db", began.Add(time.Minute), 0},
+		"had another by the same name": {"db", "other", began.Add(time.Minute), 0},
+	} {
+		for _, step := range []*plan.Step{nil, {Service: "db", Action: plan.Gate}} {
+			server, dir := &fakeServer{has: "0"}, t.TempDir()
+			store := &backup.Store{Project: "shop", Dir: filepath.Join(dir, "backups"), Metrics: filepath.Join(dir, "metrics"), Files: disk.Files{},
+				Engine: server, Sink: event.Discard}
+			of := func(hash string) *release.Record {
+				if hash == "" {
+					return nil
+				}
+				return &release.Record{Started: began, Services: map[string]release.ServiceRecord{"db": {Hash: hash}}}
+			}
+			d := &transition{Target: &target.Target{Sink: event.Discard}, record: &release.Record{}, plan: &plan.Plan{},
+				facts: &facts{acted: of(c.acted), verified: of(c.verified)}}
+			if step != nil {
+				d.plan.Steps = append(d.plan.Steps, *step)
+			}
+			from := backup.Source{Service: "db", Unit: stack.Unit{Service: "db", Hash: "db", Created: c.created}, Options: stack.Backups{Database: "shop"}}
+			require.NoError(t, d.dump(t.Context(), store, from))
+			assert.Equal(t, []int{c.asked, 1 - c.asked}, []int{server.asked, server.dumps}, name)
+		}
+	}
+}
+
 // A server that was brought up a moment ago takes no connections while it sets itself up or
 // recovers, and without a healthcheck nobody has waited for that: it is dumped after.
 func TestADatabaseIsDumpedOnceItListens(t *testing.T) {

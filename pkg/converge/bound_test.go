@@ -1,6 +1,7 @@
 package converge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -22,11 +23,12 @@ import (
 // come to.
 type fakeBound struct {
 	fakeIll
-	api stack.Unit
+	worker stack.State // "" for running
+	api    stack.Unit
 }
 
 func (f *fakeBound) Observe(context.Context, string) (stack.Observed, error) {
-	return stack.Observed{Units: map[string][]stack.Unit{"worker": {{ID: "worker-2", Hash: "v2", State: stack.Running}}, "api": {f.api}}}, nil
+	return stack.Observed{Units: map[string][]stack.Unit{"worker": {{ID: "worker-2", Hash: "v2", State: cmp.Or(f.worker, stack.Running)}}, "api": {f.api}}}, nil
 }
 
 func (f *fakeBound) Carry(_ context.Context, p *plan.Plan, _ *stack.Stack, _ rollout.How) (rollout.Report, error) {
@@ -73,6 +75,11 @@ func TestAWayBackTakesAlongWhatRestartsWithIt(t *testing.T) {
 			}
 			assert.Equal(t, fault.Failed, fault.Of(d.fail(t.Context(), errors.New("web is ill"))))
 			assert.Equal(t, c.back, strings.Join(on.back, " "))
+
+			on.back, on.worker = nil, stack.Exited
+			d.result.Rollout.Touched = []string{"worker"}
+			assert.Equal(t, fault.Failed, fault.Of(d.fail(t.Context(), errors.New("web is ill"))))
+			assert.Equal(t, c.back, strings.Join(on.back, " "), "the worker has died since")
 		})
 	}
 }

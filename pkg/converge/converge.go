@@ -40,8 +40,10 @@ type transition struct {
 	undoDatabase func(context.Context) error
 	writers      []string
 	backTime     backTime
-	probe        *measurement
-	result       *Result
+	// inVain are the services that the way back tried once and passed over.
+	inVain []string
+	probe  *measurement
+	result *Result
 }
 
 // Run makes the host run the stack on what it is to run on, or only plans it with

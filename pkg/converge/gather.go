@@ -2,10 +2,8 @@ package converge
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -257,6 +255,12 @@ func (f *facts) whole() bool {
 	return true
 }
 
+// lastMade tells whether the last run that may have changed something made a unit: it may have
+// been cut off before the first migration of that.
+func (f *facts) lastMade(u stack.Unit) bool {
+	return f.acted != nil && f.acted.Services[u.Service].Hash == u.Hash && u.Created.After(f.acted.Started)
+}
+
 // past is what a record knows of its services, for the reasons of a plan.
 func past(r *release.Record) map[string]plan.Past {
 	out, jobs := map[string]plan.Past{}, r.Jobs()
@@ -310,49 +314,6 @@ func (d *transition) takenOver(ctx context.Context, touched []string) (taken, er
 		d.result.Serving = "what ran before"
 	}
 	return t, nil
-}
-
-// ill names the services that were ill before the release, as the last verified one has them.
-func (d *transition) ill() (names []string) {
-	if d.plan == nil {
-		return nil
-	}
-	for _, s := range d.plan.Steps {
-		if s.Ill {
-			names = append(names, s.Service)
-		}
-	}
-	return names
-}
-
-// asIll tells whether a service that was ill before is again what it was: nothing of it is
-// left of the release, and another try would end as it did. What was only waited for, since
-// it was starting, has had no try yet.
-func (d *transition) asIll(before *stack.Stack, seen stack.Observed, name string) bool {
-	svc := before.Services[name]
-	units := slices.DeleteFunc(slices.Clone(seen.Units[name]), func(u stack.Unit) bool { return u.OneOff })
-	other := func(u stack.Unit) bool { return u.Hash != svc.Hash || len(before.Elsewhere(name, u)) > 0 }
-	if svc == nil || svc.Ext.Reload != nil || slices.Contains(d.writers, name) || !slices.Contains(d.ill(), name) || d.plan.Step(name).Starting {
-		return false
-	}
-	return len(units) > 0 && !slices.ContainsFunc(units, other)
-}
-
-// stillIll says of a release that went back who was ill before it, and how to release the
-// rest where that is why it failed.
-func (d *transition) stillIll() string {
-	ill, failed := d.ill(), d.result.Rollout.Failed
-	if len(ill) == 0 {
-		return ""
-	}
-	text := fmt.Sprintf("; %s was ill before", strings.Join(ill, ", "))
-	others := slices.DeleteFunc(d.plan.Changed(), func(name string) bool {
-		return slices.Contains(ill, name) || d.opts.Stack.Services[name] == nil
-	})
-	if slices.Contains(ill, failed) && len(others) > 0 && d.opts.Back == nil {
-		text += ": what else changes is released by itself with shiksha deploy --services " + strings.Join(others, ",")
-	}
-	return text
 }
 
 // running gives the units that run, wait or are started again by the engine.

@@ -228,7 +228,7 @@ func (d *transition) dump(ctx context.Context, store *backup.Store, from backup.
 	if step != nil && (step.Action == plan.Create || step.Starting) {
 		err = store.Await(ctx, from, d.opts.WaitTimeout)
 	}
-	if err == nil && step != nil && step.Action == plan.Create && !d.facts.had(from.Service) {
+	if err == nil && (step != nil && step.Action == plan.Create || d.facts.lastMade(from.Unit)) && !d.facts.had(from.Service) {
 		from, err = store.Begun(ctx, from)
 	}
 	if errors.Is(err, backup.ErrAbsent) {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/shiksha/actions/pkg/check"
@@ -142,4 +143,85 @@ func (d *transition) inspect(ctx context.Context) error {
 	}
 	d.result.Checks, err = d.opts.Verify.After(ctx, d.Target, Released{Stack: runs, Record: d.record, On: d.on, Ill: d.result.Rollout.Ill})
 	return err
+}
+
+// ill names the services that were ill before the release, as the last verified one has them.
+func (d *transition) ill() (names []string) {
+	if d.plan == nil {
+		return nil
+	}
+	for _, s := range d.plan.Steps {
+		if s.Ill {
+			names = append(names, s.Service)
+		}
+	}
+	return names
+}
+
+// illOrStarting names also those that were only waited for and are as the release before has
+// them: the one that failed made none of them what it is.
+func (d *transition) illOrStarting(before *stack.Stack) []string {
+	names := d.ill()
+	if d.plan == nil {
+		return names
+	}
+	for _, s := range d.plan.Steps {
+		if was, is := before.Services[s.Service], d.opts.Stack.Services[s.Service]; s.Starting && was != nil && is != nil && was.Hash == is.Hash {
+			names = append(names, s.Service)
+		}
+	}
+	return names
+}
+
+// wasIll tells whether nothing of a service served before the release although all of it was
+// as it is to be: also where a run that was cut off may have made it ill, so that it had to
+// get well.
+func (d *transition) wasIll(name string) bool {
+	svc := d.opts.Stack.Services[name]
+	if v := d.facts.verified; svc == nil || svc.Job || d.rest != nil || v == nil || v.Services[name].Hash != svc.Hash {
+		return false
+	}
+	units := slices.DeleteFunc(slices.Clone(d.facts.observed.Units[name]), func(u stack.Unit) bool { return u.OneOff })
+	return len(units) > 0 && !slices.ContainsFunc(units, func(u stack.Unit) bool {
+		return u.Serving() || u.Hash != svc.Hash || u.Health == stack.HealthStart
+	})
+}
+
+// asIll tells whether a service that was ill before is again what it was: nothing of it is
+// left of the release, and another try would end as it did.
+func (d *transition) asIll(before *stack.Stack, seen stack.Observed, name string) bool {
+	svc := before.Services[name]
+	units := slices.DeleteFunc(slices.Clone(seen.Units[name]), func(u stack.Unit) bool { return u.OneOff })
+	other := func(u stack.Unit) bool { return u.Hash != svc.Hash || len(before.Elsewhere(name, u)) > 0 }
+	if svc == nil || svc.Ext.Reload != nil || slices.Contains(d.writers, name) || !slices.Contains(d.ill(), name) {
+		return false
+	}
+	// Where its try could not be undone as many do not run as before.
+	ran := len(running(d.facts.observed.Units[name]))
+	return len(units) > 0 && !slices.ContainsFunc(units, other) && (ran == 0 || ran == len(running(units)))
+}
+
+// stillIll says of a release that went back who was ill before it, and how to release the
+// rest where that is why it failed.
+func (d *transition) stillIll() string {
+	ill, failed := d.ill(), d.result.Rollout.Failed
+	if d.wasIll(failed) && !slices.Contains(ill, failed) {
+		ill = append(ill, failed)
+	}
+	text := ""
+	starting := slices.Compact(slices.Sorted(slices.Values(d.inVain)))
+	if starting = slices.DeleteFunc(starting, func(name string) bool { return slices.Contains(ill, name) }); len(starting) > 0 {
+		text = fmt.Sprintf("; %s was starting before, and does not get well", strings.Join(starting, ", "))
+	}
+	if len(ill) == 0 {
+		return text
+	}
+	text += fmt.Sprintf("; %s was ill before", strings.Join(ill, ", "))
+	others := slices.DeleteFunc(d.plan.Changed(), func(name string) bool {
+		return slices.Contains(ill, name) || d.opts.Stack.Services[name] == nil
+	})
+	if slices.Contains(ill, failed) && len(others) > 0 && d.opts.Back == nil {
+		text += ": what else changes is released by itself with shiksha deploy --services " + strings.Join(others, ",")
+	}
+	return text
 }

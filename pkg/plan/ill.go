@@ -9,7 +9,8 @@ import (
 // illBefore tells whether a service was ill before the release: nothing of it serves,
 // though all of it is as the last verified release made it. What an unfinished run left
 // ill may be what that run broke, and what is starting may get well yet, so both have to
-// get well.
+// get well. A rollback from such a run is to end what it broke: what runs ill as it is to
+// be does not keep it from that. What does not run may have been stopped by it.
 func illBefore(in Input, svc *stack.Service) bool {
 	known := slices.Contains(in.Ill, svc.Name)
 	if svc.Job || svc.Replicas == 0 || pinned(in, svc) {
@@ -25,7 +26,7 @@ func illBefore(in Input, svc *stack.Service) bool {
 		}
 		found = true
 	}
-	return known || found && in.Whole
+	return known || found && !in.Begun && (in.Whole || in.Back && up(in, svc.Name) && asItWas(in, svc.Name))
 }
 
 // up tells whether a unit of a service runs, or is started again and again.

@@ -31,6 +31,14 @@ func TestMake_PassesOverWhatWasIllBefore(t *testing.T) {
 	p.Reverse()
 	assert.Equal(t, "worker", p.Steps[len(p.Steps)-1].Service, "also on a way back")
 
+	// After a run that was cut off a rollback comes to what it goes back for before it tries that.
+	in = ill()
+	in.Whole, in.Back = false, true
+	p = plan.Make(in)
+	p.Reverse()
+	assert.Equal(t, "worker", p.Steps[len(p.Steps)-1].Service)
+	assert.False(t, p.Step("api").Tolerated, "what it goes back for has to get well")
+
 	in = ill()
 	in.Ill, in.Back = []string{"worker"}, true
 	assert.False(t, plan.Make(in).Step("worker").Anew, "it is as it was, and started again")
@@ -74,6 +82,27 @@ func TestMake_PassesOverWhatWasIllBefore(t *testing.T) {
 		"a way back from one that got well": {func(in *plan.Input) {
 			in.Ill, in.Back, in.Past, in.Only = []string{"worker"}, true, nil, []string{"worker"}
 			in.Observed.Units["worker"] = running("worker", "v1", 1, 1)
+		}, false, false},
+		"a rollback after a run that was cut off": {func(in *plan.Input) { in.Whole, in.Back = false, true }, true, true},
+		"one that has brought a database back":    {func(in *plan.Input) { in.Back, in.Begun = true, true }, false, false},
+		"one of nothing else": {func(in *plan.Input) {
+			in.Observed = observed("v2")
+			in.Observed.Units["worker"][0].State = stack.Restarting
+			in.Whole, in.Back = false, true
+		}, true, false},
+		"one to another of it": {func(in *plan.Input) {
+			in.Past["worker"] = plan.Past{Hash: "worker-v1"}
+			in.Observed.Units["worker"][0].Hash = "worker-v1"
+			in.Whole, in.Back = false, true
+		}, false, false},
+		"one of what that run may have stopped": {func(in *plan.Input) {
+			in.Observed.Units["worker"][0].State = stack.Exited
+			in.Whole, in.Back = false, true
+		}, false, false},
+		"one that finds it on another network": {func(in *plan.Input) {
+			u := &in.Observed.Units["worker"][0]
+			u.State, u.Health, u.Networks = stack.Running, stack.HealthFailed, []string{"former"}
+			in.Whole, in.Back = false, true
 		}, false, false},
 		"a rollback to another of it": {func(in *plan.Input) {
 			in.Past["worker"] = plan.Past{Hash: "worker-v1"}

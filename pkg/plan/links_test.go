@@ -29,6 +29,17 @@ func TestMake_RestartsWhatLinksToAReplacedOne(t *testing.T) {
 	in.Observed.Scheduled = true
 	assert.Equal(t, plan.Unchanged, plan.Make(in).Step("worker").Action, "a Swarm has no links")
 
+	// A way back makes one that has died since, or is gone, anew: the link is of another unit then.
+	for name, left := range map[string][]stack.Unit{"it died": {{ID: "db-1", Hash: "db-v1", State: stack.Exited}}, "it is gone": nil} {
+		in = linked()
+		in.Back, in.Observed.Units["db"] = true, left
+		assert.Equal(t, []string{"restarts with db (links)"}, plan.Make(in).Step("worker").Reasons, name)
+		in.Ill = []string{"db"}
+		assert.Equal(t, plan.Unchanged, plan.Make(in).Step("worker").Action, "%s, as before: what was there stays, or comes up again", name)
+		in.Ill, in.Back = nil, false
+		assert.Equal(t, plan.Unchanged, plan.Make(in).Step("worker").Action, "%s, on the way forward", name)
+	}
+
 	in = linked()
 	in.Interrupted, in.Observed = true, observed("v2")
 	in.Past = map[string]plan.Past{"db": {Hash: "db-v1"}, "worker": {Hash: "worker-v2"}, "api": {Hash: "api-v2"}}

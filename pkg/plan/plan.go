@@ -255,8 +255,9 @@ type Input struct {
 	// changed anything.
 	Ill []string
 	// Whole is set when the last run that may have changed something left the stack as the
-	// last verified release made it: what is ill then was not made so by it.
-	Whole bool
+	// last verified release made it: what is ill then was not made so by it. Begun is set
+	// once this release itself may have made ill what is.
+	Whole, Begun bool
 	// Interrupted is set when the newest release in the ledger never ended.
 	Interrupted bool
 	// SchemaBack is set when a run that was cut short may have brought the database

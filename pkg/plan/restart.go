@@ -10,11 +10,12 @@ import (
 // restartsWith says which dependencies are replaced in this plan, or were by a release
 // that was interrupted before it came to the service, and take the service along, and
 // why the first does; or nothing. A full up would stop all such services at once; here
-// each is a rollout of its own.
+// each is a rollout of its own. A way back has to replace also what died since the release
+// replaced it: what runs yet is bound to a unit before that.
 func restartsWith(in Input, svc *stack.Service, so *Plan) (with []string, why string) {
 	for _, d := range svc.DependsOn {
 		s := so.Step(d.Service)
-		replaced := s != nil && (s.Action == Surge || s.Action.StopsFirst())
+		replaced := s != nil && (s.Action == Surge || s.Action.StopsFirst() || in.Back && s.Action == Create && !s.Ill)
 		by, because := boundBy(in, d), ""
 		switch {
 		case replaced && slices.Contains(svc.Shares, d.Service):

@@ -20,7 +20,7 @@ func takeOver(in Input, p *Plan) {
 		}
 		for _, place := range in.Desired.Writes(svc.Name) {
 			left, unit := soleWriter(in, place)
-			if in.Desired.Services[left] != nil || left == "" || sharedInFile(in, svc.Name, place) || wroteBeside(in, svc.Name, place) {
+			if in.Desired.Services[left] != nil || left == "" || sharedInFile(in, svc.Name, place) || wroteBeside(in, svc.Name, place, left, unit) {
 				continue
 			}
 			if why := keeps(in, svc.Name, left, unit); why != "" {
@@ -136,10 +136,12 @@ func soleWriter(in Input, place string) (service string, unit stack.Unit) {
 }
 
 // wroteBeside tells whether a unit of the last verified release, of the service itself,
-// wrote there: one that has ended was verified beside the other, and its successor is no
-// other. What a failed release left proves nothing, nor do units that no release knows.
-func wroteBeside(in Input, service, place string) bool {
-	return slices.ContainsFunc(in.Observed.Units[service], func(u stack.Unit) bool {
+// wrote there, and the other is of that release too: one that has ended was verified beside
+// the other, and its successor is no other. What a failed release left proves nothing, nor do
+// units that no release knows.
+func wroteBeside(in Input, service, place, left string, unit stack.Unit) bool {
+	past := in.Past[left].Hash
+	return past != "" && unit.Hash == past && slices.ContainsFunc(in.Observed.Units[service], func(u stack.Unit) bool {
 		return !u.OneOff && u.Hash == in.Past[service].Hash && slices.Contains(u.Writes, place)
 	})
 }

@@ -130,13 +130,29 @@ func TestTakeOver_WhatMayBeShared(t *testing.T) {
 		"it is of a failed release":  func(in plan.Input) { in.Past["db"] = plan.Past{Hash: "db-v0"} },
 		"it wrote elsewhere":         func(in plan.Input) { in.Observed.Units["db"][0].Writes = []string{"other"} },
 		"somebody's command did":     func(in plan.Input) { in.Observed.Units["db"][0].OneOff = true },
+		"the other is of another":    func(in plan.Input) { in.Observed.Units["postgres"][0].Hash = "postgres-v2" },
 	} {
 		in := down()
 		edit(in)
 		assert.Equal(t, []string{refusal}, plan.Make(in).Refusals, name)
 	}
 
-	in := renamed()
+	// One that no verified release has was not beside it: somebody started it, or a release that failed.
+	in := down()
+	in.RemoveOrphans = true
+	delete(in.Past, "postgres")
+	assert.Len(t, plan.Make(in).Refusals, 1)
+	in.Back = true
+	assert.Len(t, plan.Make(in).Refusals, 1, "a rollback leaves alone what no release made")
+	in.Made = []string{"postgres"}
+	p := plan.Make(in)
+	p.Reverse()
+	assert.Empty(t, p.Refusals)
+	assert.Equal(t, []string{"db"}, p.Step("postgres").Before, "a rollback takes it away first")
+	in.Observed.Units["postgres"][0].Hash = ""
+	assert.Equal(t, []string{"db"}, plan.Make(in).Step("postgres").Before, "nobody knows what it is of")
+
+	in = renamed()
 	in.Observed.Units["postgres"][0].Writes = []string{"/srv/pg"}
 	mounts(&in, "db", func(v *types.ServiceVolumeConfig) { v.Type, v.Source = types.VolumeTypeBind, "/srv/pg" })
 	assert.Len(t, plan.Make(in).Refusals, 1, "a folder of the host is a volume too")

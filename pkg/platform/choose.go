@@ -90,10 +90,12 @@ func apart(ctx context.Context, t *target.Target, lost error, wanted, project st
 		if err != nil {
 			return nil, fault.Early(ctx, err)
 		}
-		lasting := func(us []stack.Unit) bool {
-			return slices.ContainsFunc(us, func(u stack.Unit) bool { return !u.OneOff })
+		// What was stopped may be left from before the stack went to the Swarm; see alone.
+		up := func(u stack.Unit) bool {
+			return !u.OneOff && (u.State == stack.Running || u.State == stack.Restarting || u.State == stack.Paused)
 		}
-		if !slices.ContainsFunc(slices.Collect(maps.Values(seen.Units)), lasting) {
+		run := func(us []stack.Unit) bool { return slices.ContainsFunc(us, up) }
+		if !slices.ContainsFunc(slices.Collect(maps.Values(seen.Units)), run) {
 			return nil, fault.Early(ctx, fmt.Errorf("%w (with engine: compose the host alone is released on)", lost))
 		}
 	}

@@ -46,7 +46,8 @@ type fakeBroken struct {
 	fakeWorkers
 	has []string
 	// once is set where they are what a command ran in.
-	once bool
+	once  bool
+	state container.ContainerState
 }
 
 func (*fakeBroken) Info(context.Context, client.InfoOptions) (client.SystemInfoResult, error) {
@@ -57,7 +58,7 @@ func (f *fakeBroken) ContainerList(_ context.Context, o client.ContainerListOpti
 	var out client.ContainerListResult
 	for _, label := range f.has {
 		if o.All && o.Filters["label"][label] {
-			c := container.Summary{ID: "1", Names: []string{"/shop_api.1"}, State: container.StateExited, Labels: map[string]string{}}
+			c := container.Summary{ID: "1", Names: []string{"/shop_api.1"}, State: f.state, Labels: map[string]string{}}
 			if f.once {
 				c.Labels[compose.OneoffLabel] = "True"
 			}
@@ -71,7 +72,7 @@ func (f *fakeBroken) ContainerList(_ context.Context, o client.ContainerListOpti
 // has no task there, and is to run or runs without a Swarm.
 func TestChooseWhereTheSwarmIsBroken(t *testing.T) {
 	t.Parallel()
-	const task, unit, once = "com.docker.stack.namespace=shop", compose.ProjectLabel + "=shop", "once"
+	const task, unit, once, up = "com.docker.stack.namespace=shop", compose.ProjectLabel + "=shop", "once", "up"
 	for name, c := range map[string]struct {
 		wanted string
 		has    []string
@@ -79,8 +80,10 @@ func TestChooseWhereTheSwarmIsBroken(t *testing.T) {
 	}{
 		"one host is wanted":              {Compose, nil, ""},
 		"and a stack of the Swarm is":     {Compose, []string{task, unit}, "has expired (shop_api.1 of shop is on the host)"},
-		"it runs as one host's":           {Auto, []string{unit}, ""},
-		"only a dump was left over":       {Auto, []string{unit, once}, "has expired (with engine: compose the host alone is released on)"},
+		"it runs as one host's":           {Auto, []string{unit, up}, ""},
+		"it ran so, and was stopped":      {Auto, []string{unit}, "has expired (with engine: compose the host alone is released on)"},
+		"it is started again and again":   {Auto, []string{unit, string(container.StateRestarting)}, ""},
+		"only a dump was left over":       {Auto, []string{unit, once, up}, "has expired (with engine: compose the host alone is released on)"},
 		"it runs nowhere":                 {Auto, nil, "has expired (with engine: compose the host alone is released on)"},
 		"it ran on the Swarm":             {Auto, []string{task}, "has expired (shop_api.1 of shop is on the host)"},
 		"another stack runs on the Swarm": {Compose, []string{"com.docker.stack.namespace=other"}, ""},
@@ -89,7 +92,13 @@ func TestChooseWhereTheSwarmIsBroken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				fake := &fakeBroken{has: c.has, once: slices.Contains(c.has, once)}
+				fake := &fakeBroken{has: c.has, once: slices.Contains(c.has, once), state: container.StateExited}
+				switch {
+				case slices.Contains(c.has, up):
+					fake.state = container.StateRunning
+				case slices.Contains(c.has, string(container.StateRestarting)):
+					fake.state = container.StateRestarting
+				}
 				e, err := engine.New(fake, event.Discard)
 				require.NoError(t, err)
 				said := &event.Recorder{}

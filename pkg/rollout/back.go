@@ -45,6 +45,9 @@ func Longest(step plan.Step, svc *stack.Service, how How) time.Duration {
 	return time.Duration(turns) * turn
 }
 
+// errUndo says of a service that it is not what it was before its batch.
+var errUndo = errors.New("while going back")
+
 // awayEvery is how often an act of the way back is tried while the engine is not reached.
 const awayEvery = time.Second
 
@@ -98,14 +101,14 @@ func (b *batch) undone(ctx context.Context, err error) error {
 		}
 	}
 	if uerr := errors.Join(stuck...); uerr != nil {
-		return fmt.Errorf("%w; while going back: %w", err, uerr)
+		return fmt.Errorf("%w; %w: %w", err, errUndo, uerr)
 	}
 	if b.loud {
 		return err // the pins keep out who failed
 	}
 	// What runs is the serving set again, so the pins say nothing new.
 	if cerr := b.outlast(back, b.unpin); cerr != nil {
-		return fmt.Errorf("%w; while going back: %w", err, cerr)
+		return fmt.Errorf("%w; %w: %w", err, errUndo, cerr)
 	}
 	if b.whole() {
 		b.note(func(report *Report) { report.Undone = append(report.Undone, b.svc.Name) })

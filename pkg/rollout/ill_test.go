@@ -184,3 +184,23 @@ func TestWhatWasIllIsStartedAgainBetweenTwoCrashes(t *testing.T) {
 		assert.Equal(t, "restart worker-1", h.log[len(h.log)-1])
 	})
 }
+
+// What was ill and answered all the same is not passed over where the way back of its try
+// fails: it is not as it was, and somebody has to look.
+func TestWhatWasIllIsNotPassedOverWhereItIsNotAsItWas(t *testing.T) {
+	t.Parallel()
+	for _, act := range []string{"restart worker-1", "remove worker-102", "stop worker-102"} {
+		t.Run(act, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := illWorker(stack.Running, stack.HealthFailed)
+				h.fail[act] = errBroken
+				report, _, err := backToV1(t, h, func(*stack.Stack) {})
+				require.ErrorIs(t, err, errBroken)
+				require.ErrorContains(t, err, "; while going back: ")
+				assert.Equal(t, "worker", report.Failed)
+				assert.Empty(t, report.Ill)
+			})
+		})
+	}
+}

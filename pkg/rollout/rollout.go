@@ -172,7 +172,7 @@ func (r *Rollout) carry(ctx context.Context, step plan.Step) (tolerated, err err
 	if err = r.step(ctx, step); err == nil {
 		return nil, nil
 	}
-	if step.Tolerated && !errors.Is(err, errBefore) && ctx.Err() == nil && fault.Of(err) != fault.Interrupted && !NotReached(err) {
+	if step.Tolerated && !errors.Is(err, errBefore) && !errors.Is(err, errUndo) && ctx.Err() == nil && fault.Of(err) != fault.Interrupted && !NotReached(err) {
 		r.note(func(report *Report) { report.Ill = append(report.Ill, step.Service) })
 		r.say(event.Warning, step.Service, "%s stays ill, as it was before this release, which goes on without it: %v", step.Service, err)
 		return nil, nil
