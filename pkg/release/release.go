@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"time"
 
 	"github.com/shiksha/actions/pkg/fault"
@@ -121,6 +122,12 @@ type Record struct {
 func (r Record) ChangedNothing() bool {
 	return r.Outcome == Refused ||
 		r.Outcome == Failed && len(r.Steps) == 0 && len(r.Migrations) == 0 && r.RestoresDatabase == ""
+}
+
+// MayHave tells whether a run carried out a step of a service, or may have: one that was
+// killed wrote none down.
+func (r Record) MayHave(step, service string) bool {
+	return len(r.Steps) == 0 || slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Name == step && s.Service == service })
 }
 
 // Jobs are the services that others wait for to end with 0: they run once.
