@@ -64,12 +64,12 @@ func (d *transition) closeInterrupted(ctx context.Context) error {
 		return nil
 	}
 	n.Outcome, n.Ended = release.Interrupted, time.Now().UTC()
-	n.Message = "its deployer ended without recording an outcome" + unended(n)
+	n.Message = "its deployer ended without recording an outcome" + halfDone(n)
 	return d.ledger.Update(ctx, n)
 }
 
-// unended says what a release that was cut short had begun to do to a database.
-func unended(n *release.Record) string {
+// halfDone says what a release that was cut short had begun to do to a database.
+func halfDone(n *release.Record) string {
 	if n.RestoresDatabase != "" {
 		return "; it was bringing the database back to backup " + n.RestoresDatabase
 	}
@@ -126,14 +126,20 @@ func (d *transition) services(runs *stack.Stack, key []byte) map[string]release.
 	for _, name := range runs.Order {
 		svc := runs.Services[name]
 		r := release.ServiceRecord{Image: svc.Image, Pinned: svc.Pinned, Hash: svc.Hash, Replicas: svc.Replicas,
-			Environment: env[name], Files: map[string]string{}, Action: string(plan.Unchanged)}
-		for _, f := range svc.Files {
-			r.Files[f.Target] = f.Sum
-		}
+			Environment: env[name], Files: sums(svc), Action: string(plan.Unchanged)}
 		if s := d.plan.Step(name); s != nil {
 			r.Action = string(s.Action)
 		}
 		out[name] = r
+	}
+	return out
+}
+
+// sums are those of the files of a service, by where it has them.
+func sums(svc *stack.Service) map[string]string {
+	out := map[string]string{}
+	for _, f := range svc.Files {
+		out[f.Target] = f.Sum
 	}
 	return out
 }
@@ -143,25 +149,27 @@ func (d *transition) services(runs *stack.Stack, key []byte) map[string]release.
 // file, a scale, one that went. Its checks were cut off, or failed.
 func (d *transition) neverVerified(ctx context.Context) (names []string) {
 	f := d.facts
-	if f.verified == nil || f.acted == nil || f.acted.Number <= f.verified.Number || f.standing != nil {
+	if f.verified == nil || len(f.since) == 0 || f.standing != nil {
 		return nil
 	}
 	runs, err := d.runs(ctx)
 	if err != nil {
 		return nil // what cannot be released says so by itself
 	}
-	now, left, was := d.services(runs, nil), f.acted.Services, f.verified.Services
+	now, was, by := d.services(runs, nil), f.verified.Services, 0
 	every := maps.Clone(was)
 	maps.Copy(every, now)
 	for _, name := range slices.Sorted(maps.Keys(every)) {
 		step := d.plan.Step(name)
-		if (step == nil || !step.Changes()) && alike(now[name], left[name]) && !alike(now[name], was[name]) {
-			names = append(names, name)
+		for _, r := range slices.Backward(f.since) {
+			if (step == nil || !step.Changes()) && alike(now[name], r.Services[name]) && !alike(now[name], was[name]) {
+				names, by = append(names, name), max(by, r.Number)
+				break
+			}
 		}
 	}
 	if len(names) > 0 && d.plan.Empty() {
-		d.plan.Notes = append(d.plan.Notes, fmt.Sprintf("release %d made %v so and was not verified: that is done now, or it is taken back",
-			f.acted.Number, names))
+		d.plan.Notes = append(d.plan.Notes, fmt.Sprintf("release %d made %v so and was not verified: that is done now, or it is taken back", by, names))
 	}
 	return names
 }
@@ -172,14 +180,19 @@ func alike(a, b release.ServiceRecord) bool {
 }
 
 // end records how a release ended that had begun to change something and did not
-// succeed.
+// succeed. One that failed and did not go back closes no books on a run before it that did
+// not end: later ones still find that there is something to heal.
 func (d *transition) end(ctx context.Context, cause error) {
 	outcome := release.Failed
-	switch fault.Of(cause) {
-	case fault.Interrupted:
+	switch kind := fault.Of(cause); {
+	case kind == fault.Interrupted:
 		outcome = release.Interrupted
-	case fault.Stuck:
+	case kind == fault.Stuck:
 		outcome = release.Stuck
+	case d.earlier.unfinished() && !d.tookBack:
+		outcome = release.Interrupted
+		cause = fmt.Errorf("%w; what %s left, which did not end, is not taken back", cause, d.earlier.by())
+		d.Say(event.Warning, "record", "", "what %s left, which did not end, is not taken back: the next release, or shiksha rollback, does that", d.earlier.by())
 	}
 	d.conclude(ctx, outcome, cause)
 }
@@ -241,4 +254,114 @@ func (d *transition) settle(ctx context.Context) error {
 		d.Say(event.Warning, "prune", "", "%v", err)
 	}
 	return nil
+}
+
+// earlier is what runs before a release may have left otherwise than the last verified one
+// had it: since are those runs; uncertain is set where the record of one cannot be read.
+type earlier struct {
+	since     []release.Record
+	uncertain bool
+}
+
+// leaves finds what runs before may have left: nothing where what runs is known to be of one
+// release.
+func (f *facts) leaves() earlier {
+	if f.standing != nil || f.whole() {
+		return earlier{}
+	}
+	return earlier{f.since, f.uncertain}
+}
+
+// unended are those of some runs that did not end well, after the last of them that failed
+// and went back.
+func unended(runs []release.Record) []release.Record {
+	last := 0
+	for i, r := range runs {
+		if r.Outcome.Clean() {
+			last = i + 1
+		}
+	}
+	return runs[last:]
+}
+
+// any tells whether there is such a run.
+func (e earlier) any() bool { return e.uncertain || len(e.since) > 0 }
+
+// unfinished tells whether the last of them did not end.
+func (e earlier) unfinished() bool { return e.uncertain || len(unended(e.since)) > 0 }
+
+// by names the last of them.
+func (e earlier) by() string {
+	if e.uncertain {
+		return "a release whose record cannot be read"
+	}
+	return fmt.Sprintf("release %d", e.since[len(e.since)-1].Number)
+}
+
+// meant gives those of some runs that were to change a service.
+func meant(runs []release.Record, name string) []release.Record {
+	return slices.DeleteFunc(slices.Clone(runs), func(r release.Record) bool {
+		action := plan.Action(r.Services[name].Action)
+		return action == plan.Unchanged || action == plan.Keep
+	})
+}
+
+// heals tells whether a way back is of more than this release has touched.
+func (d *transition) heals() bool { return d.earlier.any() && !d.first() }
+
+// toTakeBack names the services that a way back is of: what the release touched, but for what
+// was ill and is so again, and what runs before it left. told are units that may have been told
+// to take no more work. What writes to a database that was brought back is for takeBack to say.
+func (d *transition) toTakeBack(ctx context.Context, before *stack.Stack, seen stack.Observed, touched []string) (names, told []string, err error) {
+	names = slices.DeleteFunc(slices.Clone(touched), func(name string) bool { return d.asIll(before, seen, name) })
+	if !d.heals() {
+		return names, nil, nil
+	}
+	left, told, err := d.leftOver(ctx, before, seen)
+	left = slices.DeleteFunc(left, func(name string) bool { return slices.Contains(touched, name) || slices.Contains(d.writers, name) })
+	return slices.Concat(names, left), told, err
+}
+
+// takenAway names what left the stack and does not run: a run that was cut off may have
+// taken it away before what has its volume now came up, and this one did not touch it.
+func (d *transition) takenAway(before *stack.Stack, seen stack.Observed) (names []string) {
+	for _, name := range before.Order {
+		if d.facts.cutOff() && d.opts.Stack.Services[name] == nil && len(seen.Units[name]) == 0 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// leftOver names the services that runs before this one left otherwise than the release
+// before has them, and gives the units that they may have told to take no more work. What
+// they were not to change is left alone, as is what only is ill, as that release made it.
+func (d *transition) leftOver(ctx context.Context, before *stack.Stack, seen stack.Observed) (names, told []string, err error) {
+	every := slices.AppendSeq(slices.Collect(maps.Keys(before.Services)), maps.Keys(seen.Units))
+	slices.Sort(every)
+	for _, name := range slices.Compact(every) {
+		runs, svc := meant(d.earlier.since, name), before.Services[name]
+		if len(runs) == 0 && !d.earlier.uncertain {
+			continue
+		}
+		units := slices.DeleteFunc(slices.Clone(seen.Units[name]), func(u stack.Unit) bool { return u.OneOff })
+		var other bool
+		var quiet []string
+		if svc == nil {
+			other = slices.ContainsFunc(units, func(u stack.Unit) bool { return u.Hash != "" && madeBy(runs, name, u) })
+		} else if other, err = d.isOther(ctx, before, svc, units); err != nil {
+			return nil, nil, err
+		} else {
+			quiet = d.told(svc, units)
+		}
+		if other || len(quiet) > 0 {
+			names, told = append(names, name), append(told, quiet...)
+		}
+	}
+	return names, told, nil
+}
+
+// madeBy tells whether one of some runs made a unit of a service.
+func madeBy(runs []release.Record, name string, u stack.Unit) bool {
+	return slices.ContainsFunc(runs, func(r release.Record) bool { return r.Services[name].Hash == u.Hash })
 }
