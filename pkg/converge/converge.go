@@ -97,6 +97,9 @@ func (d *transition) prepare(ctx context.Context) error {
 		return err
 	}
 	d.unproved = d.neverVerified(ctx)
+	if err := d.hides(ctx); err != nil {
+		return err
+	}
 	if err := d.classify(ctx); err != nil {
 		return err
 	}

@@ -239,3 +239,56 @@ func TestWhatTheLastRunDidNotComeToIsUnproved(t *testing.T) {
 	assert.Equal(t, []string{"beat"}, d.neverVerified(t.Context()))
 	assert.Contains(t, strings.Join(d.plan.Notes, ""), "release 2 made [beat] so")
 }
+
+// A release of some services is refused where it would settle the ledger over others that a
+// run which did not end may have left.
+func TestSomeServicesAfterACutOffRun(t *testing.T) {
+	t.Parallel()
+	cut := cutOffRun(release.Interrupted, "surge api", "drain worker")
+	for name, c := range map[string]struct {
+		services string
+		runs     map[string]string
+		records  []release.Record
+		left     string
+	}{
+		"workers were told":        {"api", map[string]string{"api": "v1", "beat": "v1", "worker": "v1"}, []release.Record{cut}, "worker"},
+		"they are named":           {"api worker", map[string]string{"api": "v1", "beat": "v1", "worker": "v1"}, []release.Record{cut}, ""},
+		"one is new":               {"api worker", map[string]string{"api": "v1", "beat": "v2", "worker": "v1"}, []release.Record{cut}, "beat"},
+		"only what is named":       {"api", map[string]string{"api": "v2", "beat": "v1", "worker": "v1"}, []release.Record{cutOffRun(release.Interrupted, "surge api")}, ""},
+		"all":                      {"", map[string]string{"api": "v1", "beat": "v2", "worker": "v1"}, []release.Record{cut}, ""},
+		"one that is left, paused": {"api", map[string]string{"api": "v1", "beat": "v2", "worker": "v1"}, []release.Record{cutOffRun(release.Failed, "surge api")}, "beat"},
+		"it went back":             {"api", map[string]string{"api": "v1", "beat": "v1", "worker": "v1"}, []release.Record{cutOffRun(release.Failed, "surge api")}, ""},
+		"changed by hand":          {"api", map[string]string{"api": "v1", "beat": "v2", "worker": "v1"}, nil, ""},
+		"another is ill":           {"api", map[string]string{"api": "v1", "beat": "v1", "worker": "v1", "search": "exited"}, []release.Record{cutOffRun(release.Interrupted, "surge api")}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d, _ := afterCutOff(t, c.runs, c.records...)
+			d.opts.Services = strings.Fields(c.services)
+			require.NoError(t, d.hides(t.Context()))
+			if c.left == "" {
+				assert.Empty(t, d.plan.Refusals)
+				return
+			}
+			require.Len(t, d.plan.Refusals, 1)
+			assert.Contains(t, d.plan.Refusals[0], "release 2 did not end well and may have left "+c.left+" otherwise than before")
+			assert.Contains(t, d.plan.Refusals[0], "shiksha rollback")
+			d.plan.Steps = nil
+			d.plan.Refusals = nil
+			require.NoError(t, d.hides(t.Context()))
+			assert.Empty(t, d.plan.Refusals, "nothing is to be done, so nothing is settled")
+		})
+	}
+}
+
+// The first release had nothing to go back to, and what it left is not taken for verified.
+func TestSomeServicesAfterAFirstReleaseThatWasCutOff(t *testing.T) {
+	t.Parallel()
+	d, _ := afterCutOff(t, map[string]string{"api": "v2", "beat": "v2"}, cutOffRun(release.Interrupted))
+	d.facts.verified, d.opts.Services = nil, []string{"api"}
+	require.NoError(t, d.hides(t.Context()))
+	require.Len(t, d.plan.Refusals, 1)
+	assert.Contains(t, d.plan.Refusals[0], "may have left beat otherwise")
+	assert.NotContains(t, d.plan.Refusals[0], "rollback")
+	assert.False(t, d.heals(), "what another tool made may be among it")
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/shiksha/actions/pkg/event"
@@ -364,4 +365,28 @@ func (d *transition) leftOver(ctx context.Context, before *stack.Stack, seen sta
 // madeBy tells whether one of some runs made a unit of a service.
 func madeBy(runs []release.Record, name string, u stack.Unit) bool {
 	return slices.ContainsFunc(runs, func(r release.Record) bool { return r.Services[name].Hash == u.Hash })
+}
+
+// hides refuses a release of some services only where a run before it left others otherwise
+// than they were, or may have: this one would be verified, and nobody looked at those again.
+func (d *transition) hides(ctx context.Context) error {
+	if len(d.opts.Services) == 0 || d.idle() || !d.earlier.any() {
+		return nil
+	}
+	before, err := d.before(ctx)
+	if err != nil {
+		return nil // that the release before cannot be read is said already
+	}
+	names, _, err := d.leftOver(ctx, before, d.facts.observed)
+	names = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(d.opts.Services, name) })
+	if len(names) == 0 {
+		return err
+	}
+	mend := "release all services, or name those too"
+	if !d.first() {
+		mend += ", or go back first: shiksha rollback"
+	}
+	d.plan.Refusals = append(d.plan.Refusals, fmt.Sprintf("%s did not end well and may have left %s otherwise than before; a release of %s alone would hide that: %s",
+		d.earlier.by(), strings.Join(names, ", "), strings.Join(d.opts.Services, ", "), mend))
+	return nil
 }
