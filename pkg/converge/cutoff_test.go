@@ -120,27 +120,30 @@ func TestAWayBackAfterACutOffRun(t *testing.T) {
 		}
 		return out
 	}
+	migration := cutOffRun(release.Interrupted)
+	migration.Migrations = []release.Migration{{Service: "api", Exit: 1}}
 	failed, cut := release.Failed, cutOffRun(release.Interrupted, "surge api", "drain worker")
 	for name, c := range map[string]struct {
 		runs    map[string]string
 		records []release.Record
 		back    string
 	}{
-		"two services are new":        {all("api", "v2", "beat", "v2"), []release.Record{cut}, "drain worker, stop-first beat, stop-first api"},
-		"killed":                      {all("beat", "v2"), []release.Record{cutOffRun(release.Started)}, "drain worker, stop-first beat"},
-		"stuck":                       {all("beat", "v2"), []release.Record{cutOffRun(release.Stuck, "surge api")}, "stop-first beat"},
-		"workers were told":           {all(), []release.Record{cut}, "drain worker"},
-		"it was not come to":          {all(), []release.Record{cutOffRun(release.Interrupted, "surge api")}, ""},
-		"one was stopped":             {all("beat", "exited"), []release.Record{cut}, "create beat, drain worker"},
-		"one is ill, as it was":       {all("beat", "restarting", "worker", "restarting"), []release.Record{cut}, ""},
-		"it had not been to touch it": {all("search", "exited"), []release.Record{cutOffRun(release.Interrupted, "surge api")}, ""},
-		"a service came":              {all("extra", "v2"), []release.Record{cutOffRun(release.Interrupted, "surge api")}, "remove extra"},
-		"one that no run made":        {all("old", "v3"), []release.Record{cutOffRun(release.Interrupted, "surge api")}, ""},
-		"then one was refused":        {all(), []release.Record{cut, {Outcome: release.Refused}}, "drain worker"},
-		"then one went back":          {all(), []release.Record{cut, cutOffRun(failed, "undo api")}, ""},
-		"then one could not":          {all(), []release.Record{cut, cutOffRun(release.Interrupted, "undo api")}, "drain worker"},
-		"paused":                      {all("beat", "v2"), []release.Record{cutOffRun(failed, "surge api")}, "stop-first beat"},
-		"it ended well":               {all("beat", "v2"), nil, ""},
+		"two services are new":         {all("api", "v2", "beat", "v2"), []release.Record{cut}, "drain worker, stop-first beat, stop-first api"},
+		"killed":                       {all("beat", "v2"), []release.Record{cutOffRun(release.Started)}, "drain worker, stop-first beat"},
+		"stuck":                        {all("beat", "v2"), []release.Record{cutOffRun(release.Stuck, "surge api")}, "stop-first beat"},
+		"workers were told":            {all(), []release.Record{cut}, "drain worker"},
+		"it was not come to":           {all(), []release.Record{cutOffRun(release.Interrupted, "surge api")}, ""},
+		"one was stopped":              {all("beat", "exited"), []release.Record{cut}, "create beat, drain worker"},
+		"one is ill, as it was":        {all("beat", "restarting", "worker", "restarting"), []release.Record{cut}, ""},
+		"it had not been to touch it":  {all("search", "exited"), []release.Record{cutOffRun(release.Interrupted, "surge api")}, ""},
+		"a service came":               {all("extra", "v2"), []release.Record{cutOffRun(release.Interrupted, "surge api")}, "remove extra"},
+		"one that no run made":         {all("old", "v3"), []release.Record{cutOffRun(release.Interrupted, "surge api")}, ""},
+		"then one was refused":         {all(), []release.Record{cut, {Outcome: release.Refused}}, "drain worker"},
+		"then one went back":           {all(), []release.Record{cut, cutOffRun(failed, "undo api")}, ""},
+		"then one could not":           {all(), []release.Record{cut, cutOffRun(release.Interrupted, "undo api")}, "drain worker"},
+		"only a migration failed then": {all(), []release.Record{cutOffRun(release.Interrupted, "surge api"), migration}, ""},
+		"paused":                       {all("beat", "v2"), []release.Record{cutOffRun(failed, "surge api")}, "stop-first beat"},
+		"it ended well":                {all("beat", "v2"), nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -154,6 +157,17 @@ func TestAWayBackAfterACutOffRun(t *testing.T) {
 			assert.Equal(t, release.Failed, last.Outcome, "nothing is left to heal")
 		})
 	}
+}
+
+// Where the record of the last run cannot be read, what it was to change is not known: all that
+// is not as the last verified release has it goes back, but for what nobody knows who made.
+func TestAWayBackAfterARunThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	d, on := afterCutOff(t, map[string]string{"api": "v1", "beat": "v2", "worker": "v1", "search": "exited", "extra": "v2"})
+	d.earlier = earlier{uncertain: true}
+	err := d.fail(t.Context(), errors.New("api-2 is unhealthy"))
+	assert.Equal(t, fault.Failed, fault.Of(err), "%v", err)
+	assert.Equal(t, "create search, drain worker, stop-first beat", strings.Join(on.back, ", "))
 }
 
 // A release that fails and does not go back for what an unfinished one left does not hide it.
