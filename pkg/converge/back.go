@@ -84,6 +84,7 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 		return fault.New(fault.Stuck, "", "look at what runs with shiksha status; release a version that works, or start the services by hand"+d.stillIll(),
 			"%w; and it could not be taken back: %w", cause, err)
 	}
+	d.tookBack = !d.first()
 	hint := d.servesNow() + d.migrated() + d.stillIll()
 	if d.result.Rollout.Failed != "" {
 		hint = cmp.Or(fault.Hint(cause), "the last lines of the failed unit say why") + "; " + hint
@@ -144,7 +145,7 @@ const backTries = 3
 
 // back rolls the touched services to the release before, last one first.
 func (d *transition) back(ctx context.Context, touched []string) error {
-	if len(touched) == 0 {
+	if len(touched) == 0 && !d.heals() {
 		return nil
 	}
 	for try := 1; ; try++ {
@@ -239,7 +240,10 @@ func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched
 		d.Say(event.Warning, "roll back", "", "the gateway's pins cannot be read: %v", err)
 	}
 	in.Observed, in.Serving, in.Stale = seen, found.Serving, found.Stale
-	touched = slices.DeleteFunc(slices.Clone(touched), func(name string) bool { return d.asIll(before, seen, name) })
+	if touched, in.Told, err = d.toTakeBack(ctx, before, seen, touched); err != nil {
+		return in, err
+	}
+	in.Made = slices.Concat(in.Made, touched)
 	in.Only = slices.Concat(touched, d.takenAway(before, seen), d.takenAlong(in, touched))
 	for _, name := range touched {
 		svc := before.Services[name]
@@ -263,17 +267,6 @@ func (d *transition) takenAlong(in plan.Input, touched []string) (names []string
 	for _, name := range plan.Bound(in, touched) {
 		serves := func(u stack.Unit) bool { return !u.OneOff && u.Serving() }
 		if slices.Contains(d.plan.Changed(), name) && !slices.Contains(d.writers, name) && slices.ContainsFunc(in.Observed.Units[name], serves) {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-// takenAway names what left the stack and does not run: a run that was cut off may have
-// taken it away before what has its volume now came up, and this one did not touch it.
-func (d *transition) takenAway(before *stack.Stack, seen stack.Observed) (names []string) {
-	for _, name := range before.Order {
-		if d.facts.cutOff() && d.opts.Stack.Services[name] == nil && len(seen.Units[name]) == 0 {
 			names = append(names, name)
 		}
 	}

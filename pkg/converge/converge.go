@@ -35,6 +35,10 @@ type transition struct {
 	// unproved are the services that a release which did not end well left as they are to
 	// be now, and that no release was verified with.
 	unproved []string
+	// earlier is what runs before this one may have left; tookBack is set once this one failed
+	// and went back for that, too.
+	earlier  earlier
+	tookBack bool
 	// undoDatabase takes back that the database was brought back; writers are the
 	// services that were stopped for it.
 	undoDatabase func(context.Context) error
@@ -79,6 +83,7 @@ func (d *transition) prepare(ctx context.Context) error {
 	if d.facts, err = d.gather(ctx); err != nil {
 		return err
 	}
+	d.earlier = d.facts.leaves()
 	key, err := d.ledger.Key(ctx)
 	if err != nil {
 		return err
@@ -94,6 +99,9 @@ func (d *transition) prepare(ctx context.Context) error {
 		return err
 	}
 	d.unproved = d.neverVerified(ctx)
+	if err := d.hides(ctx); err != nil {
+		return err
+	}
 	if err := d.classify(ctx); err != nil {
 		return err
 	}

@@ -32,6 +32,8 @@ type facts struct {
 	// newest is the ledger's last record, acted the last of a release that may have
 	// changed something, verified its last verified one; nil when there is none.
 	newest, acted, verified *release.Record
+	// since are the releases after the last verified one that may have changed something.
+	since []release.Record
 	// uncertain is set when what the last run left cannot be read: it is then looked
 	// at as if it was interrupted.
 	uncertain bool
@@ -92,6 +94,11 @@ func (d *transition) gather(ctx context.Context) (*facts, error) {
 func (f *facts) know(l *release.Ledger) {
 	f.newest, f.acted, f.verified = optional(l.Latest()), optional(l.LatestChange()), optional(l.LatestVerified())
 	f.uncertain = l.Uncertain()
+	for _, r := range l.All() {
+		if (f.verified == nil || r.Number > f.verified.Number) && !r.ChangedNothing() {
+			f.since = append(f.since, r)
+		}
+	}
 }
 
 // made names the services of which a release after the one to go back to may have made
@@ -325,6 +332,50 @@ func running(units []stack.Unit) []string {
 func unitsIn(units []stack.Unit, states ...stack.State) (ids []string) {
 	for _, u := range units {
 		if !u.OneOff && slices.Contains(states, u.State) {
+			ids = append(ids, u.ID)
+		}
+	}
+	return ids
+}
+
+// isOther tells whether a service is not as the release before has it, by its units or by its
+// live files, where runs before this one were to change these.
+func (d *transition) isOther(ctx context.Context, before *stack.Stack, svc *stack.Service, units []stack.Unit) (bool, error) {
+	e, runs := d.earlier, meant(d.earlier.since, svc.Name)
+	other := func(u stack.Unit) bool {
+		ended := svc.Job && u.State == stack.Exited // no way back runs it again
+		return !ended && (u.Hash != svc.Hash || len(before.Elsewhere(svc.Name, u)) > 0)
+	}
+	if len(svc.Shares) == 0 && slices.ContainsFunc(units, other) {
+		return true, nil
+	}
+	scaled := func(r release.Record) bool { return r.Services[svc.Name].Replicas != svc.Replicas }
+	// What does not run may be what a run stopped that did not end.
+	counts := e.uncertain || len(meant(unended(e.since), svc.Name)) > 0 || slices.ContainsFunc(runs, scaled)
+	if counts && !svc.Job && !svc.Global && len(running(units)) != svc.Replicas {
+		return true, nil
+	}
+	filed := func(r release.Record) bool { return !maps.Equal(r.Services[svc.Name].Files, sums(svc)) }
+	if svc.Ext.Reload == nil || !e.uncertain && !slices.ContainsFunc(runs, filed) {
+		return false, nil
+	}
+	changed, err := d.Store(d.opts.Stack.Name).Changed(ctx, svc)
+	return len(changed) > 0, err
+}
+
+// told gives the units of a service that a run which did not end may have told to take no
+// more work. Those that were made since were not.
+func (d *transition) told(svc *stack.Service, units []stack.Unit) (ids []string) {
+	drains := func(r release.Record) bool {
+		action := plan.Action(r.Services[svc.Name].Action)
+		return (action.StopsFirst() || action == plan.Surge || action == plan.Scale) && r.MayHave("drain", svc.Name)
+	}
+	if svc.Ext.Idle == nil || !d.earlier.uncertain && !slices.ContainsFunc(unended(d.earlier.since), drains) {
+		return nil
+	}
+	for _, u := range units {
+		there := func(was stack.Unit) bool { return was.ID == u.ID }
+		if u.Serving() && u.Hash == svc.Hash && slices.ContainsFunc(d.facts.observed.Units[svc.Name], there) {
 			ids = append(ids, u.ID)
 		}
 	}

@@ -39,8 +39,7 @@ func (d *transition) migrating() (names []string) {
 // swapped tells whether a run that was cut short may have brought the database back
 // to an older schema. Code that runs already has to migrate it again then.
 func (f *facts) swapped() bool {
-	n := f.acted
-	return n != nil && n.RestoresDatabase != "" && !n.Outcome.Clean()
+	return slices.ContainsFunc(unended(f.since), func(r release.Record) bool { return r.RestoresDatabase != "" })
 }
 
 // had tells whether the last verified release had a service.

@@ -68,12 +68,12 @@ func (d *transition) closeInterrupted(ctx context.Context) error {
 		return nil
 	}
 	n.Outcome, n.Ended = release.Interrupted, time.Now().UTC()
-	n.Message = "its deployer ended without recording an outcome" + unended(n)
+	n.Message = "its deployer ended without recording an outcome" + halfDone(n)
 	return d.ledger.Update(ctx, n)
 }
 
-// unended says what a release that was cut short had begun to do to a database.
-func unended(n *release.Record) string {
+// halfDone says what a release that was cut short had begun to do to a database.
+func halfDone(n *release.Record) string {
 	if n.RestoresDatabase != "" {
 		return "; it was bringing the database back to backup " + n.RestoresDatabase
 	}
@@ -130,14 +130,20 @@ func (d *transition) services(runs *stack.Stack, key []byte) map[string]release.
 	for _, name := range runs.Order {
 		svc := runs.Services[name]
 		r := release.ServiceRecord{Image: svc.Image, Pinned: svc.Pinned, Hash: svc.Hash, Replicas: svc.Replicas,
-			Environment: env[name], Files: map[string]string{}, Action: string(plan.Unchanged)}
-		for _, f := range svc.Files {
-			r.Files[f.Target] = f.Sum
-		}
+			Environment: env[name], Files: sums(svc), Action: string(plan.Unchanged)}
 		if s := d.plan.Step(name); s != nil {
 			r.Action = string(s.Action)
 		}
 		out[name] = r
+	}
+	return out
+}
+
+// sums are those of the files of a service, by where it has them.
+func sums(svc *stack.Service) map[string]string {
+	out := map[string]string{}
+	for _, f := range svc.Files {
+		out[f.Target] = f.Sum
 	}
 	return out
 }
@@ -147,25 +153,27 @@ func (d *transition) services(runs *stack.Stack, key []byte) map[string]release.
 // file, a scale, one that went. Its checks were cut off, or failed.
 func (d *transition) neverVerified(ctx context.Context) (names []string) {
 	f := d.facts
-	if f.verified == nil || f.acted == nil || f.acted.Number <= f.verified.Number || f.standing != nil {
+	if f.verified == nil || len(f.since) == 0 || f.standing != nil {
 		return nil
 	}
 	runs, err := d.runs(ctx)
 	if err != nil {
 		return nil // what cannot be released says so by itself
 	}
-	now, left, was := d.services(runs, nil), f.acted.Services, f.verified.Services
+	now, was, by := d.services(runs, nil), f.verified.Services, 0
 	every := maps.Clone(was)
 	maps.Copy(every, now)
 	for _, name := range slices.Sorted(maps.Keys(every)) {
 		step := d.plan.Step(name)
-		if (step == nil || !step.Changes()) && alike(now[name], left[name]) && !alike(now[name], was[name]) {
-			names = append(names, name)
+		for _, r := range slices.Backward(f.since) {
+			if (step == nil || !step.Changes()) && alike(now[name], r.Services[name]) && !alike(now[name], was[name]) {
+				names, by = append(names, name), max(by, r.Number)
+				break
+			}
 		}
 	}
 	if len(names) > 0 && d.plan.Empty() {
-		d.plan.Notes = append(d.plan.Notes, fmt.Sprintf("release %d made %v so and was not verified: that is done now, or it is taken back",
-			f.acted.Number, names))
+		d.plan.Notes = append(d.plan.Notes, fmt.Sprintf("release %d made %v so and was not verified: that is done now, or it is taken back", by, names))
 	}
 	return names
 }
@@ -176,14 +184,19 @@ func alike(a, b release.ServiceRecord) bool {
 }
 
 // end records how a release ended that had begun to change something and did not
-// succeed.
+// succeed. One that failed and did not go back closes no books on a run before it that did
+// not end: later ones still find that there is something to heal.
 func (d *transition) end(ctx context.Context, cause error) {
 	outcome := release.Failed
-	switch fault.Of(cause) {
-	case fault.Interrupted:
+	switch kind := fault.Of(cause); {
+	case kind == fault.Interrupted:
 		outcome = release.Interrupted
-	case fault.Stuck:
+	case kind == fault.Stuck:
 		outcome = release.Stuck
+	case d.earlier.unfinished() && !d.tookBack:
+		outcome = release.Interrupted
+		cause = fmt.Errorf("%w; what %s left, which did not end, is not taken back", cause, d.earlier.by())
+		d.Say(event.Warning, "record", "", "what %s left, which did not end, is not taken back: the next release, or shiksha rollback, does that", d.earlier.by())
 	}
 	d.conclude(ctx, outcome, cause)
 }

@@ -29,8 +29,8 @@ func TestWhatACutOffReleaseDidToTheDatabase(t *testing.T) {
 		"one refused":      {release.Record{Outcome: release.Refused, RestoresDatabase: "b1"}, "; it was bringing the database back to backup b1", false},
 		"one that is over": {release.Record{Outcome: release.Verified, RestoresDatabase: "b1"}, "; it was bringing the database back to backup b1", false},
 	} {
-		assert.Equal(t, c.says, unended(&c.record), name)
-		assert.Equal(t, c.swapped, (&facts{acted: &c.record}).swapped(), name)
+		assert.Equal(t, c.says, halfDone(&c.record), name)
+		assert.Equal(t, c.swapped, (&facts{since: []release.Record{c.record}}).swapped(), name)
 	}
 	assert.False(t, (&facts{}).swapped())
 }

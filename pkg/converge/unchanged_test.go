@@ -233,7 +233,7 @@ func TestToldToEndWhileADatabaseIsFilled(t *testing.T) {
 		assert.Equal(t, fault.Interrupted, fault.Of(ended), name)
 		last, _ := d.ledger.Latest()
 		assert.Equal(t, c.outcome, last.Outcome, name)
-		assert.Equal(t, c.outcome == release.Interrupted, (&facts{acted: &last}).swapped() && !last.ChangedNothing(), name)
+		assert.Equal(t, c.outcome == release.Interrupted, (&facts{since: []release.Record{last}}).swapped() && !last.ChangedNothing(), name)
 	}
 }
 

@@ -130,9 +130,15 @@ func sortUnits(in Input, svc *stack.Service) groups {
 			g.unproved = true
 		}
 	}
-	if in.Interrupted && svc.Ext.Idle != nil {
+	if svc.Ext.Idle != nil {
 		// It may have been told to take no more work, and look as well as ever.
-		g.old, g.good = append(g.old, g.good...), nil
+		told := func(u stack.Unit) bool { return in.Interrupted || slices.Contains(in.Told, u.ID) }
+		for _, u := range g.good {
+			if told(u) {
+				g.old = append(g.old, u)
+			}
+		}
+		g.good = slices.DeleteFunc(g.good, told)
 	}
 	if len(g.good)+len(g.old) == 0 {
 		g.await(in, svc)

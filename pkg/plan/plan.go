@@ -260,6 +260,9 @@ type Input struct {
 	Whole, Begun bool
 	// Interrupted is set when the newest release in the ledger never ended.
 	Interrupted bool
+	// Told are the IDs of units that a run before may have told to take no more work: of a
+	// service with x-shiksha.drain they are replaced although they look as well as ever.
+	Told []string
 	// SchemaBack is set when a run that was cut short may have brought the database
 	// back to an older schema: code that runs already has to migrate it again then.
 	SchemaBack bool

@@ -138,6 +138,15 @@ func (r Record) Made(service string) bool {
 	return r.Outcome == Verified || svc.Action != "unchanged"
 }
 
+// MayHave tells whether a run carried out a step of a service, or may have: one that was
+// killed wrote none down. One whose migration did not succeed came to none.
+func (r Record) MayHave(step, service string) bool {
+	if len(r.Steps) == 0 {
+		return !slices.ContainsFunc(r.Migrations, func(m Migration) bool { return m.Exit != 0 })
+	}
+	return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Name == step && s.Service == service })
+}
+
 // Jobs are the services that others wait for to end with 0: they run once.
 func (r Record) Jobs() map[string]bool {
 	var model struct {

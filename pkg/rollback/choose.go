@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -66,7 +67,26 @@ func serves(l *release.Ledger, verified release.Record, seen stack.Observed, liv
 	if newest.Outcome.Clean() && !l.Uncertain() {
 		return true // it went back by itself; what is ill since then is the verified one's own
 	}
-	return !gone(verified, seen)
+	return !gone(verified, seen) && !told(l, verified)
+}
+
+// told tells whether a run that did not end may have told workers to take no more work: they
+// look as well as ever, and the release that they are of is brought back whole.
+func told(l *release.Ledger, verified release.Record) bool {
+	for _, r := range slices.Backward(l.All()) {
+		switch {
+		case r.ChangedNothing():
+			continue
+		case r.Number <= verified.Number || r.Outcome.Clean():
+			return false
+		}
+		for service, s := range r.Services {
+			if s.Action == string(plan.Drain) && r.MayHave("drain", service) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // leftIll tells whether a unit that a later release made runs still, well or not: one

@@ -246,3 +246,31 @@ func TestChooseWithADamagedLedger(t *testing.T) {
 		assert.Equal(t, fault.Refused, fault.Of(err))
 	}
 }
+
+// Workers that a run which did not end may have told to take no more work look as well as
+// ever: the release that they are of is where that leads, and not the one before it.
+func TestChooseAfterWorkersWereTold(t *testing.T) {
+	t.Parallel()
+	drain := func(outcome release.Outcome, steps ...release.Step) release.Record {
+		return release.Record{Version: "v3", Outcome: outcome, Steps: steps, Services: map[string]release.ServiceRecord{"api": {Hash: "v3", Replicas: 1, Action: "drain"}}}
+	}
+	for name, c := range map[string]struct {
+		later []release.Record
+		to    int
+	}{
+		"it was under way":          {[]release.Record{drain(release.Interrupted, release.Step{Name: "drain", Service: "api"})}, 2},
+		"killed":                    {[]release.Record{drain(release.Started)}, 2},
+		"it was not come to":        {[]release.Record{drain(release.Interrupted, release.Step{Name: "surge", Service: "web"})}, 1},
+		"of another":                {[]release.Record{drain(release.Interrupted, release.Step{Name: "drain", Service: "web"})}, 1},
+		"then one was refused":      {[]release.Record{drain(release.Interrupted), {Outcome: release.Refused}}, 2},
+		"then one went back":        {[]release.Record{drain(release.Interrupted), drain(failed)}, 1},
+		"then one did not end":      {[]release.Record{drain(release.Interrupted), {Outcome: release.Interrupted}}, 2},
+		"it failed, and went back":  {[]release.Record{drain(failed)}, 1},
+		"another action, cut short": {[]release.Record{{Version: "v3", Outcome: release.Interrupted}}, 1},
+	} {
+		l, _ := ledger(t, append([]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good}}, c.later...)...)
+		got, err := choose(l, runs("v2"), nil, Options{})
+		require.NoError(t, err, name)
+		assert.Equal(t, c.to, got.to.Number, name)
+	}
+}

@@ -1,0 +1,147 @@
+package converge
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// earlier is what runs before a release may have left otherwise than the last verified one
+// had it: since are those runs; uncertain is set where the record of one cannot be read.
+type earlier struct {
+	since     []release.Record
+	uncertain bool
+}
+
+// leaves finds what runs before may have left: nothing where what runs is known to be of one
+// release.
+func (f *facts) leaves() earlier {
+	if f.standing != nil || f.whole() {
+		return earlier{}
+	}
+	return earlier{f.since, f.uncertain}
+}
+
+// unended are those of some runs that did not end well, after the last of them that failed
+// and went back.
+func unended(runs []release.Record) []release.Record {
+	last := 0
+	for i, r := range runs {
+		if r.Outcome.Clean() {
+			last = i + 1
+		}
+	}
+	return runs[last:]
+}
+
+// any tells whether there is such a run.
+func (e earlier) any() bool { return e.uncertain || len(e.since) > 0 }
+
+// unfinished tells whether the last of them did not end.
+func (e earlier) unfinished() bool { return e.uncertain || len(unended(e.since)) > 0 }
+
+// by names the last of them.
+func (e earlier) by() string {
+	if e.uncertain {
+		return "a release whose record cannot be read"
+	}
+	return fmt.Sprintf("release %d", e.since[len(e.since)-1].Number)
+}
+
+// meant gives those of some runs that were to change a service.
+func meant(runs []release.Record, name string) []release.Record {
+	return slices.DeleteFunc(slices.Clone(runs), func(r release.Record) bool {
+		action := plan.Action(r.Services[name].Action)
+		return action == plan.Unchanged || action == plan.Keep
+	})
+}
+
+// heals tells whether a way back is of more than this release has touched.
+func (d *transition) heals() bool { return d.earlier.any() && !d.first() }
+
+// toTakeBack names the services that a way back is of: what the release touched, but for what
+// was ill and is so again, and what runs before it left. told are units that may have been told
+// to take no more work. What writes to a database that was brought back is for takeBack to say.
+func (d *transition) toTakeBack(ctx context.Context, before *stack.Stack, seen stack.Observed, touched []string) (names, told []string, err error) {
+	names = slices.DeleteFunc(slices.Clone(touched), func(name string) bool { return d.asIll(before, seen, name) })
+	if !d.heals() {
+		return names, nil, nil
+	}
+	left, told, err := d.leftOver(ctx, before, seen)
+	left = slices.DeleteFunc(left, func(name string) bool { return slices.Contains(touched, name) || slices.Contains(d.writers, name) })
+	return slices.Concat(names, left), told, err
+}
+
+// takenAway names what left the stack and does not run: a run that was cut off may have
+// taken it away before what has its volume now came up, and this one did not touch it.
+func (d *transition) takenAway(before *stack.Stack, seen stack.Observed) (names []string) {
+	for _, name := range before.Order {
+		if d.facts.cutOff() && d.opts.Stack.Services[name] == nil && len(seen.Units[name]) == 0 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// leftOver names the services that runs before this one left otherwise than the release
+// before has them, and gives the units that they may have told to take no more work. What
+// they were not to change is left alone, as is what only is ill, as that release made it.
+func (d *transition) leftOver(ctx context.Context, before *stack.Stack, seen stack.Observed) (names, told []string, err error) {
+	every := slices.AppendSeq(slices.Collect(maps.Keys(before.Services)), maps.Keys(seen.Units))
+	slices.Sort(every)
+	for _, name := range slices.Compact(every) {
+		runs, svc := meant(d.earlier.since, name), before.Services[name]
+		if len(runs) == 0 && !d.earlier.uncertain {
+			continue
+		}
+		units := slices.DeleteFunc(slices.Clone(seen.Units[name]), func(u stack.Unit) bool { return u.OneOff })
+		var other bool
+		var quiet []string
+		if svc == nil {
+			other = slices.ContainsFunc(units, func(u stack.Unit) bool { return u.Hash != "" && madeBy(runs, name, u) })
+		} else if other, err = d.isOther(ctx, before, svc, units); err != nil {
+			return nil, nil, err
+		} else {
+			quiet = d.told(svc, units)
+		}
+		if other || len(quiet) > 0 {
+			names, told = append(names, name), append(told, quiet...)
+		}
+	}
+	return names, told, nil
+}
+
+// madeBy tells whether one of some runs made a unit of a service.
+func madeBy(runs []release.Record, name string, u stack.Unit) bool {
+	return slices.ContainsFunc(runs, func(r release.Record) bool { return r.Services[name].Hash == u.Hash })
+}
+
+// hides refuses a release of some services only where a run before it left others otherwise
+// than they were, or may have: this one would be verified, and nobody looked at those again.
+func (d *transition) hides(ctx context.Context) error {
+	if len(d.opts.Services) == 0 || d.idle() || !d.earlier.any() {
+		return nil
+	}
+	before, err := d.before(ctx)
+	if err != nil {
+		return nil // that the release before cannot be read is said already
+	}
+	names, _, err := d.leftOver(ctx, before, d.facts.observed)
+	names = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(d.opts.Services, name) })
+	if len(names) == 0 {
+		return err
+	}
+	mend := "release all services, or name those too"
+	if !d.first() {
+		mend += ", or go back first: shiksha rollback"
+	}
+	d.plan.Refusals = append(d.plan.Refusals, fmt.Sprintf("%s did not end well and may have left %s otherwise than before; a release of %s alone would hide that: %s",
+		d.earlier.by(), strings.Join(names, ", "), strings.Join(d.opts.Services, ", "), mend))
+	return nil
+}
