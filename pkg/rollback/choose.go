@@ -55,6 +55,9 @@ func serves(l *release.Ledger, verified release.Record, seen stack.Observed, liv
 		return true
 	}
 	for service, units := range seen.Units {
+		if foreign(l, verified, service) {
+			continue
+		}
 		for _, u := range units {
 			if u.Serving() && !u.OneOff && u.Hash != verified.Services[service].Hash {
 				return false
@@ -68,6 +71,16 @@ func serves(l *release.Ledger, verified release.Record, seen stack.Observed, liv
 		return true // it went back by itself; what is ill since then is the verified one's own
 	}
 	return !gone(verified, seen) && !told(l, verified)
+}
+
+// foreign tells whether a service is of no release since the last verified one: somebody
+// started it beside them, and it says nothing of what they left.
+func foreign(l *release.Ledger, verified release.Record, service string) bool {
+	names := func(r release.Record) bool {
+		_, named := r.Services[service]
+		return named && r.Number >= verified.Number
+	}
+	return !l.Uncertain() && !slices.ContainsFunc(l.All(), names)
 }
 
 // told tells whether a run that did not end may have told workers to take no more work: they

@@ -274,3 +274,17 @@ func TestChooseAfterWorkersWereTold(t *testing.T) {
 		assert.Equal(t, c.to, got.to.Number, name)
 	}
 }
+
+// A unit that somebody started beside the releases does not make a rollback after a failed
+// release one to the release that serves.
+func TestChooseBesideUnitsOfNoRelease(t *testing.T) {
+	t.Parallel()
+	l, _ := ledger(t, release.Record{Version: "v1", Outcome: good}, release.Record{Version: "v2", Outcome: good}, release.Record{Version: "v3", Outcome: failed})
+	for service, to := range map[string]int{"pgadmin": 1, "api": 2} {
+		seen := runs("v2")
+		seen.Units[service] = append(seen.Units[service], stack.Unit{State: stack.Running, Hash: "by hand"})
+		c, err := choose(l, seen, nil, Options{Project: "shop"})
+		require.NoError(t, err)
+		assert.Equal(t, to, c.to.Number, service)
+	}
+}
