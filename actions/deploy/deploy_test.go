@@ -261,6 +261,10 @@ func TestStatusAndHistory(t *testing.T) {
 		told := history(&verb.HistoryResult{Releases: []release.Record{{Number: 13, Outcome: outcome}, {Number: 12, Outcome: release.Verified}, {Number: 11, Outcome: release.Stuck}}})
 		assert.Contains(t, told.Text(), "\n* "+legend, outcome)
 	}
+	half := release.Record{Number: 13, Outcome: release.Interrupted, Message: "api is ill", Steps: []release.Step{{Name: release.WayBack}}}
+	stands := status(&verb.StatusResult{Release: 12, Newest: &half, Lock: release.Sight{Hand: release.Free}})
+	assert.Equal(t, []string{"release 13 was interrupted: api is ill; the same again would be refused again: go back: shiksha rollback --release 12, or release a version that works"}, stands.Notes)
+	assert.True(t, stands.Newest.Refused)
 	o = enter(t, cli, nil, t.TempDir(), "status", "--host=a@b")
 	assert.Equal(t, 3, o.code)
 	assert.Contains(t, o.stderr, "project: is required")

@@ -162,7 +162,7 @@ func history(r *verb.HistoryResult) *report.History {
 func past(rec release.Record, seen release.Sight) report.Past {
 	past := report.Past{
 		Number: rec.Number, Version: rec.Version, Commit: rec.Commit, Actor: rec.Actor, RunURL: rec.RunURL,
-		Outcome: string(rec.Outcome), Standing: string(seen.Of(rec)),
+		Outcome: string(rec.Outcome), Standing: string(seen.Of(rec)), Refused: rec.Refused(),
 		RollsBack: rec.RollsBack, Restores: rec.Restores, Reason: rec.Reason, Started: rec.Started,
 	}
 	if !rec.Ended.IsZero() {

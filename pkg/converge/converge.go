@@ -39,6 +39,8 @@ type transition struct {
 	// and went back for that, too.
 	earlier  earlier
 	tookBack bool
+	// refused is set once this one failed and what is there is not all of the release before.
+	refused bool
 	// undoDatabase takes back that the database was brought back; writers are the
 	// services that were stopped for it.
 	undoDatabase func(context.Context) error

@@ -88,6 +88,7 @@ func TestAWayBackThatIsCutOff(t *testing.T) {
 				d.end(ctx, err)
 				last, _ := d.ledger.Latest()
 				assert.Equal(t, release.Interrupted, last.Outcome)
+				assert.True(t, last.Refused(), "whoever reads only the record is told no less")
 			})
 		})
 	}
@@ -111,6 +112,10 @@ func TestToldToEndBeforeItGoesBack(t *testing.T) {
 	d, _ := goesBack(t, nil)
 	err := d.fail(cancelled(t), errors.New("verify: 1 of 3 checks failed"))
 	assert.Equal(t, "run it again, or go back to what served before: shiksha rollback --release 7", fault.Hint(err))
+	d.end(cancelled(t), err)
+	last, _ := d.ledger.Latest()
+	assert.Equal(t, release.Interrupted, last.Outcome)
+	assert.False(t, last.Refused())
 	d.facts = &facts{}
 	assert.Equal(t, "run it again", fault.Hint(d.fail(cancelled(t), errors.New("verify: 1 of 3 checks failed"))))
 }

@@ -211,6 +211,7 @@ func TestAFailureHidesNoUnfinishedRun(t *testing.T) {
 			last, _ := d.ledger.Latest()
 			assert.Equal(t, c.outcome, last.Outcome)
 			assert.Equal(t, c.cutOff, strings.Contains(last.Message, "what release 2 left, which did not end, is not taken back"), last.Message)
+			assert.Equal(t, c.cutOff, last.Refused(), "to run it again fails again")
 			f := &facts{stack: d.opts.Stack}
 			f.know(d.ledger)
 			assert.Equal(t, c.cutOff, f.input(Options{}, nil).Interrupted)

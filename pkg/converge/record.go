@@ -194,7 +194,7 @@ func (d *transition) end(ctx context.Context, cause error) {
 	case kind == fault.Stuck:
 		outcome = release.Stuck
 	case d.earlier.unfinished() && !d.tookBack:
-		outcome = release.Interrupted
+		outcome, d.refused = release.Interrupted, true
 		cause = fmt.Errorf("%w; what %s left, which did not end, is not taken back", cause, d.earlier.by())
 		d.Say(event.Warning, "record", "", "what %s left, which did not end, is not taken back: the next release, or shiksha rollback, does that", d.earlier.by())
 	}
@@ -233,6 +233,7 @@ func (d *transition) halfBack(ctx, back context.Context, err error) bool {
 // halfway ends a release that failed and is not taken back yet: it is not to be run again,
 // that would try what was just refused.
 func (d *transition) halfway(ctx context.Context, err error) error {
+	d.refused = true
 	state, then := "users are served", "release a version that works"
 	failed := d.opts.Stack.Services[d.result.Rollout.Failed]
 	switch {
@@ -279,6 +280,9 @@ func (d *transition) write(ctx context.Context, outcome release.Outcome, message
 		for _, s := range r.Spans {
 			d.record.Steps = append(d.record.Steps, release.Step{Name: s.Name, Service: s.Service, Started: s.Started, Ended: s.Ended})
 		}
+	}
+	if d.refused {
+		d.record.Steps = append(d.record.Steps, release.Step{Name: release.WayBack})
 	}
 	if d.result.Probe != nil {
 		data, err := json.Marshal(d.result.Probe)

@@ -35,7 +35,13 @@ func (s onSwarm) Carry(ctx context.Context, p *plan.Plan, st *stack.Stack, how r
 				return err
 			}
 		}
-		return s.Change(ctx, step, swarm.Order{Stack: st, Guard: how.Guard, WaitTimeout: how.WaitTimeout, Login: how.Login, Release: how.Release, Span: r.Span})
+		failed := false
+		err := s.Change(ctx, step, swarm.Order{Stack: st, Guard: how.Guard, WaitTimeout: how.WaitTimeout, Login: how.Login, Release: how.Release, Span: r.Span,
+			GoesBack: func() { failed = true }})
+		if failed && ctx.Err() != nil {
+			return rollout.GoingBack(err)
+		}
+		return err
 	}
 	return r.Run(ctx, p)
 }

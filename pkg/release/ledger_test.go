@@ -217,3 +217,26 @@ func TestRollbackFieldsSurviveTheWay(t *testing.T) {
 	assert.Equal(t, 2, again.Previous)
 	assert.EqualValues(t, 41, again.Fence)
 }
+
+// That a version was refused and is not all taken back is said in a way that a program reads
+// that knows nothing of it, and changes nothing else of what a record means.
+func TestARefusedVersionThatIsNotAllTakenBack(t *testing.T) {
+	t.Parallel()
+	state := t.TempDir()
+	l := open(t, state)
+	r := record("v2")
+	require.NoError(t, l.Append(t.Context(), r))
+	assert.True(t, r.MayHave("drain", "api"), "a run that was killed wrote no steps down")
+	r.Outcome, r.Steps = Interrupted, []Step{{Name: WayBack}}
+	require.NoError(t, l.Update(t.Context(), r))
+	data, err := localFiles{}.Read(t.Context(), l.file(1))
+	require.NoError(t, err)
+	assert.Contains(t, string(data), "\"steps\": [\n    {\n      \"name\": \"way back\"\n    }\n  ]", "a step as any other")
+	again, err := open(t, state).Get(1)
+	require.NoError(t, err)
+	assert.True(t, again.Refused())
+	assert.True(t, again.MayHave("drain", "api"))
+	assert.False(t, again.Made("other"))
+	assert.False(t, Record{Outcome: Interrupted, Steps: []Step{{Name: "undo", Service: "api"}}}.Refused())
+	assert.False(t, Record{Outcome: Failed, Steps: []Step{{Name: WayBack}}}.Refused(), "it ended")
+}

@@ -141,7 +141,7 @@ func (r Record) Made(service string) bool {
 // MayHave tells whether a run carried out a step of a service, or may have: one that was
 // killed wrote none down. One whose migration did not succeed came to none.
 func (r Record) MayHave(step, service string) bool {
-	if len(r.Steps) == 0 {
+	if len(r.Steps) == 0 || len(r.Steps) == 1 && r.Refused() {
 		return !slices.ContainsFunc(r.Migrations, func(m Migration) bool { return m.Exit != 0 })
 	}
 	return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Name == step && s.Service == service })
@@ -162,6 +162,17 @@ func (r Record) Jobs() map[string]bool {
 		}
 	}
 	return once
+}
+
+// WayBack names the step, without a time, that says of an interrupted release that its version
+// was refused and that what was changed is not all taken back. It is a step and no field of the
+// record, so that an older program reads it and calls no record damaged.
+const WayBack = "way back"
+
+// Refused tells whether the version of a release was refused and the way back from it is not
+// finished: to run the same again is to try what was just refused.
+func (r Record) Refused() bool {
+	return r.Outcome == Interrupted && slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Name == WayBack })
 }
 
 // ServiceRecord is one service of a release. Environment has keyed hashes of

@@ -216,6 +216,8 @@ func TestAReleaseThatHasNotEnded(t *testing.T) {
 	served := &Past{Number: 12, Version: "v2", Outcome: "verified", Started: start.Add(-time.Hour), Serves: true}
 	goes := newest("started", "cut off", "")
 	goes.RollsBack, goes.Restores = 12, 11
+	refused, ill := newest("interrupted", "", "verify: 1 of 3 checks failed; and it could not all be taken back: context canceled"), *goes
+	refused.Refused, ill.Refused, ill.Outcome, ill.Standing = true, true, "interrupted", ""
 	var all strings.Builder
 	for _, s := range []Status{
 		{Release: served, Newest: newest("started", "under way", ""), Lock: ada},
@@ -227,6 +229,10 @@ func TestAReleaseThatHasNotEnded(t *testing.T) {
 		{Release: served, Newest: newest("started", "unknown", ""), Lock: unseen},
 		{Release: served, Newest: newest("started", "", "")},
 		{Release: served, Newest: newest("interrupted", "", "its deployer ended without recording an outcome\nmore"), Lock: free},
+		{Release: served, Newest: refused, Lock: free},
+		{Newest: refused, Lock: free},
+		{Release: served, Newest: &ill, Lock: free},
+		{Release: served, Newest: newest("refused", "", "no room"), Unfinished: refused, Lock: free},
 		{Release: served, Newest: newest("stuck", "", "api could not be taken back"), Lock: ada},
 		{Release: served, Newest: newest("failed", "", "api: shop-api-4 is unhealthy"), Lock: free},
 		{Release: served, Newest: newest("refused", "", "no room"), Lock: unseen},
@@ -241,11 +247,20 @@ func TestAReleaseThatHasNotEnded(t *testing.T) {
 	golden(t, "remarks.txt", all.String())
 	h := &History{Project: "shop", Host: "h", Unsettled: true, Releases: []Past{*newest("started", "cut off", ""), *served}, Lock: free}
 	golden(t, "history-cut-off.txt", h.Text())
+	settled := h.Releases[1]
+	h.Releases = []Past{*newest("refused", "", "no room"), *refused, settled}
+	golden(t, "history-refused.txt", h.Text())
+	data, err := h.JSON()
+	require.NoError(t, err)
+	assert.Contains(t, string(data), `"outcome":"interrupted","refused":true`)
+	h.Releases = []Past{*newest("failed", "", "ill"), *refused, settled}
+	assert.NotContains(t, h.Text(), "would be refused again", "something was done since")
+	h.Releases = []Past{*newest("started", "cut off", ""), settled}
 	h.Releases[0].Standing, h.Lock = "under way", ada
 	golden(t, "history-under-way.txt", h.Text())
 	h.Releases[0].Standing, h.Lock = "unknown", unseen
 	assert.Contains(t, h.Text(), "started")
-	data, err := (&Status{Project: "shop", Host: "h", Newest: newest("started", "cut off", ""), Lock: free}).JSON()
+	data, err = (&Status{Project: "shop", Host: "h", Newest: newest("started", "cut off", ""), Lock: free}).JSON()
 	require.NoError(t, err)
 	assert.Contains(t, string(data), `"outcome":"started","standing":"cut off"`)
 	assert.Contains(t, string(data), `"lock":{"held":false}`)

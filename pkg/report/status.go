@@ -77,6 +77,9 @@ type Past struct {
 	// Standing says of one that has recorded no end whether its run is at it: "under
 	// way", "cut off" or "unknown".
 	Standing string `json:"standing,omitempty"`
+	// Refused is set where the version was refused and what was changed is not all taken
+	// back: to run the same again is to try what was just refused.
+	Refused bool `json:"refused,omitempty"`
 	// RollsBack is the release that this one undid, Restores the one that it
 	// brought back; 0 for none. Reason is why.
 	RollsBack int       `json:"rolls_back,omitempty"`
@@ -100,11 +103,21 @@ func (s *Status) JSON() ([]byte, error) { return json.Marshal(s) }
 // JSON gives the history as one line of JSON.
 func (h *History) JSON() ([]byte, error) { return json.Marshal(h) }
 
+// refusedAgain begins what to do about a release whose version was refused.
+const refusedAgain = "the same again would be refused again: "
+
 // mend is what to do about a release that did not end, back the one to go back to, nil for
 // none. It is named: where all of it runs still, a rollback that names none goes further.
-// A rollback that did not end undoes what was verified, so nobody goes back to that.
+// A rollback that did not end undoes what was verified, so nobody goes back to that, unless
+// what it went to was refused.
 func (r *Past) mend(back *Past) string {
 	const again = "run the same again, it heals what is half done"
+	switch {
+	case r.Refused && back == nil:
+		return refusedAgain + "release a version that works"
+	case r.Refused:
+		return fmt.Sprintf("%sgo back: shiksha rollback --release %d, or release a version that works", refusedAgain, back.Number)
+	}
 	if back == nil || r.Restores > 0 {
 		return again
 	}
@@ -235,7 +248,9 @@ func (h *History) Text() string {
 		legend = "last verified; a later one is under way, was cut off or is stuck, see: shiksha status"
 	}
 	fmt.Fprintf(&b, "\n* %s\n", legend)
-	for _, r := range h.Releases {
+	// What was done since decides what to do now, but for what was refused at once.
+	last := slices.IndexFunc(h.Releases, func(r Past) bool { return r.Outcome != "refused" })
+	for i, r := range h.Releases {
 		if r.Reason != "" {
 			fmt.Fprintf(&b, "  %s went back because: %s\n", r.label(), clean(r.Reason))
 		}
@@ -244,6 +259,9 @@ func (h *History) Text() string {
 		}
 		if r.Standing == "cut off" {
 			fmt.Fprintf(&b, "  %s %s\n", r.label(), clean(r.unended(h.Lock, h.verified())))
+		}
+		if r.Refused && i == last {
+			fmt.Fprintf(&b, "  %s: %s\n", r.label(), clean(r.mend(h.verified())))
 		}
 		if r.Lacks != "" {
 			fmt.Fprintf(&b, "! %s: %s\n", r.label(), clean(r.Lacks))

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
@@ -107,4 +108,28 @@ func TestCarrier_AWorkerThatNeverAnswersIsStoppedAfterItsBudget(t *testing.T) {
 		assert.Contains(t, words, `worker-1 was told to take no more work, but "pause" does not end`)
 		assert.Contains(t, words, "1 of its units still have work after 2m0s")
 	})
+}
+
+// A Carrier that is told to end while it takes back what failed has the hint of that.
+func TestCarrier_InterruptedWhileItGoesBack(t *testing.T) {
+	t.Parallel()
+	for _, back := range []bool{false, true} {
+		st, h := workers(0)
+		ctx, cancel := context.WithCancel(t.Context())
+		r := &rollout.Rollout{Stack: st, Eyes: h, Ground: h, Sink: event.Discard, How: rollout.How{Guard: func(context.Context) error { return nil }}}
+		r.Carrier = func(context.Context, plan.Step) error {
+			cancel()
+			if back {
+				return rollout.GoingBack(errors.New("worker is ill"))
+			}
+			return errors.New("worker is ill")
+		}
+		_, err := r.Run(ctx, &plan.Plan{Project: st.Name, Steps: []plan.Step{{Service: "worker", Action: plan.Surge, Reasons: []string{"image"}}}})
+		assert.Equal(t, fault.Interrupted, fault.Of(err))
+		assert.Equal(t, back, rollout.HalfBack(err))
+		if back {
+			assert.Contains(t, fault.Hint(err), "shiksha rollback")
+			assert.NotContains(t, fault.Hint(err), "run the same again")
+		}
+	}
 }

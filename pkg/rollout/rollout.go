@@ -223,6 +223,9 @@ var errHalfBack = errors.New("it was going back, and not all of it is back")
 // is to try what was just refused.
 func HalfBack(err error) bool { return errors.Is(err, errHalfBack) }
 
+// GoingBack is the error of a Carrier that was told to end while it took back what had failed.
+func GoingBack(err error) error { return fmt.Errorf("%w; %w", err, errHalfBack) }
+
 // Away tells of an interrupted rollout that a service could not be left serving.
 func Away(err error) bool { return errors.Is(err, errAway) }
 

@@ -34,6 +34,8 @@ type Order struct {
 	Login       engine.Auth
 	Release     int
 	Span        func(name, service string) func()
+	// GoesBack, where it is set, is told that the change failed and is taken back.
+	GoesBack func()
 }
 
 // Change carries one step of a plan out: a change of Swarm's spec that is watched to
@@ -63,7 +65,7 @@ func (c *change) run(ctx context.Context) error {
 		return err
 	}
 	if c.step.Action == plan.Remove {
-		return c.remove(ctx)
+		return c.remove(ctx, ctx)
 	}
 	follow, err := c.openTraffic(ctx)
 	if err == nil {
@@ -94,7 +96,7 @@ func (c *change) unsent(ctx context.Context, follow *follower) error {
 	if c.step.Action != plan.Drain || c.before == nil {
 		return follow.close(ctx)
 	}
-	defer c.span("undo", c.svc.Name)()
+	defer c.goesBack()()
 	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoBudget+c.grace())
 	defer cancel()
 	now, err := c.API.ServiceInspect(back, c.id, client.ServiceInspectOptions{})
@@ -212,9 +214,11 @@ func (c *change) undo(ctx context.Context, follow *follower) error {
 	}
 	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoBudget+c.grace())
 	defer cancel()
-	defer c.span("undo", c.svc.Name)()
+	defer c.goesBack()()
 	if c.before == nil {
-		return errors.Join(wrap(c.remove(back), "while going back"), follow.close(back))
+		watched, end := endsWith(ctx, back)
+		defer end()
+		return errors.Join(wrap(c.remove(back, watched), "while going back"), follow.close(back))
 	}
 	now, err := c.API.ServiceInspect(back, c.id, client.ServiceInspectOptions{})
 	if err != nil {
@@ -245,15 +249,28 @@ func (c *change) undo(ctx context.Context, follow *follower) error {
 // watchBack watches a service that goes back, until that is over or the run is told to end:
 // Swarm goes on by itself.
 func (c *change) watchBack(ctx, back context.Context, follow *follower) error {
-	watched, end := context.WithCancelCause(back)
-	defer end(nil)
-	stop := context.AfterFunc(ctx, func() { end(context.Cause(ctx)) })
-	defer stop()
+	watched, end := endsWith(ctx, back)
+	defer end()
 	err := c.watch(watched, follow)
 	if err != nil {
 		c.last(ctx, follow)
 	}
 	return err
+}
+
+// endsWith gives a context for who waits on the way back, which ends with the run as well.
+func endsWith(ctx, back context.Context) (context.Context, func()) {
+	watched, end := context.WithCancelCause(back)
+	stop := context.AfterFunc(ctx, func() { end(context.Cause(ctx)) })
+	return watched, func() { stop(); end(nil) }
+}
+
+// goesBack tells that the change is taken back, and times it.
+func (c *change) goesBack() (done func()) {
+	if c.how.GoesBack != nil {
+		c.how.GoesBack()
+	}
+	return c.span("undo", c.svc.Name)
 }
 
 // backTo makes a spec that the service had what it is to become.
@@ -294,8 +311,9 @@ func (c *change) giveBack(ctx context.Context, now swarm.Service, spec swarm.Ser
 	return err
 }
 
-// remove takes the service away and waits until none of its tasks is left.
-func (c *change) remove(ctx context.Context) error {
+// remove takes the service away and waits until none of its tasks is left, or patience ends:
+// Swarm ends them by itself.
+func (c *change) remove(ctx, patience context.Context) error {
 	if c.id == "" {
 		return nil
 	}
@@ -315,7 +333,7 @@ func (c *change) remove(ctx context.Context) error {
 		if time.Now().After(until) {
 			return fmt.Errorf("%d of its tasks are not gone after %s", len(left), budget)
 		}
-		if err := grace.Pause(ctx, pollEvery); err != nil {
+		if err := grace.Pause(patience, pollEvery); err != nil {
 			return err
 		}
 	}

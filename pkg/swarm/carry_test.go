@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/client"
@@ -126,7 +127,7 @@ func TestAServiceThatEndsSlowly(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				change := &change{Swarm: &Swarm{Host: Host{API: &fakeLeaving{gone: c.gone}, Sink: event.Discard}}, step: plan.Step{Service: "api"}, id: "s",
 					span: func(string, string) func() { return func() {} }}
-				act := change.remove
+				act := func(ctx context.Context) error { return change.remove(ctx, ctx) }
 				if c.made != nil {
 					change.svc = &stack.Service{Name: "api", StopGrace: *c.made, Update: stack.Update{FailureAction: stack.Rollback}}
 					act = func(ctx context.Context) error { return change.undo(ctx, nil) }
@@ -171,4 +172,89 @@ func TestToldToEndWhileAServiceGoesBack(t *testing.T) {
 			assert.LessOrEqual(t, time.Since(began), 10*time.Second+grace.Acts)
 		})
 	}
+}
+
+// A new service that is taken back is removed at once; who is told to end meanwhile does not
+// wait for its tasks, which have long to end.
+func TestToldToEndWhileANewServiceGoesAgain(t *testing.T) {
+	t.Parallel()
+	for _, after := range []time.Duration{0, 10 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			m := &fakeLeaving{gone: 4 * time.Minute}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			change := &change{Swarm: &Swarm{Host: Host{API: m, Sink: event.Discard}}, step: plan.Step{Service: "api"}, id: "s",
+				svc:  &stack.Service{Name: "api", StopGrace: 5 * time.Minute, Update: stack.Update{FailureAction: stack.Rollback}},
+				span: func(string, string) func() { return func() {} }}
+			if time.AfterFunc(after, cancel); after == 0 {
+				cancel()
+			}
+			began := time.Now()
+			err := change.undo(grace.Watch(ctx), nil)
+			require.ErrorIs(t, err, context.Canceled)
+			assert.False(t, m.at.IsZero(), "Swarm was told to remove it")
+			assert.LessOrEqual(t, time.Since(began), after+time.Second)
+		})
+	}
+}
+
+// fakeWayBack is a manager whose service's tasks fail, and that takes its time to go back.
+type fakeWayBack struct {
+	client.APIClient
+	service swarm.Service
+	back    func()
+}
+
+func (f *fakeWayBack) ServiceList(context.Context, client.ServiceListOptions) (client.ServiceListResult, error) {
+	return client.ServiceListResult{Items: []swarm.Service{f.service}}, nil
+}
+
+func (f *fakeWayBack) ServiceInspect(context.Context, string, client.ServiceInspectOptions) (client.ServiceInspectResult, error) {
+	return client.ServiceInspectResult{Service: f.service}, nil
+}
+
+func (f *fakeWayBack) TaskList(context.Context, client.TaskListOptions) (client.TaskListResult, error) {
+	return client.TaskListResult{}, nil
+}
+
+func (f *fakeWayBack) ServiceUpdate(_ context.Context, _ string, o client.ServiceUpdateOptions) (client.ServiceUpdateResult, error) {
+	if o.Rollback == "" {
+		f.service.Spec, f.service.UpdateStatus = o.Spec, &swarm.UpdateStatus{State: swarm.UpdateStatePaused}
+		return client.ServiceUpdateResult{}, nil
+	}
+	f.service.UpdateStatus = &swarm.UpdateStatus{State: swarm.UpdateStateRollbackStarted}
+	f.back()
+	return client.ServiceUpdateResult{}, nil
+}
+
+// Whoever carries a step out is told that it goes back: to run it again after that is to try
+// what was refused.
+func TestAChangeThatFailsSaysThatItGoesBack(t *testing.T) {
+	t.Parallel()
+	for action, want := range map[stack.FailureAction]int{stack.Rollback: 1, stack.Pause: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			n := uint64(1)
+			m := &fakeWayBack{back: func() { time.AfterFunc(time.Second, cancel) }, service: swarm.Service{ID: "s",
+				Spec: swarm.ServiceSpec{Annotations: swarm.Annotations{Name: "shop_api"}, Mode: swarm.ServiceMode{Replicated: &swarm.ReplicatedService{Replicas: &n}},
+					TaskTemplate: swarm.TaskSpec{ContainerSpec: &swarm.ContainerSpec{Image: "api:1", Labels: map[string]string{hashLabel: "old"}}}}}}
+			went, st := 0, refusedStack()
+			st.Services["api"].Update.FailureAction = action
+			s := &Swarm{Host: Host{API: m, Sink: event.Discard}, where: map[string]string{}}
+			err := s.Change(grace.Watch(ctx), plan.Step{Service: "api", Action: plan.Surge}, Order{Stack: st, GoesBack: func() { went++ },
+				Guard: func(context.Context) error { return nil }, Span: func(string, string) func() { return func() {} }})
+			require.ErrorContains(t, err, "Swarm paused the update")
+			assert.Equal(t, want, went)
+			assert.Equal(t, want == 1, errors.Is(err, context.Canceled))
+		})
+	}
+}
+
+// refusedStack is one of an API of which one task runs.
+func refusedStack() *stack.Stack {
+	c := types.ServiceConfig{Name: "api"}
+	c.Image = "api:2"
+	return &stack.Stack{Name: "shop", Order: []string{"api"}, Project: &types.Project{Name: "shop", Services: types.Services{"api": c}},
+		Services: map[string]*stack.Service{"api": {Name: "api", Image: "api:2", Pinned: "api:2", Hash: "new", Replicas: 1}}}
 }
