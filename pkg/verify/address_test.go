@@ -19,7 +19,7 @@ func TestGate_Addressed(t *testing.T) {
 		"[{name: front, http: {path: /}}]":                                                        true,
 		"[{name: front, all: [{http: {path: /}}]}]":                                               true,
 		"[{name: front, http: {url: '{{url}}/x'}}]":                                               true,
-		"[{name: front, rate-limit: {path: /}}]":                                        true,
+		"[{name: front, rate-limit: {path: /}}]":                                                  true,
 		"[{name: front, level: warn, http: {path: /}}]":                                           false,
 		"[{name: front, http: {service: web, port: 80, path: /}}]":                                false,
 		"[{name: front, http: {url: 'https://x.example.org', path: /}}]":                          false,
