@@ -20,5 +20,8 @@ func (in *Inputs) verifier(s *door.Session) (func(*stack.Stack) (converge.Verifi
 		File: file.Name, Content: file.Content, Skip: in.SkipChecks, URL: in.URL, Timeout: in.CheckTimeout, Window: in.Window,
 		FailOn: check.Outcome(in.FailOn), Protect: s.Protect,
 	}
-	return func(st *stack.Stack) (converge.Verifier, error) { return verify.NewGate(st, settings) }, nil
+	return func(st *stack.Stack) (converge.Verifier, error) {
+		st.URL = in.URL // kept with the release, for a rollback to it
+		return verify.NewGate(st, settings)
+	}, nil
 }

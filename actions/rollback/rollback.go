@@ -48,6 +48,9 @@ type Inputs struct {
 	Verify       bool          `name:"verify" group:"checks" default:"true" negatable:"" help:"Run the checks of the release that comes back; when one fails, the rollback is undone."`
 	CheckTimeout time.Duration `name:"check-timeout" group:"checks" default:"5m" help:"Longest time for all checks. What is not over by then is unknown, and the rollback is undone."`
 
+	SkipChecks inputs.List `name:"skip-checks" group:"checks" placeholder:"NAME,..." help:"Checks to leave out, by name."`
+	URL        string      `name:"url" group:"checks" placeholder:"URL" help:"Address under which users reach the stack, for checks with only a path and for {{url}}. Default: the one that the release to go back to was made with, else the one that serves."`
+
 	ProbeURL    string `name:"probe-url" group:"probe" placeholder:"URL" help:"Address to request during the whole rollback, to measure what users see. Default: no probe."`
 	ProbeRate   int    `name:"probe-rate" group:"probe" default:"20" min:"1" max:"10000" help:"Requests a second of the probe."`
 	ProbeBudget int    `name:"probe-budget" group:"probe" default:"0" min:"0" help:"How many requests of the probe may fail. One more and the rollback is undone."`
@@ -58,6 +61,7 @@ type Inputs struct {
 // Check tells what is wrong with the inputs beyond their types.
 func (in *Inputs) Check(s inputs.Source) []error {
 	problems := append(in.Connection.Check(s), inputs.CheckURL("probe-url", in.ProbeURL)...)
+	problems = append(problems, inputs.CheckURL("url", in.URL)...)
 	problems = append(problems, inputs.CheckLogin(in.Username, in.Password)...)
 	problems = append(problems, in.Telling.Check()...)
 	problems = append(problems, inputs.CheckStateDir(in.StateDir)...)
@@ -68,14 +72,20 @@ func (in *Inputs) Check(s inputs.Source) []error {
 func (in *Inputs) options(s *door.Session) verb.Options {
 	run := s.Action.Run()
 	o := verb.Options{
-		Host: in.Config(s.Person), Vault: in.VaultConfig(in.Config(s.Person)), Engine: in.Engine, Project: in.Project, StateDir: in.StateDir, Release: in.Release, Version: in.Version, Reason: in.Reason,
+		Host: in.Config(s.Person), Vault: in.VaultConfig(in.Config(s.Person)), Engine: in.Engine, Project: in.Project, StateDir: in.StateDir, Release: in.Release, Version: in.Version, Reason: in.Reason, URL: in.URL,
 		RestoreDatabase: in.RestoreDatabase, AcceptSchema: in.AcceptSchema, DryRun: in.DryRun, Registry: engine.Auth{Registry: in.Registry, Username: in.Username, Password: string(in.Password)},
 		LockWait: in.LockWait, WaitTimeout: in.WaitTimeout, ProbeBudget: in.ProbeBudget,
 		Run: converge.Origin{Actor: run.Actor, URL: run.URL, Repository: run.Repository},
 	}
 	if in.Verify {
-		settings := verify.Settings{Timeout: in.CheckTimeout, FailOn: check.Fail, Protect: s.Protect}
-		o.Verify = func(st *stack.Stack) (converge.Verifier, error) { return verify.NewGate(st, settings) }
+		settings := verify.Settings{Skip: in.SkipChecks, URL: in.URL, Timeout: in.CheckTimeout, FailOn: check.Fail, Protect: s.Protect}
+		o.Verify = func(st *stack.Stack) (converge.Verifier, error) {
+			gate, err := verify.NewGate(st, settings)
+			if err == nil {
+				err = gate.Addressed()
+			}
+			return gate, err
+		}
 	}
 	if in.ProbeURL != "" {
 		o.Probe = probe.Config{URL: in.ProbeURL, Rate: in.ProbeRate}

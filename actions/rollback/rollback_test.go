@@ -58,13 +58,14 @@ func TestOptions(t *testing.T) {
 	got, code, said := enter(t, map[string]string{
 		"GITHUB_SHA": "abc", "GITHUB_ACTOR": "meera", "INPUT_PROJECT": "shop", "INPUT_RELEASE": "7", "INPUT_REASON": "orders are slow",
 		"INPUT_DRY-RUN": "true", "INPUT_REGISTRY": "ghcr.io", "INPUT_REGISTRY-USERNAME": "u", "INPUT_REGISTRY-PASSWORD": "p",
-		"INPUT_LOCK-WAIT": "1m", "INPUT_PROBE-URL": "http://x/", "INPUT_PROBE-RATE": "50",
+		"INPUT_LOCK-WAIT": "1m", "INPUT_PROBE-URL": "http://x/", "INPUT_PROBE-RATE": "50", "INPUT_URL": "https://shop.example.org",
 	})
 	require.Zero(t, code, said)
 	assert.Equal(t, "shop", got.Project)
 	assert.Equal(t, 7, got.Release)
 	assert.Equal(t, "orders are slow", got.Reason)
 	assert.True(t, got.DryRun)
+	assert.Equal(t, "https://shop.example.org", got.URL)
 	assert.Equal(t, time.Minute, got.LockWait)
 	assert.Equal(t, 50, got.Probe.Rate)
 	assert.Equal(t, "p", got.Registry.Password)

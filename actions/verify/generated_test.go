@@ -48,5 +48,5 @@ func TestNames(t *testing.T) {
 	for _, o := range Outputs {
 		outs = append(outs, o.Name)
 	}
-	assert.Equal(t, []string{"outcome", "passed", "failed", "unknown", "report", "junit"}, outs)
+	assert.Equal(t, []string{"outcome", "passed", "failed", "unknown", "restores", "report", "junit"}, outs)
 }

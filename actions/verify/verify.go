@@ -115,7 +115,7 @@ func tell(r *verb.Result, err error) *report.Verification {
 	if r == nil {
 		r = &verb.Result{}
 	}
-	told := &report.Verification{Project: r.Project, Host: r.Host, Release: r.Release, Version: r.Version, Outcome: r.Outcome,
+	told := &report.Verification{Project: r.Project, Host: r.Host, Release: r.Release, Version: r.Version, Restores: r.Restores, Outcome: r.Outcome,
 		Started: r.Started, Seconds: r.Seconds, Checks: r.Report}
 	told.Fail(err)
 	return told
@@ -133,8 +133,17 @@ var Outputs = []Output{
 	{"passed", "How many checks passed, with a warning or without.", func(v *report.Verification, _ string) string { return count(v, check.Pass, check.Warn) }},
 	{"failed", "How many checks failed.", func(v *report.Verification, _ string) string { return count(v, check.Fail) }},
 	{"unknown", "How many checks could not decide.", func(v *report.Verification, _ string) string { return count(v, check.Unknown) }},
+	{"restores", "Number of the release that a rollback brought back, where that is what serves; else empty.", func(v *report.Verification, _ string) string { return number(v.Restores) }},
 	{"report", "Everything that was found as one JSON object.", func(_ *report.Verification, json string) string { return json }},
 	{"junit", "Path of the JUnit file; empty when none was asked for.", nil},
+}
+
+// number is "" for none.
+func number(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
 }
 
 func count(v *report.Verification, outcomes ...check.Outcome) string {

@@ -145,3 +145,43 @@ func (d *transition) hides(ctx context.Context) error {
 		d.earlier.by(), strings.Join(names, ", "), strings.Join(d.opts.Services, ", "), mend))
 	return nil
 }
+
+// afterFailure says what to do after a migration that failed. Code that lacks a migration
+// which the database has, as a hotfix of what was gone back to does, needs that migration:
+// the backup would cost what was written since.
+func (d *transition) afterFailure(m release.Migration) string {
+	if has := d.lacks(m); has != "" {
+		return has + ": take the files of its migrations into this code and release again; no backup is needed for that"
+	}
+	hint := "mend the migration and release again"
+	if n := len(d.record.Backups); n > 0 {
+		hint += "; the database as it was before is backup " + strings.Join(d.record.Backups, ", ")
+	}
+	return hint
+}
+
+// lacks says what the database has that the code of a failed migration seems to lack, ""
+// where nothing speaks for it: Alembic names it, or the code cannot say the revision after
+// a rollback across a migration.
+func (d *transition) lacks(m release.Migration) string {
+	located := strings.Contains(m.Output, "Can't locate revision")
+	v := d.facts.verified
+	for _, r := range slices.Backward(d.ledger.All()) {
+		if r.RestoresDatabase != "" && r.Outcome == release.Verified {
+			break // the schema is that of a backup
+		}
+		for _, was := range slices.Backward(r.Migrations) {
+			if r.Number >= d.record.Number || was.Service != m.Service || was.Exit != 0 || was.Before != "" && was.Before == was.After {
+				continue
+			}
+			if back := v != nil && v.Restores > 0 && r.Number > v.Restores && m.Before == "" && m.After == ""; located || back {
+				return fmt.Sprintf("the database has migrations that this code lacks (release %d, revision %s)", r.Number, known(was.After))
+			}
+			return ""
+		}
+	}
+	if located {
+		return "the database has migrations that this code lacks"
+	}
+	return ""
+}

@@ -2,6 +2,7 @@ package converge
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,7 +95,7 @@ func say(kept, now *stack.Stack) bool {
 		k := kept.Services[name]
 		k.Ext, k.Update, k.Rollback = svc.Ext, svc.Update, svc.Rollback
 	}
-	kept.Checks = now.Checks
+	kept.Checks, kept.URL = now.Checks, cmp.Or(now.URL, kept.URL)
 	return true
 }
 

@@ -282,19 +282,11 @@ func (d *transition) migrateOne(ctx context.Context, name string) error {
 		err = fmt.Errorf("it ended with %d:\n%s", ended.Exit, lastLines(kept.Output))
 	}
 	if err != nil {
-		return fault.New(fault.Failed, "", d.afterFailure(), "the migration of %s failed before any unit was changed; the database is at revision %s, it was at %s: %w",
+		return fault.New(fault.Failed, "", d.afterFailure(*kept), "the migration of %s failed before any unit was changed; the database is at revision %s, it was at %s: %w",
 			name, known(kept.After), known(kept.Before), err)
 	}
 	d.Say(event.Notice, "migrate", name, "the database is at revision %s, it was at %s", known(kept.After), known(kept.Before))
 	return d.ledger.Update(ctx, d.record)
-}
-
-func (d *transition) afterFailure() string {
-	hint := "mend the migration and release again"
-	if n := len(d.record.Backups); n > 0 {
-		hint += "; the database as it was before is backup " + strings.Join(d.record.Backups, ", ")
-	}
-	return hint
 }
 
 // revision asks a service's own command which revision its database is at; "" when

@@ -13,14 +13,15 @@ import (
 // Verification is a finished verification as it is told. Its JSON is the `report`
 // output; check.Schema is the version of the checks in it.
 type Verification struct {
-	Project string        `json:"project"`
-	Host    string        `json:"host"`
-	Release int           `json:"release"`
-	Version string        `json:"version,omitempty"`
-	Outcome string        `json:"outcome"`
-	Started time.Time     `json:"started"`
-	Seconds float64       `json:"seconds"`
-	Checks  *check.Report `json:"checks"`
+	Project  string        `json:"project"`
+	Host     string        `json:"host"`
+	Release  int           `json:"release"`
+	Restores int           `json:"restores,omitempty"`
+	Version  string        `json:"version,omitempty"`
+	Outcome  string        `json:"outcome"`
+	Started  time.Time     `json:"started"`
+	Seconds  float64       `json:"seconds"`
+	Checks   *check.Report `json:"checks"`
 	// Error and Hint tell why the outcome is not the wanted one.
 	Error string `json:"error,omitempty"`
 	Hint  string `json:"hint,omitempty"`

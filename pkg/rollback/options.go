@@ -29,6 +29,9 @@ type Options struct {
 	// AcceptSchema goes back although the older code may not read today's schema.
 	RestoreDatabase string
 	AcceptSchema    bool
+	// URL is the address that users come in by. Default: that of the release to go back to,
+	// else of the one that serves.
+	URL string
 	// Reason is kept in the record.
 	Reason string
 	DryRun bool

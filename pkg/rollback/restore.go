@@ -1,6 +1,7 @@
 package rollback
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/shiksha/actions/pkg/content"
@@ -40,6 +41,22 @@ func restore(ctx context.Context, t *target.Target, l *release.Ledger, r release
 	}
 	st.GoBack()
 	return st, nil
+}
+
+// address says which address the checks of the stack ask: the one that is given, its own, or
+// where it was released without one that of the release that serves.
+func (o Options) address(ctx context.Context, l *release.Ledger, st *stack.Stack) {
+	if st.URL = cmp.Or(o.URL, st.URL); st.URL != "" {
+		return
+	}
+	verified, _ := l.LatestVerified()
+	sealed, err := l.ReadSealed(ctx, verified.Number)
+	if err != nil {
+		return
+	}
+	if serving, err := stack.Unseal(sealed); err == nil {
+		st.URL = serving.URL
+	}
 }
 
 // altered names the live files, by service, that are not as the last verified release

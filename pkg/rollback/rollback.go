@@ -86,6 +86,7 @@ func (o Options) request(ctx context.Context, t *target.Target, on platform.Plat
 	if err != nil {
 		return converge.Options{}, err
 	}
+	o.address(ctx, ledger, st)
 	var verifier converge.Verifier
 	if o.Verify != nil {
 		if verifier, err = o.Verify(st); err != nil {

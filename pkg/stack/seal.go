@@ -37,6 +37,7 @@ type sealed struct {
 	Warnings    []string            `json:"warnings,omitempty"`
 	Model       string              `json:"model"`
 	Checks      *Checks             `json:"checks,omitempty"`
+	URL         string              `json:"url,omitempty"`
 	Engine      string              `json:"engine,omitempty"`
 	Inactive    map[string][]string `json:"inactive,omitempty"`
 }
@@ -61,7 +62,7 @@ func (s *Stack) Seal() ([]byte, error) {
 	}
 	data, err := json.Marshal(sealed{
 		Version: sealedVersion, Name: s.Name, Dir: s.Dir, Files: s.Project.ComposeFiles, Order: s.Order,
-		Services: services, Environment: s.Project.Environment, Warnings: s.Warnings, Model: string(model), Checks: s.Checks, Engine: s.Engine,
+		Services: services, Environment: s.Project.Environment, Warnings: s.Warnings, Model: string(model), Checks: s.Checks, URL: s.URL, Engine: s.Engine,
 		Inactive: s.Inactive,
 	})
 	if err != nil {
@@ -137,7 +138,7 @@ func Unseal(data []byte) (*Stack, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the sealed model of %s cannot be read: %w", in.Name, err)
 	}
-	s := &Stack{Name: in.Name, Dir: in.Dir, Services: in.Services, Order: in.Order, Project: project, Warnings: in.Warnings, Checks: in.Checks, Engine: in.Engine,
+	s := &Stack{Name: in.Name, Dir: in.Dir, Services: in.Services, Order: in.Order, Project: project, Warnings: in.Warnings, Checks: in.Checks, URL: in.URL, Engine: in.Engine,
 		Inactive: in.Inactive}
 	if len(s.Order) != len(s.Services) || len(project.Services) != len(s.Services) {
 		return nil, fmt.Errorf("the sealed stack %s is not whole", in.Name)

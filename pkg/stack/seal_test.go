@@ -89,12 +89,14 @@ func TestResolvedHash(t *testing.T) {
 func TestSealRoundTrip(t *testing.T) {
 	t.Parallel()
 	s := pinned(t, everything(t))
+	s.URL = "https://shop.example.org"
 	data, err := s.Seal()
 	require.NoError(t, err)
 	back, err := stack.Unseal(data)
 	require.NoError(t, err)
 	assert.Equal(t, s.Name, back.Name)
 	assert.Equal(t, s.Dir, back.Dir)
+	assert.Equal(t, s.URL, back.URL)
 	assert.Equal(t, s.Order, back.Order)
 	assert.Equal(t, s.Warnings, back.Warnings)
 	for name, service := range s.Services {

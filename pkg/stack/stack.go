@@ -184,6 +184,9 @@ type Stack struct {
 	// Checks are x-shiksha.checks of the last Compose file that has them, nil for
 	// none.
 	Checks *Checks
+	// URL is the address that users come in by, which checks ask; "" where nobody said it. It
+	// may hold a password, and is kept where secrets are: in the sealed stack alone.
+	URL string
 	// Inactive are the services of the file that are in no active profile, with their
 	// profiles: no part of the stack, and nothing that left it.
 	Inactive map[string][]string

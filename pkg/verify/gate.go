@@ -34,11 +34,27 @@ var _ converge.Verifier = (*Gate)(nil)
 // NewGate makes the gate of a stack, before a host is needed: what is wrong with
 // the checks is bad input.
 func NewGate(st *stack.Stack, settings Settings) (*Gate, error) {
+	settings.recall(st, st)
 	checks, err := settings.resolve(st)
 	if err != nil {
 		return nil, err
 	}
 	return &Gate{checks: checks, settings: settings}, nil
+}
+
+// Addressed refuses checks that decide and ask the address that users come in by, where
+// nobody knows it: they could only be unknown, and that after everything was changed.
+func (g *Gate) Addressed() error {
+	if g.settings.URL != "" {
+		return nil
+	}
+	for i := range g.checks {
+		if c := &g.checks[i]; c.LeftOut == "" && c.NeedsURL() {
+			return fault.New(fault.Input, "url", "give the input url, or leave the check out with skip-checks",
+				"the check %q asks the address that users come in by, and no release was made with one", c.Name)
+		}
+	}
+	return nil
 }
 
 // Before looks which alerts fire before the first change: they are not the

@@ -3,6 +3,7 @@ package verify
 import (
 	"fmt"
 	"net"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -40,6 +41,19 @@ type Settings struct {
 	FailOn check.Outcome
 	// Protect is told of every secret that a check reads.
 	Protect func(secrets ...string)
+}
+
+// recall takes the address that a release was made with where the checks that somebody wrote
+// may need one and nobody gives it. Nobody is told its password.
+func (s *Settings) recall(st, wanted *stack.Stack) {
+	if s.URL == "" && st != nil && !s.promised(wanted) {
+		s.URL = st.URL
+	}
+	if u, err := url.Parse(s.URL); err == nil && s.Protect != nil {
+		if password, ok := u.User.Password(); ok {
+			s.Protect(password)
+		}
+	}
 }
 
 // resolve gives the checks of a stack; st may be nil. Those that Only and Skip leave

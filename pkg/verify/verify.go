@@ -59,12 +59,14 @@ type Result struct {
 	Host    string `json:"host"`
 	// Release and Version are what should run by the ledger; 0 and "" where
 	// nothing was released.
-	Release int           `json:"release"`
-	Version string        `json:"version,omitempty"`
-	Outcome string        `json:"outcome"`
-	Report  *check.Report `json:"report"`
-	Started time.Time     `json:"started"`
-	Seconds float64       `json:"seconds"`
+	Release int `json:"release"`
+	// Restores is the release that a rollback brought back where that is what serves, else 0.
+	Restores int           `json:"restores,omitempty"`
+	Version  string        `json:"version,omitempty"`
+	Outcome  string        `json:"outcome"`
+	Report   *check.Report `json:"report"`
+	Started  time.Time     `json:"started"`
+	Seconds  float64       `json:"seconds"`
 }
 
 // Run verifies. Its error is fault.Failed when a check fails, fault.Refused when
@@ -135,7 +137,7 @@ func (o *Options) run(ctx context.Context, sink event.Sink, r *Result) error {
 		return fault.As(fault.Refused, err)
 	}
 	if record != nil {
-		r.Release, r.Version = record.Number, record.Version
+		r.Release, r.Version, r.Restores = record.Number, record.Version, record.Restores
 	}
 	wanted := st
 	if own != nil {
@@ -149,6 +151,7 @@ func (o *Options) run(ctx context.Context, sink event.Sink, r *Result) error {
 	if wanted != nil && len(wanted.Order) == 0 {
 		wanted = &stack.Stack{Checks: wanted.Checks}
 	}
+	o.recall(st, wanted)
 	checks, err := o.Settings.resolve(wanted)
 	if err != nil {
 		return err

@@ -291,6 +291,49 @@ func (c *Check) Prometheuses() (out []*Prometheus) {
 	return out
 }
 
+// NeedsURL tells whether what decides of the check asks the address that users come in by:
+// it has only a path, or names {{url}}.
+func (c *Check) NeedsURL() bool {
+	for i, p := range c.probes() {
+		k, _ := p.Kind()
+		if c.Level != LevelWarn && (c.All == nil || c.All[i].Level != LevelWarn) && needsURL(reflect.ValueOf(k)) {
+			return true
+		}
+	}
+	return false
+}
+
+func needsURL(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.String:
+		return strings.Contains(v.String(), "{{url}}")
+	case reflect.Pointer, reflect.Interface:
+		return needsURL(v.Elem())
+	case reflect.Slice:
+		for i := range v.Len() {
+			if needsURL(v.Index(i)) {
+				return true
+			}
+		}
+	case reflect.Map:
+		for _, key := range v.MapKeys() {
+			if needsURL(v.MapIndex(key)) {
+				return true
+			}
+		}
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[Request]() && v.FieldByName("URL").String() == "" && v.FieldByName("Service").String() == "" {
+			return true
+		}
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() && needsURL(v.Field(i)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Services lists the services that a check names.
 func (c *Check) Services() (names []string) {
 	for _, p := range c.probes() {
