@@ -160,28 +160,23 @@ func (d *transition) afterFailure(m release.Migration) string {
 	return hint
 }
 
-// lacks says what the database has that the code of a failed migration seems to lack, ""
-// where nothing speaks for it: Alembic names it, or the code cannot say the revision after
-// a rollback across a migration.
+// lacks says what the database has that the code of a failed migration lacks, "" where
+// nothing says so: Alembic does, when it reads the revision. The newest release that
+// migrated the service is named.
 func (d *transition) lacks(m release.Migration) string {
-	located := strings.Contains(m.Output, "Can't locate revision")
-	v := d.facts.verified
+	if !strings.Contains(m.Output, "Can't locate revision") {
+		return ""
+	}
+	says := "the database has migrations that this code lacks"
 	for _, r := range slices.Backward(d.ledger.All()) {
 		if r.RestoresDatabase != "" && r.Outcome == release.Verified {
 			break // the schema is that of a backup
 		}
 		for _, was := range slices.Backward(r.Migrations) {
-			if r.Number >= d.record.Number || was.Service != m.Service || was.Exit != 0 || was.Before != "" && was.Before == was.After {
-				continue
+			if r.Number < d.record.Number && was.Service == m.Service && was.Exit == 0 && (was.Before == "" || was.Before != was.After) {
+				return fmt.Sprintf("%s (release %d, revision %s)", says, r.Number, known(was.After))
 			}
-			if back := v != nil && v.Restores > 0 && r.Number > v.Restores && m.Before == "" && m.After == ""; located || back {
-				return fmt.Sprintf("the database has migrations that this code lacks (release %d, revision %s)", r.Number, known(was.After))
-			}
-			return ""
 		}
 	}
-	if located {
-		return "the database has migrations that this code lacks"
-	}
-	return ""
+	return says
 }

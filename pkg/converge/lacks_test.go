@@ -36,7 +36,5 @@ func TestAMigrationThatTheCodeLacks(t *testing.T) {
 	assert.NotContains(t, hint, "postgres-1")
 
 	lost.Output = "boom"
-	assert.Contains(t, d.afterFailure(lost), "release 2, revision 0002", "the code cannot say where the database is, after a rollback across a migration")
-	lost.Before, lost.After = "0002", "0002"
 	assert.Contains(t, d.afterFailure(lost), "postgres-1", "another failure is one of the migration")
 }
