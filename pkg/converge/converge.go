@@ -294,3 +294,21 @@ func (d *transition) carry(ctx context.Context, st *stack.Stack, p *plan.Plan, g
 	return d.on.Carry(ctx, p, st, rollout.How{Guard: guard, WaitTimeout: d.opts.WaitTimeout, Login: d.opts.Registry, Release: d.record.Number,
 		Back: st != d.opts.Stack})
 }
+
+// joined adds up the reports of two rollouts of one release. What the second has undone is
+// as the first left it.
+func joined(a *rollout.Report, b rollout.Report) *rollout.Report {
+	if a == nil {
+		return &b
+	}
+	b.Undone = slices.DeleteFunc(slices.Clone(b.Undone), func(name string) bool { return slices.Contains(a.Touched, name) })
+	b.Touched, b.Spans = slices.Concat(a.Touched, b.Touched), slices.Concat(a.Spans, b.Spans)
+	b.Ill = slices.Concat(a.Ill, b.Ill)
+	if b.Cut == nil {
+		b.Cut = map[string]int{}
+	}
+	for service, n := range a.Cut {
+		b.Cut[service] += n
+	}
+	return &b
+}

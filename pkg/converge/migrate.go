@@ -2,6 +2,7 @@ package converge
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,7 +14,6 @@ import (
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/release"
-	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
 	"github.com/shiksha/actions/pkg/target"
 )
@@ -255,7 +255,8 @@ func (d *transition) dump(ctx context.Context, store *backup.Store, from backup.
 func (d *transition) migrateOne(ctx context.Context, name string) error {
 	defer d.timed("migrate")()
 	m := d.opts.Stack.Services[name].Ext.Migrate
-	was := release.Migration{Service: name, Command: m.Command, Before: d.revision(ctx, name), Exit: -1, Started: time.Now().UTC()}
+	was := release.Migration{Service: name, Command: m.Command, Exit: -1, Started: time.Now().UTC()}
+	was.Before, was.BeforeSum = d.revision(ctx, name)
 	d.record.Migrations = append(d.record.Migrations, was)
 	if err := d.ledger.Update(ctx, d.record); err != nil {
 		return err
@@ -276,7 +277,7 @@ func (d *transition) migrateOne(ctx context.Context, name string) error {
 	}
 	kept.Output = cut(d.opts.Stack.Hide(ended.Output))
 	if ctx.Err() == nil {
-		kept.After = d.revision(ctx, name)
+		kept.After, kept.AfterSum = d.revision(ctx, name)
 	}
 	if err == nil && ended.Exit != 0 {
 		err = fmt.Errorf("it ended with %d:\n%s", ended.Exit, lastLines(kept.Output))
@@ -289,12 +290,12 @@ func (d *transition) migrateOne(ctx context.Context, name string) error {
 	return d.ledger.Update(ctx, d.record)
 }
 
-// revision asks a service's own command which revision its database is at; "" when
-// it has none or it does not say.
-func (d *transition) revision(ctx context.Context, name string) string {
+// revision asks a service's own command which revision its database is at: the last line
+// and a sum of all lines; "" when it has none or it does not say.
+func (d *transition) revision(ctx context.Context, name string) (last, sum string) {
 	m := d.opts.Stack.Services[name].Ext.Migrate
 	if len(m.Current) == 0 {
-		return ""
+		return "", ""
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
@@ -302,10 +303,18 @@ func (d *transition) revision(ctx context.Context, name string) string {
 	if err != nil || ended.Exit != 0 {
 		d.Sink.Emit(event.Event{Time: time.Now(), Level: event.Warning, Phase: "migrate", Service: name, Output: lastLines(d.opts.Stack.Hide(ended.Output)),
 			Text: fmt.Sprintf("the revision of its database is not known: x-shiksha.migrate.current ended with %d %v", ended.Exit, err)})
-		return ""
+		return "", ""
 	}
 	text := strings.TrimSpace(d.opts.Stack.Hide(ended.Output))
-	return text[strings.LastIndex(text, "\n")+1:]
+	return at(text)
+}
+
+// at is what is kept of what a service says of its database's revision.
+func at(text string) (last, sum string) {
+	if text == "" {
+		return "", ""
+	}
+	return text[strings.LastIndex(text, "\n")+1:], fmt.Sprintf("%x", sha256.Sum256([]byte(text)))
 }
 
 // task runs a command of a service in a container of its own, its statements
@@ -349,24 +358,6 @@ func (d *transition) migrated() string {
 	}
 	last := d.record.Migrations[len(d.record.Migrations)-1]
 	return fmt.Sprintf("; the database stays migrated, at revision %s", known(last.After))
-}
-
-// joined adds up the reports of two rollouts of one release. What the second has undone is
-// as the first left it.
-func joined(a *rollout.Report, b rollout.Report) *rollout.Report {
-	if a == nil {
-		return &b
-	}
-	b.Undone = slices.DeleteFunc(slices.Clone(b.Undone), func(name string) bool { return slices.Contains(a.Touched, name) })
-	b.Touched, b.Spans = slices.Concat(a.Touched, b.Touched), slices.Concat(a.Spans, b.Spans)
-	b.Ill = slices.Concat(a.Ill, b.Ill)
-	if b.Cut == nil {
-		b.Cut = map[string]int{}
-	}
-	for service, n := range a.Cut {
-		b.Cut[service] += n
-	}
-	return &b
 }
 
 func known(revision string) string {

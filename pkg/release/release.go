@@ -197,7 +197,9 @@ type Step struct {
 }
 
 // Migration is what a release did to a database's schema. Before and After are the
-// revisions, "" where nobody said; Exit is -1 for one that has not ended by itself.
+// revisions, "" where nobody said; Exit is -1 for one that has not ended by itself. A
+// revision is the last line of what was said, its sum is over all of it: some tools say a
+// line for each branch or application. Older records have no sums.
 type Migration struct {
 	Service string    `json:"service"`
 	Command []string  `json:"command"`
@@ -207,6 +209,23 @@ type Migration struct {
 	Output  string    `json:"output,omitempty"`
 	Started time.Time `json:"started,omitzero"`
 	Ended   time.Time `json:"ended,omitzero"`
+
+	BeforeSum string `json:"before_sum,omitempty"`
+	AfterSum  string `json:"after_sum,omitempty"`
+}
+
+// Nothing tells whether a migration is known to have left the database as it found it.
+func (m Migration) Nothing() bool { return sameRevision(m.Before, m.BeforeSum, m.After, m.AfterSum) }
+
+// FoundAs tells whether a later migration is known to have found the database as this one
+// did.
+func (m Migration) FoundAs(later Migration) bool {
+	return sameRevision(m.Before, m.BeforeSum, later.Before, later.BeforeSum)
+}
+
+// sameRevision compares by sums where both have one.
+func sameRevision(a, aSum, b, bSum string) bool {
+	return a != "" && a == b && (aSum == bSum || aSum == "" || bSum == "")
 }
 
 // DefaultStateDir is where a host keeps the state of its projects.

@@ -28,12 +28,14 @@ type restoring struct {
 	backup backup.Backup
 	into   backup.Source
 	stack  *stack.Stack
+	needs  needs
 }
 
 // restoring finds the named backup and the database it is of, before anything
 // changes.
-func (o Options) restoring(ctx context.Context, t *target.Target, on ground, l *release.Ledger, to release.Record, st *stack.Stack, seen stack.Observed) (*restoring, error) {
-	r := &restoring{Target: t, on: on, stack: st}
+func (o Options) restoring(ctx context.Context, t *target.Target, on ground, l *release.Ledger, to release.Record, n needs, seen stack.Observed) (*restoring, error) {
+	st := n.stacks[0]
+	r := &restoring{Target: t, on: on, stack: st, needs: n}
 	databases, err := r.Databases(ctx, on, st, seen, to)
 	if err != nil {
 		return nil, err
@@ -59,8 +61,13 @@ func (o Options) restoring(ctx context.Context, t *target.Target, on ground, l *
 			return nil, err
 		}
 	}
-	if err := suits(r.backup, follow(l, st), l.All(), to); err != nil {
+	records := n.about(r.backup.Service, l.All())
+	if err := suits(r.backup, follow(records, l.Damage(), st), records, to); err != nil {
 		return nil, err
+	}
+	if migrates(st) && !takenHere(r.backup, l.All()) && r.backup.Version != to.Version && !named(l.All(), r.backup.ID) {
+		t.Say(event.Warning, "look", "", "backup %s was taken while %q served, perhaps on another host, and %s is not that version: "+
+			"where they have different schemas, deploy %q, restore it, then deploy the newer one, which migrates it", r.backup.ID, r.backup.Version, title(to), r.backup.Version)
 	}
 	i := slices.IndexFunc(databases, func(db target.Database) bool { return db.Service == r.backup.Service })
 	if i < 0 {
@@ -72,15 +79,9 @@ func (o Options) restoring(ctx context.Context, t *target.Target, on ground, l *
 	return r, err
 }
 
-// writers are the services that depend on the database, in the stack that comes back;
-// what runs of another stack goes by their names.
-func (r *restoring) writers() (services []string) {
-	for _, name := range r.stack.Order {
-		if slices.ContainsFunc(r.stack.Services[name].DependsOn, func(d stack.Dependency) bool { return d.Service == r.into.Service }) {
-			services = append(services, name)
-		}
-	}
-	return services
+// named tells whether a release of the ledger took a backup before it migrated.
+func named(all []release.Record, id string) bool {
+	return slices.ContainsFunc(all, func(r release.Record) bool { return slices.Contains(r.Backups, id) })
 }
 
 // run restores into a fresh database beside the one in use, stops the writers and
@@ -90,7 +91,7 @@ func (r *restoring) run(ctx context.Context) (stopped []string, undo func(contex
 	if err != nil {
 		return nil, nil, err
 	}
-	services := r.writers()
+	services := r.needs.above(r.into.Service)
 	r.Say(event.Warning, "restore", "", "users are not served from here until the release is up: stopping what writes to %s (%s), each within the stop_grace_period that it was made with",
 		restored.Database, strings.Join(services, ", "))
 	if err := r.on.Stop(ctx, r.stack.Name, services); err != nil {

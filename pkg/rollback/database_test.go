@@ -94,6 +94,7 @@ func restoringShop(t *testing.T, s *fakeServer, unit string) (*restoring, *backu
 		store:  &backup.Store{Project: "shop", Dir: filepath.Join(t.TempDir(), "backups"), Files: disk.Files{}, Engine: s, Sink: event.Discard},
 		into:   backup.Source{Service: "db", Unit: stack.Unit{ID: unit}},
 		backup: backup.Backup{ID: "b1", Service: "db", Database: "shop"}}
+	r.needs = needs{stacks: []*stack.Stack{r.stack}}
 	restored, err := r.store.Restore(t.Context(), r.backup, r.into)
 	require.NoError(t, err)
 	return r, restored

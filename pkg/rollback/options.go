@@ -26,7 +26,8 @@ type Options struct {
 	Release int
 	Version string
 	// RestoreDatabase names a backup that the database is brought back to;
-	// AcceptSchema goes back although the older code may not read today's schema.
+	// AcceptSchema goes back although the older code may not read today's schema, with
+	// RestoreDatabase that of the other databases.
 	RestoreDatabase string
 	AcceptSchema    bool
 	// URL is the address that users come in by. Default: that of the release to go back to,
@@ -61,9 +62,6 @@ func (o Options) check() error {
 	}
 	if o.Release > 0 && o.Version != "" {
 		return fault.New(fault.Input, "release", "give release or version, not both", "release %d and version %s may be two releases", o.Release, o.Version)
-	}
-	if o.RestoreDatabase != "" && o.AcceptSchema {
-		return fault.New(fault.Input, "accept-schema", "give one of them", "restore-database brings the schema back, so there is none to accept")
 	}
 	if o.StateDir != "" && !strings.HasPrefix(o.StateDir, "/") {
 		return fault.New(fault.Input, "state-dir", "give the absolute path of a folder on the host", "%q is not absolute", o.StateDir)

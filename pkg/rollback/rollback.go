@@ -93,12 +93,13 @@ func (o Options) request(ctx context.Context, t *target.Target, on platform.Plat
 			return converge.Options{}, err
 		}
 	}
-	if err := o.readable(ctx, t, ledger, c.to, st); err != nil {
+	needs := needing(ctx, ledger, st)
+	if err := o.readable(ctx, t, ledger, c.to, needs); err != nil {
 		return converge.Options{}, err
 	}
 	back := &converge.Back{Undoes: c.from, Restores: origin(c.to), Reason: o.Reason}
 	if o.RestoreDatabase != "" {
-		r, err := o.restoring(ctx, t, on, ledger, c.to, st, seen)
+		r, err := o.restoring(ctx, t, on, ledger, c.to, needs, seen)
 		if err != nil {
 			return converge.Options{}, err
 		}

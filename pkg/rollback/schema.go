@@ -28,10 +28,12 @@ type since struct {
 	at      time.Time
 	what    string
 	backups []string
-	// before is the revision that a migration of which the end is not known found, and
-	// found the schema.
-	before string
-	found  int
+	// begun is a migration of which the end is not known, and found the schema that it
+	// found.
+	begun *release.Migration
+	found int
+	// restored is set where the database was brought back to a backup.
+	restored bool
 }
 
 // schemas says which schema each release was left with, by the number of the release
@@ -67,17 +69,17 @@ func schemasOf(all []release.Record, damage []release.Damage) schemas {
 // migrated notes a migration. One whose end is not known changed nothing when the next
 // found the database where it had been.
 func (s *schemas) migrated(r release.Record, m release.Migration) {
-	if last := len(s.done) - 1; last >= 0 && s.done[last].service == m.Service && s.done[last].before != "" && s.done[last].before == m.Before {
+	if last := len(s.done) - 1; last >= 0 && s.done[last].service == m.Service && s.done[last].begun != nil && s.done[last].begun.FoundAs(m) {
 		s.now, s.done = s.done[last].found, s.done[:last]
 		s.found[r.Number] = s.now
 	}
-	if m.Before != "" && m.Before == m.After {
+	if m.Nothing() {
 		return
 	}
 	d := since{service: m.Service, number: r.Number, at: m.Started, backups: r.Backups, found: s.now,
 		what: fmt.Sprintf("release %d migrated the database of %s (revision %s to %s)", r.Number, m.Service, known(m.Before), known(m.After))}
 	if m.After == "" {
-		d.before = m.Before
+		d.begun = &m
 	}
 	s.now, s.done = r.Number, append(s.done, d)
 }
@@ -89,7 +91,7 @@ func (s *schemas) restored(r release.Record, all []release.Record) {
 	if r.Outcome == release.Verified && from >= 0 {
 		s.now = s.found[all[from].Number]
 	}
-	s.done = append(s.done, since{number: r.Number, at: r.Started, what: fmt.Sprintf("release %d brought the database back to backup %s", r.Number, r.RestoresDatabase)})
+	s.done = append(s.done, since{number: r.Number, at: r.Started, restored: true, what: fmt.Sprintf("release %d brought the database back to backup %s", r.Number, r.RestoresDatabase)})
 }
 
 // lost notes the damaged records below a number that were not yet noted.
@@ -112,29 +114,53 @@ func (s schemas) after(n int) []since {
 	return slices.DeleteFunc(slices.Clone(s.done), func(d since) bool { return d.number <= n })
 }
 
-// readable makes sure that the code of an earlier release can work with today's
-// schema, or that the caller said what to do about it.
-func (o Options) readable(ctx context.Context, t *target.Target, l *release.Ledger, to release.Record, st *stack.Stack) error {
-	done := follow(l, st).after(to.Number)
-	if !migrates(st) {
-		// What names no service is told by stacks that migrate only.
-		done = slices.DeleteFunc(done, func(d since) bool { return d.service == "" })
-	}
-	switch {
-	case len(done) == 0:
-		return nil
-	case o.AcceptSchema:
-		t.Say(event.Warning, "look", "", "%s; that %s can read the schema was accepted, not checked", done[0].what, title(to))
-		return nil
-	case o.RestoreDatabase != "":
-		return nil // the backup is compared with the migrations when it is found
-	}
-	for _, name := range asked(st, done) {
-		if why := unreadable(ctx, t, st, name, o.Registry); why != "" {
-			return fault.New(fault.Refused, "", waysOut(done[0]), "%s cannot be gone back to: %s, and %s", title(to), done[0].what, why)
+// across is what was done to one database ("" is one that is not backed up here) since
+// a release, and the services whose code has to be able to read it.
+type across struct {
+	database string
+	done     []since
+	asked    []string
+}
+
+// crossed is what a rollback goes back across, but for the database that a backup is of.
+func crossed(all []release.Record, damage []release.Damage, n needs, to release.Record, but string) (open []across) {
+	st := n.stacks[0]
+	for _, database := range n.migrated(all) {
+		a := across{database: database, done: follow(n.about(database, all), damage, st).after(to.Number)}
+		a.asked = asked(st, a.done, func(service string) bool { return slices.Contains(n.migrates(service), database) })
+		if database != but && len(a.asked) > 0 {
+			open = append(open, a)
 		}
 	}
-	t.Say(event.Info, "look", "", "%s says of itself that it can read the schema that is there", title(to))
+	return open
+}
+
+// readable makes sure that the code of an earlier release can work with today's
+// schema, or that the caller said what to do about it. A backup says so of its own
+// database, when it is found.
+func (o Options) readable(ctx context.Context, t *target.Target, l *release.Ledger, to release.Record, n needs) error {
+	comes := serviceOf(o.RestoreDatabase)
+	if o.RestoreDatabase != "" && !slices.Contains(n.databases(), comes) {
+		return nil // whoever looks for it says that there is none
+	}
+	if o.RestoreDatabase == "" {
+		comes = "no database"
+	}
+	open := crossed(l.All(), l.Damage(), n, to, comes)
+	for _, a := range open {
+		if o.AcceptSchema {
+			t.Say(event.Warning, "look", "", "%s; that %s can read the schema was accepted, not checked", a.done[0].what, title(to))
+			continue
+		}
+		for _, name := range a.asked {
+			if why := unreadable(ctx, t, n.stacks[0], name, o.Registry); why != "" {
+				return fault.New(fault.Refused, "", waysOut(open, o.RestoreDatabase), "%s cannot be gone back to: %s, and %s", title(to), a.done[0].what, why)
+			}
+		}
+	}
+	if len(open) > 0 && !o.AcceptSchema {
+		t.Say(event.Info, "look", "", "%s says of itself that it can read the schema that is there", title(to))
+	}
 	return nil
 }
 
@@ -149,15 +175,15 @@ func migrates(st *stack.Stack) bool {
 }
 
 // asked are the services whose code has to be able to read the schema: those that
-// migrated it, or where that is not known all that migrate.
-func asked(st *stack.Stack, done []since) (names []string) {
+// migrated it, or where that is not known all that migrate its database.
+func asked(st *stack.Stack, done []since, of func(service string) bool) (names []string) {
 	for _, d := range done {
 		if d.service != "" {
 			names = append(names, d.service)
 			continue
 		}
 		for _, name := range st.Order {
-			if st.Services[name].Ext.Migrate != nil {
+			if st.Services[name].Ext.Migrate != nil && of(name) {
 				names = append(names, name)
 			}
 		}
@@ -187,13 +213,29 @@ func unreadable(ctx context.Context, t *target.Target, st *stack.Stack, service 
 	return ""
 }
 
-// waysOut are the two things that somebody may decide.
-func waysOut(first since) string {
-	name := "BACKUP (shiksha backups lists them)"
-	if len(first.backups) > 0 {
-		name = first.backups[0]
+// waysOut are the two things that somebody may decide. A rollback brings back one
+// database, which restores says.
+func waysOut(open []across, restores string) string {
+	const sure = "when you know that the older code can read it"
+	var names []string
+	for _, a := range open {
+		name := "BACKUP (shiksha backups lists them)"
+		if backups := a.done[0].backups; len(backups) > 0 {
+			name = backups[0]
+		}
+		if len(open) > 1 || restores != "" {
+			name += fmt.Sprintf(" of %q", a.database)
+		}
+		names = append(names, name)
 	}
-	return "either --restore-database " + name + ", which loses what was written since, or --accept-schema when you know that the older code can read it"
+	switch list := strings.Join(names, ", "); {
+	case restores != "":
+		return fmt.Sprintf("backup %s is of %q only: either --accept-schema beside it, %s, or until another rollback has brought that database back (%s), too", restores, serviceOf(restores), sure, list)
+	case len(open) > 1:
+		return "either --restore-database of each, in a rollback of its own (" + list + "), with --accept-schema beside it until the last, which loses what was written since, or --accept-schema alone " + sure
+	default:
+		return "either --restore-database " + list + ", which loses what was written since, or --accept-schema " + sure
+	}
 }
 
 func known(revision string) string {
@@ -205,11 +247,23 @@ func known(revision string) string {
 
 // follow is schemasOf a ledger. Of a stack that migrates nothing a damaged record is
 // no reason to doubt the schema.
-func follow(l *release.Ledger, st *stack.Stack) schemas {
+func follow(all []release.Record, damage []release.Damage, st *stack.Stack) schemas {
 	if !migrates(st) {
-		return schemasOf(l.All(), nil)
+		damage = nil
 	}
-	return schemasOf(l.All(), l.Damage())
+	return schemasOf(all, damage)
+}
+
+// takenHere tells whether a backup is of this ledger: it names the release that served
+// when it was taken. One of another host may have the number of one of ours.
+func takenHere(b backup.Backup, all []release.Record) bool {
+	var served release.Record
+	for _, r := range all {
+		if r.Outcome == release.Verified && !r.Ended.Truncate(time.Second).After(b.Taken) {
+			served = r
+		}
+	}
+	return served.Number == b.Release && served.Version == b.Version
 }
 
 // of is the schema that a backup was taken of: by the release that took it before
@@ -221,6 +275,9 @@ func (s schemas) of(b backup.Backup, all []release.Record) (int, bool) {
 		}
 	}
 	schema, ok := s.left[b.Release]
+	if !takenHere(b, all) {
+		return 0, false
+	}
 	for _, d := range s.done {
 		if d.number > b.Release && d.at.Before(b.Taken) {
 			return 0, false
@@ -229,19 +286,25 @@ func (s schemas) of(b backup.Backup, all []release.Record) (int, bool) {
 	return schema, ok
 }
 
-// suits refuses a backup whose schema is not the one that a release was left with.
+// suits refuses a backup whose schema is not the one that a release was left with. Of one
+// that was taken on another host only what was migrated here speaks against it, not that
+// a database was brought back before.
 func suits(b backup.Backup, s schemas, all []release.Record, to release.Record) error {
 	schema, ok := s.of(b, all)
 	if ok && schema == s.left[to.Number] {
 		return nil
 	}
-	done := s.after(to.Number)
+	done, foreign := s.after(to.Number), !ok && !takenHere(b, all)
+	if foreign {
+		done = slices.DeleteFunc(done, func(d since) bool { return d.restored })
+	}
 	if !ok && (len(done) == 0 || b.Taken.Before(done[0].at)) {
 		return nil // too old for the ledger, and nothing speaks against it
 	}
 	hint := "name another backup: shiksha backups lists them"
 	for _, r := range all {
-		if ok && r.Outcome == release.Verified && s.left[r.Number] == schema {
+		same := ok && s.left[r.Number] == schema || foreign && r.Version == b.Version && b.Version != ""
+		if r.Outcome == release.Verified && same {
 			hint = fmt.Sprintf("go back to the release that it is of as well: --release %d --restore-database %s", r.Number, b.ID)
 		}
 	}

@@ -34,9 +34,11 @@ func TestWhatWasDoneToTheSchema(t *testing.T) {
 		to     int
 		want   []string
 	}{
-		"migrated":                 {[]release.Record{v1, v2}, nil, 1, []string{"release 2 migrated the database of app (revision 1 to 2)"}},
-		"nothing since":            {[]release.Record{v1, v2}, nil, 2, nil},
-		"the same revision":        {[]release.Record{v1, {Number: 2, Migrations: migration("1", "1")}}, nil, 1, nil},
+		"migrated":          {[]release.Record{v1, v2}, nil, 1, []string{"release 2 migrated the database of app (revision 1 to 2)"}},
+		"nothing since":     {[]release.Record{v1, v2}, nil, 2, nil},
+		"the same revision": {[]release.Record{v1, {Number: 2, Migrations: migration("1", "1")}}, nil, 1, nil},
+		"another line than the last": {[]release.Record{v1, {Number: 2, Migrations: []release.Migration{{Service: "app", Before: "1", BeforeSum: "a", After: "1", AfterSum: "b"}}}}, nil, 1,
+			[]string{"release 2 migrated the database of app (revision 1 to 1)"}},
 		"nobody says the revision": {[]release.Record{v1, {Number: 2, Migrations: migration("", "")}}, nil, 1, []string{"release 2 migrated the database of app (revision unknown to unknown)"}},
 		"a failed one may have":    {[]release.Record{v1, {Number: 2, Outcome: failed, Migrations: migration("1", "")}}, nil, 1, []string{"release 2 migrated the database of app (revision 1 to unknown)"}},
 		"a killed one did nothing": {[]release.Record{v1, {Number: 2, Outcome: release.Interrupted, Migrations: migration("1", "")}, {Number: 3, Outcome: good, Migrations: migration("1", "2")}},
@@ -69,9 +71,9 @@ func TestSuits(t *testing.T) {
 	t.Parallel()
 	at := migration("", "")[0].Started
 	all := []release.Record{
-		{Number: 3, Outcome: good, Migrations: migration("", "1")},
-		{Number: 4, Outcome: good, Migrations: migration("1", "2"), Backups: []string{"b4"}},
-		{Number: 5, Outcome: good},
+		{Number: 3, Outcome: good, Migrations: migration("", "1"), Ended: at.Add(-time.Minute)},
+		{Number: 4, Outcome: good, Migrations: migration("1", "2"), Backups: []string{"b4"}, Ended: at.Add(time.Minute)},
+		{Number: 5, Outcome: good, Ended: at.Add(2 * time.Hour)},
 	}
 	for name, c := range map[string]struct {
 		backup backup.Backup
@@ -101,8 +103,10 @@ func TestAsked(t *testing.T) {
 	t.Parallel()
 	migrating := &stack.Service{Ext: stack.Extension{Migrate: &stack.Migrate{}}}
 	st := &stack.Stack{Order: []string{"app", "jobs", "web"}, Services: map[string]*stack.Service{"app": migrating, "jobs": migrating, "web": {}}}
-	assert.Equal(t, []string{"app"}, asked(st, []since{{service: "app"}, {service: "app"}}))
-	assert.Equal(t, []string{"app", "jobs"}, asked(st, []since{{service: ""}}))
+	all := func(string) bool { return true }
+	assert.Equal(t, []string{"app"}, asked(st, []since{{service: "app"}, {service: "app"}}, all))
+	assert.Equal(t, []string{"app", "jobs"}, asked(st, []since{{service: ""}}, all))
+	assert.Equal(t, []string{"jobs"}, asked(st, []since{{service: ""}}, func(name string) bool { return name == "jobs" }), "of its database only")
 	assert.True(t, migrates(st))
 	assert.False(t, migrates(&stack.Stack{Services: map[string]*stack.Service{"web": {}}}))
 }
