@@ -109,6 +109,35 @@ func TestExampleWorkflowsUseInputsThatAreThere(t *testing.T) {
 	assert.GreaterOrEqual(t, ours, 4)
 }
 
+// whatGitHubKeeps is a variable or a secret that a workflow reads.
+var whatGitHubKeeps = regexp.MustCompile(`\b(?:vars|secrets)\.([A-Z_]+)`)
+
+// What the examples' workflows read of GitHub stands in their documents: one that nobody
+// sets is empty, and nothing says so.
+func TestExampleWorkflowsReadWhatTheirDocumentsName(t *testing.T) {
+	t.Parallel()
+	read := 0
+	files, err := filepath.Glob("examples/*/workflows/*.yml")
+	require.NoError(t, err)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		pages, err := filepath.Glob(filepath.Join(filepath.Dir(file), "..", "docs", "*.md"))
+		require.NoError(t, err)
+		var named strings.Builder
+		for _, page := range pages {
+			text, err := os.ReadFile(page)
+			require.NoError(t, err)
+			named.Write(text)
+		}
+		for _, name := range whatGitHubKeeps.FindAllStringSubmatch(string(text), -1) {
+			read++
+			assert.True(t, strings.Contains(named.String(), "`"+name[1]+"`"), "%s reads %s, which its documents do not name", file, name[0])
+		}
+	}
+	assert.Greater(t, read, 8)
+}
+
 func assertInputs(t *testing.T, file, action string, given map[string]string) {
 	t.Helper()
 	path := "action.yml"

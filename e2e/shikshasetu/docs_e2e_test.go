@@ -16,11 +16,13 @@ import (
 var asked = regexp.MustCompile("(?s)```sh shiksha\n(.*?)```")
 
 // wrapper stands in the place of shiksha for the documents' commands: their names of
-// host, project, files and version become the lab's, and the lab's key is given.
+// host, project, files and version become the lab's, and the lab's key is given. The
+// lab's registry asks for no login.
 const wrapper = `#!/bin/sh
-verb=$1
+verb=$1 left=
 for word do
   shift
+  [ -z "$left" ] || { left=; continue; }
   case $word in
     deploy@gpu1.example.org) word=$LAB_HOST ;;
     shikshasetu) word=$LAB_PROJECT ;;
@@ -28,6 +30,7 @@ for word do
     .env.production) word=$LAB_ENV ;;
     https://shikshasetu.example.org) word=$LAB_URL ;;
     v1.0.0) word=$LAB_VERSION ;;
+    --registry | --registry-username | --registry-password) left=1; continue ;;
   esac
   set -- "$@" "$word"
 done

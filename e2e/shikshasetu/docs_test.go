@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -41,4 +42,20 @@ func TestDocuments_CommandsWork(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 2, ran)
+}
+
+// Nothing answers a challenge of nginx's folder before nginx runs; the first release
+// comes before certbot is told to go that way, and before it tries.
+func TestDocuments_TheCertificateIsRenewedThroughWhatRuns(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(example, "docs", "PRODUCTION_DEPLOYMENT.md"))
+	require.NoError(t, err)
+	before, after, found := strings.Cut(string(text), "\nshiksha deploy ")
+	require.True(t, found)
+	assert.False(t, regexp.MustCompile(`certbot (reconfigure|renew)\b|--webroot`).MatchString(before))
+	assert.Regexp(t, `(?s)certbot certonly --webroot -w /var/www/acme .*--force-renewal.*certbot renew --dry-run`, after)
+	for _, flag := range []string{"--registry ghcr.io", "--wait-timeout 15m", "--checks verify.yml"} {
+		line, _, _ := strings.Cut(after, "\n")
+		assert.Contains(t, line, flag, "as the workflow of production has it")
+	}
 }

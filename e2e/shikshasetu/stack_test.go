@@ -185,6 +185,33 @@ func TestVerify_IsThirteenChecks(t *testing.T) {
 	}
 }
 
+// What a busy worker or a large dump takes long for does not decide whether a release stays.
+func TestVerify_ABusyStackIsWell(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile(filepath.Join(example, "verify.yml"))
+	require.NoError(t, err)
+	checks, err := kind.ReadFile("verify.yml", content)
+	require.NoError(t, err)
+	tasks, beats, dumps := 0, 0, 0
+	for _, c := range checks {
+		for _, part := range append(c.All, kind.Part{Level: c.Level, Probe: c.Probe}) {
+			switch {
+			case part.Celery != nil && part.Celery.Task != nil:
+				assert.Equal(t, kind.LevelWarn, part.Level, "%s waits for a free slot", c.Name)
+				tasks++
+			case part.Redis != nil && len(part.Redis.Commands) > 0:
+				assert.Equal(t, kind.LevelWarn, part.Level, "%s waits for a free slot", c.Name)
+				beats++
+			case part.Backup != nil:
+				require.NotNil(t, part.Backup.Read, c.Name)
+				assert.False(t, *part.Backup.Read, "%s: a dump has no largest size", c.Name)
+				dumps++
+			}
+		}
+	}
+	assert.Equal(t, []int{1, 1, 1}, []int{tasks, beats, dumps})
+}
+
 // A team that copies the folder is not refused by our own preflight, and not warned
 // either: the workflows are where a repository has them.
 func TestPreflight_FindsNothing(t *testing.T) {

@@ -10,12 +10,15 @@ import signal
 import subprocess
 import sys
 import time
+from calendar import timegm
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
 DAY = 86_400
 KEEP_AT_LEAST = 3
+# Seconds. A dump that takes longer is not waited for when it is the first one.
+LARGE = 300
 METRIC = "shiksha_backup_last_success_timestamp_seconds"
 
 
@@ -40,6 +43,27 @@ class Keeper:
         """The dumps that were proven, the newest last. The manifest is written last."""
         dumps = [path for path in self.folder.glob("*.dump") if path.with_suffix(".json").exists()]
         return sorted(dumps, key=lambda path: path.stat().st_mtime)
+
+    def damage(self) -> str:
+        """What happened to the newest proven dump since; empty when it is as long as it was."""
+        dump = self.proven()[-1]
+        proven = json.loads(dump.with_suffix(".json").read_text()).get("bytes")
+        found = dump.stat().st_size
+        return "" if found == proven else f"{dump.name} has {found} bytes and had {proven} when it was proven"
+
+    def under_way(self) -> bool:
+        """Whether a dump is being taken that is large: it was begun minutes ago, and it still
+        grows, or is read back, which takes no longer than to write it."""
+        for part in self.folder.glob("[0-9]*Z.part"):
+            try:
+                began = timegm(time.strptime(part.stem, "%Y%m%dT%H%M%SZ"))
+                written = part.stat().st_mtime
+            except (OSError, ValueError):
+                continue  # it has just become a dump, or it is not ours
+            now = time.time()
+            if now - began > LARGE and now - written < LARGE + max(0, written - began):
+                return True
+        return False
 
     def age(self) -> float:
         """Seconds since the newest proven dump; infinite without one."""
@@ -113,12 +137,13 @@ def _write(path: Path, text: str) -> None:
 
 
 def complaint() -> str:
-    """The healthcheck: empty when the newest proven dump is not older than two hours past its time."""
+    """The healthcheck: empty when the newest proven dump is not older than two hours past its
+    time, or when the first one takes so long that a release that waits for it would give up."""
     keeper = Keeper.of_environment()
     age = keeper.age()
     if age == float("inf"):
-        return "there is no proven backup yet"
-    return "" if age < keeper.every + 7200 else f"the newest proven backup is {age / 3600:.0f} h old"
+        return "" if keeper.under_way() else "there is no proven backup yet"
+    return keeper.damage() if age < keeper.every + 7200 else f"the newest proven backup is {age / 3600:.0f} h old"
 
 
 def main() -> int:

@@ -67,6 +67,31 @@ def test_seven_days_are_kept_and_never_less_than_three(keeper):
     assert len(keeper.proven()) >= 3
 
 
+def test_a_first_dump_that_is_large_is_waited_for_by_nobody(keeper):
+    def begun(seconds, idle):
+        part = keeper.folder / (time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(time.time() - seconds)) + ".part")
+        part.write_text("half")
+        os.utime(part, (time.time() - idle,) * 2)
+        told = backup.complaint()
+        part.unlink()
+        return told
+
+    missing = "there is no proven backup yet"
+    assert begun(60, 1) == missing, "a release waits for a small one"
+    assert begun(3600, 5) == "", "it grows"
+    assert begun(3600, 900) == "", "it is read back"
+    assert begun(3600, 3500) == missing, "it hangs"
+    assert begun(7200, 6000) == missing
+    (keeper.folder / "x.part").write_text("not ours")
+    assert backup.complaint() == missing
+
+
+def test_a_dump_that_was_cut_short_later_is_told(keeper):
+    dump = keeper.take()
+    dump.write_text("")
+    assert "has 0 bytes and had 8 when it was proven" in backup.complaint()
+
+
 def test_what_a_killed_run_left_is_no_backup(keeper):
     (keeper.folder / "20200101T000000Z.part").write_text("half")
     (keeper.folder / "20200102T000000Z.dump").write_text("without a manifest")
