@@ -63,11 +63,12 @@ var errBefore = errors.New("what was there before is of another release")
 
 // back undoes what the batch did, or is cancelled meanwhile; err is why.
 func (b *batch) back(ctx context.Context, err error) error {
-	err = b.undone(ctx, err)
+	cause := err
+	err = b.undone(ctx, cause)
 	if ctx.Err() == nil {
 		return err
 	}
-	err = fmt.Errorf("%w; %w", err, errHalfBack)
+	err = halfBack(err, cause)
 	if away := b.leaveBefore(ctx); away != nil {
 		return fmt.Errorf("%w; %w", err, away)
 	}
@@ -79,7 +80,7 @@ func (b *batch) undone(ctx context.Context, err error) error {
 	back, cancel := context.WithTimeout(ctx, b.wayBack())
 	defer cancel()
 	if lost := b.lost(back); lost != nil {
-		return fmt.Errorf("%w (after: %w; %w)", lost, err, errHalfBack)
+		return halfBack(fmt.Errorf("%w (after: %w)", lost, err), err)
 	}
 	b.say(event.Warning, b.svc.Name, "%v; going back", err)
 	defer b.span("undo", b.svc.Name)()
@@ -93,7 +94,7 @@ func (b *batch) undone(ctx context.Context, err error) error {
 	for _, u := range slices.Backward(b.undo) {
 		uerr := b.outlast(back, u)
 		if fault.Of(uerr) == fault.Interrupted {
-			return fmt.Errorf("%w (after: %w; %w)", uerr, err, errHalfBack) // somebody else has the lock
+			return halfBack(fmt.Errorf("%w (after: %w)", uerr, err), err) // somebody else has the lock
 		}
 		stuck = append(stuck, uerr)
 		if ctx.Err() != nil || uerr != nil && (b.held || !b.step.Action.StopsFirst()) {
