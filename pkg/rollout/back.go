@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
@@ -371,16 +373,17 @@ func (b *batch) end(ctx context.Context, ids []string, hurried bool) error {
 }
 
 // ended waits for units that the file gives longer than usual: they finish a
-// job or write their data, and another stop would kill them before the first does.
+// job or write their data, and another stop would kill them before the first does. One that
+// never ran, or is gone, has nothing to end.
 func (b *batch) ended(ctx context.Context, ids []string) error {
 	until := time.Now().Add(lastGrace)
 	for _, id := range ids {
 		for {
 			u, err := b.Eyes.Inspect(ctx, id)
-			if err != nil {
+			if err != nil && !errdefs.IsNotFound(err) {
 				return err
 			}
-			if u.State == stack.Exited || u.State == stack.Dead {
+			if err != nil || !u.Up() && u.State != stack.Removing {
 				break
 			}
 			if time.Now().After(until) {

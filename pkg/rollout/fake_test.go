@@ -198,7 +198,7 @@ func (h *fakeHost) Stop(ctx context.Context, ids []string, grace time.Duration) 
 	}
 	h.stopping = nil
 	for _, id := range ids {
-		if u := h.units[id]; u != nil {
+		if u := h.units[id]; u != nil && u.State != stack.Created { // what never ran does not end
 			u.State, u.Addresses = stack.Exited, map[string]string{"edge": ""}
 		}
 	}
