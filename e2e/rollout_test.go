@@ -32,7 +32,9 @@ func TestRollout_UnderLoadLosesNothing(t *testing.T) {
 	load := f.Load()
 	load.Mark(probe.During)
 	f.Deploy("r2", 0)
+	workers := nginxWorkers(t, before["nginx"][0])
 	f.Deploy("r3", 1)
+	assert.Equal(t, workers, nginxWorkers(t, before["nginx"][0]), "what fails at its gate reloads no gateway")
 	report, err := load.Stop(t.Context())
 	require.NoError(t, err)
 
@@ -48,6 +50,21 @@ func TestRollout_UnderLoadLosesNothing(t *testing.T) {
 	for _, id := range before["api"] {
 		assert.NotContains(t, after["api"], id)
 	}
+}
+
+// nginxWorkers are the worker processes of an nginx that are not on their way out: a reload
+// gives it others.
+func nginxWorkers(t *testing.T, id string) (pids []string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "docker", "top", id, "-eo", "pid,args").Output()
+	require.NoError(t, err)
+	for line := range strings.SplitSeq(string(out), "\n") {
+		if pid, what, _ := strings.Cut(strings.TrimSpace(line), " "); strings.Contains(what, "nginx: worker process") && !strings.Contains(what, "shutting down") {
+			pids = append(pids, pid)
+		}
+	}
+	require.NotEmpty(t, pids, "%s", out)
+	return pids
 }
 
 // A dry run tells what would happen and changes nothing: the engine's own event

@@ -16,7 +16,7 @@ import (
 // startsAnew is a gateway that ends and is started again: what was pinned is gone, and
 // it loads whom Docker's DNS names.
 func (h *fakeHost) startsAnew(id string) {
-	h.units[id].StartedAt = time.Unix(int64(h.reloads)+1, 0)
+	h.units[id].StartedAt = longAgo.Add(time.Duration(h.reloads+1) * time.Hour)
 	h.reloads++
 	clear(h.pinned)
 	clear(h.loaded)

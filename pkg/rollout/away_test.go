@@ -18,6 +18,7 @@ import (
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/host"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
@@ -157,6 +158,39 @@ func TestAWayBackWhoseLockIsGone(t *testing.T) {
 		assert.Equal(t, fault.Interrupted, fault.Of(err))
 		assert.Equal(t, "start api-101", h.log[len(h.log)-1])
 	})
+}
+
+// Who loses the lock or the host on the way forward was refused nothing: the same may be
+// run again.
+func TestALockThatIsLostOnTheWayForwardRefusesNothing(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		acts string // the act after which the lock is gone
+		edit func(h *fakeHost)
+		half bool
+	}{
+		"before well units are let in": {acts: "start api-101"},
+		"before the old ones stop":     {acts: "drain"},
+		"the host is gone as well":     {acts: "start api-101", edit: func(h *fakeHost) { h.fail["start"] = host.ErrConnectionLost }},
+		"something had failed":         {acts: "start api-101", edit: func(h *fakeHost) { h.fail["start"] = errBroken }, half: true},
+	} {
+		h := oldShop()
+		if c.edit != nil {
+			c.edit(h)
+		}
+		gone := false
+		h.onAct = func(act string) { gone = gone || strings.HasPrefix(act, c.acts) }
+		_, err := guarded(t.Context(), h, shop(stack.StartFirst, 0), func(context.Context) error {
+			if gone {
+				return fault.New(fault.Interrupted, "", "see who releases now with: shiksha status", "the lock is lost")
+			}
+			return nil
+		})
+		require.ErrorContains(t, err, "the lock is lost", name)
+		assert.Equal(t, fault.Interrupted, fault.Of(err), name)
+		assert.Equal(t, c.half, rollout.HalfBack(err), "%s: %v", name, err)
+		assert.Equal(t, "see who releases now with: shiksha status", fault.Hint(err), name)
+	}
 }
 
 // Units that got the old files back read them, too, when the engine is there again.

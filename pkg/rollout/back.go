@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
@@ -63,11 +65,12 @@ var errBefore = errors.New("what was there before is of another release")
 
 // back undoes what the batch did, or is cancelled meanwhile; err is why.
 func (b *batch) back(ctx context.Context, err error) error {
-	err = b.undone(ctx, err)
+	cause := err
+	err = b.undone(ctx, cause)
 	if ctx.Err() == nil {
 		return err
 	}
-	err = fmt.Errorf("%w; %w", err, errHalfBack)
+	err = halfBack(err, cause)
 	if away := b.leaveBefore(ctx); away != nil {
 		return fmt.Errorf("%w; %w", err, away)
 	}
@@ -79,7 +82,7 @@ func (b *batch) undone(ctx context.Context, err error) error {
 	back, cancel := context.WithTimeout(ctx, b.wayBack())
 	defer cancel()
 	if lost := b.lost(back); lost != nil {
-		return fmt.Errorf("%w (after: %w; %w)", lost, err, errHalfBack)
+		return halfBack(fmt.Errorf("%w (after: %w)", lost, err), err)
 	}
 	b.say(event.Warning, b.svc.Name, "%v; going back", err)
 	defer b.span("undo", b.svc.Name)()
@@ -93,7 +96,7 @@ func (b *batch) undone(ctx context.Context, err error) error {
 	for _, u := range slices.Backward(b.undo) {
 		uerr := b.outlast(back, u)
 		if fault.Of(uerr) == fault.Interrupted {
-			return fmt.Errorf("%w (after: %w; %w)", uerr, err, errHalfBack) // somebody else has the lock
+			return halfBack(fmt.Errorf("%w (after: %w)", uerr, err), err) // somebody else has the lock
 		}
 		stuck = append(stuck, uerr)
 		if ctx.Err() != nil || uerr != nil && (b.held || !b.step.Action.StopsFirst()) {
@@ -370,16 +373,17 @@ func (b *batch) end(ctx context.Context, ids []string, hurried bool) error {
 }
 
 // ended waits for units that the file gives longer than usual: they finish a
-// job or write their data, and another stop would kill them before the first does.
+// job or write their data, and another stop would kill them before the first does. One that
+// never ran, or is gone, has nothing to end.
 func (b *batch) ended(ctx context.Context, ids []string) error {
 	until := time.Now().Add(lastGrace)
 	for _, id := range ids {
 		for {
 			u, err := b.Eyes.Inspect(ctx, id)
-			if err != nil {
+			if err != nil && !errdefs.IsNotFound(err) {
 				return err
 			}
-			if u.State == stack.Exited || u.State == stack.Dead {
+			if err != nil || !u.Up() && u.State != stack.Removing {
 				break
 			}
 			if time.Now().After(until) {

@@ -72,10 +72,13 @@ func newFakeHost(units ...stack.Unit) *fakeHost {
 	return h
 }
 
+// longAgo is when the units started that ran before a release.
+var longAgo = time.Unix(1_000_000, 0)
+
 func unit(service string, n int, hash string) stack.Unit {
 	id := fmt.Sprintf("%s-%d", service, n)
 	return stack.Unit{ID: id, Name: id, Service: service, Number: n, State: stack.Running, Health: stack.HealthOK, Hash: hash,
-		Addresses: map[string]string{"edge": fmt.Sprintf("10.0.0.%d", n)}}
+		StartedAt: longAgo, Addresses: map[string]string{"edge": fmt.Sprintf("10.0.0.%d", n)}}
 }
 
 func (h *fakeHost) act(format string, args ...any) error {
@@ -111,7 +114,7 @@ func (h *fakeHost) Create(ctx context.Context, s *stack.Stack, service string, n
 	for range n {
 		h.next++
 		u := unit(service, h.next, s.Services[service].Hash)
-		u.State, u.Health = stack.Created, stack.NoHealth
+		u.State, u.Health, u.StartedAt = stack.Created, stack.NoHealth, time.Time{}
 		h.units[u.ID] = &u
 		ids = append(ids, u.ID)
 	}
@@ -146,7 +149,7 @@ func (h *fakeHost) start(ids []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, id := range ids {
-		h.units[id].State, h.units[id].Health = stack.Running, stack.HealthOK
+		h.units[id].State, h.units[id].Health, h.units[id].StartedAt = stack.Running, stack.HealthOK, time.Now()
 		if h.onStart != nil {
 			h.onStart(h.units[id])
 		}
@@ -175,7 +178,7 @@ func (h *fakeHost) Restart(_ context.Context, ids []string, ended ...string) err
 		if u.State != stack.Running {
 			// Docker gives it any address that is free by now.
 			h.next++
-			u.Addresses = map[string]string{"edge": fmt.Sprintf("10.0.0.%d", h.next)}
+			u.Addresses, u.StartedAt = map[string]string{"edge": fmt.Sprintf("10.0.0.%d", h.next)}, time.Now()
 		}
 		u.State, u.Health = stack.Running, stack.HealthOK
 	}
@@ -195,7 +198,7 @@ func (h *fakeHost) Stop(ctx context.Context, ids []string, grace time.Duration) 
 	}
 	h.stopping = nil
 	for _, id := range ids {
-		if u := h.units[id]; u != nil {
+		if u := h.units[id]; u != nil && u.State != stack.Created { // what never ran does not end
 			u.State, u.Addresses = stack.Exited, map[string]string{"edge": ""}
 		}
 	}
@@ -228,14 +231,21 @@ func (h *fakeHost) Scrap(ctx context.Context, ids []string) error {
 
 func (h *fakeHost) TellLeft(context.Context) { h.told++ }
 
+// Observe gives what a list of containers tells, and nothing that only Inspect does.
 func (h *fakeHost) Observe(context.Context, string) (stack.Observed, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	o := stack.Observed{Units: map[string][]stack.Unit{}}
 	for _, u := range h.units {
-		o.Units[u.Service] = append(o.Units[u.Service], *u)
+		o.Units[u.Service] = append(o.Units[u.Service], listed(*u))
 	}
 	return o, nil
+}
+
+func listed(u stack.Unit) stack.Unit {
+	u.StartedAt, u.FinishedAt, u.Restarts, u.OOMKilled, u.ExitCode, u.PID = time.Time{}, time.Time{}, 0, false, 0, 0
+	u.Env, u.ReadOnly, u.Probes = nil, false, nil
+	return u
 }
 
 func (h *fakeHost) Inspect(_ context.Context, id string) (stack.Unit, error) {

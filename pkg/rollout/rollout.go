@@ -14,6 +14,7 @@ import (
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/gateway"
+	"github.com/shiksha/actions/pkg/host"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -218,6 +219,15 @@ func (r *Rollout) note(write func(*Report)) {
 
 // errHalfBack says of a cancelled release that it had failed, and was going back.
 var errHalfBack = errors.New("it was going back, and not all of it is back")
+
+// halfBack says so of a way back that was cut short, where something had failed: who has lost
+// the lock, the host or the engine was refused nothing.
+func halfBack(err, cause error) error {
+	if fault.Of(cause) == fault.Interrupted || host.IsConnectionLost(cause) || NotReached(cause) {
+		return err
+	}
+	return fmt.Errorf("%w; %w", err, errHalfBack)
+}
 
 // HalfBack tells of an interrupted rollout that one of its batches had failed before: to run the same again
 // is to try what was just refused.

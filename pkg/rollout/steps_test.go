@@ -79,6 +79,8 @@ func TestScaleAndRemove(t *testing.T) {
 			reload
 			drain
 			unpin api`},
+		"a look at what runs reloads nobody's gateway": {step: plan.Step{Service: "api", Action: plan.Gate, Replicas: 3, Good: api}, want: `
+			unpin api`},
 		"a gateway may have asked for the names of what was starting before they were there": {
 			step: plan.Step{Service: "api", Action: plan.Gate, Replicas: 3, Good: api, Starting: true}, want: `
 			pin api 10.0.0.1 10.0.0.2 10.0.0.3

@@ -41,7 +41,8 @@ type traffic struct {
 }
 
 // gate is one unit of the gateway. seen is how it was after the last switch, since the
-// start that it had then: after another one it has loaded whoever ran.
+// start that it had then, or when the set that serves was pinned: after another one it has
+// loaded whoever ran. It is zero until then: a list of units does not tell it.
 type gate struct {
 	unit stack.Unit
 	Gateway
@@ -62,7 +63,7 @@ func (s *service) openTraffic(ctx context.Context) error {
 	t := &traffic{Rollout: s.Rollout, svc: s.svc}
 	for _, u := range seen.Units[name] {
 		if u.State == stack.Running && !u.OneOff {
-			t.gates = append(t.gates, &gate{unit: u, Gateway: s.Rollout.Gateway(u), since: u.StartedAt})
+			t.gates = append(t.gates, &gate{unit: u, Gateway: s.Rollout.Gateway(u)})
 		}
 	}
 	if len(t.gates) > 0 {
@@ -83,7 +84,14 @@ func (t *traffic) pin(ctx context.Context, ids []string) error {
 		if err != nil {
 			return err
 		}
-		if err := t.insist(ctx, g, func(stack.Unit) error { return g.Set(ctx, t.svc.Name, addrs) }); err != nil {
+		set := func(now stack.Unit) error {
+			err := g.Set(ctx, t.svc.Name, addrs)
+			if err == nil && g.since.IsZero() {
+				g.since = now.StartedAt
+			}
+			return err
+		}
+		if err := t.insist(ctx, g, set); err != nil {
 			return fmt.Errorf("pin the serving units in %s: %w", g.unit.Name, err)
 		}
 	}
@@ -124,6 +132,9 @@ func (t *traffic) regain(ctx context.Context, ids []string) error {
 		return nil
 	}
 	for _, g := range t.gates {
+		if g.since.IsZero() {
+			continue // no unit was started beside those that it has loaded
+		}
 		now, err := t.Eyes.Inspect(ctx, g.unit.ID)
 		switch {
 		case errdefs.IsNotFound(err):

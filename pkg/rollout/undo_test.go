@@ -170,6 +170,55 @@ func TestRun_CancelledWhileAUnitThatGoesBackHasLongToEnd(t *testing.T) {
 	}
 }
 
+// Only what is at work can be ending. A worker whose successor never ran, or is gone already,
+// is put back at once and not told of as away.
+func TestRun_CancelledWhileAWorkerIsPutBack(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		at   string // the act of the way back at which it is cancelled
+		edit func(*fakeHost)
+	}{
+		"it never ran, and the old one is not up yet": {"stop api-101", func(h *fakeHost) { h.fail["start"] = errBroken }},
+		"it never ran, and the old one is":            {"restart api-1", func(h *fakeHost) { h.fail["start"] = errBroken }},
+		"it is gone": {"remove api-101", func(h *fakeHost) {
+			h.onStart = func(u *stack.Unit) { u.Health = stack.HealthFailed }
+		}},
+		"it is being removed": {"remove api-101", func(h *fakeHost) {
+			h.onStart = func(u *stack.Unit) { u.Health = stack.HealthFailed }
+			h.fail["remove api-101"] = errBroken
+			h.onLook = func(u *stack.Unit, _ int) {
+				if u.ID == "api-101" && h.fail["remove api-101"] == nil {
+					u.State = stack.Removing
+					delete(h.units, u.ID)
+				}
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				st, h := alone(""), aloneHost()
+				st.Services["api"].StopGrace = 10 * time.Minute
+				behind(st, "")
+				h.late = c.at != "stop api-101" // that one ends nothing
+				c.edit(h)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				h.onAct = func(act string) {
+					if act == c.at {
+						cancel()
+					}
+				}
+				step := plan.Step{Service: "api", Action: plan.StopFirst, Replicas: 1, Old: []string{"api-1"}, Batch: 1}
+				_, err := followUntil(grace.Watch(ctx), h, st, nil, step)
+				assert.Equal(t, fault.Interrupted, fault.Of(err), name)
+				assert.True(t, strings.HasPrefix(fault.Hint(err), "users are served"), "%s: %v", name, err)
+				assert.Equal(t, stack.Running, h.units["api-1"].State, "%s: %v", name, h.log)
+			})
+		})
+	}
+}
+
 // A way back takes away what was refused: what users or other services need is not waited
 // for, the one from before starts. A worker keeps the time that the file gives its work.
 func TestRun_CancelledWhileAWayBackStopsWhatHasLongToEnd(t *testing.T) {
