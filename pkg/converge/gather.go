@@ -234,9 +234,11 @@ func (f *facts) input(o Options, key []byte) plan.Input {
 	return in
 }
 
-// cutOff tells whether the last run that may have changed something did not end.
+// cutOff tells whether a run that may have changed something did not end, and none that did
+// went back after it: one that got stuck may not have come to what the other left.
 func (f *facts) cutOff() bool {
-	return f.uncertain || f.acted != nil && (f.acted.Outcome == release.Started || f.acted.Outcome == release.Interrupted)
+	cut := func(r release.Record) bool { return r.Outcome == release.Started || r.Outcome == release.Interrupted }
+	return f.uncertain || slices.ContainsFunc(unended(f.since), cut)
 }
 
 // settled tells whether nothing changed the stack since the last verified release.
@@ -262,10 +264,11 @@ func (f *facts) whole() bool {
 	return true
 }
 
-// lastMade tells whether the last run that may have changed something made a unit: it may have
-// been cut off before the first migration of that.
+// lastMade tells whether a run since the last verified release made a unit: all of them may
+// have ended before the first migration of that, or in it.
 func (f *facts) lastMade(u stack.Unit) bool {
-	return f.acted != nil && f.acted.Services[u.Service].Hash == u.Hash && u.Created.After(f.acted.Started)
+	made := func(r release.Record) bool { return r.Services[u.Service].Hash == u.Hash && u.Created.After(r.Started) }
+	return slices.ContainsFunc(f.since, made)
 }
 
 // past is what a record knows of its services, for the reasons of a plan.
@@ -341,18 +344,18 @@ func unitsIn(units []stack.Unit, states ...stack.State) (ids []string) {
 // isOther tells whether a service is not as the release before has it, by its units or by its
 // live files, where runs before this one were to change these.
 func (d *transition) isOther(ctx context.Context, before *stack.Stack, svc *stack.Service, units []stack.Unit) (bool, error) {
-	e, runs := d.earlier, meant(d.earlier.since, svc.Name)
-	other := func(u stack.Unit) bool {
-		ended := svc.Job && u.State == stack.Exited // no way back runs it again
-		return !ended && (u.Hash != svc.Hash || len(before.Elsewhere(svc.Name, u)) > 0)
+	if svc.Job {
+		return false, nil // no way back runs it again, nor ends one that is at work
 	}
+	e, runs := d.earlier, meant(d.earlier.since, svc.Name)
+	other := func(u stack.Unit) bool { return u.Hash != svc.Hash || len(before.Elsewhere(svc.Name, u)) > 0 }
 	if len(svc.Shares) == 0 && slices.ContainsFunc(units, other) {
 		return true, nil
 	}
 	scaled := func(r release.Record) bool { return r.Services[svc.Name].Replicas != svc.Replicas }
 	// What does not run may be what a run stopped that did not end.
 	counts := e.uncertain || len(meant(unended(e.since), svc.Name)) > 0 || slices.ContainsFunc(runs, scaled)
-	if counts && !svc.Job && !svc.Global && len(running(units)) != svc.Replicas {
+	if counts && !svc.Global && len(running(units)) != svc.Replicas {
 		return true, nil
 	}
 	filed := func(r release.Record) bool { return !maps.Equal(r.Services[svc.Name].Files, sums(svc)) }
