@@ -43,8 +43,10 @@ type facts struct {
 	// host is what it says of itself, away how long services were away before.
 	host onhost.Facts
 	away map[string]time.Duration
-	// made are the services that the releases which a rollback undoes made.
-	made []string
+	// made are the hashes of what the releases which a rollback undoes made, by service;
+	// created the services that a release created where nothing was, nil where that is not known.
+	made    map[string][]string
+	created map[string]bool
 }
 
 // gather looks at everything at once; none of it changes anything.
@@ -93,40 +95,12 @@ func (d *transition) gather(ctx context.Context) (*facts, error) {
 // know reads what the ledger says of the runs before.
 func (f *facts) know(l *release.Ledger) {
 	f.newest, f.acted, f.verified = optional(l.Latest()), optional(l.LatestChange()), optional(l.LatestVerified())
-	f.uncertain = l.Uncertain()
+	f.uncertain, f.created = l.Uncertain(), created(l)
 	for _, r := range l.All() {
 		if (f.verified == nil || r.Number > f.verified.Number) && !r.ChangedNothing() {
 			f.since = append(f.since, r)
 		}
 	}
-}
-
-// made names the services of which a release after the one to go back to may have made
-// units. Of a record that cannot be read its sealed stack says it.
-func (d *transition) made(ctx context.Context) (names []string) {
-	if d.opts.Back == nil {
-		return nil
-	}
-	for _, r := range d.ledger.All() {
-		for name := range r.Services {
-			if r.Number > d.opts.Back.Restores && r.Made(name) {
-				names = append(names, name)
-			}
-		}
-	}
-	for _, damage := range d.ledger.Damage() {
-		for n := max(damage.Number, d.opts.Back.Restores+1); n <= max(damage.Number, damage.Through); n++ {
-			sealed, err := d.ledger.ReadSealed(ctx, n)
-			if err != nil {
-				continue // what nobody can say stays
-			}
-			if st, err := stack.Unseal(sealed); err == nil {
-				names = append(names, st.Order...)
-			}
-		}
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
 }
 
 // standing is a release whose record cannot be read and whose sealed stack is, by
@@ -220,13 +194,13 @@ func (f *facts) input(o Options, key []byte) plan.Input {
 		Desired: f.stack, Observed: f.observed, Serving: f.pins.Serving, Stale: f.pins.Stale,
 		Environment: f.stack.EnvironmentHashes(key), Live: f.live, Back: o.Back != nil,
 		DivergedNetworks: f.networks, DivergedVolumes: f.volumes,
-		Only: o.Services, Replace: o.Strategy == Replace, RemoveOrphans: o.RemoveOrphans, Made: f.made,
+		Only: o.Services, Replace: o.Strategy == Replace, RemoveOrphans: o.RemoveOrphans, Made: f.undone(),
 		FreeMemory: f.host.FreeMemory, Adopt: o.Adopt || o.Back != nil, Away: f.away, Settled: f.settled(), Whole: f.whole(),
 	}
 	if f.observed.Scheduled {
 		in.FreeMemory = 0 // each node has its own, and the scheduler knows it
 	}
-	in.Interrupted = f.cutOff()
+	in.Interrupted, in.TakenOver = f.cutOff(), over(f.observed, in.Made, f.created)
 	in.SchemaBack = f.swapped()
 	if f.verified != nil {
 		in.Past = past(f.verified)

@@ -337,7 +337,7 @@ func orphans(in Input) []Step {
 			s.Action, s.Reasons = Keep, []string{why}
 		}
 		for _, u := range in.Observed.Units[name] {
-			if !u.OneOff {
+			if !u.OneOff && (s.Action == Keep || !in.Back || undone(in, u)) {
 				s.Old = append(s.Old, u.ID)
 			}
 		}
