@@ -229,8 +229,16 @@ func (f *facts) whole() bool {
 	if f.uncertain || f.verified == nil || f.acted == nil || f.acted.Outcome != release.Failed {
 		return false
 	}
+	once := f.verified.Jobs()
 	for name, units := range f.observed.Units {
-		others := func(u stack.Unit) bool { return !u.OneOff && u.Hash != f.verified.Services[name].Hash }
+		names := func(r release.Record) bool { _, named := r.Services[name]; return named }
+		if !names(*f.verified) && !slices.ContainsFunc(f.since, names) {
+			continue // somebody started it beside the releases
+		}
+		others := func(u stack.Unit) bool {
+			ended := once[name] && !u.Up() // no way back runs a job again
+			return !u.OneOff && !ended && u.Hash != f.verified.Services[name].Hash
+		}
 		if slices.ContainsFunc(units, others) {
 			return false
 		}
