@@ -120,6 +120,9 @@ func (d *transition) leave(cause error, why string, touched []string) error {
 func (d *transition) servesNow() string {
 	switch {
 	case !d.first():
+		if len(d.stayed) > 0 {
+			return fmt.Sprintf("%s serves again, beside %v as this release has it: no release created what ran before it", d.beforeTitle(), d.stayed)
+		}
 		return d.beforeTitle() + " serves again"
 	case d.result.Serving != "":
 		return d.result.Serving + " serves again"
@@ -226,7 +229,7 @@ func (d *transition) beforeTitle() string {
 }
 
 func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched []string) (plan.Input, error) {
-	in := plan.Input{Desired: before, Back: true, Ill: d.illOrStarting(before), RemoveOrphans: true, Made: touched, Live: map[string][]string{}}
+	in := plan.Input{Desired: before, Back: true, Ill: d.illOrStarting(before), RemoveOrphans: true, Live: map[string][]string{}}
 	seen, err := d.on.Observe(ctx, d.opts.Stack.Name)
 	if err != nil {
 		return in, err
@@ -243,8 +246,8 @@ func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched
 	if touched, in.Told, err = d.toTakeBack(ctx, before, seen, touched); err != nil {
 		return in, err
 	}
-	in.Made = slices.Concat(in.Made, touched)
 	in.Only = slices.Concat(touched, d.takenAway(before, seen), d.takenAlong(in, touched))
+	d.staysOver(before, &in)
 	for _, name := range touched {
 		svc := before.Services[name]
 		if svc == nil || svc.Ext.Reload == nil {

@@ -149,7 +149,11 @@ func TestADatabaseOfARunThatWasCutOff(t *testing.T) {
 				return &release.Record{Started: began, Services: map[string]release.ServiceRecord{"db": {Hash: hash}}}
 			}
 			d := &transition{Target: &target.Target{Sink: event.Discard}, record: &release.Record{}, plan: &plan.Plan{},
-				facts: &facts{acted: of(c.acted), verified: of(c.verified)}}
+				facts: &facts{verified: of(c.verified)}}
+			if r := of(c.acted); r != nil { // a run after it had no part in that
+				d.facts.since = []release.Record{*r, {Started: began.Add(time.Hour), Services: r.Services}}
+				d.facts.acted = &d.facts.since[1]
+			}
 			if step != nil {
 				d.plan.Steps = append(d.plan.Steps, *step)
 			}

@@ -48,6 +48,8 @@ type transition struct {
 	backTime     backTime
 	// inVain are the services that the way back tried once and passed over.
 	inVain []string
+	// stayed are services that a way back kept, since no release created them.
+	stayed []string
 	probe  *measurement
 	result *Result
 }

@@ -180,3 +180,101 @@ func (d *transition) lacks(m release.Migration) string {
 	}
 	return says
 }
+
+// made gives the hashes of what the releases after the one to go back to may have made, by
+// service. Of a record that cannot be read its sealed stack says it.
+func (d *transition) made(ctx context.Context) map[string][]string {
+	if d.opts.Back == nil {
+		return nil
+	}
+	made := map[string][]string{}
+	for _, r := range d.ledger.All() {
+		for name, s := range r.Services {
+			if r.Number > d.opts.Back.Restores && r.Made(name) {
+				made[name] = append(made[name], s.Hash)
+			}
+		}
+	}
+	for _, damage := range d.ledger.Damage() {
+		for n := max(damage.Number, d.opts.Back.Restores+1); n <= max(damage.Number, damage.Through); n++ {
+			sealed, err := d.ledger.ReadSealed(ctx, n)
+			if err != nil {
+				continue // what nobody can say stays
+			}
+			if st, err := stack.Unseal(sealed); err == nil {
+				for name, svc := range st.Services {
+					made[name] = append(made[name], svc.Hash)
+				}
+			}
+		}
+	}
+	return made
+}
+
+// undone gives the units that the releases which a rollback undoes made. The service's name
+// does not tell: one of that name may have been started by hand before.
+func (f *facts) undone() (ids []string) {
+	for name, units := range f.observed.Units {
+		for _, u := range units {
+			if slices.Contains(f.made[name], u.Hash) {
+				ids = append(ids, u.ID)
+			}
+		}
+	}
+	return ids
+}
+
+// undone gives the units that a way back may take away: what this release made, or one before
+// it that did not end well.
+func (d *transition) undone(seen stack.Observed) (ids []string) {
+	for name, units := range seen.Units {
+		svc := d.opts.Stack.Services[name]
+		for _, u := range units {
+			was := slices.ContainsFunc(d.facts.observed.Units[name], func(was stack.Unit) bool { return was.ID == u.ID })
+			if !was || svc != nil && u.Hash == svc.Hash || madeBy(d.earlier.since, name, u) {
+				ids = append(ids, u.ID)
+			}
+		}
+	}
+	return ids
+}
+
+// created names the services that a release created where nothing was. It is nil where a
+// record cannot be read.
+func created(l *release.Ledger) map[string]bool {
+	if len(l.Damage()) > 0 {
+		return nil
+	}
+	names := map[string]bool{}
+	for _, r := range l.All() {
+		for name, s := range r.Services {
+			names[name] = names[name] || s.Action == string(plan.Create)
+		}
+	}
+	return names
+}
+
+// over names the services of some units that no release created: one replaced what another
+// tool had made.
+func over(seen stack.Observed, made []string, created map[string]bool) (names []string) {
+	for name, units := range seen.Units {
+		ours := slices.ContainsFunc(units, func(u stack.Unit) bool { return slices.Contains(made, u.ID) })
+		if ours && created != nil && !created[name] {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// staysOver finds what a way back keeps since no release created it, for the plan and the hint.
+// A first release has looked at that itself.
+func (d *transition) staysOver(before *stack.Stack, in *plan.Input) {
+	if in.Made = d.undone(in.Observed); d.facts.verified == nil {
+		return
+	}
+	in.TakenOver = over(in.Observed, in.Made, created(d.ledger)) // with the record of this run
+	d.stayed = slices.DeleteFunc(slices.Clone(in.TakenOver), func(name string) bool {
+		return before.Services[name] != nil || !slices.Contains(in.Only, name)
+	})
+}

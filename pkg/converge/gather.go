@@ -43,8 +43,10 @@ type facts struct {
 	// host is what it says of itself, away how long services were away before.
 	host onhost.Facts
 	away map[string]time.Duration
-	// made are the services that the releases which a rollback undoes made.
-	made []string
+	// made are the hashes of what the releases which a rollback undoes made, by service;
+	// created the services that a release created where nothing was, nil where that is not known.
+	made    map[string][]string
+	created map[string]bool
 }
 
 // gather looks at everything at once; none of it changes anything.
@@ -93,40 +95,12 @@ func (d *transition) gather(ctx context.Context) (*facts, error) {
 // know reads what the ledger says of the runs before.
 func (f *facts) know(l *release.Ledger) {
 	f.newest, f.acted, f.verified = optional(l.Latest()), optional(l.LatestChange()), optional(l.LatestVerified())
-	f.uncertain = l.Uncertain()
+	f.uncertain, f.created = l.Uncertain(), created(l)
 	for _, r := range l.All() {
 		if (f.verified == nil || r.Number > f.verified.Number) && !r.ChangedNothing() {
 			f.since = append(f.since, r)
 		}
 	}
-}
-
-// made names the services of which a release after the one to go back to may have made
-// units. Of a record that cannot be read its sealed stack says it.
-func (d *transition) made(ctx context.Context) (names []string) {
-	if d.opts.Back == nil {
-		return nil
-	}
-	for _, r := range d.ledger.All() {
-		for name := range r.Services {
-			if r.Number > d.opts.Back.Restores && r.Made(name) {
-				names = append(names, name)
-			}
-		}
-	}
-	for _, damage := range d.ledger.Damage() {
-		for n := max(damage.Number, d.opts.Back.Restores+1); n <= max(damage.Number, damage.Through); n++ {
-			sealed, err := d.ledger.ReadSealed(ctx, n)
-			if err != nil {
-				continue // what nobody can say stays
-			}
-			if st, err := stack.Unseal(sealed); err == nil {
-				names = append(names, st.Order...)
-			}
-		}
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
 }
 
 // standing is a release whose record cannot be read and whose sealed stack is, by
@@ -220,13 +194,13 @@ func (f *facts) input(o Options, key []byte) plan.Input {
 		Desired: f.stack, Observed: f.observed, Serving: f.pins.Serving, Stale: f.pins.Stale,
 		Environment: f.stack.EnvironmentHashes(key), Live: f.live, Back: o.Back != nil,
 		DivergedNetworks: f.networks, DivergedVolumes: f.volumes,
-		Only: o.Services, Replace: o.Strategy == Replace, RemoveOrphans: o.RemoveOrphans, Made: f.made,
+		Only: o.Services, Replace: o.Strategy == Replace, RemoveOrphans: o.RemoveOrphans, Made: f.undone(),
 		FreeMemory: f.host.FreeMemory, Adopt: o.Adopt || o.Back != nil, Away: f.away, Settled: f.settled(), Whole: f.whole(),
 	}
 	if f.observed.Scheduled {
 		in.FreeMemory = 0 // each node has its own, and the scheduler knows it
 	}
-	in.Interrupted = f.cutOff()
+	in.Interrupted, in.TakenOver = f.cutOff(), over(f.observed, in.Made, f.created)
 	in.SchemaBack = f.swapped()
 	if f.verified != nil {
 		in.Past = past(f.verified)
@@ -234,9 +208,11 @@ func (f *facts) input(o Options, key []byte) plan.Input {
 	return in
 }
 
-// cutOff tells whether the last run that may have changed something did not end.
+// cutOff tells whether a run that may have changed something did not end, and none that did
+// went back after it: one that got stuck may not have come to what the other left.
 func (f *facts) cutOff() bool {
-	return f.uncertain || f.acted != nil && (f.acted.Outcome == release.Started || f.acted.Outcome == release.Interrupted)
+	cut := func(r release.Record) bool { return r.Outcome == release.Started || r.Outcome == release.Interrupted }
+	return f.uncertain || slices.ContainsFunc(unended(f.since), cut)
 }
 
 // settled tells whether nothing changed the stack since the last verified release.
@@ -253,8 +229,16 @@ func (f *facts) whole() bool {
 	if f.uncertain || f.verified == nil || f.acted == nil || f.acted.Outcome != release.Failed {
 		return false
 	}
+	once := f.verified.Jobs()
 	for name, units := range f.observed.Units {
-		others := func(u stack.Unit) bool { return !u.OneOff && u.Hash != f.verified.Services[name].Hash }
+		names := func(r release.Record) bool { _, named := r.Services[name]; return named }
+		if !names(*f.verified) && !slices.ContainsFunc(f.since, names) {
+			continue // somebody started it beside the releases
+		}
+		others := func(u stack.Unit) bool {
+			ended := once[name] && !u.Up() // no way back runs a job again
+			return !u.OneOff && !ended && u.Hash != f.verified.Services[name].Hash
+		}
 		if slices.ContainsFunc(units, others) {
 			return false
 		}
@@ -262,10 +246,11 @@ func (f *facts) whole() bool {
 	return true
 }
 
-// lastMade tells whether the last run that may have changed something made a unit: it may have
-// been cut off before the first migration of that.
+// lastMade tells whether a run since the last verified release made a unit: all of them may
+// have ended before the first migration of that, or in it.
 func (f *facts) lastMade(u stack.Unit) bool {
-	return f.acted != nil && f.acted.Services[u.Service].Hash == u.Hash && u.Created.After(f.acted.Started)
+	made := func(r release.Record) bool { return r.Services[u.Service].Hash == u.Hash && u.Created.After(r.Started) }
+	return slices.ContainsFunc(f.since, made)
 }
 
 // past is what a record knows of its services, for the reasons of a plan.
@@ -341,18 +326,18 @@ func unitsIn(units []stack.Unit, states ...stack.State) (ids []string) {
 // isOther tells whether a service is not as the release before has it, by its units or by its
 // live files, where runs before this one were to change these.
 func (d *transition) isOther(ctx context.Context, before *stack.Stack, svc *stack.Service, units []stack.Unit) (bool, error) {
-	e, runs := d.earlier, meant(d.earlier.since, svc.Name)
-	other := func(u stack.Unit) bool {
-		ended := svc.Job && u.State == stack.Exited // no way back runs it again
-		return !ended && (u.Hash != svc.Hash || len(before.Elsewhere(svc.Name, u)) > 0)
+	if svc.Job {
+		return false, nil // no way back runs it again, nor ends one that is at work
 	}
+	e, runs := d.earlier, meant(d.earlier.since, svc.Name)
+	other := func(u stack.Unit) bool { return u.Hash != svc.Hash || len(before.Elsewhere(svc.Name, u)) > 0 }
 	if len(svc.Shares) == 0 && slices.ContainsFunc(units, other) {
 		return true, nil
 	}
 	scaled := func(r release.Record) bool { return r.Services[svc.Name].Replicas != svc.Replicas }
 	// What does not run may be what a run stopped that did not end.
 	counts := e.uncertain || len(meant(unended(e.since), svc.Name)) > 0 || slices.ContainsFunc(runs, scaled)
-	if counts && !svc.Job && !svc.Global && len(running(units)) != svc.Replicas {
+	if counts && !svc.Global && len(running(units)) != svc.Replicas {
 		return true, nil
 	}
 	filed := func(r release.Record) bool { return !maps.Equal(r.Services[svc.Name].Files, sums(svc)) }

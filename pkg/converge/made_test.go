@@ -3,6 +3,8 @@ package converge
 import (
 	"context"
 	"io/fs"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -50,9 +52,9 @@ func TestARollbackTakesAwayOnlyWhatTheUndoneReleasesMade(t *testing.T) {
 	assert.Nil(t, d.made(t.Context()), "a deploy asks for nothing")
 
 	d.opts.Back = &Back{Restores: 2}
-	assert.Equal(t, []string{"api", "beat", "cut", "paused"}, d.made(t.Context()))
+	assert.Equal(t, []string{"api", "beat", "cut", "paused"}, madeNames(t, d))
 	d.opts.Back = &Back{Restores: 3}
-	assert.Equal(t, []string{"api", "cut", "paused"}, d.made(t.Context()))
+	assert.Equal(t, []string{"api", "cut", "paused"}, madeNames(t, d))
 
 	// What a damaged record had its sealed stack says, where that is whole.
 	damaged := database(t, "postgres@sha256:"+strings.Repeat("1", 64), "[]")
@@ -61,7 +63,7 @@ func TestARollbackTakesAwayOnlyWhatTheUndoneReleasesMade(t *testing.T) {
 	require.NoError(t, d.ledger.WriteSealed(t.Context(), 6, sealed))
 	files.fakeFiles["/state/shop/releases/6.json"] = []byte("{")
 	require.NoError(t, d.ledger.Reload(t.Context()))
-	assert.Equal(t, []string{"api", "db", "old", "paused"}, d.made(t.Context()))
+	assert.Equal(t, []string{"api", "db", "old", "paused"}, madeNames(t, d))
 }
 
 // services are those of a record, each with what the release was to do.
@@ -73,13 +75,56 @@ func services(pairs ...string) map[string]release.ServiceRecord {
 	return out
 }
 
+// madeNames are the services of which something was made.
+func madeNames(t *testing.T, d *transition) []string {
+	t.Helper()
+	return slices.Sorted(maps.Keys(d.made(t.Context())))
+}
+
+// A way back of a release that failed takes away what it made, not what it found.
+func TestAWayBackLeavesWhatNoReleaseMade(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		id, hash, action string
+		want             plan.Action
+	}{
+		"the one that it found runs again": {"by-hand", "none", "stop-first", plan.Keep},
+		"it was replaced":                  {"new", "v2", "stop-first", plan.Keep},
+		"there was none":                   {"new", "v2", "create", plan.Remove},
+	} {
+		d, on := afterCutOff(t, map[string]string{"api": "v1", "beat": "v1", "worker": "v1", "search": "v1"})
+		d.facts.observed.Units = maps.Clone(on.units)
+		if c.action != "create" {
+			d.facts.observed.Units["postgres"] = []stack.Unit{{ID: "by-hand", Service: "postgres", State: stack.Running, Hash: "none"}}
+		}
+		on.units["postgres"] = []stack.Unit{{ID: c.id, Service: "postgres", State: stack.Running, Hash: c.hash}}
+		now := *d.opts.Stack
+		now.Services = maps.Clone(now.Services)
+		now.Services["postgres"] = &stack.Service{Name: "postgres", Hash: "v2", Replicas: 1}
+		d.opts.Stack = &now
+		d.record.Outcome = release.Refused
+		require.NoError(t, d.ledger.Update(t.Context(), d.record))
+		// The release's own record says what it was to do.
+		require.NoError(t, d.ledger.Append(t.Context(), &release.Record{Outcome: release.Started, Services: services("postgres", c.action)}))
+		_, in, err := d.wayBack(t.Context(), []string{"postgres"})
+		require.NoError(t, err)
+		assert.Equal(t, c.want, plan.Make(in).Step("postgres").Action, name)
+		assert.Equal(t, c.id == "new" && c.want == plan.Keep, strings.Contains(d.servesNow(), "beside [postgres]"), name)
+	}
+}
+
 // What was found reaches the plan.
 func TestARollbackPlansWithWhatWasMade(t *testing.T) {
 	t.Parallel()
-	unit := func(name string) []stack.Unit { return []stack.Unit{{ID: name, Service: name, State: stack.Running}} }
-	f := &facts{stack: &stack.Stack{Name: "shop"}, made: []string{"beat"},
-		observed: stack.Observed{Units: map[string][]stack.Unit{"beat": unit("beat"), "postgres": unit("postgres")}}}
+	unit := func(name string) []stack.Unit {
+		return []stack.Unit{{ID: name, Service: name, State: stack.Running, Hash: "v2"}}
+	}
+	f := &facts{stack: &stack.Stack{Name: "shop"}, made: map[string][]string{"beat": {"v2"}, "redis": {"v2"}, "cache": {"v2"}}, created: map[string]bool{"beat": true, "redis": true},
+		observed: stack.Observed{Units: map[string][]stack.Unit{"beat": unit("beat"), "postgres": unit("postgres"), "cache": unit("cache"),
+			"redis": {{ID: "by-hand", Service: "redis", State: stack.Running, Hash: "v1"}}}}}
 	p := plan.Make(f.input(Options{Back: &Back{}, RemoveOrphans: true}, nil))
 	assert.Equal(t, plan.Remove, p.Step("beat").Action)
-	assert.Equal(t, plan.Keep, p.Step("postgres").Action)
+	for _, name := range []string{"postgres", "redis", "cache"} { // in no release, made before it, taken over by it
+		assert.Equal(t, plan.Keep, p.Step(name).Action, name)
+	}
 }

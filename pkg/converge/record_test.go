@@ -57,7 +57,8 @@ func TestWholeIsWhatNothingIsLeftOfALaterRelease(t *testing.T) {
 	unit := func(hash string) map[string][]stack.Unit {
 		return map[string][]stack.Unit{"api": {{Service: "api", State: stack.Exited, Hash: hash}}}
 	}
-	verified := release.Record{Outcome: release.Verified, Services: map[string]release.ServiceRecord{"api": {Hash: "v1"}}}
+	verified := release.Record{Outcome: release.Verified, Services: map[string]release.ServiceRecord{"api": {Hash: "v1"}, "job": {Hash: "v1"}},
+		Model: []byte(`{"services": {"api": {"depends_on": {"job": {"condition": "service_completed_successfully"}}}}}`)}
 	for name, c := range map[string]struct {
 		last  release.Outcome
 		units map[string][]stack.Unit
@@ -67,6 +68,9 @@ func TestWholeIsWhatNothingIsLeftOfALaterRelease(t *testing.T) {
 		"went back":                     {release.Failed, unit("v1"), true},
 		"paused":                        {release.Failed, unit("v2"), false},
 		"left a service":                {release.Failed, map[string][]stack.Unit{"new": {{Service: "new", Hash: "v2"}}}, false},
+		"left a job that ended":         {release.Failed, map[string][]stack.Unit{"job": {{Service: "job", State: stack.Exited, Hash: "v2"}}}, true},
+		"left a job at work":            {release.Failed, map[string][]stack.Unit{"job": {{Service: "job", State: stack.Running, Hash: "v2"}}}, false},
+		"beside one of somebody":        {release.Failed, map[string][]stack.Unit{"pgadmin": {{Service: "pgadmin", State: stack.Running, Hash: "x"}}}, true},
 		"cut off":                       {release.Interrupted, unit("v1"), false},
 		"stuck":                         {release.Stuck, unit("v1"), false},
 	} {
@@ -75,7 +79,7 @@ func TestWholeIsWhatNothingIsLeftOfALaterRelease(t *testing.T) {
 		first := verified
 		require.NoError(t, ledger.Append(t.Context(), &first))
 		if c.last != "" {
-			require.NoError(t, ledger.Append(t.Context(), &release.Record{Outcome: c.last, Steps: []release.Step{{Service: "api"}}}))
+			require.NoError(t, ledger.Append(t.Context(), &release.Record{Outcome: c.last, Services: services("new", "create"), Steps: []release.Step{{Service: "api"}}}))
 		}
 		f := &facts{stack: &stack.Stack{}, observed: stack.Observed{Units: c.units}}
 		f.know(ledger)

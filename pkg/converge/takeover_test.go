@@ -88,7 +88,7 @@ func TestWhatACutOffRunTookAwayComesBack(t *testing.T) {
 		for _, runs := range []string{"db api", "db api postgres"} {
 			on := &onePlatform{runs: strings.Fields(runs)}
 			d := &transition{Target: &target.Target{Sink: event.Discard}, on: on, record: &release.Record{}, result: &Result{Rollout: &rollout.Report{}},
-				facts: &facts{acted: &release.Record{Outcome: outcome}, standing: &standing{1, sealed}},
+				facts: &facts{since: []release.Record{{Outcome: outcome}, {Outcome: release.Stuck}}, standing: &standing{1, sealed}},
 				opts:  Options{Stack: now, RollbackOnFailure: true, Lock: &release.Lock{}}}
 			require.NoError(t, d.back(t.Context(), []string{"db"}))
 			want := strings.Fields(back)

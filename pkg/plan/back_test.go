@@ -17,6 +17,7 @@ func TestBack_RunsNoJob(t *testing.T) {
 		"nothing":             nil,
 		"that of the release": {{ID: "job-1", Service: "worker", State: stack.Exited, Hash: "worker-v2"}},
 		"one of another":      {{ID: "job-2", Service: "worker", State: stack.Exited, Hash: "worker-v1"}},
+		"one at work":         {{ID: "job-4", Service: "worker", State: stack.Running, Hash: "worker-v3"}},
 		"one that went wrong": {{ID: "job-3", Service: "worker", State: stack.Exited, ExitCode: 1, Hash: "worker-v1"}},
 	} {
 		in := plan.Input{Desired: quickstart(), Observed: observed("v1"), Back: true}
@@ -27,7 +28,10 @@ func TestBack_RunsNoJob(t *testing.T) {
 		assert.False(t, step.Changes(), name)
 
 		in.Back = false
-		if name != "that of the release" {
+		if name == "one at work" {
+			assert.Empty(t, step.Old)
+			assert.Equal(t, []string{"a way back runs no job again; the newer one is at work yet"}, step.Reasons)
+		} else if name != "that of the release" {
 			assert.Equal(t, plan.Create, plan.Make(in).Step("worker").Action, "%s, on the way forward", name)
 		}
 	}

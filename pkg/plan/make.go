@@ -51,8 +51,11 @@ func decide(in Input, svc *stack.Service, so *Plan) Step {
 	s.Good, s.Old, s.Leftovers = ids(g.good), ids(g.old), ids(g.leftover)
 	live := in.Live[svc.Name]
 	switch {
-	case svc.Job && in.Back && len(g.good)+len(g.old) == 0:
-		s.Action, s.Reasons, s.Leftovers = Unchanged, []string{"a way back runs no job again"}, nil
+	case svc.Job && in.Back:
+		s.Action, s.Reasons, s.Old, s.Leftovers = Unchanged, []string{"a way back runs no job again"}, nil, nil
+		if len(g.old) > 0 {
+			s.Reasons[0] += "; the newer one is at work yet"
+		}
 	case svc.Job && len(g.done) > 0 && len(g.old) == 0:
 		s.Action = Unchanged
 		s.Good = ids(g.done)
@@ -334,7 +337,7 @@ func orphans(in Input) []Step {
 			s.Action, s.Reasons = Keep, []string{why}
 		}
 		for _, u := range in.Observed.Units[name] {
-			if !u.OneOff {
+			if !u.OneOff && (s.Action == Keep || !in.Back || undone(in, u)) {
 				s.Old = append(s.Old, u.ID)
 			}
 		}

@@ -12,12 +12,15 @@ import (
 // bears the project's name and stands in no release.
 func TestOrphans_AWayBackTakesAwayOnlyWhatWasMadeSince(t *testing.T) {
 	t.Parallel()
-	in := plan.Input{Desired: quickstart(), Observed: observed("v2"), Back: true, RemoveOrphans: true, Made: []string{"api", "beat", "vllm"}}
+	in := plan.Input{Desired: quickstart(), Observed: observed("v2"), Back: true, RemoveOrphans: true, Made: []string{"api-1", "beat-1", "vllm-1"}, TakenOver: []string{"redis"}}
 	in.Desired.Inactive = map[string][]string{"vllm": {"gpu"}, "pgadmin": {"ops", "dev"}}
 	for _, name := range []string{"beat", "pgadmin", "postgres", "vllm"} {
 		in.Observed.Units[name] = running(name, "v1", 1, 1)
 	}
+	in.Observed.Units["beat"] = running("beat", "v1", 1, 2) // the second was started by hand
+	in.Observed.Units["redis"], in.Made = running("redis", "v1", 1, 1), append(in.Made, "redis-1")
 	p := plan.Make(in)
+	assert.Equal(t, []string{"beat-1"}, p.Step("beat").Old)
 	p.Reverse()
 	assert.Equal(t, `  worker    unchanged
   gateway   unchanged
@@ -26,6 +29,7 @@ func TestOrphans_AWayBackTakesAwayOnlyWhatWasMadeSince(t *testing.T) {
   beat      remove             not in the release to go back to
   pgadmin   keep               in the file, in the inactive profile ops, dev
   postgres  keep               not made by a release that is undone, so it is left alone
+  redis     keep               no release created it, so nothing could make again what ran before: it stays as it is now
   vllm      remove             not in the release to go back to
 `, p.String())
 }

@@ -287,8 +287,9 @@ type Input struct {
 	// runs then differs from it only if somebody changed it by hand. Adopt allows
 	// that this is lost.
 	Settled, Adopt bool
-	// RemoveOrphans takes away services that left the stack, but on a way back only those
-	// in Made: what the releases that it undoes made.
-	RemoveOrphans bool
-	Made          []string
+	// RemoveOrphans takes away services that left the stack, but on a way back only the units
+	// in Made: what the releases that it undoes made. TakenOver are services that no release
+	// created: one replaced what another tool had made, so they stay.
+	RemoveOrphans   bool
+	Made, TakenOver []string
 }

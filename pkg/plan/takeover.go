@@ -48,7 +48,9 @@ func alone(in Input, svc *stack.Service) bool {
 func stays(in Input, name string) string {
 	profiles, inactive := in.Desired.Inactive[name]
 	switch {
-	case in.Back && in.RemoveOrphans && slices.Contains(in.Made, name):
+	case in.Back && in.RemoveOrphans && slices.Contains(in.TakenOver, name):
+		return "no release created it, so nothing could make again what ran before: it stays as it is now"
+	case in.Back && in.RemoveOrphans && slices.ContainsFunc(in.Observed.Units[name], func(u stack.Unit) bool { return undone(in, u) }):
 		return ""
 	case inactive:
 		return "in the file, in the inactive profile " + strings.Join(profiles, ", ")
@@ -59,6 +61,9 @@ func stays(in Input, name string) string {
 	}
 	return "not in the Compose file any more; --remove-orphans takes it away"
 }
+
+// undone tells whether a way back undoes the release that made a unit.
+func undone(in Input, u stack.Unit) bool { return !u.OneOff && slices.Contains(in.Made, u.ID) }
 
 // where says of a service that runs and is not in the stack where it is, or is not.
 func where(in Input, name string) string {

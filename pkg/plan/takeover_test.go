@@ -75,7 +75,7 @@ func TestTakeOver_WhatLeftGoesFirst(t *testing.T) {
 func TestTakeOver_TheWayBackIsNoOther(t *testing.T) {
 	t.Parallel()
 	in := renamed()
-	in.RemoveOrphans, in.Back, in.Made, in.Past = true, true, []string{"postgres"}, nil
+	in.RemoveOrphans, in.Back, in.Made, in.Past = true, true, []string{"postgres-1"}, nil
 	in.Observed.Units["api"] = running("api", "v1", 1, 3)
 	p := plan.Make(in)
 	p.Reverse()
@@ -144,7 +144,7 @@ func TestTakeOver_WhatMayBeShared(t *testing.T) {
 	assert.Len(t, plan.Make(in).Refusals, 1)
 	in.Back = true
 	assert.Len(t, plan.Make(in).Refusals, 1, "a rollback leaves alone what no release made")
-	in.Made = []string{"postgres"}
+	in.Made = []string{"postgres-1"}
 	p := plan.Make(in)
 	p.Reverse()
 	assert.Empty(t, p.Refusals)

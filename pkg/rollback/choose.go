@@ -94,12 +94,27 @@ func told(l *release.Ledger, verified release.Record) bool {
 			return false
 		}
 		for service, s := range r.Services {
-			if s.Action == string(plan.Drain) && r.MayHave("drain", service) {
+			if quiets(r, s, verified.Services[service]) && r.MayHave("drain", service) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// quiets tells whether a run was to tell units of a service to take no more work. Its steps say
+// so where it wrote them down: whatever replaces or ends a unit does. One that was killed may
+// have where that is what it was for.
+func quiets(r release.Record, s, was release.ServiceRecord) bool {
+	switch plan.Action(s.Action) {
+	case plan.Unchanged, plan.Keep:
+		return false
+	case plan.Drain:
+		return true
+	case plan.Scale:
+		return len(r.Steps) > 0 || s.Replicas < was.Replicas
+	}
+	return len(r.Steps) > 0
 }
 
 // leftIll tells whether a unit that a later release made runs still, well or not: one

@@ -254,6 +254,11 @@ func TestChooseAfterWorkersWereTold(t *testing.T) {
 	drain := func(outcome release.Outcome, steps ...release.Step) release.Record {
 		return release.Record{Version: "v3", Outcome: outcome, Steps: steps, Services: map[string]release.ServiceRecord{"api": {Hash: "v3", Replicas: 1, Action: "drain"}}}
 	}
+	with := func(action string, replicas int, steps ...release.Step) release.Record {
+		r := drain(release.Interrupted, steps...)
+		r.Services = map[string]release.ServiceRecord{"api": {Hash: "v2", Replicas: replicas, Action: action}}
+		return r
+	}
 	for name, c := range map[string]struct {
 		later []release.Record
 		to    int
@@ -266,6 +271,10 @@ func TestChooseAfterWorkersWereTold(t *testing.T) {
 		"then one went back":        {[]release.Record{drain(release.Interrupted), drain(failed)}, 1},
 		"then one did not end":      {[]release.Record{drain(release.Interrupted), {Outcome: release.Interrupted}}, 2},
 		"it failed, and went back":  {[]release.Record{drain(failed)}, 1},
+		"told by another action":    {[]release.Record{with("stop-first", 1, release.Step{Name: "drain", Service: "api"})}, 2},
+		"told of fewer":             {[]release.Record{with("scale", 1, release.Step{Name: "drain", Service: "api"})}, 2},
+		"to be fewer, and killed":   {[]release.Record{with("scale", 0)}, 2},
+		"left alone":                {[]release.Record{with("unchanged", 1, release.Step{Name: "drain", Service: "api"})}, 1},
 		"another action, cut short": {[]release.Record{{Version: "v3", Outcome: release.Interrupted}}, 1},
 	} {
 		l, _ := ledger(t, append([]release.Record{{Version: "v1", Outcome: good}, {Version: "v2", Outcome: good}}, c.later...)...)
