@@ -291,6 +291,9 @@ func (d *transition) migrateOne(ctx context.Context, name string) error {
 
 func (d *transition) afterFailure() string {
 	hint := "mend the migration and release again"
+	if n := len(d.record.Migrations); n > 0 && strings.Contains(d.record.Migrations[n-1].Output, "unsupported startup parameter") {
+		hint = "a pooler refuses PGOPTIONS: write lock-timeout: 0 in x-shiksha.migrate, or have the migration connect to the server itself"
+	}
 	if n := len(d.record.Backups); n > 0 {
 		hint += "; the database as it was before is backup " + strings.Join(d.record.Backups, ", ")
 	}
@@ -320,17 +323,10 @@ func (d *transition) revision(ctx context.Context, name string) string {
 // bounded in how long they wait for locks.
 func (d *transition) task(ctx context.Context, service, name string, argv []string) (stack.Ended, error) {
 	svc := d.opts.Stack.Services[service]
-	env := LockTimeout(svc.Environment, svc.Ext.Migrate)
+	env := svc.Ext.Migrate.Session(svc.Environment)
 	variable, session := backup.SessionName(name)
 	env[variable] = session
 	return d.Engine.RunService(ctx, d.opts.Stack, service, stack.Task{Name: name, Command: argv, Env: env})
-}
-
-// LockTimeout gives the variable that makes statements of libpq's users give up
-// waiting for a lock, so that a migration cannot queue everybody behind it.
-func LockTimeout(env map[string]string, m *stack.Migrate) map[string]string {
-	options := fmt.Sprintf("-c lock_timeout=%d", m.LockTimeout.Milliseconds())
-	return map[string]string{"PGOPTIONS": strings.TrimSpace(env["PGOPTIONS"] + " " + options)}
 }
 
 // unchanged ends a release whose backup, migration or restore failed. Nothing that
