@@ -25,7 +25,7 @@ const (
 // dumpScript dumps, reads the dump back whole, counts its rows on the way, and only
 // then gives it its name. pg_dump flushes its file to the disk itself.
 const dumpScript = `set -o pipefail; umask 077; export LC_ALL=C
-part=$1 final=$2 need=$3 need_of=$4
+part=$1 need=$2 need_of=$3 final=$4
 free=$(df -Pk "$(dirname "$part")" | tail -n 1 | awk '{print $4}')
 if [ "$need" -gt 0 ] && [ "${free:-$need}" -lt $((need / 1024)) ]; then
   echo "$((free / 1024)) MiB are free in $(dirname "$part"), and the dump needs about $((need / 1048576)) MiB ($need_of)"; exit 12
@@ -72,7 +72,7 @@ func (s *Store) Take(ctx context.Context, from Source) (Backup, error) {
 	began := time.Now()
 	var others []string
 	part := s.dump(b.ID) + ".part"
-	ended, err := s.tool(limited, from, access, "backup", dumpScript, part, s.dump(b.ID), strconv.FormatInt(need, 10), of)
+	ended, err := s.tool(limited, from, access, "backup", dumpScript, part, strconv.FormatInt(need, 10), of, s.dump(b.ID))
 	if err == nil {
 		err = failure(ended)
 	}

@@ -41,8 +41,8 @@ func (f *fakeServer) Exec(_ context.Context, _ string, argv []string, _ []byte) 
 }
 func (f *fakeServer) RunImage(_ context.Context, _ string, t stack.Task) (stack.Ended, error) {
 	f.given = t.Env
-	final := t.Command[5]
-	f.need = t.Command[6]
+	final := t.Command[len(t.Command)-1]
+	f.need = t.Command[5]
 	sum := strings.Repeat("0", 64) + "\n4\npg_dump 15\n"
 	return stack.Ended{}, errors.Join(os.WriteFile(final, []byte("dump"), 0o600), os.WriteFile(final+".rows", []byte(f.rows), 0o600),
 		os.WriteFile(final+".sum", []byte(sum), 0o600), os.WriteFile(final+".has", []byte(f.has), 0o600))
