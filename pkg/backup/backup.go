@@ -81,6 +81,8 @@ type Backup struct {
 	Server        string `json:"server"`
 	// Rows counts the rows in the dump by table.
 	Rows map[string]int64 `json:"rows"`
+	// Roles are those that the dump names: owners, and whom grants and policies are for.
+	Roles []string `json:"roles,omitempty"`
 	// Proven is when a restore into a throwaway server gave the same counts.
 	Proven time.Time `json:"proven,omitzero"`
 	// Copied is when a copy of it was read back whole, CopiedTo where that is.

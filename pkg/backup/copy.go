@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"path"
 	"slices"
 	"strings"
@@ -61,23 +62,31 @@ func (s *Store) Away(ctx context.Context, c *stack.Copy) ([]Backup, error) {
 	return all, err
 }
 
-// CopyOut copies the backups of a database that have no copy yet to the place that
+// CopyOut copies the newest backup of a database to the place that its options name: a
+// release does not wait for what others left without a copy. See CopyAll.
+func (s *Store) CopyOut(ctx context.Context, from Source) error { return s.copies(ctx, from, 1) }
+
+// CopyAll copies the backups of a database that have no copy yet to the place that
 // its options name, the newest first, and lets copies go as the options say. It
 // does nothing where they name none. An error takes nothing away: the backups on
 // the host are as good as before.
-func (s *Store) CopyOut(ctx context.Context, from Source) error {
+func (s *Store) CopyAll(ctx context.Context, from Source) error {
+	return s.copies(ctx, from, math.MaxInt)
+}
+
+func (s *Store) copies(ctx context.Context, from Source, most int) error {
 	c := from.Options.Copy
 	if c == nil {
 		return nil
 	}
-	if err := s.copyOut(ctx, from, c); err != nil {
+	if err := s.copyOut(ctx, from, c, most); err != nil {
 		return fault.New(fault.Failed, "", "mend it and take the next with shiksha backup: it copies what has no copy yet",
 			"the backups of %s have no copy off the host: %w", from.Service, err)
 	}
 	return nil
 }
 
-func (s *Store) copyOut(ctx context.Context, from Source, c *stack.Copy) error {
+func (s *Store) copyOut(ctx context.Context, from Source, c *stack.Copy, most int) error {
 	all, err := s.List(ctx)
 	if err != nil {
 		return err
@@ -92,8 +101,9 @@ func (s *Store) copyOut(ctx context.Context, from Source, c *stack.Copy) error {
 	if err := v.MkdirAll(ctx, store.Dir, 0o700); err != nil {
 		return err
 	}
-	for _, b := range all {
-		if b.Service != from.Service || b.Lost != "" || !b.Copied.IsZero() && b.CopiedTo == c.String() {
+	own := slices.DeleteFunc(slices.Clone(all), func(b Backup) bool { return b.Service != from.Service })
+	for _, b := range own[:min(len(own), most)] {
+		if b.Lost != "" || !b.Copied.IsZero() && b.CopiedTo == c.String() {
 			continue
 		}
 		if err := s.copyOne(ctx, b, store, v, from.Options.Timeout, c.String()); err != nil {

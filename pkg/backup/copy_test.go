@@ -110,7 +110,7 @@ func TestCopyOut(t *testing.T) {
 	for _, days := range []int{0, 3, 5} {
 		s.put(days)
 	}
-	require.NoError(t, s.CopyOut(t.Context(), s.from))
+	require.NoError(t, s.CopyAll(t.Context(), s.from))
 	assert.Equal(t, []string{"db-0.dump", "db-0.json", "db-3.dump", "db-3.json"}, s.copies(), "those of a day, and two at least")
 	all, err := s.List(t.Context())
 	require.NoError(t, err)
@@ -127,8 +127,19 @@ func TestCopyOut(t *testing.T) {
 	require.NoError(t, os.WriteFile(part, nil, 0o600))
 	require.NoError(t, os.Chtimes(part, time.Time{}, time.Now().Add(-48*time.Hour)))
 	s.vault.spoil = func([]byte) ([]byte, error) { return nil, errors.New("nothing is to be written") }
-	require.NoError(t, s.CopyOut(t.Context(), s.from))
+	require.NoError(t, s.CopyAll(t.Context(), s.from))
 	assert.NoFileExists(t, part)
+}
+
+// A release copies what it has dumped and does not wait for what others left.
+func TestAReleaseCopiesItsOwnDump(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	for _, days := range []int{0, 3, 5} {
+		s.put(days)
+	}
+	require.NoError(t, s.CopyOut(t.Context(), s.from))
+	assert.Equal(t, []string{"db-0.dump", "db-0.json"}, s.copies())
 }
 
 // A copy that does not become what was sent is none, and takes nothing away: neither
@@ -163,12 +174,12 @@ func TestCopyOutFaults(t *testing.T) {
 			t.Parallel()
 			s := newShelf(t)
 			s.put(3)
-			require.NoError(t, s.CopyOut(t.Context(), s.from))
+			require.NoError(t, s.CopyAll(t.Context(), s.from))
 			b := s.put(0)
 			before := s.copies()
 			c.spoil(s, b)
 			s.from.Options.Copy.Least, s.from.Options.Copy.Keep = 1, 0
-			err := s.CopyOut(t.Context(), s.from)
+			err := s.CopyAll(t.Context(), s.from)
 			require.ErrorContains(t, err, c.says)
 			assert.ErrorContains(t, err, "the backups of db have no copy off the host")
 			assert.Equal(t, fault.Failed, fault.Of(err))
@@ -187,7 +198,7 @@ func TestFindACopy(t *testing.T) {
 	t.Parallel()
 	s := newShelf(t)
 	b := s.put(0)
-	require.NoError(t, s.CopyOut(t.Context(), s.from))
+	require.NoError(t, s.CopyAll(t.Context(), s.from))
 	for _, lose := range []string{".dump", ".json"} {
 		require.NoError(t, os.Remove(filepath.Join(s.Dir, b.ID+lose)))
 		_, err := s.Find(t.Context(), b.ID)

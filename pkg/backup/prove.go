@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -15,7 +16,8 @@ import (
 )
 
 // checkSum ends with 0 when the dump is what its manifest says.
-const checkSum = `test "$(sha256sum < "$2" | cut -c1-64)" = "$1" || { echo "the checksum of $2 does not fit: it was changed since it was taken"; exit 11; }`
+const checkSum = `sum=$(sha256sum < "$2") || { echo "$2 cannot be read by user $(id -u)"; exit 16; }
+test "$(echo "$sum" | cut -c1-64)" = "$1" || { echo "the checksum of $2 does not fit: it was changed since it was taken"; exit 11; }`
 
 // countRows prints count<tab>table for every table; an extension's, of which a
 // dump has only a part, count as -1.
@@ -29,32 +31,41 @@ FROM pg_class c WHERE c.relkind = 'r' AND c.relpersistence <> 't'
 
 const startTime, proveTime = time.Minute, 6 * time.Hour
 
-// Prove restores a backup into a throwaway server of an image, without a network,
-// and compares the rows of every table with the manifest's.
-func (s *Store) Prove(ctx context.Context, b Backup, image string) (Backup, error) {
+// Prove restores a backup into a throwaway server, of the image of the unit that serves and
+// without a network, and compares the rows of every table with the manifest's.
+func (s *Store) Prove(ctx context.Context, b Backup, unit stack.Unit) (Backup, error) {
 	ctx, cancel := context.WithTimeout(ctx, proveTime)
 	defer cancel()
 	s.say(event.Info, "restoring backup %s into a throwaway server", b.ID)
-	err := s.prove(ctx, b, image)
+	err := s.prove(ctx, b, unit)
 	if err != nil {
-		return b, fault.New(fault.Failed, "", "take another with shiksha backup, and look at the disk of the host", "backup %s is not proven: %w", b.ID, err)
+		hint := cmp.Or(fault.Hint(err), "take another with shiksha backup, and look at the disk of the host")
+		return b, fault.New(fault.Failed, "", hint, "backup %s is not proven: %w", b.ID, err)
 	}
 	b.Proven = time.Now().UTC().Truncate(time.Second)
 	s.say(event.Notice, "backup %s is proven: restored, with the same rows in all of %d tables", b.ID, len(b.Rows))
 	return b, s.write(ctx, b)
 }
 
-func (s *Store) prove(ctx context.Context, b Backup, image string) error {
+func (s *Store) prove(ctx context.Context, b Backup, unit stack.Unit) error {
+	like, err := s.Engine.Inspect(ctx, unit.ID)
+	if err != nil {
+		return err
+	}
 	// A server of its own that has no network, with a password that nobody knows.
 	password := rand.Text()
-	id, err := s.Engine.StartImage(ctx, s.Project, stack.Task{Name: "prove", Image: image, Network: "none", Keep: true,
+	id, err := s.Engine.StartImage(ctx, s.Project, stack.Task{Name: "prove", Image: unit.ImageID, Network: "none", Keep: true,
 		Env:   map[string]string{"POSTGRES_USER": "postgres", "POSTGRES_DB": "postgres", "POSTGRES_PASSWORD": password, "PGPASSWORD": password},
-		Binds: []string{s.Dir}, Command: []string{"postgres"}})
+		Binds: []string{s.Dir}, Command: append([]string{"postgres"}, preloads(like.Command)...), ShmSize: like.ShmSize})
 	if err != nil {
 		return err
 	}
 	defer s.Engine.Discard(ctx, id)
 	if err := s.greets(ctx, id); err != nil {
+		return err
+	}
+	access := map[string]string{"PGUSER": "postgres", "PGDATABASE": "postgres", "PGPORT": "5432", "PGPASSWORD": password}
+	if err := s.provable(ctx, b, id, access); err != nil {
 		return err
 	}
 	if err := s.inside(ctx, id, "check", "bash", "-c", checkSum, "prove", b.SHA256, s.dump(b.ID)); err != nil {
@@ -63,20 +74,46 @@ func (s *Store) prove(ctx context.Context, b Backup, image string) error {
 	if err := s.inside(ctx, id, "createdb", "createdb", "-h", "127.0.0.1", "-U", "postgres", "-T", "template0", "proof"); err != nil {
 		return err
 	}
+	if _, err := s.psql(ctx, id, "make the roles that the dump names", makeRoles(b.Roles)); err != nil {
+		return err
+	}
 	err = s.inside(ctx, id, "pg_restore", "pg_restore", "-h", "127.0.0.1", "-U", "postgres", "--exit-on-error", "--no-owner", "--no-acl", "--dbname=proof", s.dump(b.ID))
 	if err != nil {
 		return err
 	}
-	out, errs, exit, err := s.Engine.Exec(ctx, id, []string{"psql", "-h", "127.0.0.1", "-U", "postgres", "-AtXq", "-v", "ON_ERROR_STOP=1", "-f", "-", "proof"},
-		[]byte("SET search_path = '';\n"+countRows))
-	if err != nil || exit != 0 {
-		return errors.Join(err, fmt.Errorf("count the restored rows: %s", strings.TrimSpace(errs)))
+	out, err := s.psql(ctx, id, "count the restored rows", "SET search_path = '';\n"+countRows)
+	if err != nil {
+		return err
 	}
 	restored, err := parseRows(out)
 	if err != nil {
 		return err
 	}
 	return compare(b.Rows, restored)
+}
+
+// psql runs statements in the database of a proof.
+func (s *Store) psql(ctx context.Context, id, what, text string) (string, error) {
+	out, errs, exit, err := s.Engine.Exec(ctx, id, []string{"psql", "-h", "127.0.0.1", "-U", "postgres", "-AtXq", "-v", "ON_ERROR_STOP=1", "-f", "-", "proof"}, []byte(text))
+	if err != nil || exit != 0 {
+		return "", errors.Join(err, fmt.Errorf("%s: %s", what, strings.TrimSpace(errs)))
+	}
+	return out, nil
+}
+
+// preloads are those arguments of a server's command that say what it preloads: some
+// extensions cannot be created without. Others are for the disk, the memory or the archive
+// of the one that serves.
+func preloads(command []string) (out []string) {
+	const name = "shared_preload_libraries="
+	for i, arg := range command {
+		setting := strings.TrimPrefix(strings.TrimPrefix(arg, "--"), "-c")
+		plain := setting == arg && i > 0 && command[i-1] == "-c"
+		if strings.HasPrefix(strings.ReplaceAll(setting, "-", "_"), name) && (plain || setting != arg) {
+			out = append(out, "-c", name+setting[len(name):])
+		}
+	}
+	return out
 }
 
 // greets waits until the server takes connections; while it sets itself up it

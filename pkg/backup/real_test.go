@@ -75,7 +75,8 @@ func newWorld(t *testing.T) *world {
 	e, err := engine.New(api, recorder)
 	require.NoError(t, err)
 	name := fmt.Sprintf("%s-%d", project, os.Getpid())
-	id := docker(t, "run", "-d", "--name", name, "-e", "POSTGRES_PASSWORD=s3cret-enough", "-e", "POSTGRES_USER=shop", fakeFaultImage)
+	id := docker(t, "run", "-d", "--name", name, "-e", "POSTGRES_PASSWORD=s3cret-enough", "-e", "POSTGRES_USER=shop", "--shm-size", "96m",
+		fakeFaultImage, "postgres", "-c", "shared_preload_libraries=pg_stat_statements", "-c", "max_connections=40")
 	t.Cleanup(func() {
 		_ = e.ClearTasks(context.WithoutCancel(t.Context()), name)
 		docker(t, "rm", "-fv", name)
@@ -145,7 +146,7 @@ func TestBackup(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, string(metric), fmt.Sprintf(`shiksha_backup_last_success_timestamp_seconds{project=%q,service="postgres",database="shop"} %d`, w.Project, first.Taken.Unix()))
 
-	proven, err := w.Prove(t.Context(), first, w.from.Unit.ImageID)
+	proven, err := w.Prove(t.Context(), first, w.from.Unit)
 	require.NoError(t, err)
 	assert.False(t, proven.Proven.IsZero())
 	all, err := w.List(t.Context())
@@ -154,6 +155,8 @@ func TestBackup(t *testing.T) {
 
 	t.Run("faults leave no backup and take none away", func(t *testing.T) { faults(t, w, metric) })
 	t.Run("a spoiled file is found", func(t *testing.T) { spoiled(t, w, first) })
+	t.Run("the room is asked for", func(t *testing.T) { asked(t, w, first) })
+	t.Run("roles and other databases", func(t *testing.T) { roles(t, w) })
 	t.Run("what a killed run left is healed", func(t *testing.T) { healed(t, w) })
 	t.Run("restored beside, swapped, and swapped back", func(t *testing.T) { restored(t, w) })
 	t.Run("so is the database that a server begins with", func(t *testing.T) { restoredFirst(t, w) })
@@ -202,10 +205,15 @@ func faults(t *testing.T, w *world, metric []byte) {
 		require.NoError(t, exec.Command("mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", small.Dir).Run(), "a file system of 200 kB needs root")
 		defer func() { assert.NoError(t, exec.Command("umount", "-l", small.Dir).Run()) }()
 		_, err := small.Take(t.Context(), w.from)
+		require.ErrorContains(t, err, "0 MiB are free in "+small.Dir)
+		require.ErrorContains(t, err, "(a quarter of the database)")
+		// A dump that turns out larger than the last one.
+		require.NoError(t, os.WriteFile(filepath.Join(small.Dir, "postgres-1.json"), []byte(`{"schema":1,"id":"postgres-1","service":"postgres","database":"shop","bytes":1000}`), 0o600))
+		_, err = small.Take(t.Context(), w.from)
 		require.ErrorContains(t, err, "No space left on device")
 		left, err := os.ReadDir(small.Dir)
 		require.NoError(t, err)
-		assert.Empty(t, left)
+		assert.Len(t, left, 1)
 	})
 	now, err := os.ReadFile(filepath.Join(w.Metrics, "shiksha_backup_"+w.Project+"_postgres.prom"))
 	require.NoError(t, err)
@@ -222,7 +230,7 @@ func spoiled(t *testing.T, w *world, first backup.Backup) {
 	flipped[len(flipped)/2] ^= 0x55
 	flipped[len(flipped)/2+1] ^= 0xaa
 	require.NoError(t, os.WriteFile(path, flipped, 0o600))
-	_, err = w.Prove(t.Context(), first, w.from.Unit.ImageID)
+	_, err = w.Prove(t.Context(), first, w.from.Unit)
 	assert.ErrorContains(t, err, "checksum")
 	_, err = w.Restore(t.Context(), first, w.from)
 	assert.ErrorContains(t, err, "database shop is as it was")

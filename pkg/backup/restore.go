@@ -10,12 +10,12 @@ import (
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // restoreScript makes a fresh database like the one there is and fills it. One that
 // cannot be filled is taken away again.
-const restoreScript = checkSum + `
-fresh=$3; export PGOPTIONS="-c client_min_messages=warning"
+const restoreScript = checkSum + "\n" + lacksScript + `fresh=$3; export PGOPTIONS="-c client_min_messages=warning"
 psql -AtXq -v ON_ERROR_STOP=1 -v fresh="$fresh" -v db="$PGDATABASE" -d postgres -f - <<'SQL' || exit 12
 SELECT format('CREATE DATABASE %I TEMPLATE template0 OWNER %I ENCODING %L LC_COLLATE %L LC_CTYPE %L',
   :'fresh', pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datctype) FROM pg_database WHERE datname = :'db'
@@ -91,7 +91,12 @@ func (s *Store) Restore(ctx context.Context, b Backup, into Source) (*Restored, 
 	r := &Restored{store: s, backup: b.ID, from: into, access: access, Database: database,
 		Fresh: beside(database, "_restored_"+stamp), Aside: beside(database, "_replaced_"+stamp)}
 	s.say(event.Info, "restoring backup %s into %s, beside database %s", b.ID, r.Fresh, database)
-	if err := r.run(ctx, "restore", restoreScript, b.SHA256, s.dump(b.ID), r.Fresh); err != nil {
+	ended, err := s.tool(ctx, into, access, "restore", restoreScript, b.SHA256, s.dump(b.ID), r.Fresh, strings.Join(b.Roles, "\n"))
+	if err == nil && ended.Exit == lacksRoles {
+		return nil, fault.New(fault.Refused, "restore-database", "create them in the server of "+into.Service+" first (CREATE ROLE); a dump has no roles",
+			"backup %s could not be restored, database %s is as it was: the dump names roles that the server lacks: %s", b.ID, database, strings.TrimSpace(ended.Output))
+	}
+	if err := unwell(ended, err); err != nil {
 		return nil, fault.New(fault.Refused, "restore-database", "prove the backup with shiksha backup --prove, or take another",
 			"backup %s could not be restored, database %s is as it was: %w", b.ID, database, err)
 	}
@@ -131,7 +136,11 @@ func (r *Restored) Undo(ctx context.Context, store *Store, now Source) error {
 }
 
 func (r *Restored) run(ctx context.Context, name, script string, args ...string) error {
-	ended, err := r.store.tool(ctx, r.from, r.access, name, script, args...)
+	return unwell(r.store.tool(ctx, r.from, r.access, name, script, args...))
+}
+
+// unwell is the error of a script that did not end with 0.
+func unwell(ended stack.Ended, err error) error {
 	if err != nil {
 		return err
 	}

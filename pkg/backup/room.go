@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -27,17 +28,25 @@ func (s *Store) Room(ctx context.Context, of Source) (Room, error) {
 	if err != nil {
 		return Room{}, err
 	}
-	out, errs, exit, err := s.Engine.Exec(ctx, of.Unit.ID, []string{"sh", "-c", roomScript, "room", access["PGUSER"], access["PGDATABASE"], access["PGPORT"]},
+	room, err := s.room(ctx, of.Unit.ID, access)
+	if err != nil {
+		return Room{}, fmt.Errorf("ask how large database %s of %s is: %w", access["PGDATABASE"], of.Service, err)
+	}
+	return room, nil
+}
+
+func (s *Store) room(ctx context.Context, id string, access map[string]string) (Room, error) {
+	out, errs, exit, err := s.Engine.Exec(ctx, id, []string{"sh", "-c", roomScript, "room", access["PGUSER"], access["PGDATABASE"], access["PGPORT"]},
 		[]byte(access["PGPASSWORD"]+"\n"))
 	if err == nil && exit != 0 {
 		err = fmt.Errorf("it ended with %d: %s", exit, strings.TrimSpace(errs))
 	}
 	if err != nil {
-		return Room{}, fmt.Errorf("ask how large database %s of %s is: %w", access["PGDATABASE"], of.Service, err)
+		return Room{}, err
 	}
 	words := strings.Fields(out)
 	if len(words) != 2 {
-		return Room{}, fmt.Errorf("the size of database %s of %s is not one: %q", access["PGDATABASE"], of.Service, out)
+		return Room{}, fmt.Errorf("it said %q", out)
 	}
 	size, err := strconv.ParseInt(words[0], 10, 64)
 	if err != nil {
@@ -72,4 +81,50 @@ func (s *Store) fits(ctx context.Context, b Backup, into Source) error {
 		"; or give the volume a larger disk",
 		"backup %s is restored beside database %s, which is as it was: only %d MiB are free on its disk, and the restored one needs about %d MiB (%s)",
 		b.ID, b.Database, room.Free>>20, need>>20, of)
+}
+
+const (
+	// dense is how many times smaller a dump is than its database, at most, where only
+	// one of the two is known.
+	dense = 4
+	// walRoom is what a server writes beside its tables while it is filled, in bytes.
+	walRoom = 1 << 30
+)
+
+// dumpNeeds is the room that a dump needs in the folder for backups, with where that is
+// known from: the last dump and a quarter, or a quarter of the database, 0 where neither is
+// known. That folder is often on the disk of the database that serves.
+func (s *Store) dumpNeeds(ctx context.Context, from Source, database string) (need int64, of string) {
+	room, err := s.Room(ctx, from)
+	if err != nil {
+		s.say(event.Debug, "how large the dump gets is not known: %v", err)
+	}
+	all, err := s.List(ctx)
+	i := slices.IndexFunc(all, func(b Backup) bool { return b.Service == from.Service && b.Database == database })
+	switch {
+	case err != nil || i < 0:
+		return room.Size / dense, "a quarter of the database"
+	case room.Size > 0 && room.Size < all[i].Bytes:
+		return room.Size, "the database itself is no larger"
+	}
+	return all[i].Bytes + all[i].Bytes/4, "the last one, and a quarter"
+}
+
+// provable refuses a proof that could fill the disk: the throwaway server has its folder
+// where the one that serves has its own, as a rule.
+func (s *Store) provable(ctx context.Context, b Backup, id string, access map[string]string) error {
+	room, err := s.room(ctx, id, access)
+	if err != nil {
+		s.say(event.Debug, "whether there is room to prove backup %s is not known: %v", b.ID, err)
+		return nil
+	}
+	need, of := b.DatabaseBytes, "the database took that when it was dumped"
+	if need == 0 {
+		need, of = b.Bytes*dense, "four times the dump"
+	}
+	if room.Free >= need+walRoom {
+		return nil
+	}
+	return fault.New(fault.Refused, "", "free some where the engine keeps its volumes, or fetch the backup and prove it elsewhere",
+		"only %d MiB are free on the disk of the throwaway server, and it needs about %d MiB (%s, and 1024 MiB beside it)", room.Free>>20, (need+walRoom)>>20, of)
 }

@@ -19,12 +19,17 @@ import (
 const (
 	dumpFailed = 10
 	readFailed = 11
+	noRoom     = 12
 )
 
 // dumpScript dumps, reads the dump back whole, counts its rows on the way, and only
 // then gives it its name. pg_dump flushes its file to the disk itself.
 const dumpScript = `set -o pipefail; umask 077; export LC_ALL=C
-part=$1 final=$2
+part=$1 need=$2 need_of=$3 final=$4
+free=$(df -Pk "$(dirname "$part")" | tail -n 1 | awk '{print $4}')
+if [ "$need" -gt 0 ] && [ "${free:-$need}" -lt $((need / 1024)) ]; then
+  echo "$((free / 1024)) MiB are free in $(dirname "$part"), and the dump needs about $((need / 1048576)) MiB ($need_of)"; exit 12
+fi
 pg_dump --format=custom --no-password --lock-wait-timeout=60s --file="$part" || exit 10
 pg_restore --file=- "$part" | awk '
   !rows && /^COPY .* FROM stdin;$/ { name = $0; sub(/^COPY /, "", name); sub(/ (\(.*\) )? *FROM stdin;$/, "", name); rows = 1; n = 0; next }
@@ -32,6 +37,9 @@ pg_restore --file=- "$part" | awk '
   rows { n++ }' > "$final.rows" || exit 11
 sha256sum < "$part" | cut -c1-64 > "$final.sum" && wc -c < "$part" >> "$final.sum" && pg_dump --version >> "$final.sum" || exit 11
 psql -AtXqc 'SELECT pg_database_size(current_database())' >> "$final.sum" || true
+psql -AtXq -F "$(printf '\t')" -f - > "$final.has" <<'SQL' || true
+` + hasQuery + `
+SQL
 mv "$part" "$final"`
 
 // told is how often a long dump says how far it is.
@@ -56,19 +64,21 @@ func (s *Store) Take(ctx context.Context, from Source) (Backup, error) {
 	now := time.Now().UTC().Truncate(time.Second)
 	b := Backup{Schema: schema, ID: from.Service + "-" + now.Format("20060102T150405Z"), Project: s.Project, Service: from.Service,
 		Database: access["PGDATABASE"], Release: from.Release, Version: from.Version, Taken: now, Node: s.Node}
+	need, of := s.dumpNeeds(ctx, from, b.Database)
 	s.say(event.Info, "dumping database %s of %s on %s", b.Database, from.Service, s.place())
 	limited, cancel := context.WithTimeoutCause(ctx, from.Options.Timeout, fmt.Errorf("it took longer than %s (x-shiksha.backups.timeout)", from.Options.Timeout))
 	defer cancel()
 	defer s.progress(limited, b.ID)()
 	began := time.Now()
+	var others []string
 	part := s.dump(b.ID) + ".part"
-	ended, err := s.tool(limited, from, access, "backup", dumpScript, part, s.dump(b.ID))
+	ended, err := s.tool(limited, from, access, "backup", dumpScript, part, strconv.FormatInt(need, 10), of, s.dump(b.ID))
 	if err == nil {
 		err = failure(ended)
 	}
 	if err == nil {
 		b.Seconds = time.Since(began).Seconds()
-		err = s.complete(ctx, &b)
+		others, err = s.complete(ctx, &b)
 	}
 	if err != nil {
 		return Backup{}, s.failed(ctx, from.Service, err)
@@ -76,6 +86,9 @@ func (s *Store) Take(ctx context.Context, from Source) (Backup, error) {
 	s.say(event.Notice, "backup %s: %d rows in %d tables, %.1f MB, read back whole in %.1f s", b.ID, b.Total(), len(b.Rows), float64(b.Bytes)/1e6, b.Seconds)
 	if len(b.Rows) == 0 && from.Options.Database == "" {
 		s.say(event.Warning, "database %s of %s has no tables; if its data is in another, name that with x-shiksha.backups.database", b.Database, from.Service)
+	}
+	if len(others) > 0 {
+		s.say(event.Warning, "the server of %s has databases that are not dumped, since a backup is of one: %s", from.Service, strings.Join(others, ", "))
 	}
 	s.settle(ctx, b, from)
 	return b, nil
@@ -114,36 +127,39 @@ func failure(ended stack.Ended) error {
 		return fmt.Errorf("pg_dump failed: %s", text)
 	case readFailed:
 		return fmt.Errorf("the dump does not read back whole: %s", text)
+	case noRoom:
+		return fmt.Errorf("only %s", text)
 	}
 	return fmt.Errorf("it ended with %d: %s", ended.Exit, text)
 }
 
 // complete reads what the script found out and writes the manifest, which makes
-// the dump a backup.
-func (s *Store) complete(ctx context.Context, b *Backup) error {
+// the dump a backup. It gives the databases of the server that are not dumped.
+func (s *Store) complete(ctx context.Context, b *Backup) (others []string, err error) {
 	rows, err := s.Files.Read(ctx, s.dump(b.ID)+".rows")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if b.Rows, err = parseRows(string(rows)); err != nil {
-		return err
+		return nil, err
 	}
 	sum, err := s.Files.Read(ctx, s.dump(b.ID)+".sum")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	lines := strings.Split(strings.TrimSpace(string(sum)), "\n")
 	if len(lines) < 3 || len(lines[0]) != 64 {
-		return fmt.Errorf("the checksum of the dump is not one: %q", sum)
+		return nil, fmt.Errorf("the checksum of the dump is not one: %q", sum)
 	}
 	b.SHA256, b.Server = lines[0], lines[2]
 	if b.Bytes, err = strconv.ParseInt(strings.TrimSpace(lines[1]), 10, 64); err != nil || b.Bytes == 0 {
-		return fmt.Errorf("the size of the dump is not one: %q", lines[1])
+		return nil, fmt.Errorf("the size of the dump is not one: %q", lines[1])
 	}
 	if len(lines) > 3 {
 		b.DatabaseBytes, _ = strconv.ParseInt(strings.TrimSpace(lines[3]), 10, 64) // what cannot be read is not known
 	}
-	return s.write(ctx, *b)
+	b.Roles, others = s.has(ctx, b.ID)
+	return others, s.write(ctx, *b)
 }
 
 // parseRows reads "count<tab>table" lines.

@@ -25,6 +25,7 @@ type fakeServer struct {
 	env, files map[string]string
 	rows       string
 	given      map[string]string
+	need, has  string
 }
 
 func (f *fakeServer) Inspect(context.Context, string) (stack.Unit, error) {
@@ -41,9 +42,10 @@ func (f *fakeServer) Exec(_ context.Context, _ string, argv []string, _ []byte) 
 func (f *fakeServer) RunImage(_ context.Context, _ string, t stack.Task) (stack.Ended, error) {
 	f.given = t.Env
 	final := t.Command[len(t.Command)-1]
+	f.need = t.Command[5]
 	sum := strings.Repeat("0", 64) + "\n4\npg_dump 15\n"
 	return stack.Ended{}, errors.Join(os.WriteFile(final, []byte("dump"), 0o600), os.WriteFile(final+".rows", []byte(f.rows), 0o600),
-		os.WriteFile(final+".sum", []byte(sum), 0o600))
+		os.WriteFile(final+".sum", []byte(sum), 0o600), os.WriteFile(final+".has", []byte(f.has), 0o600))
 }
 
 // take has a backup taken of such a server and gives the warnings.
@@ -164,4 +166,15 @@ func TestADumpWithoutTables(t *testing.T) {
 			return strings.Contains(w, "database postgres of db has no tables")
 		}), "%q %v", named, warnings)
 	}
+}
+
+// What a dump has not is told: other databases of the server.
+func TestDatabasesThatAreNotDumpedAreTold(t *testing.T) {
+	t.Parallel()
+	f := &fakeServer{rows: "1\tpublic.orders\n", has: "database\tbilling\ndatabase\tkeycloak\nrole\tmetabase\n"}
+	warnings, err := f.take(t, stack.Backups{})
+	require.NoError(t, err)
+	require.Len(t, warnings, 1)
+	assert.Contains(t, warnings[0], "the server of db has databases that are not dumped, since a backup is of one: billing, keycloak")
+	assert.Equal(t, "0", f.need, "how large it gets is not known")
 }

@@ -87,10 +87,10 @@ func (o Options) take(ctx context.Context, t *target.Target, on platform.Platfor
 			return err
 		}
 		if o.Prove {
-			b, err = store.Prove(ctx, b, db.Unit.ImageID)
+			b, err = store.Prove(ctx, b, db.Unit)
 		}
 		if err == nil {
-			err = store.CopyOut(ctx, db.Source)
+			err = store.CopyAll(ctx, db.Source)
 		}
 		if made, readErr := store.Find(ctx, b.ID); readErr == nil {
 			b = made // with its copy

@@ -46,6 +46,9 @@ func (f *fakeServer) Exec(_ context.Context, _ string, argv []string, _ []byte) 
 		f.order = append(f.order, fmt.Sprint(exit))
 		return "", "", exit, nil
 	}
+	if strings.Contains(strings.Join(argv, " "), "pg_database_size") {
+		return "", "how large it is nobody knows", 1, nil
+	}
 	f.asked++
 	f.order = append(f.order, "ask")
 	return f.has + "\n1\n", "", 0, nil

@@ -154,6 +154,9 @@ func (d *transition) afterFailure(m release.Migration) string {
 		return has + ": take the files of its migrations into this code and release again; no backup is needed for that"
 	}
 	hint := "mend the migration and release again"
+	if strings.Contains(m.Output, "unsupported startup parameter") {
+		hint = "a pooler refuses PGOPTIONS: write lock-timeout: 0 in x-shiksha.migrate, or have the migration connect to the server itself"
+	}
 	if n := len(d.record.Backups); n > 0 {
 		hint += "; the database as it was before is backup " + strings.Join(d.record.Backups, ", ")
 	}

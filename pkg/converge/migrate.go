@@ -321,17 +321,10 @@ func at(text string) (last, sum string) {
 // bounded in how long they wait for locks.
 func (d *transition) task(ctx context.Context, service, name string, argv []string) (stack.Ended, error) {
 	svc := d.opts.Stack.Services[service]
-	env := LockTimeout(svc.Environment, svc.Ext.Migrate)
+	env := svc.Ext.Migrate.Session(svc.Environment)
 	variable, session := backup.SessionName(name)
 	env[variable] = session
 	return d.Engine.RunService(ctx, d.opts.Stack, service, stack.Task{Name: name, Command: argv, Env: env})
-}
-
-// LockTimeout gives the variable that makes statements of libpq's users give up
-// waiting for a lock, so that a migration cannot queue everybody behind it.
-func LockTimeout(env map[string]string, m *stack.Migrate) map[string]string {
-	options := fmt.Sprintf("-c lock_timeout=%d", m.LockTimeout.Milliseconds())
-	return map[string]string{"PGOPTIONS": strings.TrimSpace(env["PGOPTIONS"] + " " + options)}
 }
 
 // unchanged ends a release whose backup, migration or restore failed. Nothing that

@@ -87,3 +87,14 @@ func TestWholeIsWhatNothingIsLeftOfALaterRelease(t *testing.T) {
 	}
 	assert.False(t, (&facts{}).whole(), "nothing was verified")
 }
+
+// A pooler that refuses the options of a session is told as such: by hand, where nobody
+// sets them, the migration works.
+func TestAPoolerThatRefusesOptions(t *testing.T) {
+	t.Parallel()
+	d := &transition{record: &release.Record{Backups: []string{"db-1"}, Migrations: []release.Migration{{Output: "FATAL:  unsupported startup parameter in options: lock_timeout"}}}}
+	assert.Contains(t, d.afterFailure(d.record.Migrations[0]), "write lock-timeout: 0 in x-shiksha.migrate")
+	assert.Contains(t, d.afterFailure(d.record.Migrations[0]), "is backup db-1")
+	d.record.Migrations[0].Output = "relation orders exists"
+	assert.Contains(t, d.afterFailure(d.record.Migrations[0]), "mend the migration")
+}

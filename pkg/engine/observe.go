@@ -243,6 +243,7 @@ func (e *Engine) Inspect(ctx context.Context, id string) (stack.Unit, error) {
 	u.Mounts, u.Anonymous = mountsOf(c.Mounts)
 	if cfg := c.Config; cfg != nil {
 		u.Service, u.Image, u.Hash = cfg.Labels[api.ServiceLabel], cfg.Image, cfg.Labels[api.ConfigHashLabel]
+		u.Command = cfg.Cmd
 		if u.Service == "" {
 			u.Service, u.Hash = cfg.Labels[stack.KeyLabel], cfg.Labels[stack.HashLabel]
 		}
@@ -254,7 +255,7 @@ func (e *Engine) Inspect(ctx context.Context, id string) (stack.Unit, error) {
 		}
 	}
 	if c.HostConfig != nil {
-		u.ReadOnly = c.HostConfig.ReadonlyRootfs
+		u.ReadOnly, u.ShmSize = c.HostConfig.ReadonlyRootfs, c.HostConfig.ShmSize
 	}
 	if c.NetworkSettings != nil {
 		u.Addresses, u.Networks = addressesOf(c.NetworkSettings.Networks), networksOf(c.NetworkSettings.Networks)

@@ -192,7 +192,7 @@ func (e *Engine) StartImage(ctx context.Context, project string, t stack.Task) (
 	if !t.Keep {
 		config.Entrypoint, config.Cmd = t.Command[:1], t.Command[1:]
 	}
-	host := &container.HostConfig{NetworkMode: container.NetworkMode(t.Network)}
+	host := &container.HostConfig{NetworkMode: container.NetworkMode(t.Network), ShmSize: t.ShmSize}
 	for _, bind := range t.Binds {
 		host.Mounts = append(host.Mounts, mount.Mount{Type: mount.TypeBind, Source: bind, Target: bind})
 	}

@@ -46,3 +46,27 @@ func TestCopiesThatCannotBe(t *testing.T) {
 		assert.NotContains(t, wrong.Text, "secret")
 	}
 }
+
+// A lock timeout of 0 is none: no options for the session, which poolers refuse.
+func TestNoLockTimeout(t *testing.T) {
+	t.Parallel()
+	own := map[string]string{"PGOPTIONS": "-c jit=off"}
+	for text, c := range map[any]struct {
+		limit time.Duration
+		want  map[string]string
+	}{
+		0:    {0, map[string]string{}},
+		"0":  {0, map[string]string{}},
+		"0s": {0, map[string]string{}},
+		"2s": {2 * time.Second, map[string]string{"PGOPTIONS": "-c jit=off -c lock_timeout=2000"}},
+	} {
+		m, wrong := parseMigrate(map[string]any{"command": []any{"up"}, "lock-timeout": text})
+		require.Nil(t, wrong, text)
+		assert.Equal(t, c.limit, m.LockTimeout, text)
+		assert.Equal(t, c.want, m.Session(own), text)
+	}
+	for _, text := range []any{5, "-1s", "soon", false} {
+		_, wrong := parseMigrate(map[string]any{"command": []any{"up"}, "lock-timeout": text})
+		require.NotNil(t, wrong, text)
+	}
+}

@@ -1,6 +1,10 @@
 package extension
 
-import "github.com/shiksha/actions/pkg/stack"
+import (
+	"fmt"
+
+	"github.com/shiksha/actions/pkg/stack"
+)
 
 var migrateKeys = []string{"command", "timeout", "lock-timeout", "current", "compatible", "backed-up-elsewhere"}
 
@@ -25,7 +29,11 @@ func parseMigrate(v any) (*stack.Migrate, *Error) {
 		case "timeout":
 			m.Timeout, wrong = parseTime("migrate.timeout", v)
 		case "lock-timeout":
-			m.LockTimeout, wrong = parseTime("migrate.lock-timeout", v)
+			if text := fmt.Sprint(v); text != "0" && text != "0s" {
+				m.LockTimeout, wrong = parseTime("migrate.lock-timeout", v)
+			} else {
+				m.LockTimeout = 0
+			}
 		case "backed-up-elsewhere":
 			if m.Elsewhere, ok = v.(bool); !ok {
 				wrong = bad("migrate."+key, "true or false", "x-shiksha.migrate.%s has to be true or false", key)

@@ -1,6 +1,10 @@
 package stack
 
-import "time"
+import (
+	"fmt"
+	"strings"
+	"time"
+)
 
 // Extension is x-shiksha on a service: what Compose itself has no word for.
 type Extension struct {
@@ -52,13 +56,24 @@ type Migrate struct {
 	// read back whole and before any unit is replaced.
 	Command []string
 	// Timeout bounds it; LockTimeout is how long one of its statements may wait
-	// for a lock (PGOPTIONS).
+	// for a lock (PGOPTIONS), 0 for as long as the server lets it.
 	Timeout, LockTimeout time.Duration
 	// Current prints the revision the database is at. Compatible ends with 0 when
 	// its code can work with the schema that is there. Both may be empty.
 	Current, Compatible []string
 	// Elsewhere is set where the database is backed up by other means.
 	Elsewhere bool
+}
+
+// Session gives the variable that makes statements of libpq's users give up waiting for a
+// lock, so that a migration cannot queue everybody behind it; none where LockTimeout is 0:
+// most poolers refuse a session with options.
+func (m *Migrate) Session(env map[string]string) map[string]string {
+	if m.LockTimeout == 0 {
+		return map[string]string{}
+	}
+	options := fmt.Sprintf("-c lock_timeout=%d", m.LockTimeout.Milliseconds())
+	return map[string]string{"PGOPTIONS": strings.TrimSpace(env["PGOPTIONS"] + " " + options)}
 }
 
 // What a migration that names no times gets.

@@ -77,6 +77,10 @@ type Unit struct {
 	PID        int
 	Env        map[string]string
 	ReadOnly   bool
+	// Command is what it was given to run, or its image's own; ShmSize the bytes of its
+	// /dev/shm.
+	Command []string
+	ShmSize int64
 	// Probes are the last runs of the healthcheck, the oldest first.
 	Probes []HealthProbe
 }

@@ -17,6 +17,8 @@ type Task struct {
 	Binds                []string
 	// Keep leaves the entrypoint of the image in front of the command.
 	Keep bool
+	// ShmSize is the size of its /dev/shm in bytes, 0 for the engine's default.
+	ShmSize int64
 }
 
 // Trial is how the container of a service differs when it is tried before its
