@@ -197,7 +197,7 @@ func TestVerify_ABusyStackIsWell(t *testing.T) {
 		for _, part := range append(c.All, kind.Part{Level: c.Level, Probe: c.Probe}) {
 			switch {
 			case part.Celery != nil && part.Celery.Task != nil:
-				assert.Equal(t, kind.LevelWarn, part.Level, "%s waits for a free slot", c.Name)
+				assert.NotEqual(t, kind.LevelWarn, part.Level, "%s: the kind itself knows workers that are busy", c.Name)
 				tasks++
 			case part.Redis != nil && len(part.Redis.Commands) > 0:
 				assert.Equal(t, kind.LevelWarn, part.Level, "%s waits for a free slot", c.Name)

@@ -184,6 +184,10 @@ func (d *transition) lacks(m release.Migration) string {
 	return says
 }
 
+// anyHash stands for the units of a service that was created and shares with another: no
+// record knows their hash.
+const anyHash = "*"
+
 // made gives the hashes of what the releases after the one to go back to may have made, by
 // service. Of a record that cannot be read its sealed stack says it.
 func (d *transition) made(ctx context.Context) map[string][]string {
@@ -192,8 +196,13 @@ func (d *transition) made(ctx context.Context) map[string][]string {
 	}
 	made := map[string][]string{}
 	for _, r := range d.ledger.All() {
+		sharing := r.Sharing()
 		for name, s := range r.Services {
-			if r.Number > d.opts.Back.Restores && r.Made(name) {
+			switch {
+			case r.Number <= d.opts.Back.Restores || !r.Made(name):
+			case sharing[name] && s.Action == string(plan.Create):
+				made[name] = append(made[name], anyHash)
+			default:
 				made[name] = append(made[name], s.Hash)
 			}
 		}
@@ -219,7 +228,7 @@ func (d *transition) made(ctx context.Context) map[string][]string {
 func (f *facts) undone() (ids []string) {
 	for name, units := range f.observed.Units {
 		for _, u := range units {
-			if slices.Contains(f.made[name], u.Hash) {
+			if slices.Contains(f.made[name], u.Hash) || slices.Contains(f.made[name], anyHash) {
 				ids = append(ids, u.ID)
 			}
 		}

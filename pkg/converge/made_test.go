@@ -66,6 +66,21 @@ func TestARollbackTakesAwayOnlyWhatTheUndoneReleasesMade(t *testing.T) {
 	assert.Equal(t, []string{"api", "db", "old", "paused"}, madeNames(t, d))
 }
 
+// A sidecar's units have a hash that no record knows; one that only the undone release created
+// goes all the same, and one that a release replaced does not by its name.
+func TestARollbackTakesAwayTheSidecarOfTheUndoneRelease(t *testing.T) {
+	t.Parallel()
+	d := begun(t, fakeFolder{fakeFiles{}}, &release.Record{Outcome: release.Verified, Services: services("api", "surge")})
+	model := []byte(`{"services": {"api": {}, "proxy": {"network_mode": "service:api"}, "tunnel": {"network_mode": "service:api"}}}`)
+	made := release.Record{Outcome: release.Verified, Model: model, Services: services("api", "surge", "proxy", "create", "tunnel", "stop-first")}
+	require.NoError(t, d.ledger.Append(t.Context(), &made))
+	d.opts.Back = &Back{Restores: 1}
+	f := &facts{made: d.made(t.Context()), observed: stack.Observed{Units: map[string][]stack.Unit{
+		"proxy": {{ID: "proxy-1", Hash: "of the container"}}, "tunnel": {{ID: "tunnel-1", Hash: "by hand"}},
+	}}}
+	assert.Equal(t, []string{"proxy-1"}, f.undone())
+}
+
 // services are those of a record, each with what the release was to do.
 func services(pairs ...string) map[string]release.ServiceRecord {
 	out := map[string]release.ServiceRecord{}

@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/shiksha/actions/pkg/fault"
@@ -162,6 +163,25 @@ func (r Record) Jobs() map[string]bool {
 		}
 	}
 	return once
+}
+
+// Sharing are the services that use the namespaces or volumes of another: the hash of their
+// units is of the container they share with, which was not made when this was written.
+func (r Record) Sharing() map[string]bool {
+	var model struct {
+		Services map[string]struct {
+			NetworkMode string `json:"network_mode"`
+			IPC, PID    string
+			VolumesFrom []string `json:"volumes_from"`
+		}
+	}
+	_ = json.Unmarshal(r.Model, &model) // one that cannot be read names none of those
+	sharing := map[string]bool{}
+	for name, svc := range model.Services {
+		with := func(of string) bool { return strings.HasPrefix(of, "service:") }
+		sharing[name] = with(svc.NetworkMode) || with(svc.IPC) || with(svc.PID) || len(svc.VolumesFrom) > 0
+	}
+	return sharing
 }
 
 // WayBack names the step, without a time, that says of an interrupted release that its version

@@ -22,7 +22,7 @@ type Celery struct {
 	Workers   int                `yaml:"workers" jsonschema:"exclusiveMinimum=0" help:"How many workers have to answer. Default: as many as units run."`
 	Queues    []string           `yaml:"queues" help:"Queues that have to be read by some worker."`
 	NotQueues []string           `yaml:"not_queues" help:"Queues that no worker may read, such as a dead letter queue."`
-	Task      *CeleryTask        `yaml:"task" help:"A task to send and wait for."`
+	Task      *CeleryTask        `yaml:"task" help:"A task to send and wait for. Where every slot has another task it is a warning that it does not come back."`
 }
 
 // CeleryTask is a canary: a task that does nothing worth noticing.
@@ -160,10 +160,39 @@ func (d celerySession) task() {
 	within := task.Within.or(10 * time.Second)
 	// celery waits for a result without end; timeout is of coreutils and of busybox.
 	out, exit, ok = d.run(d.units[0], []string{"timeout", wholeSeconds(within), "celery", "-A", d.c.App, "result", lines[len(lines)-1]}, d.env, nil)
-	if !ok || !d.need("celery.result", exit == 0, "a result within "+Duration(within).String(), quoted(out)) {
+	if !ok || exit != 0 && d.full() || !d.need("celery.result", exit == 0, "a result within "+Duration(within).String(), quoted(out)) {
 		return
 	}
 	task.Expect.checkOutput(d.Sight, "the result", out, "exists", "not", "not_matches")
+}
+
+// full tells that the workers answer and have no slot free for the task: what they do
+// already may take longer than anybody waits here, and is no fault. A task of the same name
+// proves nothing: it may be this one, which hangs.
+func (d celerySession) full() bool {
+	stats, ok := d.inspect("stats")
+	if !ok {
+		return true // that is told
+	}
+	active, ok := d.inspect("active")
+	if !ok {
+		return true
+	}
+	slots := 0
+	for name, worker := range stats {
+		most := int(gjson.GetBytes(worker, "pool.max-concurrency").Int())
+		taken := 0
+		for _, task := range gjson.ParseBytes(active[name]).Array() {
+			if task.Get("name").String() != d.c.Task.Name {
+				taken++
+			}
+		}
+		if most == 0 || taken < most {
+			return false
+		}
+		slots += most
+	}
+	return len(stats) >= d.wanted() && !d.want("celery.slots", false, "a free slot for the task", fmt.Sprintf("all %d slots have another task", slots), "whether they end is for a check of their own")
 }
 
 // wholeSeconds is a time as timeout takes it, which knows no part of a second and takes

@@ -102,7 +102,16 @@ func storeLooks() map[string]look {
 	c("two for one", "celery.workers", check.Fail, "2: a@x, b@x", "celery -A app inspect ping", `{"a@x": {}, "b@x": {}}`)
 	c("queue unread", "celery.queue", check.Fail, "other", "celery -A app inspect active_queues", `{"w@0123456789ab": [{"name": "other"}]}`)
 	c("task refused", "celery.call", check.Fail, "no broker", "celery -A app call", "!no broker")
-	add("celery", "worker", "celery: {service: worker, app: app, task: {name: add}}", celery)("no result", "celery.result", check.Fail, "nothing", "timeout 10 celery -A app result", "!")
+	add("celery", "worker", "celery: {service: worker, app: app, task: {name: add}}", celery)("no result", "celery.result", check.Fail, "nothing", "timeout 10 celery -A app result", "!",
+		"celery -A app inspect stats", `{"w@0123456789ab": {"pool": {"max-concurrency": 2}}}`, "celery -A app inspect active", `{"w@0123456789ab": []}`)
+	waits := add("celery", "worker", "celery: {service: worker, app: app, task: {name: add}}", with(celery, "timeout 10 celery -A app result", "!",
+		"celery -A app inspect stats", `{"w@0123456789ab": {"pool": {"max-concurrency": 2}}}`, "celery -A app inspect active", `{"w@0123456789ab": [{"name": "ocr"}, {"name": "translate"}]}`))
+	waits("every slot has work", "celery.slots", check.Warn, "all 2 slots have another task")
+	waits("a slot is free", "celery.result", check.Fail, "nothing", "celery -A app inspect active", `{"w@0123456789ab": [{"name": "ocr"}]}`)
+	waits("the task hangs itself", "celery.result", check.Fail, "nothing", "celery -A app inspect active", `{"w@0123456789ab": [{"name": "ocr"}, {"name": "add"}]}`)
+	waits("slots that nobody tells", "celery.result", check.Fail, "nothing", "celery -A app inspect stats", `{"w@0123456789ab": {"pool": {}}}`)
+	waits("nobody tells of slots", "celery.result", check.Fail, "nothing", "celery -A app inspect stats", `{}`)
+	waits("no answer about slots", "celery.answer", check.Fail, "No nodes", "celery -A app inspect stats", "!Error: No nodes replied")
 	c("other result", "match.equals", check.Fail, "41", "timeout 10 celery -A app result", "41")
 	add("celery", "worker", "celery: {service: worker, app: app, not_queues: [dead_letter]}", celery)("dead letters read", "celery.not-queue", check.Fail, "dead_letter")
 	plain := add("celery", "worker", "celery: {service: worker, app: app}", celery)

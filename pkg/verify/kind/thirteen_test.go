@@ -227,6 +227,8 @@ func (s *site) workerHarms() []harm {
 	return []harm{
 		{"V07", "a queue that nobody reads", celery("cancel_consumer ocr"), celery("add_consumer ocr"), "a worker that reads ocr they read celery, default", ""},
 		{"V07", "a queue that nobody may read", celery("add_consumer dead_letter"), celery("cancel_consumer dead_letter"), "no worker that reads dead_letter", ""},
+		{"V07", "every slot has work", s.inside("worker", "celery -A tasks call long --args '[120]' > /tmp/long"), s.inside("worker", "celery -A tasks control terminate SIGTERM $(cat /tmp/long)"),
+			"all 1 slots have another task", check.Warn},
 		{"V07", "a worker of an older release", func(t *testing.T) {
 			name := s.project + "-old-worker"
 			docker(t, "run", "--detach", "--name", name, "--network", s.project, "--env", "REDIS_PASSWORD="+password, "--volume", s.folder+":/parts:ro", "--workdir", "/parts",

@@ -17,3 +17,8 @@ def canary(a, b):
 @app.task(name="heartbeat", ignore_result=True)
 def heartbeat():
     redis.Redis.from_url(url).set("beat", time.time())
+
+
+@app.task(name="long", ignore_result=True)
+def long(seconds):
+    time.sleep(seconds)
