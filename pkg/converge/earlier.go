@@ -176,7 +176,7 @@ func (d *transition) lacks(m release.Migration) string {
 			break // the schema is that of a backup
 		}
 		for _, was := range slices.Backward(r.Migrations) {
-			if r.Number < d.record.Number && was.Service == m.Service && was.Exit == 0 && (was.Before == "" || was.Before != was.After) {
+			if r.Number < d.record.Number && was.Service == m.Service && was.Exit == 0 && !was.Nothing() {
 				return fmt.Sprintf("%s (release %d, revision %s)", says, r.Number, known(was.After))
 			}
 		}

@@ -231,7 +231,7 @@ func (f *facts) whole() bool {
 	}
 	once := f.verified.Jobs()
 	for name, units := range f.observed.Units {
-		names := func(r release.Record) bool { _, named := r.Services[name]; return named }
+		names := func(r release.Record) bool { return r.Names(name) }
 		if !names(*f.verified) && !slices.ContainsFunc(f.since, names) {
 			continue // somebody started it beside the releases
 		}

@@ -125,18 +125,23 @@ func (r Record) ChangedNothing() bool {
 		r.Outcome == Failed && len(r.Steps) == 0 && len(r.Migrations) == 0 && r.RestoresDatabase == ""
 }
 
+// Names tells whether a release has a service.
+func (r Record) Names(service string) bool {
+	_, named := r.Services[service]
+	return named
+}
+
 // Made tells whether units of a service may be of this release: one that was verified had
 // all that it names, one that failed what its steps came to, and of one that was cut off
 // only what it was to do is known.
 func (r Record) Made(service string) bool {
-	svc, named := r.Services[service]
 	switch {
-	case !named || r.ChangedNothing():
+	case !r.Names(service) || r.ChangedNothing():
 		return false
 	case r.Outcome == Failed, r.Outcome == Stuck:
 		return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Service == service })
 	}
-	return r.Outcome == Verified || svc.Action != "unchanged"
+	return r.Outcome == Verified || r.Services[service].Action != "unchanged"
 }
 
 // MayHave tells whether a run carried out a step of a service, or may have: one that was

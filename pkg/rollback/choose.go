@@ -76,10 +76,7 @@ func serves(l *release.Ledger, verified release.Record, seen stack.Observed, liv
 // foreign tells whether a service is of no release since the last verified one: somebody
 // started it beside them, and it says nothing of what they left.
 func foreign(l *release.Ledger, verified release.Record, service string) bool {
-	names := func(r release.Record) bool {
-		_, named := r.Services[service]
-		return named && r.Number >= verified.Number
-	}
+	names := func(r release.Record) bool { return r.Names(service) && r.Number >= verified.Number }
 	return !l.Uncertain() && !slices.ContainsFunc(l.All(), names)
 }
 
