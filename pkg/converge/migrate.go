@@ -1,6 +1,7 @@
 package converge
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -44,11 +45,7 @@ func (f *facts) swapped() bool {
 
 // had tells whether the last verified release had a service.
 func (f *facts) had(service string) bool {
-	if f.verified == nil {
-		return false
-	}
-	_, had := f.verified.Services[service]
-	return had
+	return f.verified != nil && f.verified.Names(service)
 }
 
 // halfFilled tells whether a way back that was refused may have left a fresh database
@@ -305,8 +302,8 @@ func (d *transition) revision(ctx context.Context, name string) (last, sum strin
 			Text: fmt.Sprintf("the revision of its database is not known: x-shiksha.migrate.current ended with %d %v", ended.Exit, err)})
 		return "", ""
 	}
-	text := strings.TrimSpace(d.opts.Stack.Hide(ended.Output))
-	return at(text)
+	// What it logs beside its answer has times and process numbers in it.
+	return at(strings.TrimSpace(d.opts.Stack.Hide(cmp.Or(ended.Printed, ended.Output))))
 }
 
 // at is what is kept of what a service says of its database's revision.

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // fakeTalkative is an engine with one unit that has written more than any test should.
@@ -77,4 +78,16 @@ func TestEnding(t *testing.T) {
 		assert.Len(t, e.last(), min(10, len(all)))
 		assert.LessOrEqual(t, len(e.kept), 20)
 	}
+}
+
+// What a task answers is told apart from what it logs beside it.
+func TestATasksAnswerAndItsLog(t *testing.T) {
+	t.Parallel()
+	e, _ := newEngine(t)
+	ended, err := e.RunImage(t.Context(), "enginetest-answer", stack.Task{Name: "current", Image: imageV1, Command: []string{"/unit", "fail", "3"}})
+	require.NoError(t, err)
+	assert.Equal(t, 3, ended.Exit)
+	assert.Equal(t, "out\n", ended.Printed)
+	assert.Contains(t, ended.Output, "out\n")
+	assert.Contains(t, ended.Output, "err\n")
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"time"
@@ -219,8 +220,9 @@ func (e *Engine) await(ctx context.Context, id string) (stack.Ended, error) {
 		res, err := e.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
 		switch {
 		case err == nil && res.Container.State != nil && res.Container.State.Status == container.StateExited:
-			text, err := e.tail(ctx, id, client.ContainerLogsOptions{Tail: "10000"}, tailBytes)
-			return stack.Ended{Exit: res.Container.State.ExitCode, Output: text}, err
+			both, printed := ending{most: tailBytes}, ending{most: tailBytes}
+			err := e.log(ctx, id, client.ContainerLogsOptions{Tail: "10000"}, io.MultiWriter(&both, &printed), &both)
+			return stack.Ended{Exit: res.Container.State.ExitCode, Output: string(both.last()), Printed: string(printed.last())}, err
 		case err == nil:
 			lost = 0
 		case isGone(err) || lost == losses:

@@ -33,8 +33,10 @@ type Trial struct {
 	Sources map[string]string
 }
 
-// Ended is what a task came to. Output is the end of what it printed, both streams.
+// Ended is what a task came to. Output is the end of what it printed, both streams;
+// Printed is that of its standard output alone.
 type Ended struct {
-	Exit   int
-	Output string
+	Exit    int
+	Output  string
+	Printed string
 }
