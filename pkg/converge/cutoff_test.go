@@ -178,29 +178,34 @@ func TestAFailureHidesNoUnfinishedRun(t *testing.T) {
 		end     func(*transition) error
 		outcome release.Outcome
 		cutOff  bool
+		refused bool
 	}{
 		"a migration failed": {[]release.Record{cutOffRun(release.Interrupted)}, func(d *transition) error {
 			d.result.Rollout, d.record.Migrations = nil, []release.Migration{{Service: "api", Exit: 1}}
 			return d.unchanged(t.Context(), fault.New(fault.Failed, "", "", "the migration failed"))
-		}, release.Interrupted, true},
+		}, release.Interrupted, true, false},
+		"a migration failed after its database came up": {[]release.Record{cutOffRun(release.Interrupted)}, func(d *transition) error {
+			d.result.Rollout, d.record.Migrations = &rollout.Report{}, []release.Migration{{Service: "api"}, {Service: "api", Exit: 1}}
+			return d.unchanged(t.Context(), fault.New(fault.Failed, "", "", "the migration failed"))
+		}, release.Interrupted, true, false},
 		"no way back is wanted": {[]release.Record{cutOffRun(release.Stuck)}, func(d *transition) error {
 			d.opts.RollbackOnFailure = false
 			err := d.fail(t.Context(), errors.New("api is ill"))
 			d.end(t.Context(), err)
 			return err
-		}, release.Interrupted, true},
+		}, release.Interrupted, true, true},
 		"it was paused": {[]release.Record{cutOffRun(release.Interrupted)}, func(d *transition) error {
 			d.opts.Stack.Services["api"].Update.FailureAction = stack.Pause
 			err := d.fail(t.Context(), errors.New("api is ill"))
 			d.end(t.Context(), err)
 			return err
-		}, release.Interrupted, true},
+		}, release.Interrupted, true, true},
 		"nothing was unfinished": {nil, func(d *transition) error {
 			d.opts.RollbackOnFailure = false
 			err := d.fail(t.Context(), errors.New("api is ill"))
 			d.end(t.Context(), err)
 			return err
-		}, release.Failed, false},
+		}, release.Failed, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -211,7 +216,7 @@ func TestAFailureHidesNoUnfinishedRun(t *testing.T) {
 			last, _ := d.ledger.Latest()
 			assert.Equal(t, c.outcome, last.Outcome)
 			assert.Equal(t, c.cutOff, strings.Contains(last.Message, "what release 2 left, which did not end, is not taken back"), last.Message)
-			assert.Equal(t, c.cutOff, last.Refused(), "to run it again fails again")
+			assert.Equal(t, c.refused, last.Refused(), "to run it again fails again, where it was judged")
 			f := &facts{stack: d.opts.Stack}
 			f.know(d.ledger)
 			assert.Equal(t, c.cutOff, f.input(Options{}, nil).Interrupted)

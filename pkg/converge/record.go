@@ -194,7 +194,9 @@ func (d *transition) end(ctx context.Context, cause error) {
 	case kind == fault.Stuck:
 		outcome = release.Stuck
 	case d.earlier.unfinished() && !d.tookBack:
-		outcome, d.refused = release.Interrupted, true
+		// A migration that failed says nothing of the version: a lock may be free the next time.
+		migrating := slices.ContainsFunc(d.record.Migrations, func(m release.Migration) bool { return m.Exit != 0 })
+		outcome, d.refused = release.Interrupted, d.result.Rollout != nil && !migrating
 		cause = fmt.Errorf("%w; what %s left, which did not end, is not taken back", cause, d.earlier.by())
 		d.Say(event.Warning, "record", "", "what %s left, which did not end, is not taken back: the next release, or shiksha rollback, does that", d.earlier.by())
 	}
