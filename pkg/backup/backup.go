@@ -83,6 +83,8 @@ type Backup struct {
 	Rows map[string]int64 `json:"rows"`
 	// Roles are those that the dump names: owners, and whom grants and policies are for.
 	Roles []string `json:"roles,omitempty"`
+	// Others are the databases of the server that it has not: a backup is of one.
+	Others []string `json:"others,omitempty"`
 	// Proven is when a restore into a throwaway server gave the same counts.
 	Proven time.Time `json:"proven,omitzero"`
 	// Copied is when a copy of it was read back whole, CopiedTo where that is.

@@ -29,6 +29,9 @@ FROM pg_class c WHERE c.relkind = 'r' AND c.relpersistence <> 't'
 \gexec
 `
 
+// ErrUntried is in the error of a proof that restored nothing: it says nothing of the backup.
+var ErrUntried = errors.New("nothing was restored")
+
 const startTime, proveTime = time.Minute, 6 * time.Hour
 
 // Prove restores a backup into a throwaway server, of the image of the unit that serves and
@@ -48,25 +51,15 @@ func (s *Store) Prove(ctx context.Context, b Backup, unit stack.Unit) (Backup, e
 }
 
 func (s *Store) prove(ctx context.Context, b Backup, unit stack.Unit) error {
-	like, err := s.Engine.Inspect(ctx, unit.ID)
-	if err != nil {
-		return err
-	}
 	// A server of its own that has no network, with a password that nobody knows.
-	password := rand.Text()
-	id, err := s.Engine.StartImage(ctx, s.Project, stack.Task{Name: "prove", Image: unit.ImageID, Network: "none", Keep: true,
-		Env:   map[string]string{"POSTGRES_USER": "postgres", "POSTGRES_DB": "postgres", "POSTGRES_PASSWORD": password, "PGPASSWORD": password},
-		Binds: []string{s.Dir}, Command: append([]string{"postgres"}, preloads(like.Command)...), ShmSize: like.ShmSize})
+	access := map[string]string{"PGUSER": "postgres", "PGDATABASE": "postgres", "PGPORT": "5432", "PGPASSWORD": rand.Text()}
+	id, err := s.throwaway(ctx, unit, access["PGPASSWORD"])
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrUntried, err)
 	}
 	defer s.Engine.Discard(ctx, id)
-	if err := s.greets(ctx, id); err != nil {
-		return err
-	}
-	access := map[string]string{"PGUSER": "postgres", "PGDATABASE": "postgres", "PGPORT": "5432", "PGPASSWORD": password}
 	if err := s.provable(ctx, b, id, access); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrUntried, err)
 	}
 	if err := s.inside(ctx, id, "check", "bash", "-c", checkSum, "prove", b.SHA256, s.dump(b.ID)); err != nil {
 		return err
@@ -90,6 +83,25 @@ func (s *Store) prove(ctx context.Context, b Backup, unit stack.Unit) error {
 		return err
 	}
 	return compare(b.Rows, restored)
+}
+
+// throwaway starts a server like the one that serves.
+func (s *Store) throwaway(ctx context.Context, unit stack.Unit, password string) (id string, err error) {
+	like, err := s.Engine.Inspect(ctx, unit.ID)
+	if err != nil {
+		return "", err
+	}
+	id, err = s.Engine.StartImage(ctx, s.Project, stack.Task{Name: "prove", Image: unit.ImageID, Network: "none", Keep: true,
+		Env:   map[string]string{"POSTGRES_USER": "postgres", "POSTGRES_DB": "postgres", "POSTGRES_PASSWORD": password, "PGPASSWORD": password},
+		Binds: []string{s.Dir}, Command: append([]string{"postgres"}, preloads(like.Command)...), ShmSize: like.ShmSize})
+	if err != nil {
+		return "", err
+	}
+	if err := s.greets(ctx, id); err != nil {
+		s.Engine.Discard(ctx, id)
+		return "", err
+	}
+	return id, nil
 }
 
 // psql runs statements in the database of a proof.

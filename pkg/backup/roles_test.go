@@ -55,12 +55,14 @@ func asked(t *testing.T, w *world, first backup.Backup) {
 	large.DatabaseBytes, large.Bytes = 0, 1<<58
 	_, err = w.Prove(t.Context(), large, w.from.Unit)
 	require.ErrorContains(t, err, "(four times the dump, and")
+	require.ErrorIs(t, err, backup.ErrUntried)
 
 	elsewhere := first
 	elsewhere.ID = "gone"
 	_, err = w.Prove(t.Context(), elsewhere, w.from.Unit)
 	require.ErrorContains(t, err, filepath.Join(w.Dir, "gone.dump")+" cannot be read by user 0")
 	assert.NotContains(t, err.Error(), "it was changed")
+	assert.NotErrorIs(t, err, backup.ErrUntried, "there is no dump to copy")
 }
 
 // roles has a dump with owners, grants and policies of roles that a new server lacks, and

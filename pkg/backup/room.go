@@ -94,20 +94,28 @@ const (
 // dumpNeeds is the room that a dump needs in the folder for backups, with where that is
 // known from: the last dump and a quarter, or a quarter of the database, 0 where neither is
 // known. That folder is often on the disk of the database that serves.
-func (s *Store) dumpNeeds(ctx context.Context, from Source, database string) (need int64, of string) {
+func (s *Store) dumpNeeds(ctx context.Context, from Source, last Backup) (need int64, of string) {
 	room, err := s.Room(ctx, from)
 	if err != nil {
 		s.say(event.Debug, "how large the dump gets is not known: %v", err)
 	}
-	all, err := s.List(ctx)
-	i := slices.IndexFunc(all, func(b Backup) bool { return b.Service == from.Service && b.Database == database })
 	switch {
-	case err != nil || i < 0:
+	case last.Bytes == 0:
 		return room.Size / dense, "a quarter of the database"
-	case room.Size > 0 && room.Size < all[i].Bytes:
+	case room.Size > 0 && room.Size < last.Bytes:
 		return room.Size, "the database itself is no larger"
 	}
-	return all[i].Bytes + all[i].Bytes/4, "the last one, and a quarter"
+	return last.Bytes + last.Bytes/4, "the last one, and a quarter"
+}
+
+// last is the newest backup of a database, an empty one where none is known.
+func (s *Store) last(ctx context.Context, service, database string) Backup {
+	all, _ := s.List(ctx) // a folder that cannot be read fails the dump itself
+	i := slices.IndexFunc(all, func(b Backup) bool { return b.Service == service && b.Database == database })
+	if i < 0 {
+		return Backup{}
+	}
+	return all[i]
 }
 
 // provable refuses a proof that could fill the disk: the throwaway server has its folder

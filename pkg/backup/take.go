@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -64,13 +65,13 @@ func (s *Store) Take(ctx context.Context, from Source) (Backup, error) {
 	now := time.Now().UTC().Truncate(time.Second)
 	b := Backup{Schema: schema, ID: from.Service + "-" + now.Format("20060102T150405Z"), Project: s.Project, Service: from.Service,
 		Database: access["PGDATABASE"], Release: from.Release, Version: from.Version, Taken: now, Node: s.Node}
-	need, of := s.dumpNeeds(ctx, from, b.Database)
+	last := s.last(ctx, from.Service, b.Database)
+	need, of := s.dumpNeeds(ctx, from, last)
 	s.say(event.Info, "dumping database %s of %s on %s", b.Database, from.Service, s.place())
 	limited, cancel := context.WithTimeoutCause(ctx, from.Options.Timeout, fmt.Errorf("it took longer than %s (x-shiksha.backups.timeout)", from.Options.Timeout))
 	defer cancel()
 	defer s.progress(limited, b.ID)()
 	began := time.Now()
-	var others []string
 	part := s.dump(b.ID) + ".part"
 	ended, err := s.tool(limited, from, access, "backup", dumpScript, part, strconv.FormatInt(need, 10), of, s.dump(b.ID))
 	if err == nil {
@@ -78,20 +79,31 @@ func (s *Store) Take(ctx context.Context, from Source) (Backup, error) {
 	}
 	if err == nil {
 		b.Seconds = time.Since(began).Seconds()
-		others, err = s.complete(ctx, &b)
+		err = s.complete(ctx, &b)
 	}
 	if err != nil {
 		return Backup{}, s.failed(ctx, from.Service, err)
 	}
-	s.say(event.Notice, "backup %s: %d rows in %d tables, %.1f MB, read back whole in %.1f s", b.ID, b.Total(), len(b.Rows), float64(b.Bytes)/1e6, b.Seconds)
-	if len(b.Rows) == 0 && from.Options.Database == "" {
-		s.say(event.Warning, "database %s of %s has no tables; if its data is in another, name that with x-shiksha.backups.database", b.Database, from.Service)
-	}
-	if len(others) > 0 {
-		s.say(event.Warning, "the server of %s has databases that are not dumped, since a backup is of one: %s", from.Service, strings.Join(others, ", "))
-	}
+	s.tell(b, last, from.Options)
 	s.settle(ctx, b, from)
 	return b, nil
+}
+
+// tell says what a dump has, and what it has not: as a warning what the last one had, so that
+// one who dumps a database each night is not warned of the others each night.
+func (s *Store) tell(b, last Backup, o stack.Backups) {
+	s.say(event.Notice, "backup %s: %d rows in %d tables, %.1f MB, read back whole in %.1f s", b.ID, b.Total(), len(b.Rows), float64(b.Bytes)/1e6, b.Seconds)
+	if len(b.Rows) == 0 && o.Database == "" {
+		s.say(event.Warning, "database %s of %s has no tables; if its data is in another, name that with x-shiksha.backups.database", b.Database, b.Service)
+	}
+	if len(b.Others) == 0 {
+		return
+	}
+	level := event.Warning
+	if slices.Equal(b.Others, last.Others) {
+		level = event.Info
+	}
+	s.say(level, "the server of %s has databases that are not dumped, since a backup is of one: %s", b.Service, strings.Join(b.Others, ", "))
 }
 
 // begin makes the folder for backups, and has the host know of it first: whoever lists
@@ -134,32 +146,32 @@ func failure(ended stack.Ended) error {
 }
 
 // complete reads what the script found out and writes the manifest, which makes
-// the dump a backup. It gives the databases of the server that are not dumped.
-func (s *Store) complete(ctx context.Context, b *Backup) (others []string, err error) {
+// the dump a backup.
+func (s *Store) complete(ctx context.Context, b *Backup) error {
 	rows, err := s.Files.Read(ctx, s.dump(b.ID)+".rows")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if b.Rows, err = parseRows(string(rows)); err != nil {
-		return nil, err
+		return err
 	}
 	sum, err := s.Files.Read(ctx, s.dump(b.ID)+".sum")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	lines := strings.Split(strings.TrimSpace(string(sum)), "\n")
 	if len(lines) < 3 || len(lines[0]) != 64 {
-		return nil, fmt.Errorf("the checksum of the dump is not one: %q", sum)
+		return fmt.Errorf("the checksum of the dump is not one: %q", sum)
 	}
 	b.SHA256, b.Server = lines[0], lines[2]
 	if b.Bytes, err = strconv.ParseInt(strings.TrimSpace(lines[1]), 10, 64); err != nil || b.Bytes == 0 {
-		return nil, fmt.Errorf("the size of the dump is not one: %q", lines[1])
+		return fmt.Errorf("the size of the dump is not one: %q", lines[1])
 	}
 	if len(lines) > 3 {
 		b.DatabaseBytes, _ = strconv.ParseInt(strings.TrimSpace(lines[3]), 10, 64) // what cannot be read is not known
 	}
-	b.Roles, others = s.has(ctx, b.ID)
-	return others, s.write(ctx, *b)
+	b.Roles, b.Others = s.has(ctx, b.ID)
+	return s.write(ctx, *b)
 }
 
 // parseRows reads "count<tab>table" lines.

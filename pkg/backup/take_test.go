@@ -26,6 +26,7 @@ type fakeServer struct {
 	rows       string
 	given      map[string]string
 	need, has  string
+	earlier    string // the manifest of a backup that was taken before
 }
 
 func (f *fakeServer) Inspect(context.Context, string) (stack.Unit, error) {
@@ -54,6 +55,10 @@ func (f *fakeServer) take(t *testing.T, o stack.Backups) (warnings []string, err
 	told := &event.Recorder{}
 	dir := t.TempDir()
 	s := &backup.Store{Project: "shop", Dir: filepath.Join(dir, "backups"), Metrics: filepath.Join(dir, "metrics"), Files: disk.Files{}, Engine: f, Sink: told}
+	if f.earlier != "" {
+		require.NoError(t, os.MkdirAll(s.Dir, 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(s.Dir, "db-1.json"), []byte(f.earlier), 0o600))
+	}
 	_, err = s.Take(t.Context(), backup.Source{Service: "db", Options: o})
 	for _, e := range told.Events() {
 		if e.Level == event.Warning {
@@ -168,7 +173,8 @@ func TestADumpWithoutTables(t *testing.T) {
 	}
 }
 
-// What a dump has not is told: other databases of the server.
+// What a dump has not is told: other databases of the server, as a warning where the last
+// dump did not say the same.
 func TestDatabasesThatAreNotDumpedAreTold(t *testing.T) {
 	t.Parallel()
 	f := &fakeServer{rows: "1\tpublic.orders\n", has: "database\tbilling\ndatabase\tkeycloak\nrole\tmetabase\n"}
@@ -177,4 +183,12 @@ func TestDatabasesThatAreNotDumpedAreTold(t *testing.T) {
 	require.Len(t, warnings, 1)
 	assert.Contains(t, warnings[0], "the server of db has databases that are not dumped, since a backup is of one: billing, keycloak")
 	assert.Equal(t, "0", f.need, "how large it gets is not known")
+
+	for others, warns := range map[string]bool{`"billing","keycloak"`: false, `"billing"`: true, ``: true} {
+		f.earlier = `{"schema":1,"id":"db-1","service":"db","database":"postgres","bytes":1000,"others":[` + others + `]}`
+		warnings, err = f.take(t, stack.Backups{})
+		require.NoError(t, err)
+		assert.Equal(t, warns, len(warnings) > 0, "%s: %v", others, warnings)
+		assert.Equal(t, "1250", f.need, "the last one, and a quarter")
+	}
 }

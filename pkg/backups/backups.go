@@ -4,6 +4,7 @@ package backups
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -40,7 +41,7 @@ type Result struct {
 }
 
 // Take dumps every database of the release that serves. The result has those that
-// were made, also when a later one failed.
+// were made; a database whose dump fails keeps no other from its own.
 func Take(ctx context.Context, o Options, sink event.Sink) (*Result, error) {
 	result := &Result{Project: o.Project}
 	t, on, err := o.open(ctx, sink)
@@ -80,27 +81,48 @@ func (o Options) take(ctx context.Context, t *target.Target, on platform.Platfor
 			return err
 		}
 	}
+	var failed []error
 	for i, db := range databases {
-		store := stores[i]
-		b, err := store.Take(ctx, db.Source)
+		b, err := o.one(ctx, stores[i], db)
+		if b.ID != "" {
+			result.Backups = append(result.Backups, b)
+		}
 		if err != nil {
-			return err
+			failed = append(failed, err)
 		}
-		if o.Prove {
-			b, err = store.Prove(ctx, b, db.Unit)
-		}
-		if err == nil {
-			err = store.CopyAll(ctx, db.Source)
-		}
-		if made, readErr := store.Find(ctx, b.ID); readErr == nil {
-			b = made // with its copy
-		}
-		result.Backups = append(result.Backups, b)
-		if err != nil {
-			return err
+		if ctx.Err() != nil {
+			break
 		}
 	}
-	return nil
+	return errors.Join(failed...)
+}
+
+// dumps is what one database takes of its store.
+type dumps interface {
+	Take(ctx context.Context, from backup.Source) (backup.Backup, error)
+	Prove(ctx context.Context, b backup.Backup, unit stack.Unit) (backup.Backup, error)
+	CopyAll(ctx context.Context, from backup.Source) error
+	Find(ctx context.Context, id string, copies ...*stack.Copy) (backup.Backup, error)
+}
+
+// one dumps a database, proves the dump and copies it; the backup is the empty one when none
+// was made. A proof that could not be tried keeps no copy from leaving the host: the dump is
+// as good as one that nobody asked to prove. One that a proof found bad takes no good copy's place.
+func (o Options) one(ctx context.Context, store dumps, db target.Database) (backup.Backup, error) {
+	b, err := store.Take(ctx, db.Source)
+	if err != nil {
+		return backup.Backup{}, err
+	}
+	if o.Prove {
+		b, err = store.Prove(ctx, b, db.Unit)
+	}
+	if ctx.Err() == nil && (err == nil || errors.Is(err, backup.ErrUntried)) {
+		err = errors.Join(err, store.CopyAll(ctx, db.Source))
+	}
+	if made, readErr := store.Find(ctx, b.ID); readErr == nil {
+		b = made // with its copy
+	}
+	return b, err
 }
 
 // serving is the stack of the release that serves, with its record.

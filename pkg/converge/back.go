@@ -340,7 +340,12 @@ func (d *transition) restore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return d.replan(ctx)
+	seen := d.facts.observed
+	if err := d.replan(ctx); err != nil {
+		return err
+	}
+	d.leftStopped(stopped, seen)
+	return nil
 }
 
 // replan looks and plans again. What was known stays where the host does not answer:

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
@@ -260,7 +261,7 @@ func created(l *release.Ledger) map[string]bool {
 	names := map[string]bool{}
 	for _, r := range l.All() {
 		for name, s := range r.Services {
-			names[name] = names[name] || s.Action == string(plan.Create)
+			names[name] = names[name] || s.Action == string(plan.Create) && !r.ChangedNothing()
 		}
 	}
 	return names
@@ -289,4 +290,27 @@ func (d *transition) staysOver(before *stack.Stack, in *plan.Input) {
 	d.stayed = slices.DeleteFunc(slices.Clone(in.TakenOver), func(name string) bool {
 		return before.Services[name] != nil || !slices.Contains(in.Only, name)
 	})
+}
+
+// leftStopped tells of what was stopped since it writes to the database that came back, and
+// that no step of this rollback starts or takes away: a service that other hands made.
+func (d *transition) leftStopped(stopped []string, before stack.Observed) {
+	for _, name := range stopped {
+		taken := slices.ContainsFunc(d.rest.Steps, func(s plan.Step) bool { return s.Service == name && s.Action != plan.Keep })
+		var units []string
+		for _, u := range before.Units[name] {
+			if !u.OneOff && u.Up() {
+				units = append(units, u.Name)
+			}
+		}
+		if taken || len(units) == 0 || d.opts.Stack.Services[name] != nil {
+			continue
+		}
+		again := "docker start " + strings.Join(units, " ")
+		if before.Scheduled {
+			again = fmt.Sprintf("docker service scale %s_%s=%d", d.opts.Stack.Name, name, len(units))
+		}
+		d.Say(event.Warning, "restore", name, "it was stopped, since it writes to the database, and it stays so: the release that comes back does not have it. "+
+			"Where it fits the restored database, start it with: %s", again)
+	}
 }

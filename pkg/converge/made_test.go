@@ -50,6 +50,8 @@ func TestARollbackTakesAwayOnlyWhatTheUndoneReleasesMade(t *testing.T) {
 		require.NoError(t, d.ledger.Append(t.Context(), &r))
 	}
 	assert.Nil(t, d.made(t.Context()), "a deploy asks for nothing")
+	assert.True(t, created(d.ledger)["beat"])
+	assert.False(t, created(d.ledger)["refused"], "it ended before it made any")
 
 	d.opts.Back = &Back{Restores: 2}
 	assert.Equal(t, []string{"api", "beat", "cut", "paused"}, madeNames(t, d))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
@@ -51,4 +52,32 @@ func TestWhatStaysAfterAFailure(t *testing.T) {
 	}
 	both := joined(&rollout.Report{Touched: []string{"db"}}, rollout.Report{Touched: []string{"db", "api"}, Undone: []string{"db", "api"}})
 	assert.Equal(t, []string{"api"}, both.Undone, "the database was brought up before")
+}
+
+// A database that comes back stops what writes to it. What the release that comes back does
+// not have and nobody takes away stays stopped: that is said, with what starts it again.
+func TestWhatStaysStoppedBesideARestoredDatabaseIsTold(t *testing.T) {
+	t.Parallel()
+	unit := func(name string, state stack.State) stack.Unit {
+		return stack.Unit{ID: name, Name: "shop-" + name, State: state}
+	}
+	before := map[string][]stack.Unit{
+		"api": {unit("api-1", stack.Running)}, "search": {unit("search-1", stack.Running)}, "made": {unit("made-1", stack.Running)},
+		"off": {unit("off-1", stack.Exited)}, "etl": {unit("etl-1", stack.Running), unit("etl-2", stack.Restarting), unit("etl-3", stack.Exited)},
+	}
+	for _, scheduled := range []bool{false, true} {
+		said := &event.Recorder{}
+		d := &transition{Target: &target.Target{Sink: said}, opts: Options{Stack: &stack.Stack{Name: "shop", Services: map[string]*stack.Service{"api": {Name: "api"}}}},
+			rest: &plan.Plan{Steps: []plan.Step{{Service: "api", Action: plan.Keep}, {Service: "made", Action: plan.Remove}, {Service: "etl", Action: plan.Keep}}}}
+		d.leftStopped([]string{"api", "made", "off", "etl"}, stack.Observed{Units: before, Scheduled: scheduled})
+		require.Len(t, said.Events(), 1)
+		e := said.Events()[0]
+		assert.Equal(t, event.Warning, e.Level)
+		assert.Equal(t, "etl", e.Service)
+		if scheduled {
+			assert.Contains(t, e.Text, "start it with: docker service scale shop_etl=2")
+			continue
+		}
+		assert.Contains(t, e.Text, "start it with: docker start shop-etl-1 shop-etl-2")
+	}
 }

@@ -226,13 +226,17 @@ func (f findings) spaces(h Facts) {
 func (f findings) dumps(b Space) {
 	// The dump and the server that it is proven in.
 	need, most := max(uint64(b.Needs)*unpacked, leastDisk/4), uint64(b.Undumped)
-	const free = "free some there, or keep fewer backups (x-shiksha.backups.keep-days)"
+	free := "free some there, keep fewer backups (x-shiksha.backups.keep-days), or mount a larger disk at " + b.Dir
 	first := fmt.Sprintf("only %d MiB are free in %s on %s; there is no dump yet of databases that take %d MiB, and a dump may need up to that", b.Free>>20, b.Dir, b.On, most>>20)
 	switch {
 	case b.Free < need:
 		f.Fail("P12.space", finding.Place{}, free, "only %d MiB are free in %s on %s; the last dump was %d MiB, and it is proven beside it", b.Free>>20, b.Dir, b.On, b.Needs>>20)
 	case b.Free < need+most/dense:
-		f.Fail("P12.space", finding.Place{}, free+"; if you know that a dump is smaller, take one first with: shiksha backup, and its size is what counts", "%s", first)
+		hint := free
+		if b.Free >= most/dense { // or else the dump refuses to begin
+			hint += "; if you know that a dump is smaller, take one first with: shiksha backup, and its size is what counts"
+		}
+		f.Fail("P12.space", finding.Place{}, hint, "%s", first)
 	case b.Free < need+most:
 		f.Warn("P12.space", finding.Place{}, free, "%s", first)
 	}

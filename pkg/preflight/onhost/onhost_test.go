@@ -186,9 +186,15 @@ func TestRoomForAFirstDump(t *testing.T) {
 		require.Len(t, found, 1, free)
 		assert.Equal(t, want, found[0].Outcome, free)
 		assert.Contains(t, found[0].Found, "no dump yet of databases that take 102400 MiB, and a dump may need up to that")
+		assert.Contains(t, found[0].Hint, "or mount a larger disk at /backups")
+		assert.NotContains(t, found[0].Hint, "shiksha backup", "a dump begins with a quarter free")
 		h.Backups[0].Needs = 50 << 30
 		found = about(onhost.Look(st, p, stack.Observed{}, h), "P12.space")
 		require.Len(t, found, 1)
 		assert.Equal(t, check.Fail, found[0].Outcome, "another database's last dump counts beside it")
+		h.Backups[0].Needs, h.Backups[0].Free = 1<<30, 26<<30
+		found = about(onhost.Look(st, p, stack.Observed{}, h), "P12.space")
+		require.Len(t, found, 1)
+		assert.Contains(t, found[0].Hint, "take one first with: shiksha backup")
 	}
 }
