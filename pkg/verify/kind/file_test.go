@@ -199,6 +199,12 @@ func TestManner_OfSeveralParts(t *testing.T) {
 		m := checks[0].Manner()
 		assert.Equal(t, want.name, checks[0].KindName(), text)
 		assert.Equal(t, []any{want.watched, want.back, want.passes}, []any{m.Watched, m.Back, m.Passes}, text)
+		assert.False(t, m.Long, text)
+	}
+	for text, long := range map[string]bool{"{service: w, app: a}": false, "{service: w, app: a, task: {name: x}}": true} {
+		checks, err := ReadFile("v.yml", []byte("- name: a\n  all: [{celery: "+text+"}, {disk: {}}]"))
+		require.NoError(t, err)
+		assert.Equal(t, long, checks[0].Manner().Long, text)
 	}
 }
 

@@ -205,7 +205,7 @@ func (h fakeHost) Run(_ context.Context, argv []string, _ io.Reader) (host.Outpu
 // real one does not show on demand (killed for memory, a save that failed, a GPU).
 type fakeUnits struct {
 	units   map[string][]stack.Unit
-	answers map[string]string // what a command beginning with the key prints; "!" before it: with exit code 1
+	answers map[string]string // what a command beginning with the key prints; "!" before it: with exit code 1, "!!" as timeout ends it
 	log     string
 	logCut  bool
 	err     error
@@ -247,6 +247,9 @@ func (f *fakeUnits) ExecEnv(_ context.Context, _ string, argv, env []string, _ [
 		return "", "not found", 127, nil
 	}
 	answer := f.answers[best]
+	if text, inVain := strings.CutPrefix(answer, "!!"); inVain {
+		return text, "", 124, nil
+	}
 	if text, failed := strings.CutPrefix(answer, "!"); failed {
 		return text, "", 1, nil
 	}

@@ -104,9 +104,10 @@ func storeLooks() map[string]look {
 	c("task refused", "celery.call", check.Fail, "no broker", "celery -A app call", "!no broker")
 	add("celery", "worker", "celery: {service: worker, app: app, task: {name: add}}", celery)("no result", "celery.result", check.Fail, "nothing", "timeout 10 celery -A app result", "!",
 		"celery -A app inspect stats", `{"w@0123456789ab": {"pool": {"max-concurrency": 2}}}`, "celery -A app inspect active", `{"w@0123456789ab": []}`)
-	waits := add("celery", "worker", "celery: {service: worker, app: app, task: {name: add}}", with(celery, "timeout 10 celery -A app result", "!",
+	waits := add("celery", "worker", "celery: {service: worker, app: app, task: {name: add}}", with(celery, "timeout 10 celery -A app result", "!!",
 		"celery -A app inspect stats", `{"w@0123456789ab": {"pool": {"max-concurrency": 2}}}`, "celery -A app inspect active", `{"w@0123456789ab": [{"name": "ocr"}, {"name": "translate"}]}`))
 	waits("every slot has work", "celery.slots", check.Warn, "all 2 slots have another task")
+	waits("a task that fails at once", "celery.result", check.Fail, "DisabledBackend", "timeout 10 celery -A app result", "!DisabledBackend")
 	waits("a slot is free", "celery.result", check.Fail, "nothing", "celery -A app inspect active", `{"w@0123456789ab": [{"name": "ocr"}]}`)
 	waits("the task hangs itself", "celery.result", check.Fail, "nothing", "celery -A app inspect active", `{"w@0123456789ab": [{"name": "ocr"}, {"name": "add"}]}`)
 	waits("slots that nobody tells", "celery.result", check.Fail, "nothing", "celery -A app inspect stats", `{"w@0123456789ab": {"pool": {}}}`)
