@@ -52,7 +52,11 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 	}
 	if ctx.Err() != nil {
 		// What was cut off calls itself failed or refused.
-		return fault.New(fault.Interrupted, "", "run it again"+d.former(", or "), "interrupted: %w", cause)
+		hint := "run it again" + d.former(", or ")
+		if len(d.writers) > 0 {
+			hint = d.unanswered()
+		}
+		return fault.New(fault.Interrupted, "", hint, "interrupted: %w", cause)
 	}
 	// What a release before this one left unproved was proved ill with it.
 	touched := slices.Concat(d.unproved, d.result.Rollout.Touched)
@@ -334,18 +338,13 @@ func (d *transition) restore(ctx context.Context) error {
 		return err
 	}
 	stopped, undo, err := d.opts.Back.Database(ctx)
-	d.undoDatabase, d.writers = undo, stopped
+	d.undoDatabase, d.writers, d.ran = undo, stopped, d.facts.observed
 	// From here on going back means to start again what was stopped.
 	d.result.Rollout = joined(d.result.Rollout, rollout.Report{Touched: stopped})
 	if err != nil {
 		return err
 	}
-	seen := d.facts.observed
-	if err := d.replan(ctx); err != nil {
-		return err
-	}
-	d.leftStopped(stopped, seen)
-	return nil
+	return d.replan(ctx)
 }
 
 // replan looks and plans again. What was known stays where the host does not answer:

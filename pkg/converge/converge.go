@@ -42,9 +42,10 @@ type transition struct {
 	// refused is set once this one failed and what is there is not all of the release before.
 	refused bool
 	// undoDatabase takes back that the database was brought back; writers are the
-	// services that were stopped for it.
+	// services that were stopped for it, ran is what ran before they were.
 	undoDatabase func(context.Context) error
 	writers      []string
+	ran          stack.Observed
 	backTime     backTime
 	// inVain are the services that the way back tried once and passed over.
 	inVain []string

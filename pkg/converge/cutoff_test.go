@@ -3,6 +3,8 @@ package converge
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/release"
@@ -210,9 +213,14 @@ func TestAFailureHidesNoUnfinishedRun(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d, on := afterCutOff(t, map[string]string{"api": "v1", "beat": "v1", "worker": "v1", "search": "v1"}, c.records...)
+			d.Sink = &event.Recorder{}
 			err := c.end(d)
 			assert.Equal(t, fault.Failed, fault.Of(err), "%v", err)
 			assert.Empty(t, on.back)
+			said := d.Sink.(*event.Recorder).Events()
+			assert.Equal(t, c.cutOff, slices.ContainsFunc(said, func(e event.Event) bool {
+				return strings.HasSuffix(e.Text, "is not taken back: the next release does that; or go back to what served before: shiksha rollback --release 1")
+			}), said)
 			last, _ := d.ledger.Latest()
 			assert.Equal(t, c.outcome, last.Outcome)
 			assert.Equal(t, c.cutOff, strings.Contains(last.Message, "what release 2 left, which did not end, is not taken back"), last.Message)
@@ -265,6 +273,9 @@ func TestWhatTheLastRunDidNotComeToIsUnproved(t *testing.T) {
 func TestSomeServicesAfterACutOffRun(t *testing.T) {
 	t.Parallel()
 	cut := cutOffRun(release.Interrupted, "surge api", "drain worker")
+	// Nothing ran of the beat before this one, and nothing does since.
+	dead := cutOffRun(release.Interrupted, "surge api")
+	dead.Services["beat"] = release.ServiceRecord{Hash: cutOffShop(t).Services["beat"].Hash, Replicas: 1, Action: string(plan.Create)}
 	for name, c := range map[string]struct {
 		services string
 		runs     map[string]string
@@ -279,6 +290,8 @@ func TestSomeServicesAfterACutOffRun(t *testing.T) {
 		"one that is left, paused": {"api", map[string]string{"api": "v1", "beat": "v2", "worker": "v1"}, []release.Record{cutOffRun(release.Failed, "surge api")}, "beat"},
 		"it went back":             {"api", map[string]string{"api": "v1", "beat": "v1", "worker": "v1"}, []release.Record{cutOffRun(release.Failed, "surge api")}, ""},
 		"changed by hand":          {"api", map[string]string{"api": "v1", "beat": "v2", "worker": "v1"}, nil, ""},
+		"one that did not run":     {"api", map[string]string{"api": "v1", "beat": "exited", "worker": "v1"}, []release.Record{dead}, ""},
+		"one that was stopped":     {"api", map[string]string{"api": "v1", "beat": "exited", "worker": "v1"}, []release.Record{cutOffRun(release.Interrupted, "surge api"), dead}, "beat"},
 		"another is ill":           {"api", map[string]string{"api": "v1", "beat": "v1", "worker": "v1", "search": "exited"}, []release.Record{cutOffRun(release.Interrupted, "surge api")}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -291,8 +304,8 @@ func TestSomeServicesAfterACutOffRun(t *testing.T) {
 				return
 			}
 			require.Len(t, d.plan.Refusals, 1)
-			assert.Contains(t, d.plan.Refusals[0], "release 2 did not end well and may have left "+c.left+" otherwise than before")
-			assert.Contains(t, d.plan.Refusals[0], "shiksha rollback")
+			assert.Contains(t, d.plan.Refusals[0], fmt.Sprintf("release %d did not end well and may have left %s otherwise than before", 1+len(c.records), c.left))
+			assert.Contains(t, d.plan.Refusals[0], "or name those too, or first go back to what served before: shiksha rollback --release 1")
 			d.plan.Steps = nil
 			d.plan.Refusals = nil
 			require.NoError(t, d.hides(t.Context()))

@@ -138,10 +138,8 @@ func (d *transition) hides(ctx context.Context) error {
 	if len(names) == 0 {
 		return err
 	}
-	mend := "release all services, or name those too"
-	if !d.first() {
-		mend += ", or go back first: shiksha rollback"
-	}
+	// A rollback that names none goes further back where what it looks at runs as it was.
+	mend := "release all services, or name those too" + d.former(", or first ")
 	d.plan.Refusals = append(d.plan.Refusals, fmt.Sprintf("%s did not end well and may have left %s otherwise than before; a release of %s alone would hide that: %s",
 		d.earlier.by(), strings.Join(names, ", "), strings.Join(d.opts.Services, ", "), mend))
 	return nil
@@ -293,12 +291,12 @@ func (d *transition) staysOver(before *stack.Stack, in *plan.Input) {
 }
 
 // leftStopped tells of what was stopped since it writes to the database that came back, and
-// that no step of this rollback starts or takes away: a service that other hands made.
-func (d *transition) leftStopped(stopped []string, before stack.Observed) {
-	for _, name := range stopped {
+// that no step of the rollback started or took away: a service that other hands made.
+func (d *transition) leftStopped() {
+	for _, name := range d.writers {
 		taken := slices.ContainsFunc(d.rest.Steps, func(s plan.Step) bool { return s.Service == name && s.Action != plan.Keep })
 		var units []string
-		for _, u := range before.Units[name] {
+		for _, u := range d.ran.Units[name] {
 			if !u.OneOff && u.Up() {
 				units = append(units, u.Name)
 			}
@@ -307,10 +305,10 @@ func (d *transition) leftStopped(stopped []string, before stack.Observed) {
 			continue
 		}
 		again := "docker start " + strings.Join(units, " ")
-		if before.Scheduled {
+		if d.ran.Scheduled {
 			again = fmt.Sprintf("docker service scale %s_%s=%d", d.opts.Stack.Name, name, len(units))
 		}
-		d.Say(event.Warning, "restore", name, "it was stopped, since it writes to the database, and it stays so: the release that comes back does not have it. "+
+		d.Say(event.Warning, "record", name, "it was stopped, since it writes to the database, and it stays so: the release that came back does not have it. "+
 			"Where it fits the restored database, start it with: %s", again)
 	}
 }

@@ -229,8 +229,11 @@ func (f *facts) whole() bool {
 	if f.uncertain || f.verified == nil || f.acted == nil || f.acted.Outcome != release.Failed {
 		return false
 	}
-	once := f.verified.Jobs()
+	once, sharing := f.verified.Jobs(), f.verified.Sharing()
 	for name, units := range f.observed.Units {
+		if sharing[name] {
+			continue // its hash is of a container that may be gone; what it shares with tells
+		}
 		names := func(r release.Record) bool { return r.Names(name) }
 		if !names(*f.verified) && !slices.ContainsFunc(f.since, names) {
 			continue // somebody started it beside the releases
@@ -335,8 +338,11 @@ func (d *transition) isOther(ctx context.Context, before *stack.Stack, svc *stac
 		return true, nil
 	}
 	scaled := func(r release.Record) bool { return r.Services[svc.Name].Replicas != svc.Replicas }
-	// What does not run may be what a run stopped that did not end.
-	counts := e.uncertain || len(meant(unended(e.since), svc.Name)) > 0 || slices.ContainsFunc(runs, scaled)
+	// What does not run may be what a run stopped that did not end; not what did not run before it.
+	stopped := func(r release.Record) bool {
+		return plan.Action(r.Services[svc.Name].Action) != plan.Create || r.Services[svc.Name].Hash != svc.Hash || scaled(r)
+	}
+	counts := e.uncertain || slices.ContainsFunc(meant(unended(e.since), svc.Name), stopped) || slices.ContainsFunc(runs, scaled)
 	if counts && !svc.Global && len(running(units)) != svc.Replicas {
 		return true, nil
 	}

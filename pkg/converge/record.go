@@ -198,7 +198,7 @@ func (d *transition) end(ctx context.Context, cause error) {
 		migrating := slices.ContainsFunc(d.record.Migrations, func(m release.Migration) bool { return m.Exit != 0 })
 		outcome, d.refused = release.Interrupted, d.result.Rollout != nil && !migrating
 		cause = fmt.Errorf("%w; what %s left, which did not end, is not taken back", cause, d.earlier.by())
-		d.Say(event.Warning, "record", "", "what %s left, which did not end, is not taken back: the next release, or shiksha rollback, does that", d.earlier.by())
+		d.Say(event.Warning, "record", "", "what %s left, which did not end, is not taken back: the next release does that%s", d.earlier.by(), d.former("; or "))
 	}
 	d.conclude(ctx, outcome, cause)
 }
@@ -215,10 +215,19 @@ func (d *transition) former(join string) string {
 // cutOff ends a release that was interrupted while it went on, or while what failed of it
 // was undone.
 func (d *transition) cutOff(ctx context.Context, cause error) error {
-	if rollout.HalfBack(cause) {
+	switch {
+	case rollout.HalfBack(cause):
 		return d.halfway(ctx, cause)
+	case len(d.writers) > 0:
+		return fault.New(fault.Interrupted, "", d.unanswered(), "%w", cause)
 	}
 	return cause
+}
+
+// unanswered says whom nobody serves where a database was on its way back: what writes to it
+// was stopped, whatever is cut off after that. The newer release may not write to it.
+func (d *transition) unanswered() string {
+	return "users may get no answer of " + strings.Join(d.writers, ", ") + ": run the same again, which goes on with it"
 }
 
 // halfBack tells whether a way back ended before it was through because the run was told to
@@ -319,6 +328,7 @@ func (d *transition) settle(ctx context.Context) error {
 	d.result.Outcome, d.result.Serving = Verified, d.opts.Version
 	d.Say(event.Notice, "done", "", "%s serves after %s", title(d.opts.Version, d.record.Number),
 		time.Since(d.result.Started).Round(100*time.Millisecond))
+	d.leftStopped()
 	if d.opts.KeepReleases == 0 || ctx.Err() != nil {
 		return nil
 	}

@@ -57,8 +57,8 @@ func TestWholeIsWhatNothingIsLeftOfALaterRelease(t *testing.T) {
 	unit := func(hash string) map[string][]stack.Unit {
 		return map[string][]stack.Unit{"api": {{Service: "api", State: stack.Exited, Hash: hash}}}
 	}
-	verified := release.Record{Outcome: release.Verified, Services: map[string]release.ServiceRecord{"api": {Hash: "v1"}, "job": {Hash: "v1"}},
-		Model: []byte(`{"services": {"api": {"depends_on": {"job": {"condition": "service_completed_successfully"}}}}}`)}
+	verified := release.Record{Outcome: release.Verified, Services: map[string]release.ServiceRecord{"api": {Hash: "v1"}, "job": {Hash: "v1"}, "proxy": {Hash: "of the container before"}},
+		Model: []byte(`{"services": {"proxy": {"network_mode": "service:api"}, "api": {"depends_on": {"job": {"condition": "service_completed_successfully"}}}}}`)}
 	for name, c := range map[string]struct {
 		last  release.Outcome
 		units map[string][]stack.Unit
@@ -71,6 +71,7 @@ func TestWholeIsWhatNothingIsLeftOfALaterRelease(t *testing.T) {
 		"left a job that ended":         {release.Failed, map[string][]stack.Unit{"job": {{Service: "job", State: stack.Exited, Hash: "v2"}}}, true},
 		"left a job at work":            {release.Failed, map[string][]stack.Unit{"job": {{Service: "job", State: stack.Running, Hash: "v2"}}}, false},
 		"beside one of somebody":        {release.Failed, map[string][]stack.Unit{"pgadmin": {{Service: "pgadmin", State: stack.Running, Hash: "x"}}}, true},
+		"a sidecar was made anew":       {release.Failed, map[string][]stack.Unit{"proxy": {{Service: "proxy", State: stack.Running, Hash: "x"}}}, true},
 		"cut off":                       {release.Interrupted, unit("v1"), false},
 		"stuck":                         {release.Stuck, unit("v1"), false},
 	} {

@@ -1,6 +1,7 @@
 package converge
 
 import (
+	"context"
 	"errors"
 	"testing"
 
@@ -67,9 +68,10 @@ func TestWhatStaysStoppedBesideARestoredDatabaseIsTold(t *testing.T) {
 	}
 	for _, scheduled := range []bool{false, true} {
 		said := &event.Recorder{}
-		d := &transition{Target: &target.Target{Sink: said}, opts: Options{Stack: &stack.Stack{Name: "shop", Services: map[string]*stack.Service{"api": {Name: "api"}}}},
+		d := &transition{Target: &target.Target{Sink: said}, writers: []string{"api", "made", "off", "etl"}, ran: stack.Observed{Units: before, Scheduled: scheduled},
+			opts: Options{Stack: &stack.Stack{Name: "shop", Services: map[string]*stack.Service{"api": {Name: "api"}}}},
 			rest: &plan.Plan{Steps: []plan.Step{{Service: "api", Action: plan.Keep}, {Service: "made", Action: plan.Remove}, {Service: "etl", Action: plan.Keep}}}}
-		d.leftStopped([]string{"api", "made", "off", "etl"}, stack.Observed{Units: before, Scheduled: scheduled})
+		d.leftStopped()
 		require.Len(t, said.Events(), 1)
 		e := said.Events()[0]
 		assert.Equal(t, event.Warning, e.Level)
@@ -79,5 +81,35 @@ func TestWhatStaysStoppedBesideARestoredDatabaseIsTold(t *testing.T) {
 			continue
 		}
 		assert.Contains(t, e.Text, "start it with: docker start shop-etl-1 shop-etl-2")
+	}
+}
+
+// What is cut off while a database goes back leaves nobody at work who writes to it: nobody is
+// told that users are served, nor sent to the newer release, which may not write to it.
+func TestCutOffWhileADatabaseGoesBack(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*transition, context.Context, context.CancelFunc) error{
+		"in the rollout": func(d *transition, ctx context.Context, _ context.CancelFunc) error {
+			return d.fail(ctx, fault.New(fault.Interrupted, "api", "users are served; run the same again", "interrupted"))
+		},
+		"in the swap": func(d *transition, ctx context.Context, cancel context.CancelFunc) error {
+			cancel()
+			return d.fail(ctx, errors.New("the swap was cut off"))
+		},
+	} {
+		for _, stopped := range [][]string{nil, {"api", "worker"}} {
+			d := &transition{Target: &target.Target{Sink: event.Discard}, facts: &facts{verified: &release.Record{Number: 3}}, writers: stopped,
+				result: &Result{Rollout: &rollout.Report{}}, opts: Options{Stack: &stack.Stack{Name: "shop"}}}
+			ctx, cancel := context.WithCancel(t.Context())
+			err := end(d, ctx, cancel)
+			cancel()
+			assert.Equal(t, fault.Interrupted, fault.Of(err), name)
+			if stopped == nil {
+				assert.Contains(t, fault.Hint(err), "run", name)
+				assert.NotContains(t, fault.Hint(err), "no answer", name)
+				continue
+			}
+			assert.Equal(t, "users may get no answer of api, worker: run the same again, which goes on with it", fault.Hint(err), name)
+		}
 	}
 }

@@ -54,8 +54,10 @@ func serves(l *release.Ledger, verified release.Record, seen stack.Observed, liv
 	if newest.Number == verified.Number && !l.Uncertain() {
 		return true
 	}
+	sharing := verified.Sharing()
 	for service, units := range seen.Units {
-		if foreign(l, verified, service) {
+		// The hash of what shares with another is of a container that may be gone.
+		if sharing[service] || foreign(l, verified, service) {
 			continue
 		}
 		for _, u := range units {

@@ -284,6 +284,25 @@ func TestChooseAfterWorkersWereTold(t *testing.T) {
 	}
 }
 
+// The hash of a sidecar is of the container that it shares with, which a release that failed
+// and went back has made anew: what served before is whole all the same.
+func TestChooseAfterASidecarWasMadeAnew(t *testing.T) {
+	t.Parallel()
+	services := map[string]release.ServiceRecord{"api": {Hash: "v2", Replicas: 1}, "proxy": {Hash: "of the container before", Replicas: 1}}
+	for model, to := range map[string]int{`{"services": {"proxy": {"network_mode": "service:api"}}}`: 1, `{"services": {"proxy": {}}}`: 2} {
+		l, _ := ledger(t, release.Record{Version: "v1", Outcome: good})
+		for _, r := range []release.Record{{Version: "v2", Outcome: good, Services: services}, {Version: "v3", Outcome: failed, Steps: []release.Step{{Name: "surge", Service: "api"}}}} {
+			r.Model = []byte(model)
+			require.NoError(t, l.Append(t.Context(), &r))
+		}
+		seen := runs("v2")
+		seen.Units["proxy"] = []stack.Unit{{State: stack.Running, Hash: "of the one now"}}
+		c, err := choose(l, seen, nil, Options{Project: "shop"})
+		require.NoError(t, err)
+		assert.Equal(t, to, c.to.Number, model)
+	}
+}
+
 // A unit that somebody started beside the releases does not make a rollback after a failed
 // release one to the release that serves.
 func TestChooseBesideUnitsOfNoRelease(t *testing.T) {
