@@ -52,7 +52,7 @@ func TestADatabaseThatCannotBeReached(t *testing.T) {
 	}
 	for what, act := range map[string]func(*transition) error{
 		"before anything changes":         func(d *transition) error { return d.databases(t.Context(), &onhost.Facts{}) },
-		"the backup before a migration":   func(d *transition) error { return d.backUp(t.Context(), nil) },
+		"the backup before a migration":   func(d *transition) error { return d.backUp(t.Context()) },
 		"what a killed run left at work":  func(d *transition) error { _, err := d.settleDatabases(t.Context()); return err },
 		"and that is why a release heals": func(d *transition) error { d.facts.acted.RestoresDatabase = "db-1"; return d.heal(t.Context()) },
 	} {
@@ -78,7 +78,7 @@ func TestADatabaseThatIsMadeOnOldData(t *testing.T) {
 		if old {
 			d.plan.Backups = []string{"db"}
 		}
-		err := d.backUp(t.Context(), []string{"db"})
+		err := d.backUp(t.Context())
 		assert.Equal(t, old, err != nil, "%v", err)
 	}
 }

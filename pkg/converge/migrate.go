@@ -83,12 +83,16 @@ func (d *transition) settleDatabases(ctx context.Context) (states []backup.State
 	if err != nil {
 		return nil, err
 	}
-	databases, err := d.Databases(ctx, d.on, d.opts.Stack, seen, release.Record{})
-	if errors.Is(err, target.ErrStopped) {
-		return nil, nil // nothing is at work in a database that does not run
-	}
-	if err != nil {
-		return nil, err
+	var databases []target.Database
+	for _, name := range d.opts.Stack.Order {
+		one, err := d.Databases(ctx, d.on, d.opts.Stack, seen, release.Record{}, d.allBut(name)...)
+		if errors.Is(err, target.ErrStopped) {
+			continue // nothing is at work in a database that does not run
+		}
+		if err != nil {
+			return nil, err
+		}
+		databases = append(databases, one...)
 	}
 	for _, db := range databases {
 		store, err := d.Backups(ctx, db.Node, d.opts.Stack.Name)
@@ -102,6 +106,11 @@ func (d *transition) settleDatabases(ctx context.Context) (states []backup.State
 		}
 	}
 	return states, nil
+}
+
+// allBut names the stack's services without some of them.
+func (d *transition) allBut(some ...string) []string {
+	return slices.DeleteFunc(slices.Clone(d.opts.Stack.Order), func(name string) bool { return slices.Contains(some, name) })
 }
 
 // unprotected refuses a migration of a database that nobody backs up.
@@ -120,18 +129,17 @@ func (d *transition) unprotected() {
 }
 
 // migrate brings the database to the schema of the new release, after a backup that
-// was read back whole and before any unit is replaced. What the migration itself needs and does
-// not run yet is brought up first.
+// was read back whole and before any unit is replaced. What the migration and the backup need
+// and does not run yet is brought up first.
 func (d *transition) migrate(ctx context.Context) error {
 	names := d.migrating()
 	if len(names) == 0 {
 		return nil
 	}
-	made, err := d.ground(ctx, names)
-	if err != nil {
+	if err := d.ground(ctx, names); err != nil {
 		return err
 	}
-	if err := d.backUp(ctx, made); err != nil {
+	if err := d.backUp(ctx); err != nil {
 		return err
 	}
 	for _, name := range names {
@@ -146,21 +154,31 @@ func (d *transition) migrate(ctx context.Context) error {
 }
 
 // ground creates what the migrating services depend on and nothing runs of (on the
-// first release the database itself), and waits for what is starting. What left the stack
-// and has its volume goes before. It gives the services that it brought up.
-func (d *transition) ground(ctx context.Context, names []string) ([]string, error) {
+// first release the database itself), and waits for what is starting. So it does with
+// other databases that are to be dumped: what does not run cannot be. What left the stack
+// and has its volume goes before.
+func (d *transition) ground(ctx context.Context, names []string) error {
 	first := &plan.Plan{Project: d.plan.Project, Networks: d.plan.Networks, Volumes: d.plan.Volumes}
 	rest := *d.plan
 	rest.Steps = nil
-	var made []string
-	comes := func(name string) bool {
+	down := func(name string) bool {
 		step := d.plan.Step(name)
-		return (step.Action == plan.Create || step.Starting) && !slices.Contains(names, name) && d.needed(names, name)
+		return step != nil && (step.Action == plan.Create || step.Starting)
+	}
+	var dumped []string
+	for _, name := range d.plan.Backups {
+		if down(name) {
+			dumped = append(dumped, name)
+		}
+	}
+	comes := func(name string) bool {
+		needed := slices.Contains(dumped, name) || d.needed(names, name) || d.needed(dumped, name)
+		return needed && down(name) && !slices.Contains(names, name)
 	}
 	for _, step := range d.plan.Steps {
 		switch {
 		case comes(step.Service):
-			first.Steps, made = append(first.Steps, step), append(made, step.Service)
+			first.Steps = append(first.Steps, step)
 		case slices.ContainsFunc(step.Before, comes):
 			first.Steps = append(first.Steps, step)
 		default:
@@ -170,7 +188,7 @@ func (d *transition) ground(ctx context.Context, names []string) ([]string, erro
 	d.rest = &rest
 	report, err := d.carry(ctx, d.opts.Stack, first, d.guard)
 	d.result.Rollout = &report
-	return made, err
+	return err
 }
 
 // needed tells whether one of names depends on a service, directly or not.
@@ -187,8 +205,9 @@ func (d *transition) needed(names []string, service string) bool {
 	return false
 }
 
-// backUp takes a backup, read back whole, of every database that may hold something.
-func (d *transition) backUp(ctx context.Context, made []string) error {
+// backUp takes a backup, read back whole, of every database that may hold something, as
+// the plan says. One of those that does not run even now ends the release.
+func (d *transition) backUp(ctx context.Context) error {
 	defer d.timed("back up")()
 	seen, err := d.on.Observe(ctx, d.opts.Stack.Name)
 	if err != nil {
@@ -198,9 +217,7 @@ func (d *transition) backUp(ctx context.Context, made []string) error {
 	if d.facts.verified != nil {
 		serving = *d.facts.verified
 	}
-	// What was created a moment ago holds nothing yet, unless it was created on data from before.
-	empty := slices.DeleteFunc(slices.Clone(made), func(name string) bool { return slices.Contains(d.plan.Backups, name) })
-	databases, err := d.Databases(ctx, d.on, d.opts.Stack, seen, serving, empty...)
+	databases, err := d.Databases(ctx, d.on, d.opts.Stack, seen, serving, d.allBut(d.plan.Backups...)...)
 	if err != nil {
 		return err
 	}

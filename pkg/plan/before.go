@@ -23,31 +23,24 @@ func migrations(in Input, p *Plan) []Migration {
 }
 
 // backups lists the databases that are dumped before a migration: those that may hold
-// something. One of which nothing runs is dumped once the release has brought it up.
+// something. One of which nothing runs is dumped once the release has brought it up; one
+// that it does not bring up is named all the same, for it must not be migrated undumped.
 func backups(in Input, p *Plan) []string {
 	var out []string
 	if len(p.Migrations) == 0 {
 		return nil
 	}
 	for _, name := range in.Desired.Order {
-		svc, step := in.Desired.Services[name], p.Step(name)
-		if svc.Ext.Backups == nil {
-			continue
-		}
-		there := len(in.Observed.Units[name]) > 0
-		if step != nil && step.Action == Create {
-			there = holds(in, p, svc)
-		}
-		if there {
+		if svc := in.Desired.Services[name]; svc.Ext.Backups != nil && holds(in, svc) {
 			out = append(out, name)
 		}
 	}
 	return out
 }
 
-// holds tells whether a database of which nothing runs may hold something all the same:
-// its data outlives its units. Only what this release makes itself is empty for certain.
-func holds(in Input, p *Plan, svc *stack.Service) bool {
+// holds tells whether a database may hold something, also one of which nothing runs: its
+// data outlives its units. Only where its volumes are not there yet is it empty for certain.
+func holds(in Input, svc *stack.Service) bool {
 	_, served := in.Past[svc.Name]
 	if served && in.Observed.Scheduled {
 		return true // the nodes of a Swarm have volumes that its manager does not know of
@@ -55,11 +48,13 @@ func holds(in Input, p *Plan, svc *stack.Service) bool {
 	if slices.ContainsFunc(in.Observed.Units[svc.Name], func(u stack.Unit) bool { return !u.OneOff }) {
 		return true
 	}
+	// Also of what this release does not make: services may name others.
+	absent := missing(in, slices.Clone(svc.Volumes), in.Observed.Volumes, func(key string) string { return in.Desired.Project.Volumes[key].Name })
 	for _, key := range svc.Volumes {
 		v := in.Desired.Project.Volumes[key]
 		// A volume of such a driver may be made of what is there: a folder, a share.
 		elsewhere := len(v.DriverOpts) > 0 || v.Driver != "" && v.Driver != "local"
-		if elsewhere || !slices.Contains(p.Volumes, key) {
+		if elsewhere || bool(v.External) || !slices.Contains(absent, key) {
 			return true
 		}
 	}

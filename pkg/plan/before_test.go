@@ -64,6 +64,15 @@ func TestMake_DumpsWhatMayHoldData(t *testing.T) {
 			first(in)
 			in.Observed.Scheduled, in.Past = true, map[string]plan.Past{"db": {}}
 		}, []string{"db"}},
+		"it runs and is not released":                    {func(in *plan.Input) { in.Only = []string{"api"} }, []string{"db"}},
+		"its containers are gone and it is not released": {func(in *plan.Input) { gone(in); in.Only = []string{"api"} }, []string{"db"}},
+		"it was never released, nor is now":              {func(in *plan.Input) { first(in); in.Only = []string{"api"} }, nil},
+		"its containers are gone and none are wanted":    {func(in *plan.Input) { gone(in); in.Desired.Services["db"].Replicas = 0 }, []string{"db"}},
+		"it was never there and none are wanted":         {func(in *plan.Input) { first(in); in.Desired.Services["db"].Replicas = 0 }, nil},
+		"a volume by another name, and it is not released": {func(in *plan.Input) {
+			gone(in)
+			in.Only, in.Observed.Volumes = []string{"api"}, map[string]stack.Resource{"data": {Key: "data", Name: "former"}}
+		}, nil},
 	} {
 		in := plan.Input{Desired: quickstart(), Observed: observed("v1")}
 		in.Desired.Services["db"].Ext.Backups = &stack.Backups{}
