@@ -59,8 +59,10 @@ func (f *facts) halfFilled() bool {
 // stand: a migration that lost its client goes on in the server by itself.
 func (d *transition) heal(ctx context.Context) error {
 	n := d.facts.acted
-	cut := n != nil && !n.Outcome.Clean() && (n.RestoresDatabase != "" || len(n.Migrations) > 0)
-	if !cut && !d.facts.uncertain && !d.facts.halfFilled() {
+	atWork := func(r release.Record) bool { return r.RestoresDatabase != "" || len(r.Migrations) > 0 }
+	cut := n != nil && !n.Outcome.Clean() && atWork(*n)
+	// The one after it may have been killed before it came to heal that.
+	if !cut && !slices.ContainsFunc(unended(d.facts.since), atWork) && !d.facts.uncertain && !d.facts.halfFilled() {
 		return nil
 	}
 	states, err := d.settleDatabases(ctx)

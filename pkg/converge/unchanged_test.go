@@ -255,14 +255,19 @@ func TestWhatWasHalfFilledIsTakenAway(t *testing.T) {
 	for name, c := range map[string]struct {
 		newest release.Record
 		heals  bool
+		since  []release.Record
 	}{
-		"a way back that was refused": {release.Record{Outcome: release.Refused, RestoresDatabase: "b1"}, true},
-		"one that is over":            {release.Record{Outcome: release.Verified, RestoresDatabase: "b1"}, false},
-		"a release that was refused":  {release.Record{Outcome: release.Refused}, false},
+		"a way back that was refused": {release.Record{Outcome: release.Refused, RestoresDatabase: "b1"}, true, nil},
+		"one that is over":            {release.Record{Outcome: release.Verified, RestoresDatabase: "b1"}, false, nil},
+		"a release that was refused":  {release.Record{Outcome: release.Refused}, false, nil},
+		"killed after one that was killed in its migration": {release.Record{Outcome: release.Interrupted}, true,
+			[]release.Record{{Outcome: release.Interrupted, Migrations: []release.Migration{{}}}, {Outcome: release.Interrupted}}},
+		"after one that went back since": {release.Record{Outcome: release.Interrupted}, false,
+			[]release.Record{{Outcome: release.Interrupted, Migrations: []release.Migration{{}}}, {Outcome: release.Failed}, {Outcome: release.Interrupted}}},
 	} {
 		on := &watched{}
 		d := &transition{Target: &target.Target{Sink: event.Discard}, on: on, opts: Options{Stack: &stack.Stack{Name: "shop"}},
-			facts: &facts{newest: &c.newest, acted: &release.Record{Outcome: release.Verified}}}
+			facts: &facts{newest: &c.newest, acted: &release.Record{Outcome: release.Verified}, since: c.since}}
 		require.NoError(t, d.heal(t.Context()), name)
 		assert.Equal(t, c.heals, on.looked, name)
 	}
