@@ -112,3 +112,15 @@ func TestANodeIsAnnounced(t *testing.T) {
 	_, err = s.Heal(t.Context(), backup.Source{Service: "db"})
 	require.ErrorContains(t, err, "no engine")
 }
+
+// A backup that was found where another database has its copies is not fetched from nowhere.
+func TestNoCopyToFetchFrom(t *testing.T) {
+	t.Parallel()
+	s := &backup.Store{Project: "shop", Dir: t.TempDir(), Files: disk.Files{}, Engine: &fakeDisk{}, Sink: event.Discard,
+		Dial: func(context.Context, string) (backup.Vault, error) { return fakeVault{}, nil }}
+	b := backup.Backup{ID: "db-1", Service: "db", Database: "shop", Away: true, CopiedTo: "sftp://backup@vault:22/copies"}
+	_, err := s.Restore(t.Context(), b, backup.Source{Service: "db"})
+	require.ErrorContains(t, err, "db has no x-shiksha.backups.copy")
+	assert.Equal(t, fault.Refused, fault.Of(err))
+	assert.Contains(t, fault.Hint(err), "bring db-1.dump and db-1.json from sftp://backup@vault:22/copies/shop to "+s.Dir+" on the host")
+}

@@ -75,6 +75,11 @@ func (s *Store) Restore(ctx context.Context, b Backup, into Source) (*Restored, 
 		return nil, fault.New(fault.Refused, "restore-database", "take a backup of that database: shiksha backups lists them",
 			"backup %s is of database %s of %s, not of %s of %s", b.ID, b.Database, b.Service, database, into.Service)
 	}
+	if b.Away && into.Options.Copy == nil {
+		// It was found where another database has its copies.
+		return nil, fault.New(fault.Refused, "restore-database", fmt.Sprintf("bring %s.dump and %s.json from %s/%s to %s on %s", b.ID, b.ID, b.CopiedTo, s.Project, s.Dir, s.place()),
+			"only a copy of backup %s is left, which cannot be fetched: %s has no x-shiksha.backups.copy; database %s is as it was", b.ID, into.Service, database)
+	}
 	if _, err := s.Heal(ctx, into); err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ package backups
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -41,7 +42,7 @@ type Result struct {
 }
 
 // Take dumps every database of the release that serves. The result has those that
-// were made; a database whose dump fails keeps no other from its own.
+// were made; a database that does not run, or whose dump fails, keeps no other from its own.
 func Take(ctx context.Context, o Options, sink event.Sink) (*Result, error) {
 	result := &Result{Project: o.Project}
 	t, on, err := o.open(ctx, sink)
@@ -68,22 +69,21 @@ func ended(ctx context.Context, err error) error {
 }
 
 func (o Options) take(ctx context.Context, t *target.Target, on platform.Platform, result *Result) error {
-	databases, err := o.databases(ctx, t, on)
+	databases, failed, err := o.databases(ctx, t, on)
+	if err == nil && len(databases) > 0 {
+		err = t.Engine.ClearTasks(ctx, o.Project)
+	}
 	if err != nil {
-		return err
+		return errors.Join(append(failed, err)...)
 	}
-	if err := t.Engine.ClearTasks(ctx, o.Project); err != nil {
-		return err
-	}
-	stores := make([]*backup.Store, len(databases))
-	for i, db := range databases {
-		if stores[i], err = t.Backups(ctx, db.Node, o.Project); err != nil {
-			return err
+	for _, db := range databases {
+		var b backup.Backup
+		store, err := t.Backups(ctx, db.Node, o.Project)
+		if err != nil {
+			err = without(db.Service, err)
+		} else {
+			b, err = o.one(ctx, store, db)
 		}
-	}
-	var failed []error
-	for i, db := range databases {
-		b, err := o.one(ctx, stores[i], db)
 		if b.ID != "" {
 			result.Backups = append(result.Backups, b)
 		}
@@ -143,22 +143,44 @@ func (o Options) serving(ctx context.Context, t *target.Target) (*stack.Stack, r
 	return st, serving, err
 }
 
-// databases are those of the release that serves.
-func (o Options) databases(ctx context.Context, t *target.Target, on platform.Platform) ([]target.Database, error) {
+// databases are those of the release that serves; failed has why others cannot be dumped.
+func (o Options) databases(ctx context.Context, t *target.Target, on platform.Platform) (found []target.Database, failed []error, err error) {
 	st, serving, err := o.serving(ctx, t)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	seen, err := on.Observe(ctx, o.Project)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	databases, err := t.Databases(ctx, on, st, seen, serving)
-	if err == nil && len(databases) == 0 {
+	found, failed = running(ctx, t, on, st, seen, serving)
+	if len(found)+len(failed) == 0 {
 		err = fault.New(fault.Refused, "", "give the database's service `x-shiksha: {backups: {}}` in the Compose file and deploy",
 			"no service of %s asks for backups", o.Project)
 	}
-	return databases, err
+	return found, failed, err
+}
+
+// running are the databases of a stack that can be dumped, and why each of the others cannot:
+// one that is down is no reason to have no dump of those that are well.
+func running(ctx context.Context, t *target.Target, on target.Where, st *stack.Stack, seen stack.Observed, serving release.Record) (found []target.Database, failed []error) {
+	for _, name := range st.Order {
+		if st.Services[name].Ext.Backups == nil {
+			continue
+		}
+		db, err := t.Database(ctx, on, st, seen, serving, name)
+		if err != nil {
+			failed = append(failed, without(name, err))
+			continue
+		}
+		found = append(found, db)
+	}
+	return found, failed
+}
+
+// without says which database has no dump: among several the reason alone does not.
+func without(service string, err error) error {
+	return fmt.Errorf("no backup of %s was made: %w", service, err)
 }
 
 // List gives all backups of a project, on the host and on the other nodes of its Swarm

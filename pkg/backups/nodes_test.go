@@ -1,6 +1,7 @@
 package backups
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -13,6 +14,9 @@ import (
 	"github.com/shiksha/actions/e2e/disk"
 	"github.com/shiksha/actions/pkg/backup"
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/stack"
 	"github.com/shiksha/actions/pkg/target"
 )
 
@@ -44,4 +48,40 @@ func TestAllNodesAreListed(t *testing.T) {
 	here.Dir += "/db-1.json"
 	_, err = all(t.Context(), host, []*backup.Store{here, two})
 	require.Error(t, err)
+}
+
+// fakeNodes has the units on the host, but for one whose node cannot be reached.
+type fakeNodes struct{}
+
+func (fakeNodes) At(_ context.Context, unit string) (*target.Node, error) {
+	if unit == "lost" {
+		return nil, fault.New(fault.Refused, "node two", "let the user in there", "it cannot be reached")
+	}
+	return &target.Node{}, nil
+}
+
+// A database that does not run, or is where nobody can look, keeps no other from its dump;
+// each is told.
+func TestOneThatIsDownKeepsNoOtherFromItsDump(t *testing.T) {
+	t.Parallel()
+	st := &stack.Stack{Name: "shop", Order: []string{"analytics", "shopdb", "logs", "authdb", "web"}, Services: map[string]*stack.Service{"web": {Name: "web"}}}
+	for _, name := range st.Order[:4] {
+		st.Services[name] = &stack.Service{Name: name}
+		st.Services[name].Ext.Backups = &stack.Backups{Least: len(name)}
+	}
+	unit := func(id string, health stack.UnitHealth) []stack.Unit {
+		return []stack.Unit{{ID: id, ImageID: "sha256:db", State: stack.Running, Health: health}}
+	}
+	seen := stack.Observed{Units: map[string][]stack.Unit{"analytics": unit("ill", stack.HealthFailed), "shopdb": unit("shop", stack.HealthOK),
+		"logs": unit("lost", stack.HealthOK), "authdb": unit("auth", stack.HealthOK), "web": unit("web", stack.HealthFailed)}}
+	found, failed := running(t.Context(), &target.Target{}, fakeNodes{}, st, seen, release.Record{Number: 7, Version: "v7"})
+	require.Len(t, found, 2)
+	for i, id := range []string{"shop", "auth"} {
+		assert.Equal(t, []any{id, 6, 7, "v7"}, []any{found[i].Unit.ID, found[i].Options.Least, found[i].Release, found[i].Version})
+	}
+	require.Len(t, failed, 2)
+	require.ErrorIs(t, failed[0], target.ErrStopped)
+	require.ErrorContains(t, failed[0], "no backup of analytics was made: service analytics: its database does not run")
+	require.ErrorContains(t, failed[1], "logs was made: node two: it cannot be reached")
+	assert.Equal(t, "let the user in there", fault.Hint(failed[1]))
 }

@@ -3,6 +3,7 @@ package rollback
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -34,29 +35,28 @@ type restoring struct {
 // restoring finds the named backup and the database it is of, before anything
 // changes.
 func (o Options) restoring(ctx context.Context, t *target.Target, on ground, l *release.Ledger, to release.Record, n needs, seen stack.Observed) (*restoring, error) {
-	st := n.stacks[0]
+	st := n.backedUp()
 	r := &restoring{Target: t, on: on, stack: st, needs: n}
-	databases, err := r.Databases(ctx, on, st, seen, to)
-	if err != nil {
-		return nil, err
-	}
-	var copies []*stack.Copy
-	stores := make([]*backup.Store, len(databases))
-	for i, db := range databases {
-		if stores[i], err = t.Backups(ctx, db.Node, o.Project); err != nil {
+	var all []*backup.Store
+	// Another may be down, perhaps by the release that is to be undone: it is not touched.
+	if service := serviceOf(o.RestoreDatabase); asksForBackups(st, service) {
+		db, err := r.Database(ctx, on, st, seen, to, service)
+		if err != nil {
 			return nil, err
 		}
-		if db.Options.Copy != nil {
-			copies = append(copies, db.Options.Copy)
+		if r.store, err = t.Backups(ctx, db.Node, o.Project); err != nil {
+			return nil, err
 		}
+		r.into, all = db.Source, append(all, r.store)
 	}
-	all := stores
+	copies := places(st)
+	var err error
 	if r.backup, err = backup.Find(ctx, o.RestoreDatabase, all); err != nil {
 		others, err := t.Stores(ctx, o.Project)
 		if err != nil {
 			return nil, err
 		}
-		all = slices.Concat(stores, others)
+		all = slices.Concat(all, others)
 		if r.backup, err = backup.Find(ctx, o.RestoreDatabase, all, copies...); err != nil {
 			return nil, err
 		}
@@ -69,14 +69,57 @@ func (o Options) restoring(ctx context.Context, t *target.Target, on ground, l *
 		t.Say(event.Warning, "look", "", "backup %s was taken while %q served, perhaps on another host, and %s is not that version: "+
 			"where they have different schemas, deploy %q, restore it, then deploy the newer one, which migrates it", r.backup.ID, r.backup.Version, title(to), r.backup.Version)
 	}
-	i := slices.IndexFunc(databases, func(db target.Database) bool { return db.Service == r.backup.Service })
-	if i < 0 {
+	if r.store == nil || r.into.Service != r.backup.Service {
 		return nil, fault.New(fault.Refused, "restore-database", "name a backup of a database that the release has",
 			"backup %s is of service %s, which %s does not back up", r.backup.ID, r.backup.Service, title(to))
 	}
-	r.into, r.store = databases[i].Source, stores[i]
 	r.backup, err = r.store.Claim(ctx, r.backup, all, copies...)
 	return r, err
+}
+
+// backedUp is the stack that comes back with the `backups` of its services, and where their
+// copies are, as the first stack says that has some: they come with the first migration, so
+// that the release before it has none.
+func (n needs) backedUp() *stack.Stack {
+	st := *n.stacks[0]
+	st.Services = maps.Clone(st.Services)
+	for name, svc := range st.Services {
+		var found stack.Backups
+		any := false
+		for _, s := range n.stacks {
+			if !asksForBackups(s, name) {
+				continue
+			}
+			said := *s.Services[name].Ext.Backups
+			if !any {
+				found, any = said, true
+			}
+			if found.Copy == nil {
+				found.Copy = said.Copy
+			}
+		}
+		if any {
+			as := *svc
+			as.Ext.Backups, st.Services[name] = &found, &as
+		}
+	}
+	return &st
+}
+
+// asksForBackups tells whether a stack has a service that is backed up.
+func asksForBackups(st *stack.Stack, service string) bool {
+	svc := st.Services[service]
+	return svc != nil && svc.Ext.Backups != nil
+}
+
+// places are where the databases of a stack have copies of their backups.
+func places(st *stack.Stack) (copies []*stack.Copy) {
+	for _, name := range st.Order {
+		if asksForBackups(st, name) && st.Services[name].Ext.Backups.Copy != nil {
+			copies = append(copies, st.Services[name].Ext.Backups.Copy)
+		}
+	}
+	return copies
 }
 
 // named tells whether a release of the ledger took a backup before it migrated.

@@ -14,6 +14,7 @@ import (
 	"github.com/shiksha/actions/e2e/disk"
 	"github.com/shiksha/actions/pkg/backup"
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
 	"github.com/shiksha/actions/pkg/target"
 )
@@ -178,4 +179,69 @@ func TestSwapWhoseAnswerWasLost(t *testing.T) {
 		require.NoError(t, undo(t.Context()))
 		assert.Equal(t, ran, strings.Join(server.ran, " "))
 	}
+}
+
+// fakeNode is where no unit can be looked at; asked are those of which somebody tried.
+type fakeNode struct {
+	*fakeServer
+	asked []string
+}
+
+var errNoNode = errors.New("the node cannot be reached")
+
+func (n *fakeNode) At(_ context.Context, unit string) (*target.Node, error) {
+	n.asked = append(n.asked, unit)
+	return nil, errNoNode
+}
+
+// Only the database that a backup is of has to run. It is also found where `backups` came with
+// the release that is undone, as they do with the first migration.
+func TestWhichDatabaseARestoreAsksFor(t *testing.T) {
+	t.Parallel()
+	now := depending(map[string][]string{"shopdb": nil, "authdb": nil})
+	old := depending(map[string][]string{"shopdb": nil, "authdb": nil})
+	before := depending(map[string][]string{"shopdb": nil, "authdb": nil})
+	before.Services["shopdb"].Ext.Backups = nil
+	unit := []stack.Unit{{ID: "shop", State: stack.Running}}
+	for name, to := range map[string]*stack.Stack{"another is down": old, "no backups yet": before} {
+		slices.Sort(to.Order)
+		l, _ := ledger(t, release.Record{Version: "v1", Outcome: good}, release.Record{Version: "v2", Outcome: good})
+		on := &fakeNode{fakeServer: &fakeServer{}}
+		_, err := Options{Project: "shop", RestoreDatabase: shopBackup}.restoring(t.Context(), &target.Target{Sink: event.Discard}, on, l, l.All()[0],
+			needs{stacks: []*stack.Stack{to, now}}, stack.Observed{Units: map[string][]stack.Unit{"shopdb": unit}})
+		require.ErrorIs(t, err, errNoNode, name)
+		assert.Equal(t, []string{"shop"}, on.asked, name)
+	}
+	on := &fakeNode{fakeServer: &fakeServer{}}
+	l, _ := ledger(t, release.Record{Version: "v1", Outcome: good})
+	_, err := Options{Project: "shop", RestoreDatabase: shopBackup}.restoring(t.Context(), &target.Target{Sink: event.Discard}, on, l, l.All()[0],
+		needs{stacks: []*stack.Stack{old}}, stack.Observed{})
+	require.ErrorIs(t, err, target.ErrStopped)
+	require.ErrorContains(t, err, "service shopdb")
+}
+
+// The first stack that says how a database is backed up, and where copies are, is heard; the
+// stacks themselves stay as they were.
+func TestBackedUpAsALaterReleaseSays(t *testing.T) {
+	t.Parallel()
+	stacks := make([]*stack.Stack, 4)
+	for i := range stacks {
+		stacks[i] = depending(map[string][]string{"shopdb": nil, "authdb": nil, "web": nil})
+		stacks[i].Services["shopdb"].Ext.Backups = &stack.Backups{Least: i}
+	}
+	vault, other := &stack.Copy{Dir: "/vault"}, &stack.Copy{Dir: "/other"}
+	stacks[0].Services["shopdb"].Ext.Backups = nil
+	stacks[2].Services["shopdb"].Ext.Backups.Copy = vault
+	stacks[3].Services["shopdb"].Ext.Backups.Copy = other
+	delete(stacks[0].Services, "authdb")
+	stacks[0].Order = []string{"shopdb", "web"}
+	got := needs{stacks: stacks}.backedUp()
+	assert.Equal(t, &stack.Backups{Least: 1, Copy: vault}, got.Services["shopdb"].Ext.Backups)
+	assert.Equal(t, []*stack.Copy{vault}, places(got))
+	assert.Nil(t, got.Services["web"].Ext.Backups)
+	assert.Nil(t, got.Services["authdb"], "what the older release has not does not come with its backups")
+	assert.Nil(t, stacks[0].Services["shopdb"].Ext.Backups)
+	assert.Nil(t, stacks[1].Services["shopdb"].Ext.Backups.Copy)
+	stacks[0].Services["shopdb"].Ext.Backups = &stack.Backups{Least: 9, Copy: other}
+	assert.Equal(t, &stack.Backups{Least: 9, Copy: other}, needs{stacks: stacks}.backedUp().Services["shopdb"].Ext.Backups)
 }

@@ -119,18 +119,24 @@ var ErrStopped = errors.New("its database does not run")
 func (t *Target) Databases(ctx context.Context, on Where, st *stack.Stack, seen stack.Observed, serves release.Record, but ...string) ([]Database, error) {
 	var out []Database
 	for _, name := range st.Order {
-		o := st.Services[name].Ext.Backups
-		if o == nil || slices.Contains(but, name) {
+		if st.Services[name].Ext.Backups == nil || slices.Contains(but, name) {
 			continue
 		}
-		db, err := t.database(ctx, on, name, *o, serving(seen, name), ", so it can be neither dumped nor restored")
+		db, err := t.Database(ctx, on, st, seen, serves, name)
 		if err != nil {
 			return nil, err
 		}
-		db.Release, db.Version = serves.Number, serves.Version
 		out = append(out, db)
 	}
 	return out, nil
+}
+
+// Database is one of Databases, that of a service which asks for backups: for what others that
+// do not run are not to keep anybody from.
+func (t *Target) Database(ctx context.Context, on Where, st *stack.Stack, seen stack.Observed, serves release.Record, service string) (Database, error) {
+	db, err := t.database(ctx, on, service, *st.Services[service].Ext.Backups, serving(seen, service), ", so it can be neither dumped nor restored")
+	db.Release, db.Version = serves.Number, serves.Version
+	return db, err
 }
 
 // Running is one database of a stack, for what cannot wait until it is well, or until
