@@ -72,6 +72,53 @@ func TestReverse_KeepsWhatRestartsBehind(t *testing.T) {
 	}
 }
 
+// What has to be made anew comes behind what it is bound to as well, where that changes,
+// and else before all that changes: something there may need it.
+func TestReverse_MakesBehindWhatChangesUnderIt(t *testing.T) {
+	t.Parallel()
+	needs := func(name string) stack.Dependency { return stack.Dependency{Service: name, Required: true} }
+	first := []string{"worker", "cache", "monitor", "gateway", "api", "db"}
+	bound := []string{"cache", "db", "worker", "gateway", "monitor", "api"}
+	for name, c := range map[string]struct {
+		edit func(in *plan.Input)
+		want []string
+	}{
+		"links":   {func(*plan.Input) {}, bound},
+		"restart": {func(in *plan.Input) { in.Desired.Services["worker"].DependsOn[0] = restarting("db") }, bound},
+		"shares":  {func(in *plan.Input) { in.Desired.Services["worker"].Shares = []string{"db"} }, bound},
+		"two in a row": {func(in *plan.Input) {
+			in.Desired.Services["monitor"].Shares, in.Observed.Units["monitor"] = []string{"worker"}, nil
+		}, bound},
+		"to one that is made": {func(in *plan.Input) { in.Observed.Units["db"] = nil },
+			[]string{"db", "worker", "cache", "monitor", "gateway", "api"}},
+		"to one that stays": {func(in *plan.Input) { in.Observed.Units["db"] = running("db", "v2", 1, 1) },
+			first},
+		"not bound": {func(in *plan.Input) { in.Desired.Services["worker"].DependsOn[0] = needs("db") },
+			first},
+		"in a loop, as on the way forward": {func(in *plan.Input) {
+			in.Desired.Services["worker"].Ext.Gateway = "gateway"
+			in.Desired.Services["worker"].DependsOn = append(in.Desired.Services["worker"].DependsOn, needs("gateway"))
+		}, []string{"cache", "gateway", "api", "db", "worker", "monitor"}},
+	} {
+		in := linked()
+		in.Back, in.Observed.Units["worker"], in.Observed.Units["api"] = true, nil, running("api", "v1", 1, 3)
+		for _, other := range []string{"cache", "monitor"} {
+			in.Desired.Services[other] = &stack.Service{Name: other, Hash: other + "-v2", Replicas: 1}
+		}
+		in.Desired.Services["api"].DependsOn = []stack.Dependency{needs("worker"), needs("cache")}
+		in.Desired.Services["monitor"].DependsOn = []stack.Dependency{needs("worker")}
+		in.Desired.Order = []string{"db", "worker", "cache", "api", "monitor", "gateway"}
+		c.edit(&in)
+		p := plan.Make(in)
+		p.Reverse()
+		var order []string
+		for _, s := range p.Steps {
+			order = append(order, s.Service)
+		}
+		assert.Equal(t, c.want, order, name)
+	}
+}
+
 func restarting(with string) stack.Dependency {
 	return stack.Dependency{Service: with, Condition: stack.Started, Restart: true, Required: true}
 }

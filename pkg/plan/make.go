@@ -40,7 +40,7 @@ func selected(in Input, service string) bool {
 // the services before it.
 func decide(in Input, svc *stack.Service, so *Plan) Step {
 	s := Step{Service: svc.Name, Replicas: svc.Replicas, Gateway: svc.Ext.Gateway, Virtual: svc.Virtual, Stale: in.Stale[svc.Name],
-		Ill: illBefore(in, svc)}
+		Ill: illBefore(in, svc), ahead: placed(in, svc, so)}
 	g := sortUnits(in, svc)
 	s.Reasons = reasons(in, svc, g)
 	var why string

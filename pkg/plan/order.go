@@ -44,6 +44,11 @@ func Ahead(s *stack.Stack, name string) []string {
 	return out
 }
 
+// placed lists what is ahead of a service and has its step already: in a loop that is not all.
+func placed(in Input, svc *stack.Service, so *Plan) []string {
+	return slices.DeleteFunc(Ahead(in.Desired, svc.Name), func(name string) bool { return so.Step(name) == nil })
+}
+
 // predecessors lists, in the stack's order, what comes before a service. A
 // backend that depends on its own gateway keeps its depends_on: the loop is
 // broken by whichever is met first in the stack's order.

@@ -66,8 +66,8 @@ type Step struct {
 	// them, that no unit has any more: it is led to those that serve before all else.
 	Stale bool `json:"stale,omitempty"`
 	// after are the services that it restarts with: it comes after them whichever way
-	// the steps go.
-	after []string
+	// the steps go. ahead are all that come before it on the way forward.
+	after, ahead []string
 	// Starting is set where the units to gate were starting already: what happened to
 	// them before somebody waited for them says nothing.
 	Starting bool `json:"starting,omitempty"`
@@ -184,9 +184,10 @@ func (p *Plan) Step(service string) *Step {
 
 // Reverse makes it the plan of a way back: what a release did last is undone
 // first, but for what restarts with another service. Services that come back are made
-// before anything that may need them, those that go are taken away when nothing needs
-// them any more, or before all else where another writes to what they have. What was ill
-// before and nobody needs is tried when the rest is back.
+// before anything that may need them, and what is bound to one that changes behind that
+// one; those that go are taken away when nothing needs them any more, or before all else
+// where another writes to what they have. What was ill before and nobody needs is tried
+// when the rest is back.
 func (p *Plan) Reverse() {
 	var first, made, changed, late, gone []Step
 	for _, s := range p.Steps {
@@ -195,7 +196,7 @@ func (p *Plan) Reverse() {
 			first = append(first, s)
 		case s.late:
 			late = append(late, s)
-		case s.Action == Create:
+		case s.Action == Create && !s.waits(changed):
 			made = append(made, s)
 		case s.Action == Remove, s.Action == Keep:
 			gone = append(gone, s)
@@ -209,18 +210,23 @@ func (p *Plan) Reverse() {
 	p.Steps = slices.Concat(first, made, behind(changed), late, gone)
 }
 
-// behind puts each step behind those that it comes after, and else leaves them in order:
-// who was made before them would be bound to a unit that goes.
+// behind puts each step behind those that it waits for, and else leaves them in order.
 func behind(steps []Step) []Step {
 	var out []Step
 	for rest := slices.Clone(steps); len(rest) > 0; {
-		waits := func(s Step) bool {
-			return slices.ContainsFunc(rest, func(other Step) bool { return slices.Contains(s.after, other.Service) })
-		}
-		next := max(0, slices.IndexFunc(rest, func(s Step) bool { return !waits(s) }))
+		next := max(0, slices.IndexFunc(rest, func(s Step) bool { return !s.waits(rest) }))
 		out, rest = append(out, rest[next]), slices.Delete(rest, next, next+1)
 	}
 	return out
+}
+
+// waits tells whether a step of a way back has to come behind one of others: made before
+// what it comes after it would be bound to a unit that goes, and of a service that is yet
+// to be made, and that it may need, nothing runs.
+func (s Step) waits(others []Step) bool {
+	return slices.ContainsFunc(others, func(o Step) bool {
+		return slices.Contains(s.after, o.Service) || o.Action == Create && slices.Contains(s.ahead, o.Service)
+	})
 }
 
 // Past is what the ledger knows of a service of the release that ran before; it
