@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"path"
 	"slices"
 	"strings"
@@ -62,61 +61,85 @@ func (s *Store) Away(ctx context.Context, c *stack.Copy) ([]Backup, error) {
 	return all, err
 }
 
-// CopyOut copies the newest backup of a database to the place that its options name: a
-// release does not wait for what others left without a copy. See CopyAll.
-func (s *Store) CopyOut(ctx context.Context, from Source) error { return s.copies(ctx, from, 1) }
+// CopyOut copies one backup of a database to the place that its options name: a release
+// does not wait for what others left without a copy. See CopyAll.
+func (s *Store) CopyOut(ctx context.Context, from Source, id string) error {
+	return s.copies(ctx, from, func(b Backup) bool { return b.ID == id })
+}
 
 // CopyAll copies the backups of a database that have no copy yet to the place that
 // its options name, the newest first, and lets copies go as the options say. It
 // does nothing where they name none. An error takes nothing away: the backups on
 // the host are as good as before.
 func (s *Store) CopyAll(ctx context.Context, from Source) error {
-	return s.copies(ctx, from, math.MaxInt)
+	return s.copies(ctx, from, func(Backup) bool { return true })
 }
 
-func (s *Store) copies(ctx context.Context, from Source, most int) error {
+func (s *Store) copies(ctx context.Context, from Source, wanted func(Backup) bool) error {
 	c := from.Options.Copy
 	if c == nil {
 		return nil
 	}
-	if err := s.copyOut(ctx, from, c, most); err != nil {
+	own, err := s.List(ctx)
+	own = slices.DeleteFunc(own, func(b Backup) bool { return b.Service != from.Service || b.Lost != "" || !wanted(b) })
+	if err == nil {
+		err = s.copyOut(ctx, from, c, own)
+	}
+	if err != nil {
 		return fault.New(fault.Failed, "", "mend it and take the next with shiksha backup: it copies what has no copy yet",
-			"the backups of %s have no copy off the host: %w", from.Service, err)
+			"some of the backups of %s have no copy off the host: %w", from.Service, err)
 	}
 	return nil
 }
 
-func (s *Store) copyOut(ctx context.Context, from Source, c *stack.Copy, most int) error {
-	all, err := s.List(ctx)
-	if err != nil {
-		return err
-	}
+// copyOut copies what has no copy of own, the newest first. One that cannot be copied
+// keeps no other from it.
+func (s *Store) copyOut(ctx context.Context, from Source, c *stack.Copy, own []Backup) error {
+	bare := slices.DeleteFunc(slices.Clone(own), func(b Backup) bool { return !b.Copied.IsZero() && b.CopiedTo == c.String() })
 	store, v, err := s.vault(ctx, c)
+	if err == nil {
+		defer v.Close()
+		// A copy under way does not hold up who cancels.
+		defer context.AfterFunc(ctx, func() { _ = v.Close() })()
+		err = v.MkdirAll(ctx, store.Dir, 0o700)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("%w; without one: %s", err, names(bare))
 	}
-	defer v.Close()
-	// A copy under way does not hold up who cancels.
-	defer context.AfterFunc(ctx, func() { _ = v.Close() })()
-	if err := v.MkdirAll(ctx, store.Dir, 0o700); err != nil {
-		return err
-	}
-	own := slices.DeleteFunc(slices.Clone(all), func(b Backup) bool { return b.Service != from.Service })
-	for _, b := range own[:min(len(own), most)] {
-		if b.Lost != "" || !b.Copied.IsZero() && b.CopiedTo == c.String() {
+	var failed []error
+	behind := false
+	for _, b := range bare {
+		err := s.copyOne(ctx, b, store, v, from.Options.Timeout, c.String())
+		if err == nil {
 			continue
 		}
-		if err := s.copyOne(ctx, b, store, v, from.Options.Timeout, c.String()); err != nil {
-			return err
+		behind = behind || b.ID == own[0].ID
+		failed = append(failed, fmt.Errorf("%s: %w", b.ID, err))
+		if ctx.Err() != nil {
+			return errors.Join(failed...)
 		}
 	}
-	if newest := slices.IndexFunc(all, func(b Backup) bool { return b.Service == from.Service }); newest >= 0 {
-		err = s.metric(ctx, all[newest])
+	var settling []error
+	if len(own) > 0 {
+		settling = append(settling, s.metric(ctx, own[0]))
 	}
-	if err := errors.Join(err, store.sweepParts(ctx, time.Now()), store.prune(ctx, from.Service, stack.Backups{Keep: c.Keep, Least: c.Least}, time.Now())); err != nil {
+	settling = append(settling, store.sweepParts(ctx, time.Now()))
+	if !behind { // old copies go only after a newer one was made
+		settling = append(settling, store.prune(ctx, from.Service, stack.Backups{Keep: c.Keep, Least: c.Least}, time.Now()))
+	}
+	if err := errors.Join(settling...); err != nil {
 		s.say(event.Warning, "the metric of the copy could not be written, or old copies not be removed: %v", err)
 	}
-	return nil
+	return errors.Join(failed...)
+}
+
+// names lists backups by their names.
+func names(all []Backup) string {
+	var ids []string
+	for _, b := range all {
+		ids = append(ids, b.ID)
+	}
+	return strings.Join(ids, ", ")
 }
 
 // copyOne copies one backup; its manifest goes last and makes the copy a backup.

@@ -138,8 +138,60 @@ func TestAReleaseCopiesItsOwnDump(t *testing.T) {
 	for _, days := range []int{0, 3, 5} {
 		s.put(days)
 	}
-	require.NoError(t, s.CopyOut(t.Context(), s.from))
+	require.NoError(t, s.CopyOut(t.Context(), s.from, "db-0"))
 	assert.Equal(t, []string{"db-0.dump", "db-0.json"}, s.copies())
+}
+
+// What was taken on a runner whose clock was ahead looks newer than what a release has
+// just dumped.
+func TestAReleaseCopiesItsOwnDumpByAnyClock(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	s.put(-2)
+	require.NoError(t, s.CopyAll(t.Context(), s.from))
+	b := s.put(0)
+	require.NoError(t, s.CopyOut(t.Context(), s.from, b.ID))
+	assert.Subset(t, s.copies(), []string{b.ID + ".dump", b.ID + ".json"})
+	metric, err := os.ReadFile(filepath.Join(s.Metrics, "shiksha_backup_shop_db.prom"))
+	require.NoError(t, err)
+	assert.Contains(t, string(metric), fmt.Sprintf(`shiksha_backup_last_success_timestamp_seconds{project="shop",service="db",database="shop"} %d`, b.Taken.Unix()))
+}
+
+// One that cannot be copied keeps no other from it, nor old copies from being let go.
+func TestOldBackupsThatCannotBeCopied(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	s.put(8)
+	s.put(9)
+	require.NoError(t, s.CopyAll(t.Context(), s.from))
+	newest := s.put(0)
+	s.put(5)
+	for _, days := range []int{3, 4} {
+		b := s.put(days)
+		require.NoError(t, os.WriteFile(filepath.Join(s.Dir, b.ID+".dump"), make([]byte, b.Bytes), 0o600))
+	}
+	err := s.CopyAll(t.Context(), s.from)
+	require.EqualError(t, err, "some of the backups of db have no copy off the host: "+
+		"db-3: the dump of backup db-3 is not what was taken: its checksum does not fit\n"+
+		"db-4: the dump of backup db-4 is not what was taken: its checksum does not fit")
+	assert.Equal(t, fault.Failed, fault.Of(err))
+	assert.Equal(t, []string{"db-0.dump", "db-0.json", "db-5.dump", "db-5.json"}, s.copies(), "those of a day, and two at least")
+	metric, err := os.ReadFile(filepath.Join(s.Metrics, "shiksha_backup_shop_db.prom"))
+	require.NoError(t, err)
+	assert.Contains(t, string(metric), fmt.Sprintf(`shiksha_backup_last_copy_timestamp_seconds{project="shop",service="db",database="shop"} %d`, newest.Taken.Unix()))
+}
+
+// Who cancels does not wait for the copies that are left.
+func TestCancelledCopies(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	s.put(0)
+	s.put(3)
+	ctx, cancel := context.WithCancel(t.Context())
+	s.vault.spoil = func([]byte) ([]byte, error) { cancel(); return nil, errors.New("connection closed") }
+	err := s.CopyAll(ctx, s.from)
+	require.ErrorContains(t, err, "db-0: connection closed")
+	assert.NotContains(t, err.Error(), "db-3")
 }
 
 // A copy that does not become what was sent is none, and takes nothing away: neither
@@ -174,6 +226,7 @@ func TestCopyOutFaults(t *testing.T) {
 			t.Parallel()
 			s := newShelf(t)
 			s.put(3)
+			s.put(4)
 			require.NoError(t, s.CopyAll(t.Context(), s.from))
 			b := s.put(0)
 			before := s.copies()
@@ -182,8 +235,9 @@ func TestCopyOutFaults(t *testing.T) {
 			err := s.CopyAll(t.Context(), s.from)
 			require.ErrorContains(t, err, c.says)
 			assert.ErrorContains(t, err, "the backups of db have no copy off the host")
+			assert.ErrorContains(t, err, b.ID)
 			assert.Equal(t, fault.Failed, fault.Of(err))
-			assert.Subset(t, s.copies(), before, "the older copy stays")
+			assert.Subset(t, s.copies(), before, "older copies stay")
 			assert.NotContains(t, s.copies(), b.ID+".dump")
 			all, err := s.List(t.Context())
 			require.NoError(t, err)

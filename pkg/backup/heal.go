@@ -33,11 +33,14 @@ const beyond = `beyond=postgres; [ "$PGDATABASE" != postgres ] || beyond=templat
 const healScript = beyond + `set -eo pipefail; export PGOPTIONS="-c client_min_messages=warning"
 p() { psql -AtXq -v ON_ERROR_STOP=1 -v db="$1" -v like="$2" -v mark="$3" -d "$beyond" -f -; }
 i=0
-while n=$(p "$@" <<'SQL'
+while :; do
+n=$(p "$@" <<'SQL'
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE application_name IN ('shiksha-migrate', 'shiksha-backup', 'shiksha-restore', 'shiksha-swap') AND pid <> pg_backend_pid()
 SQL
-) && [ "$n" != 0 ]; do i=$((i + 1)); [ $i -lt 100 ] || { echo "sessions of an interrupted run do not end"; exit 15; }; sleep 0.2; done
+) || { echo "sessions of an interrupted run may still be at work"; exit 15; }
+[ "$n" != 0 ] || break
+i=$((i + 1)); [ $i -lt 100 ] || { echo "sessions of an interrupted run do not end"; exit 15; }; sleep 0.2; done
 p "$@" <<'SQL'
 SELECT format('ALTER DATABASE %I ALLOW_CONNECTIONS true', datname) FROM pg_database
 WHERE NOT datallowconn AND (datname = :'db' OR datname ~ :'like')
@@ -86,7 +89,7 @@ func (s *Store) Heal(ctx context.Context, from Source) (State, error) {
 		err = fmt.Errorf("it ended with %d: %s", ended.Exit, strings.TrimSpace(ended.Output))
 	}
 	if err != nil {
-		return state, fault.New(fault.Refused, "service "+from.Service, "look at its sessions in pg_stat_activity, end those named shiksha-..., and run it again",
+		return state, fault.New(fault.Refused, "service "+from.Service, "look at its sessions in pg_stat_activity, end those named shiksha-... as a user that may (pg_terminate_backend), and run it again",
 			"what an interrupted run left in database %s could not be ended: %w", state.Database, err)
 	}
 	for line := range strings.Lines(ended.Output) {

@@ -259,6 +259,12 @@ func (w *world) session(name, database, text string) *exec.Cmd {
 func healed(t *testing.T, w *world) {
 	migration := w.session("shiksha-migrate", "shop", "SELECT pg_sleep(300); DELETE FROM orders")
 	users := w.session("app", "shop", "SELECT pg_sleep(300)")
+	w.sql("postgres", "CREATE ROLE backup_ro LOGIN PASSWORD 's3cret-enough'")
+	reader := w.from
+	reader.Options.User = "backup_ro"
+	_, err := w.Heal(t.Context(), reader)
+	require.ErrorContains(t, err, "to terminate superuser process", "a user for dumps may not end them, and no migration is to meet them")
+	assert.Equal(t, fault.Refused, fault.Of(err))
 	w.sql("postgres", "CREATE DATABASE shop_restored_20260301t090000")
 	w.sql("postgres", "COMMENT ON DATABASE shop_restored_20260301t090000 IS 'shiksha: unfinished restore'")
 	w.sql("postgres", "CREATE DATABASE shop_restored_20260301t080000")
@@ -272,6 +278,9 @@ func healed(t *testing.T, w *world) {
 	assert.Error(t, migration.Wait(), "its session was ended")
 	assert.Equal(t, "20000", w.sql("shop", "SELECT count(*) FROM orders"), "and its next statement never ran")
 	assert.Equal(t, "1", w.sql("shop", "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'app'"), "users' sessions stay")
+	_, err = w.Heal(t.Context(), reader)
+	require.NoError(t, err, "where nothing is at work it need not end anything")
+	w.sql("postgres", "DROP ROLE backup_ro")
 	assert.Equal(t, "shop,shop_replaced_20260301t080000,shop_restored_20260301t080000",
 		w.sql("postgres", "SELECT string_agg(datname, ',' ORDER BY datname) FROM pg_database WHERE datname LIKE 'shop%'"), "what has rows of its own stays")
 	require.NoError(t, users.Process.Kill())

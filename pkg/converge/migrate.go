@@ -259,7 +259,7 @@ func (d *transition) dump(ctx context.Context, store *backup.Store, from backup.
 		return err
 	}
 	d.record.Backups = append(d.record.Backups, b.ID)
-	if err := store.CopyOut(ctx, from); err != nil && ctx.Err() == nil {
+	if err := store.CopyOut(ctx, from, b.ID); err != nil && ctx.Err() == nil {
 		// The backup on the host does for the migration; the release does not wait for another host.
 		d.Say(event.Warning, "backup", from.Service, "%v; %s", err, fault.Hint(err))
 	}
