@@ -143,3 +143,44 @@ func TestBackup_CopiesOffTheHost(t *testing.T) {
 	assert.Contains(t, rotten.Stderr, "the copy of backup "+id+" cannot be fetched, database shop is as it was")
 	assert.Equal(t, units, f.MustUnits())
 }
+
+// Backups come with the first migration, so the release before it has none: its database comes
+// back all the same. A second database, new with that release, needs no dump of nothing, and
+// keeps nobody from those of the first one when it is down.
+func TestBackup_ThatCameWithTheFirstMigration(t *testing.T) {
+	t.Parallel()
+	const authdb = `
+  authdb:
+    image: postgres:15
+    pull_policy: never
+    environment: { POSTGRES_PASSWORD: "${DB_PASSWORD}" }
+    volumes: ["auth:/var/lib/postgresql/data"]
+    healthcheck: { test: [CMD, pg_isready, -q, -h, 127.0.0.1], interval: 1s, retries: 60 }
+    x-shiksha: { backups: {} }
+volumes: { data: {}, auth: {} }
+`
+	f := data(t)
+	migration := strings.Index(dataStack, "    x-shiksha:\n      migrate:")
+	trapWrite(t, f, "compose.yaml", strings.Replace(dataStack[:migration], "x-shiksha: { backups: { keep-least: 2 } }", "", 1)+"volumes: { data: {} }\n")
+	f.Deploy("v1", 0)
+	ask(t, f, "shop", first+"; INSERT INTO orders VALUES ('before')")
+	trapWrite(t, f, "compose.yaml", strings.Replace(dataStack, "\nvolumes: { data: {} }\n", authdb, 1))
+
+	migrate(t, f, "v2", second, 0)
+	taken := record(t, f, "2").Backups
+	require.Len(t, taken, 1, "the other database was empty")
+	assert.Contains(t, rollback(t, f, 2).Stderr, "--restore-database "+taken[0])
+	rollback(t, f, 0, "--restore-database", taken[0])
+	assert.Equal(t, "before", ask(t, f, "shop", "SELECT note FROM orders"))
+	assert.Empty(t, f.MustUnits()["authdb"], "the undone release made it")
+
+	migrate(t, f, "v2", second, 0)
+	assert.Len(t, record(t, f, "4").Backups, 2, "by now it may hold something, so it was brought up and dumped")
+	trapDocker(t, f, "stop", f.MustUnits()["authdb"][0])
+	one := f.Shiksha("backup")
+	assert.Equal(t, 2, one.Exit, one.Stderr)
+	assert.Contains(t, one.Stderr, "no backup of authdb was made")
+	assert.Contains(t, one.Stdout+one.Stderr, "read back whole", "the one that runs was dumped")
+	rollback(t, f, 0, "--restore-database", record(t, f, "4").Backups[0])
+	assert.Equal(t, "before", ask(t, f, "shop", "SELECT note FROM orders"))
+}
