@@ -92,8 +92,13 @@ func (s *Store) copies(ctx context.Context, from Source, wanted func(Backup) boo
 	return nil
 }
 
-// copyOut copies what has no copy of own, the newest first. One that cannot be copied
-// keeps no other from it.
+// unfit is a fault of one backup. What others there are can be copied all the same, which after
+// any other fault would only cost each of them as much time as this one.
+type unfit struct{ error }
+
+func (u unfit) Unwrap() error { return u.error }
+
+// copyOut copies what has no copy of own, the newest first.
 func (s *Store) copyOut(ctx context.Context, from Source, c *stack.Copy, own []Backup) error {
 	bare := slices.DeleteFunc(slices.Clone(own), func(b Backup) bool { return !b.Copied.IsZero() && b.CopiedTo == c.String() })
 	store, v, err := s.vault(ctx, c)
@@ -117,6 +122,9 @@ func (s *Store) copyOut(ctx context.Context, from Source, c *stack.Copy, own []B
 		failed = append(failed, fmt.Errorf("%s: %w", b.ID, err))
 		if ctx.Err() != nil {
 			return errors.Join(failed...)
+		}
+		if !errors.As(err, &unfit{}) {
+			break
 		}
 	}
 	var settling []error
@@ -145,7 +153,7 @@ func names(all []Backup) string {
 // copyOne copies one backup; its manifest goes last and makes the copy a backup.
 func (s *Store) copyOne(ctx context.Context, b Backup, to *Store, v Vault, limit time.Duration, where string) error {
 	if there, err := to.read(ctx, b.ID); err == nil && there.SHA256 != b.SHA256 {
-		return fmt.Errorf("%s has another backup of the name %s: give each host a folder of its own", where, b.ID)
+		return unfit{fmt.Errorf("%s has another backup of the name %s: give each host a folder of its own", where, b.ID)}
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took longer than %s (x-shiksha.backups.timeout)", limit))
 	defer cancel()
@@ -188,7 +196,7 @@ func transfer(ctx context.Context, from, to *Store, b Backup, sum func(context.C
 	part := to.dump(b.ID) + ".part"
 	read, err := pour(ctx, from, to, b, part)
 	if err == nil && read != b.SHA256 {
-		err = fmt.Errorf("the dump of backup %s is not what was taken: its checksum does not fit", b.ID)
+		err = unfit{fmt.Errorf("the dump of backup %s is not what was taken: its checksum does not fit", b.ID)}
 	}
 	if err == nil {
 		err = intact(ctx, to, part, b, sum)
@@ -203,7 +211,7 @@ func transfer(ctx context.Context, from, to *Store, b Backup, sum func(context.C
 func pour(ctx context.Context, from, to *Store, b Backup, part string) (string, error) {
 	in, err := from.Files.Open(ctx, from.dump(b.ID))
 	if err != nil {
-		return "", err
+		return "", unfit{err}
 	}
 	defer in.Close()
 	out, err := to.Files.Create(ctx, part, 0o600)

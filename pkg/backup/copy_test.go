@@ -181,6 +181,20 @@ func TestOldBackupsThatCannotBeCopied(t *testing.T) {
 	assert.Contains(t, string(metric), fmt.Sprintf(`shiksha_backup_last_copy_timestamp_seconds{project="shop",service="db",database="shop"} %d`, newest.Taken.Unix()))
 }
 
+// A vault that is full or too slow is asked once: releases wait for each more attempt.
+func TestAVaultThatFailsIsAskedOnce(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	s.put(0)
+	s.put(3)
+	asked := 0
+	s.vault.spoil = func([]byte) ([]byte, error) { asked++; return nil, errors.New("no space left on device") }
+	err := s.CopyAll(t.Context(), s.from)
+	require.ErrorContains(t, err, "db-0: no space left")
+	assert.NotContains(t, err.Error(), "db-3")
+	assert.Equal(t, 1, asked)
+}
+
 // Who cancels does not wait for the copies that are left.
 func TestCancelledCopies(t *testing.T) {
 	t.Parallel()

@@ -77,6 +77,10 @@ func (o Options) take(ctx context.Context, t *target.Target, on platform.Platfor
 		return errors.Join(append(failed, err)...)
 	}
 	for _, db := range databases {
+		if ctx.Err() != nil {
+			failed = append(failed, without(db.Service, context.Cause(ctx)))
+			break
+		}
 		var b backup.Backup
 		store, err := t.Backups(ctx, db.Node, o.Project)
 		if err != nil {
@@ -90,10 +94,15 @@ func (o Options) take(ctx context.Context, t *target.Target, on platform.Platfor
 		if err != nil {
 			failed = append(failed, err)
 		}
-		if ctx.Err() != nil {
-			break
-		}
 	}
+	// What has no dump decides how it ends, before what has no proof or no copy.
+	undumped := func(err error) int {
+		if fault.Of(err) == fault.Refused {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(failed, func(a, b error) int { return undumped(a) - undumped(b) })
 	return errors.Join(failed...)
 }
 
@@ -116,7 +125,10 @@ func (o Options) one(ctx context.Context, store dumps, db target.Database) (back
 	if o.Prove {
 		b, err = store.Prove(ctx, b, db.Unit)
 	}
-	if ctx.Err() == nil && (err == nil || errors.Is(err, backup.ErrUntried)) {
+	switch {
+	case ctx.Err() != nil && err == nil && db.Options.Copy != nil:
+		err = fmt.Errorf("backup %s is not copied: %w", b.ID, context.Cause(ctx))
+	case ctx.Err() == nil && (err == nil || errors.Is(err, backup.ErrUntried)):
 		err = errors.Join(err, store.CopyAll(ctx, db.Source))
 	}
 	if made, readErr := store.Find(ctx, b.ID); readErr == nil {
@@ -180,7 +192,7 @@ func running(ctx context.Context, t *target.Target, on target.Where, st *stack.S
 
 // without says which database has no dump: among several the reason alone does not.
 func without(service string, err error) error {
-	return fmt.Errorf("no backup of %s was made: %w", service, err)
+	return fault.As(fault.Refused, fmt.Errorf("no backup of %s was made: %w", service, err))
 }
 
 // List gives all backups of a project, on the host and on the other nodes of its Swarm

@@ -63,7 +63,7 @@ func (*fakeDumps) Find(_ context.Context, id string, _ ...*stack.Copy) (backup.B
 func TestWhatIsCopiedAfterAProof(t *testing.T) {
 	t.Parallel()
 	untried := fault.New(fault.Failed, "", "free some", "db-1 is not proven: %w: no room", backup.ErrUntried)
-	bad, away := errors.New("rows differ"), errors.New("the vault is away")
+	bad, vault := errors.New("rows differ"), errors.New("the vault is away")
 	for name, c := range map[string]struct {
 		fake fakeDumps
 		did  string
@@ -72,7 +72,7 @@ func TestWhatIsCopiedAfterAProof(t *testing.T) {
 		"well":                  {fakeDumps{}, "take prove copy", nil},
 		"no dump":               {fakeDumps{taking: bad}, "take", []error{bad}},
 		"no room to prove it":   {fakeDumps{proving: untried}, "take prove copy", []error{untried}},
-		"neither room nor copy": {fakeDumps{proving: untried, copying: away}, "take prove copy", []error{untried, away}},
+		"neither room nor copy": {fakeDumps{proving: untried, copying: vault}, "take prove copy", []error{untried, vault}},
 		"a bad dump":            {fakeDumps{proving: bad}, "take prove", []error{bad}},
 	} {
 		b, err := Options{Prove: true}.one(t.Context(), &c.fake, target.Database{})
@@ -89,4 +89,10 @@ func TestWhatIsCopiedAfterAProof(t *testing.T) {
 	_, err := Options{Prove: true}.one(stopped, &fake, target.Database{})
 	require.ErrorIs(t, err, untried)
 	assert.Equal(t, []string{"take", "prove"}, fake.did)
+	away := target.Database{}
+	away.Options.Copy = &stack.Copy{}
+	for _, db := range []target.Database{{}, away} {
+		_, err = Options{}.one(stopped, &fakeDumps{}, db)
+		assert.Equal(t, db.Options.Copy != nil, errors.Is(err, context.Canceled), "it has no copy: %v", err)
+	}
 }

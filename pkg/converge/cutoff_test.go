@@ -306,6 +306,12 @@ func TestSomeServicesAfterACutOffRun(t *testing.T) {
 			require.Len(t, d.plan.Refusals, 1)
 			assert.Contains(t, d.plan.Refusals[0], fmt.Sprintf("release %d did not end well and may have left %s otherwise than before", 1+len(c.records), c.left))
 			assert.Contains(t, d.plan.Refusals[0], "or name those too, or first go back to what served before: shiksha rollback --release 1")
+			d.plan.Refusals = nil
+			d.earlier.since = slices.Clone(d.earlier.since)
+			d.earlier.since[0].Restores = 1
+			require.NoError(t, d.hides(t.Context()))
+			wayBack := strings.HasSuffix(d.plan.Refusals[0], "or name those too, or first run the rollback that release 2 was again")
+			assert.Equal(t, !c.records[0].Outcome.Clean(), wayBack, d.plan.Refusals[0])
 			d.plan.Steps = nil
 			d.plan.Refusals = nil
 			require.NoError(t, d.hides(t.Context()))

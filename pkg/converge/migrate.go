@@ -58,11 +58,16 @@ func (f *facts) halfFilled() bool {
 // heal ends what a killed run left at work in the databases, and says how they
 // stand: a migration that lost its client goes on in the server by itself.
 func (d *transition) heal(ctx context.Context) error {
-	n := d.facts.acted
 	atWork := func(r release.Record) bool { return r.RestoresDatabase != "" || len(r.Migrations) > 0 }
-	cut := n != nil && !n.Outcome.Clean() && atWork(*n)
+	n := d.facts.acted
 	// The one after it may have been killed before it came to heal that.
-	if !cut && !slices.ContainsFunc(unended(d.facts.since), atWork) && !d.facts.uncertain && !d.facts.halfFilled() {
+	for _, r := range unended(d.facts.since) {
+		if atWork(r) {
+			n = &r
+		}
+	}
+	cut := n != nil && !n.Outcome.Clean() && atWork(*n)
+	if !cut && !d.facts.uncertain && !d.facts.halfFilled() {
 		return nil
 	}
 	states, err := d.settleDatabases(ctx)
@@ -220,6 +225,9 @@ func (d *transition) backUp(ctx context.Context) error {
 		serving = *d.facts.verified
 	}
 	databases, err := d.Databases(ctx, d.on, d.opts.Stack, seen, serving, d.allBut(d.plan.Backups...)...)
+	if errors.Is(err, target.ErrStopped) {
+		err = fault.New(fault.Of(err), "", "see what it is with shiksha status; name it in services too where they leave it out, or take its x-shiksha.backups out of the file where none of it is to run", "%w", err)
+	}
 	if err != nil {
 		return err
 	}

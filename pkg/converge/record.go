@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -198,7 +199,7 @@ func (d *transition) end(ctx context.Context, cause error) {
 		migrating := slices.ContainsFunc(d.record.Migrations, func(m release.Migration) bool { return m.Exit != 0 })
 		outcome, d.refused = release.Interrupted, d.result.Rollout != nil && !migrating
 		cause = fmt.Errorf("%w; what %s left, which did not end, is not taken back", cause, d.earlier.by())
-		d.Say(event.Warning, "record", "", "what %s left, which did not end, is not taken back: the next release does that%s", d.earlier.by(), d.former("; or "))
+		d.Say(event.Warning, "record", "", "what %s left, which did not end, is not taken back: the next release does that%s", d.earlier.by(), d.home("; or "))
 	}
 	d.conclude(ctx, outcome, cause)
 }
@@ -210,6 +211,17 @@ func (d *transition) former(join string) string {
 		return ""
 	}
 	return fmt.Sprintf("%sgo back to what served before: shiksha rollback --release %d", join, v.Number)
+}
+
+// home says how to get rid of what runs before this one left: by the rollback that one of them
+// was, which is not told to end where it began.
+func (d *transition) home(join string) string {
+	for _, r := range slices.Backward(unended(d.earlier.since)) {
+		if r.Restores > 0 {
+			return join + "run the rollback that release " + strconv.Itoa(r.Number) + " was again"
+		}
+	}
+	return d.former(join)
 }
 
 // cutOff ends a release that was interrupted while it went on, or while what failed of it

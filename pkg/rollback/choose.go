@@ -54,9 +54,13 @@ func serves(l *release.Ledger, verified release.Record, seen stack.Observed, liv
 	if newest.Number == verified.Number && !l.Uncertain() {
 		return true
 	}
-	sharing := verified.Sharing()
+	// The hash of what shares with another is of a container that may be gone, where a release
+	// went back.
+	var sharing map[string]bool
+	if newest.Outcome.Clean() && !l.Uncertain() {
+		sharing = verified.Sharing()
+	}
 	for service, units := range seen.Units {
-		// The hash of what shares with another is of a container that may be gone.
 		if sharing[service] || foreign(l, verified, service) {
 			continue
 		}

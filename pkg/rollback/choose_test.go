@@ -300,6 +300,12 @@ func TestChooseAfterASidecarWasMadeAnew(t *testing.T) {
 		c, err := choose(l, seen, nil, Options{Project: "shop"})
 		require.NoError(t, err)
 		assert.Equal(t, to, c.to.Number, model)
+
+		// One that did not come to its end may have left it of its version.
+		require.NoError(t, l.Append(t.Context(), &release.Record{Version: "v4", Outcome: release.Interrupted, Model: []byte(model)}))
+		c, err = choose(l, seen, nil, Options{Project: "shop"})
+		require.NoError(t, err)
+		assert.Equal(t, 2, c.to.Number, model)
 	}
 }
 

@@ -18,12 +18,14 @@ type needs struct {
 	blind []string
 }
 
-// needing reads the stacks of the last verified release and of what came after it.
-func needing(ctx context.Context, l *release.Ledger, to *stack.Stack) needs {
+// needing reads the stacks of the last verified release and of what came after it, and that of
+// the release which took a backup that is to come back: what was verified since may have none.
+func needing(ctx context.Context, l *release.Ledger, to *stack.Stack, backup string) needs {
 	n := needs{stacks: []*stack.Stack{to}}
 	verified, _ := l.LatestVerified()
 	for _, r := range l.All() {
-		if r.Number < verified.Number || r.ChangedNothing() {
+		since := r.Number >= verified.Number && !r.ChangedNothing()
+		if !since && !slices.Contains(r.Backups, backup) {
 			continue
 		}
 		sealed, err := l.ReadSealed(ctx, r.Number)
@@ -35,7 +37,7 @@ func needing(ctx context.Context, l *release.Ledger, to *stack.Stack) needs {
 			}
 		}
 		for name := range r.Services {
-			if to.Services[name] == nil && !slices.Contains(n.blind, name) {
+			if since && to.Services[name] == nil && !slices.Contains(n.blind, name) {
 				n.blind = append(n.blind, name)
 			}
 		}

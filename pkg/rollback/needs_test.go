@@ -55,7 +55,7 @@ func TestNeedsOfWhatServes(t *testing.T) {
 	l, _ := ledger(t, release.Record{Version: "v1", Outcome: good}, release.Record{Version: "v2", Outcome: good,
 		Services: map[string]release.ServiceRecord{"shopdb": {}, "billing": {}}})
 	to := depending(map[string][]string{"shopdb": nil})
-	assert.Equal(t, []string{"billing"}, needing(t.Context(), l, to).above("shopdb"))
+	assert.Equal(t, []string{"billing"}, needing(t.Context(), l, to, "").above("shopdb"))
 	ws := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(ws, "compose.yaml"), []byte("services:\n  shopdb: {image: db}\n  pooler: {image: db, depends_on: [shopdb]}\n"+
 		"  billing: {image: db, depends_on: [pooler]}\n  mailer: {image: db}\n"), 0o600))
@@ -66,7 +66,17 @@ func TestNeedsOfWhatServes(t *testing.T) {
 	sealed, err := st.Seal()
 	require.NoError(t, err)
 	require.NoError(t, l.WriteSealed(t.Context(), 2, sealed))
-	assert.ElementsMatch(t, []string{"billing", "pooler"}, needing(t.Context(), l, to).above("shopdb"))
+	assert.ElementsMatch(t, []string{"billing", "pooler"}, needing(t.Context(), l, to, "").above("shopdb"))
+
+	// Somebody went back without the database since: who took the backup still says of it.
+	took, err := l.Get(2)
+	require.NoError(t, err)
+	took.Backups = []string{"shopdb-1"}
+	require.NoError(t, l.Update(t.Context(), &took))
+	require.NoError(t, l.Append(t.Context(), &release.Record{Version: "v1", Outcome: good, Restores: 1, RollsBack: 2}))
+	for id, want := range map[string][]string{"": nil, "shopdb-0": nil, "shopdb-1": {"billing", "pooler"}} {
+		assert.ElementsMatch(t, want, needing(t.Context(), l, to, id).above("shopdb"), id)
+	}
 }
 
 // A service migrates the nearest database that it depends on.

@@ -93,7 +93,7 @@ func (o Options) request(ctx context.Context, t *target.Target, on platform.Plat
 			return converge.Options{}, err
 		}
 	}
-	needs := needing(ctx, ledger, st)
+	needs := needing(ctx, ledger, st, o.RestoreDatabase)
 	if err := o.readable(ctx, t, ledger, c.to, needs); err != nil {
 		return converge.Options{}, err
 	}

@@ -234,7 +234,7 @@ func (f findings) dumps(b Space) {
 	case b.Free < need+most/dense:
 		hint := free
 		if b.Free >= most/dense { // or else the dump refuses to begin
-			hint += "; if you know that a dump is smaller, take one first with: shiksha backup, and its size is what counts"
+			hint += "; if you know that a dump is smaller, and the release that serves backs those up already, take one first with: shiksha backup, and its size is what counts"
 		}
 		f.Fail("P12.space", finding.Place{}, hint, "%s", first)
 	case b.Free < need+most:

@@ -195,6 +195,6 @@ func TestRoomForAFirstDump(t *testing.T) {
 		h.Backups[0].Needs, h.Backups[0].Free = 1<<30, 26<<30
 		found = about(onhost.Look(st, p, stack.Observed{}, h), "P12.space")
 		require.Len(t, found, 1)
-		assert.Contains(t, found[0].Hint, "take one first with: shiksha backup")
+		assert.Contains(t, found[0].Hint, "backs those up already, take one first with: shiksha backup")
 	}
 }

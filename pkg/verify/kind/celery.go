@@ -154,7 +154,10 @@ func (d celerySession) queues() {
 // task gives a task and waits for its result.
 func (d celerySession) task() {
 	task := d.c.Task
-	out, exit, ok := d.celery("call", task.Name, "--args", "["+strings.Join(task.Args, ",")+"]", "--expires", "60")
+	within := task.Within.or(10 * time.Second)
+	// One that nobody waits for any more is not worked on; one that has expired counts as failed.
+	expires := wholeSeconds(max(time.Minute, within+10*time.Second))
+	out, exit, ok := d.celery("call", task.Name, "--args", "["+strings.Join(task.Args, ",")+"]", "--expires", expires)
 	if !ok {
 		return
 	}
@@ -162,7 +165,6 @@ func (d celerySession) task() {
 	if !d.need("celery.call", exit == 0 && len(lines) > 0, "the task to be taken", quoted(out)) {
 		return
 	}
-	within := task.Within.or(10 * time.Second)
 	// celery waits for a result without end; timeout is of coreutils and of busybox.
 	out, exit, ok = d.run(d.units[0], []string{"timeout", wholeSeconds(within), "celery", "-A", d.c.App, "result", lines[len(lines)-1]}, d.env, nil)
 	// Only a wait in vain can be the fault of full slots: a task that failed says so at once.
