@@ -92,7 +92,9 @@ func run(ctx context.Context, args []string, out io.Writer) (failed int, err err
 func (a attack) run(ctx context.Context, out io.Writer) error {
 	cmd := exec.CommandContext(ctx, "go", append([]string{"test"}, a.args...)...)
 	var said strings.Builder
-	cmd.Stdout, cmd.Stderr, cmd.Env = io.MultiWriter(out, &said), out, append(os.Environ(), a.env...)
+	// One writer for both, which no two goroutines write to then.
+	both := io.MultiWriter(out, &said)
+	cmd.Stdout, cmd.Stderr, cmd.Env = both, both, append(os.Environ(), a.env...)
 	// A test that is interrupted takes away what it started.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = time.Minute
