@@ -21,8 +21,9 @@ import (
 	"github.com/shiksha/actions/pkg/stack"
 )
 
-// lastWords bounds what a release that is cancelled or failed still writes on the host.
-const lastWords = 4 * time.Second
+// lastWords bounds what a release that is cancelled still writes on the host; calmWords what one
+// that failed does, whose host may be far away or slow: what is not written looks cut off.
+const lastWords, calmWords = 4 * time.Second, 20 * time.Second
 
 // begin writes the record of the release before anything is changed, so that an
 // interrupted one is seen by the next.
@@ -289,7 +290,11 @@ func (d *transition) swapBack(ctx context.Context) error {
 
 // conclude records an outcome as the last thing that a release does.
 func (d *transition) conclude(ctx context.Context, outcome release.Outcome, cause error) {
-	last, cancel := grace.Last(ctx, lastWords)
+	limit := calmWords
+	if ctx.Err() != nil {
+		limit = lastWords
+	}
+	last, cancel := grace.Last(ctx, limit)
 	defer cancel()
 	if err := d.write(last, outcome, cause.Error()); err != nil {
 		d.Say(event.Warning, "record", "", "the outcome could not be recorded on the host: %v", err)

@@ -1,6 +1,8 @@
 package converge
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -98,4 +100,27 @@ func TestAPoolerThatRefusesOptions(t *testing.T) {
 	assert.Contains(t, d.afterFailure(d.record.Migrations[0]), "is backup db-1")
 	d.record.Migrations[0].Output = "relation orders exists"
 	assert.Contains(t, d.afterFailure(d.record.Migrations[0]), "mend the migration")
+}
+
+// Who was not told to end has time to record how a release failed: what a slow host was not told
+// looks cut off, and would be tried again.
+func TestAFailureHasTimeToBeRecorded(t *testing.T) {
+	t.Parallel()
+	for _, told := range []bool{false, true} {
+		d := begun(t, fakeFiles{}, &release.Record{})
+		var left time.Duration
+		d.ledger.Guard(func(ctx context.Context) error {
+			until, _ := ctx.Deadline()
+			left = time.Until(until)
+			return nil
+		})
+		ctx := t.Context()
+		if told {
+			ctx = cancelled(t)
+		}
+		d.conclude(ctx, release.Failed, errors.New("api is ill"))
+		assert.Equal(t, told, left <= lastWords, left)
+		last, _ := d.ledger.Latest()
+		assert.Equal(t, release.Failed, last.Outcome)
+	}
 }
