@@ -85,7 +85,7 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 		return d.halfway(ctx, fmt.Errorf("%w; and it could not all be taken back: %w", cause, err))
 	}
 	if err != nil {
-		return fault.New(fault.Stuck, "", "look at what runs with shiksha status; release a version that works, or start the services by hand"+d.stillIll(),
+		return fault.New(fault.Stuck, "", "look at what runs with shiksha status; "+d.again()+"release a version that works, or start the services by hand"+d.stillIll(),
 			"%w; and it could not be taken back: %w", cause, err)
 	}
 	d.tookBack = !d.first()
@@ -187,7 +187,11 @@ func (d *transition) rollBack(ctx context.Context, touched []string) error {
 	d.backTime.add(d.longest(before, p))
 	lockOnly := func(ctx context.Context) error { return d.opts.Lock.Check(ctx) }
 	defer d.timed("roll back")()
+	gone := d.pullBack(ctx, before, p)
 	report, err := d.carry(ctx, before, p, lockOnly)
+	if err != nil {
+		err = fmt.Errorf("%w%s", err, gone)
+	}
 	d.result.Phases, d.inVain = append(d.result.Phases, report.Spans...), append(d.inVain, report.Ill...)
 	return err
 }

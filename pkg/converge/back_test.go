@@ -33,6 +33,8 @@ type fakeTakenOver struct {
 
 func (*fakeTakenOver) Adapt(context.Context, *stack.Stack) error { return nil }
 
+func (*fakeTakenOver) HoldsImages() bool { return false }
+
 func (f *fakeTakenOver) Observe(context.Context, string) (stack.Observed, error) {
 	return observed(f.runs), nil
 }
@@ -126,6 +128,8 @@ type fakeWorkers struct {
 }
 
 func (*fakeWorkers) Adapt(context.Context, *stack.Stack) error { return nil }
+
+func (*fakeWorkers) HoldsImages() bool { return false }
 
 func (f *fakeWorkers) Observe(context.Context, string) (stack.Observed, error) {
 	units := map[string][]stack.Unit{}

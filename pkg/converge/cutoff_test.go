@@ -31,6 +31,8 @@ type fakeCutOff struct {
 
 func (*fakeCutOff) Adapt(context.Context, *stack.Stack) error { return nil }
 
+func (*fakeCutOff) HoldsImages() bool { return false }
+
 func (f *fakeCutOff) Observe(context.Context, string) (stack.Observed, error) {
 	return stack.Observed{Units: f.units}, nil
 }

@@ -28,6 +28,8 @@ type fakeIll struct {
 
 func (*fakeIll) Adapt(context.Context, *stack.Stack) error { return nil }
 
+func (*fakeIll) HoldsImages() bool { return false }
+
 func (*fakeIll) Compare(context.Context, *stack.Stack, stack.Observed) (networks, volumes []string, err error) {
 	return nil, nil, nil
 }

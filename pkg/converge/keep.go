@@ -11,7 +11,10 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -34,6 +37,61 @@ func (d *transition) tag(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// pullBack pulls what a way back makes units of and the host has no more: its units are gone,
+// and a tag is nothing to `docker image prune -a`. It says what could not be had, "" for
+// nothing: that keeps nothing else from going back.
+func (d *transition) pullBack(ctx context.Context, before *stack.Stack, p *plan.Plan) string {
+	absent := d.lackedBy(ctx, before, p)
+	if len(absent) == 0 {
+		return ""
+	}
+	// A pull may take as long as all the rest, which it leaves its time.
+	d.backTime.add(backBudget)
+	limited, cancel := context.WithTimeout(ctx, backBudget)
+	defer cancel()
+	said := make([]string, len(absent))
+	var eg errgroup.Group
+	eg.SetLimit(pulls)
+	for i, svc := range absent {
+		eg.Go(func() error {
+			d.Say(event.Warning, "roll back", svc.Name, "its image is gone from the host, pulling %s", svc.Pinned)
+			err := d.outlast(limited, func(ctx context.Context) error {
+				return d.Engine.Pull(ctx, svc.Pinned, svc.Platform, d.opts.Registry)
+			})
+			if err != nil {
+				// In words: what the way back comes to, what it carries out says.
+				said[i] = fmt.Sprintf("; the image of %s is gone from the host and could not be pulled: %v", svc.Name, err)
+			}
+			return nil
+		})
+	}
+	_ = eg.Wait()
+	return strings.Join(said, "")
+}
+
+// lackedBy gives a service for each image that a way back makes units of and the host has no
+// more. One that it cannot be asked for is for the pull to look at again.
+func (d *transition) lackedBy(ctx context.Context, before *stack.Stack, p *plan.Plan) (absent []*stack.Service) {
+	var seen []*stack.Service
+	for _, step := range p.Steps {
+		svc := before.Services[step.Service]
+		same := func(s *stack.Service) bool { return s.Pinned == svc.Pinned && s.Platform == svc.Platform }
+		if svc == nil || !step.Changes() || step.Missing() == 0 || slices.ContainsFunc(seen, same) || !d.on.HoldsImages() {
+			continue
+		}
+		seen = append(seen, svc)
+		var there bool
+		err := d.outlast(ctx, func(ctx context.Context) (err error) {
+			there, err = d.Engine.ImagePresent(ctx, svc.Pinned)
+			return err
+		})
+		if err != nil || !there {
+			absent = append(absent, svc)
+		}
+	}
+	return absent
 }
 
 // tagRepository is where the images of a project's releases are named.

@@ -1,11 +1,14 @@
 package converge
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,18 +20,28 @@ import (
 
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/host"
+	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
+	"github.com/shiksha/actions/pkg/target"
 )
 
 // fakeIdle is an engine that no run has left anything on.
 func fakeIdle(t *testing.T) *engine.Engine {
 	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	return served(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = fmt.Fprint(w, `[]`)
 	}))
+}
+
+// served is an engine that answers so.
+func served(t *testing.T, answers http.Handler) *engine.Engine {
+	t.Helper()
+	server := httptest.NewServer(answers)
 	t.Cleanup(server.Close)
 	api, err := client.New(client.WithHost("tcp://"+strings.TrimPrefix(server.URL, "http://")), client.WithAPIVersion("1.41"))
 	require.NoError(t, err)
@@ -122,4 +135,143 @@ func TestWhatChangesNoUnitIsKept(t *testing.T) {
 			assert.Equal(t, name == "checks", len(st.Checks.Node.Content) == 1 && strings.Contains(string(kept), "/health"))
 		})
 	}
+}
+
+// fakeImages is an engine of which somebody took images. It remembers what it is asked;
+// a pull of what is in no registry is refused, one of slow ends once another image is tagged.
+type fakeImages struct {
+	mu      sync.Mutex
+	there   map[string]bool
+	nowhere string
+	slow    string
+	tagged  chan struct{}
+	once    sync.Once
+	asked   []string
+}
+
+func (f *fakeImages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := strings.TrimPrefix(r.URL.Path, "/v1.41/images/")
+	if f.slow != "" && r.URL.Query().Get("tag") == f.slow {
+		select {
+		case <-f.tagged:
+		case <-time.After(2 * time.Second):
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	w.Header().Set("Content-Type", "application/json")
+	name, what := "sha256:"+r.URL.Query().Get("tag"), "pull"
+	if at := strings.LastIndex(path, "/"); at >= 0 {
+		name, what = path[:at], strings.Replace(path[at+1:], "json", "look", 1)
+	}
+	f.asked = append(f.asked, what+" "+name)
+	switch {
+	case what == "pull" && (name == f.nowhere || r.Header.Get("X-Registry-Auth") == ""):
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = fmt.Fprint(w, `{"message":"manifest unknown"}`)
+	case what == "pull":
+		f.there[name] = true
+	case what == "tag":
+		w.WriteHeader(http.StatusCreated)
+		f.once.Do(func() {
+			if f.tagged != nil {
+				close(f.tagged)
+			}
+		})
+	case !f.there[name]:
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = fmt.Fprint(w, `{"message":"No such image"}`)
+	default:
+		_, _ = fmt.Fprint(w, `{"Id":"sha256:1"}`)
+	}
+}
+
+// fakePruned is a host whose units are made of images that have to be there.
+type fakePruned struct {
+	*fakeCutOff
+	images *fakeImages
+}
+
+func (*fakePruned) HoldsImages() bool { return true }
+
+func (f *fakePruned) Carry(_ context.Context, p *plan.Plan, st *stack.Stack, _ rollout.How) (report rollout.Report, err error) {
+	for _, s := range p.Steps {
+		switch {
+		case !s.Changes():
+		case !f.images.there[st.Services[s.Service].Pinned]:
+			err = fmt.Errorf("create 1 of %s: No such image", s.Service)
+		default:
+			f.back = append(f.back, s.Service)
+		}
+	}
+	return report, err
+}
+
+// A way back pulls the images that somebody took from the host while the release ran, and
+// what cannot be had keeps nothing else from going back.
+func TestAWayBackPullsWhatIsGone(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		there, nowhere string
+		back, asked    string
+		kind           fault.Kind
+		says           string
+	}{
+		"all are there": {"api beat", "", "beat api", "look sha256:beat, look sha256:api", fault.Failed, "v1 serves again"},
+		"one is gone": {"api", "", "beat api", "look sha256:beat, look sha256:api, look sha256:beat, pull sha256:beat",
+			fault.Failed, "v1 serves again"},
+		"one cannot be had": {"", "sha256:beat", "api", "", fault.Stuck,
+			"create 1 of beat: No such image; the image of beat is gone from the host and could not be pulled: "},
+		"its hint": {"", "sha256:beat", "api", "", fault.Stuck, "go back to what served before: shiksha rollback --release 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d, on := afterCutOff(t, map[string]string{"api": "v2", "beat": "v2", "worker": "v1", "search": "v1"})
+			images := &fakeImages{there: map[string]bool{}, nowhere: c.nowhere}
+			for _, name := range strings.Fields(c.there) {
+				images.there["sha256:"+name] = true
+			}
+			d.on, d.Engine = &fakePruned{on, images}, served(t, images)
+			d.opts.Registry = engine.Auth{Username: "ci", Password: "secret"}
+			d.result.Rollout.Touched = []string{"api", "beat"}
+			err := d.fail(t.Context(), errors.New("api-2 is unhealthy"))
+			assert.Equal(t, c.kind, fault.Of(err), "%v", err)
+			assert.Equal(t, c.back, strings.Join(on.back, " "))
+			assert.Contains(t, err.Error()+"; "+fault.Hint(err), c.says)
+			if c.asked != "" {
+				assert.Equal(t, c.asked, strings.Join(images.asked, ", "))
+			}
+		})
+	}
+}
+
+// What is pulled is kept at once: others may be pulled for minutes, in which somebody's
+// `docker image prune` takes what has no tag.
+func TestWhatIsPulledIsKeptAtOnce(t *testing.T) {
+	t.Parallel()
+	st := cutOffShop(t)
+	images := &fakeImages{there: map[string]bool{}, slow: "beat", tagged: make(chan struct{})}
+	d := &transition{Target: &target.Target{Sink: event.Discard, Engine: served(t, images)}, on: &fakePruned{images: images}, result: &Result{},
+		opts:   Options{Stack: st, Registry: engine.Auth{Username: "ci", Password: "secret"}},
+		plan:   &plan.Plan{Steps: []plan.Step{{Service: "api"}, {Service: "beat"}}},
+		record: &release.Record{Project: "shop", Number: 2, Services: map[string]release.ServiceRecord{}},
+		facts:  &facts{images: map[string]engine.Image{}}}
+	for _, name := range []string{"api", "beat"} {
+		d.facts.images[name] = engine.Image{Pinned: st.Services[name].Pinned}
+		d.record.Services[name] = release.ServiceRecord{Pinned: st.Services[name].Pinned}
+	}
+	require.NoError(t, d.fetch(t.Context()))
+	first, ended := slices.Index(images.asked, "tag sha256:api"), slices.Index(images.asked, "pull sha256:beat")
+	assert.GreaterOrEqual(t, first, 0)
+	assert.Less(t, first, ended, "%v", images.asked)
+}
+
+// Going back once more is not the way out where the database is the older one.
+func TestTheOlderDatabaseIsNotForTheReleaseBefore(t *testing.T) {
+	t.Parallel()
+	d := &transition{facts: &facts{verified: &release.Record{Number: 3}}}
+	assert.Contains(t, d.again(), "shiksha rollback --release 3, ")
+	d.undoDatabase = func(context.Context) error { return nil }
+	assert.Empty(t, d.again())
+	assert.Empty(t, (&transition{facts: &facts{}}).again(), "a first release")
 }

@@ -214,6 +214,15 @@ func (d *transition) former(join string) string {
 	return fmt.Sprintf("%sgo back to what served before: shiksha rollback --release %d", join, v.Number)
 }
 
+// again says how to try once more to go back, "" where that is not known, or where the
+// database is the older one: newer code may not write to it.
+func (d *transition) again() string {
+	if former := d.former(""); former != "" && d.undoDatabase == nil {
+		return former + ", "
+	}
+	return ""
+}
+
 // home says how to get rid of what runs before this one left: by the rollback that one of them
 // was, which is not told to end where it began.
 func (d *transition) home(join string) string {

@@ -331,7 +331,12 @@ func (d *transition) fetch(ctx context.Context) error {
 	for _, img := range d.absent() {
 		eg.Go(func() error {
 			d.Say(event.Info, "pull", img.service, "pulling %s", img.Pinned)
-			return d.Engine.Pull(pulling, img.Pinned, img.platform, d.opts.Registry)
+			err := d.Engine.Pull(pulling, img.Pinned, img.platform, d.opts.Registry)
+			if err != nil || !d.on.HoldsImages() {
+				return err
+			}
+			// What has no tag is pruned by whoever prunes while the others are pulled.
+			return d.Engine.Tag(pulling, img.Pinned, releaseTag(d.record.Project, img.service, d.record.Number))
 		})
 	}
 	if err := eg.Wait(); err != nil {

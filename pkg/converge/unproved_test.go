@@ -86,6 +86,8 @@ func file(service, sum string) func(map[string]release.ServiceRecord) {
 // fakeOther runs a unit that is not as the release before has it.
 type fakeOther struct{ backPlatform }
 
+func (*backPlatform) HoldsImages() bool { return false }
+
 func (fakeOther) Observe(context.Context, string) (stack.Observed, error) {
 	return stack.Observed{Units: map[string][]stack.Unit{"email": {{ID: "e", Number: 1, State: stack.Running, Hash: "another"}}}}, nil
 }
