@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/e2e/lab"
+	"github.com/shiksha/actions/pkg/backup"
 )
 
 // Statements for the killed runs: schema makes a view whose filling takes a minute
@@ -19,10 +20,11 @@ const (
 	revise = `INSERT INTO revisions SELECT 2 WHERE NOT EXISTS (SELECT FROM revisions WHERE revision = 2)`
 )
 
-// killAt kills a run (SIGKILL) once a session of that name is at work in the
-// database.
-func killAt(t *testing.T, f *lab.Fixture, session string, r *trapRun) {
+// killAt kills a run (SIGKILL) once a session of its task of that name is at work in
+// the database.
+func killAt(t *testing.T, f *lab.Fixture, task string, r *trapRun) {
 	t.Helper()
+	_, session := backup.SessionName(task, f.Project)
 	at := "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND application_name = '" + session + "' AND now() - query_start > '300ms'"
 	for until := time.Now().Add(2 * time.Minute); ask(t, f, "postgres", at) == "0"; time.Sleep(100 * time.Millisecond) {
 		select {
@@ -73,14 +75,14 @@ func TestBackup_KilledAtWork(t *testing.T) {
 
 	free := hold(t, f, "shop", "LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
 	trapVariables(t, f, "MIGRATION="+revise)
-	killAt(t, f, "shiksha-backup", trapDeploy(t, f, "v2"))
+	killAt(t, f, "backup", trapDeploy(t, f, "v2"))
 	free()
 	assert.Equal(t, units, serving(t, f), "killed in a dump")
 	assert.Contains(t, f.Shiksha("backups").Stdout, "there is no backup here")
 
 	// In the server a migration goes on without its client, up to its commit.
 	trapVariables(t, f, "MIGRATION=SELECT pg_sleep(8); INSERT INTO revisions VALUES (99)")
-	killAt(t, f, "shiksha-migrate", trapDeploy(t, f, "v2"))
+	killAt(t, f, "migrate", trapDeploy(t, f, "v2"))
 	assert.Subset(t, serving(t, f), units, "killed in a migration")
 	migrate(t, f, "v2", revise, 0)
 	assert.Equal(t, []string{"interrupted", "interrupted"}, []string{string(record(t, f, "2").Outcome), string(record(t, f, "3").Outcome)})
@@ -91,12 +93,12 @@ func TestBackup_KilledAtWork(t *testing.T) {
 
 	ask(t, f, "postgres", "CREATE DATABASE hold")
 	back := f.Args("rollback", "--release", "1", "--restore-database", b)
-	killAt(t, f, "shiksha-restore", trapBegin(t, f, nil, back...))
+	killAt(t, f, "restore", trapBegin(t, f, nil, back...))
 	assert.Equal(t, units, serving(t, f), "killed in a restore")
 	ask(t, f, "postgres", "DROP DATABASE hold")
 
 	free = hold(t, f, "postgres", "COMMENT ON DATABASE shop IS 'held'")
-	killAt(t, f, "shiksha-swap", trapBegin(t, f, nil, back...))
+	killAt(t, f, "swap", trapBegin(t, f, nil, back...))
 	assert.NotContains(t, databases(t, f), "shop", "killed while nobody may connect")
 	healed := f.Deploy("v2", 0, "--keep-releases", "20")
 	free()

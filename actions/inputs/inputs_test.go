@@ -182,6 +182,8 @@ func TestSecretValues(t *testing.T) {
 		want []string
 	}{
 		"by their name":         {"# PASSWORD=no\nLOG_LEVEL=info\nAPI_KEY='hunter2'\nTOKEN_TTL=3600\nAUTH=true\nEMPTY_SECRET=\nno line", []string{"hunter2"}},
+		"called PWD":            {"PWD=/srv/shop\nexport OLDPWD=/srv\nexport DB_PWD=Summer#2026", []string{"Summer#2026"}},
+		"of webhooks":           {"SLACK_WEBHOOK_URL=https://hooks.example.org/services/T/B/x", []string{"https://hooks.example.org/services/T/B/x"}},
 		"in an address":         {"URL=postgres://u:p4ss@db/x", []string{"p4ss"}},
 		"long and random":       {"SENTRY=abcdefghij0123456789xyz\nNAME=a sentence of many words 1", []string{"abcdefghij0123456789xyz"}},
 		"with a comment":        {"PASSWORD=hunter2 # ours", []string{"hunter2", "hunter2 # ours"}},

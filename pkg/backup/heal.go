@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"regexp"
 	"strings"
@@ -10,10 +11,22 @@ import (
 	"github.com/shiksha/actions/pkg/stack"
 )
 
-// SessionName is the variable of libpq that names the sessions of a task. A client
-// that is killed leaves its statement at work in the server, and even its commit:
-// by their name such sessions are found and ended.
-func SessionName(task string) (variable, value string) { return "PGAPPNAME", "shiksha-" + task }
+// SessionName is the variable of libpq that names the sessions of a project's task. A
+// client that is killed leaves its statement at work in the server, and even its commit:
+// by their name such sessions are found and ended, and those of other projects are not.
+func SessionName(task, project string) (variable, value string) {
+	return "PGAPPNAME", "shiksha-" + task + "/" + inSession(project)
+}
+
+// inSession is a project in the name of a session. PostgreSQL cuts that at its limit: the
+// sum keeps projects with long names apart, and its dot from those with short ones.
+func inSession(project string) string {
+	const whole, kept = 40, 23
+	if len(project) <= whole {
+		return project
+	}
+	return fmt.Sprintf("%s.%.8x", project[:kept], sha256.Sum256([]byte(project)))
+}
 
 // unfinished is the comment of a database that a restore still fills, restoredFrom
 // begins the comment of one that was swapped in.
@@ -27,16 +40,19 @@ const (
 const beyond = `beyond=postgres; [ "$PGDATABASE" != postgres ] || beyond=template1
 `
 
-// healScript ends what a killed run left at work in the server, lets everybody
-// connect again where a swap had shut them out, drops databases that no restore
-// filled to its end, and prints "name<tab>comment" of those that are left.
+// healScript ends what a killed run of the project left at work in the server, lets
+// everybody connect again where a swap had shut them out, drops databases that no restore
+// filled to its end, and prints "name<tab>comment" of those that are left. Before the
+// names of sessions had the project in them, only the database said whose they are.
 const healScript = beyond + `set -eo pipefail; export PGOPTIONS="-c client_min_messages=warning"
-p() { psql -AtXq -v ON_ERROR_STOP=1 -v db="$1" -v like="$2" -v mark="$3" -d "$beyond" -f -; }
+p() { psql -AtXq -v ON_ERROR_STOP=1 -v db="$1" -v like="$2" -v mark="$3" -v project="$4" -d "$beyond" -f -; }
 i=0
 while :; do
 n=$(p "$@" <<'SQL'
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-WHERE application_name IN ('shiksha-migrate', 'shiksha-backup', 'shiksha-restore', 'shiksha-swap') AND pid <> pg_backend_pid()
+WHERE pid <> pg_backend_pid() AND (application_name IN ('shiksha-migrate/' || :'project', 'shiksha-backup/' || :'project',
+  'shiksha-restore/' || :'project', 'shiksha-swap/' || :'project')
+OR application_name IN ('shiksha-migrate', 'shiksha-backup', 'shiksha-restore', 'shiksha-swap') AND (datname = :'db' OR datname ~ :'like'))
 SQL
 ) || { echo "sessions of an interrupted run may still be at work"; exit 15; }
 [ "$n" != 0 ] || break
@@ -84,12 +100,13 @@ func (s *Store) Heal(ctx context.Context, from Source) (State, error) {
 		return state, err
 	}
 	like := "^" + regexp.QuoteMeta(beside(state.Database, "")) + `_(restored|replaced)_[0-9]{8}t[0-9]{6}$`
-	ended, err := s.tool(ctx, from, access, "heal", healScript, state.Database, like, unfinished)
+	ended, err := s.tool(ctx, from, access, "heal", healScript, state.Database, like, unfinished, inSession(s.Project))
 	if err == nil && ended.Exit != 0 {
 		err = fmt.Errorf("it ended with %d: %s", ended.Exit, strings.TrimSpace(ended.Output))
 	}
 	if err != nil {
-		return state, fault.New(fault.Refused, "service "+from.Service, "look at its sessions in pg_stat_activity, end those named shiksha-... as a user that may (pg_terminate_backend), and run it again",
+		return state, fault.New(fault.Refused, "service "+from.Service, fmt.Sprintf("look at its sessions in pg_stat_activity, end those named shiksha-.../%s (an older version: shiksha-... in database %s) "+
+			"as a user that may (pg_terminate_backend), and run it again", inSession(s.Project), state.Database),
 			"what an interrupted run left in database %s could not be ended: %w", state.Database, err)
 	}
 	for line := range strings.Lines(ended.Output) {
@@ -109,7 +126,7 @@ func (s *Store) tool(ctx context.Context, from Source, access map[string]string,
 	if err := s.Files.MkdirAll(ctx, s.Dir, 0o700); err != nil {
 		return stack.Ended{}, fmt.Errorf("make the folder for backups: %w", err)
 	}
-	variable, session := SessionName(name)
+	variable, session := SessionName(name, s.Project)
 	env := map[string]string{variable: session}
 	for k, v := range access {
 		env[k] = v

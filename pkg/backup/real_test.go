@@ -257,8 +257,12 @@ func (w *world) session(name, database, text string) *exec.Cmd {
 // healed has what a deployer leaves that was killed while it migrated, restored and
 // swapped: statements at work, a database half filled, one that nobody may enter.
 func healed(t *testing.T, w *world) {
-	migration := w.session("shiksha-migrate", "shop", "SELECT pg_sleep(300); DELETE FROM orders")
+	_, name := backup.SessionName("migrate", w.Project)
+	migration := w.session(name, "shop", "SELECT pg_sleep(300); DELETE FROM orders")
+	older := w.session("shiksha-migrate", "shop", "SELECT pg_sleep(300); DELETE FROM orders")
 	users := w.session("app", "shop", "SELECT pg_sleep(300)")
+	_, other := backup.SessionName("migrate", w.Project+"-2")
+	others := []*exec.Cmd{w.session(other, "shop", "SELECT pg_sleep(300)"), w.session("shiksha-backup", "postgres", "SELECT pg_sleep(300)")}
 	w.sql("postgres", "CREATE ROLE backup_ro LOGIN PASSWORD 's3cret-enough'")
 	reader := w.from
 	reader.Options.User = "backup_ro"
@@ -276,6 +280,8 @@ func healed(t *testing.T, w *world) {
 	assert.Equal(t, backup.State{Database: "shop", Replaced: []string{"shop_replaced_20260301t080000"}}, state)
 	assert.Equal(t, "database shop is the one from before", state.String())
 	assert.Error(t, migration.Wait(), "its session was ended")
+	assert.Error(t, older.Wait(), "and that of a run before sessions were named by project")
+	assert.Equal(t, "2", w.sql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE application_name IN ('"+other+"', 'shiksha-backup')"), "those of other projects stay")
 	assert.Equal(t, "20000", w.sql("shop", "SELECT count(*) FROM orders"), "and its next statement never ran")
 	assert.Equal(t, "1", w.sql("shop", "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'app'"), "users' sessions stay")
 	_, err = w.Heal(t.Context(), reader)
@@ -283,9 +289,11 @@ func healed(t *testing.T, w *world) {
 	w.sql("postgres", "DROP ROLE backup_ro")
 	assert.Equal(t, "shop,shop_replaced_20260301t080000,shop_restored_20260301t080000",
 		w.sql("postgres", "SELECT string_agg(datname, ',' ORDER BY datname) FROM pg_database WHERE datname LIKE 'shop%'"), "what has rows of its own stays")
-	require.NoError(t, users.Process.Kill())
-	_ = users.Wait()
-	w.sql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'app'")
+	for _, left := range append(others, users) {
+		require.NoError(t, left.Process.Kill())
+		_ = left.Wait()
+	}
+	w.sql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name IN ('app', '"+other+"', 'shiksha-backup')")
 	w.sql("postgres", "DROP DATABASE shop_restored_20260301t080000")
 	w.sql("postgres", "DROP DATABASE shop_replaced_20260301t080000")
 }

@@ -346,7 +346,7 @@ func at(text string) (last, sum string) {
 func (d *transition) task(ctx context.Context, service, name string, argv []string) (stack.Ended, error) {
 	svc := d.opts.Stack.Services[service]
 	env := svc.Ext.Migrate.Session(svc.Environment)
-	variable, session := backup.SessionName(name)
+	variable, session := backup.SessionName(name, d.opts.Stack.Name)
 	env[variable] = session
 	return d.Engine.RunService(ctx, d.opts.Stack, service, stack.Task{Name: name, Command: argv, Env: env})
 }

@@ -9,18 +9,24 @@ import (
 )
 
 var (
-	secretName = regexp.MustCompile(`(?i)SECRET|PASS|TOKEN|KEY|CREDENTIAL|PRIVATE|AUTH|DSN|SALT|SIGNING`)
+	secretName = regexp.MustCompile(`(?i)SECRET|PASS|TOKEN|KEY|CREDENTIAL|PRIVATE|AUTH|DSN|SALT|SIGNING|(_PW|PWD)(_|[0-9]|$)|CONN(ECTION)?_?STR`)
+	// shellFolder is a variable in which a shell keeps a folder.
+	shellFolder = regexp.MustCompile(`^(export\s+)?(OLD)?PWD$`)
+	// webhook is an address that lets everybody in who knows its path. One without a path
+	// is only where somebody is reached.
+	webhook    = regexp.MustCompile(`(?i)^[^=]*WEBHOOK[^=]*=\w+://[^/]+/.`)
 	userInfo   = regexp.MustCompile(`://[^/@\s:]*:([^/@\s]+)@`)
 	longRandom = regexp.MustCompile(`^[A-Za-z0-9+/_=-]{20,}$`)
 	// aboutSecret is what a secret is called by, kept in or good for.
 	aboutSecret = regexp.MustCompile(`(?i)_(METHOD|MODE|TTL|TIMEOUT|EXPIRY|FILE|PATH|NAME|USER)$`)
 	// secretItself is the name of one, which may be a number too.
-	secretItself = regexp.MustCompile(`(?i)(PASS|PASSWORD|PASSWD|SECRET|TOKEN)$`)
+	secretItself = regexp.MustCompile(`(?i)(PASS|PASSWORD|PASSWD|_PW|PWD|SECRET|TOKEN)$`)
 )
 
 // named tells whether a variable is a secret by its name, and not a setting.
 func named(name, value string) bool {
-	return secretName.MatchString(name) && !aboutSecret.MatchString(name) && !isWord(name, value)
+	known := secretName.MatchString(name) && !shellFolder.MatchString(name) || webhook.MatchString(name+"="+value)
+	return known && !aboutSecret.MatchString(name) && !isWord(name, value)
 }
 
 // SecretsIn gives what of a variable's value must not be shown: all of it where the
