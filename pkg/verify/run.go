@@ -16,7 +16,7 @@ const (
 	atOnce = 6
 	// defaultTimeout is how long a check may take to pass.
 	defaultTimeout = 30 * time.Second
-	// oneLook bounds a single look, but one that reads something large.
+	// oneLook bounds a single look, but one that reads something large or asks often.
 	oneLook = 30 * time.Second
 )
 
@@ -105,7 +105,8 @@ type row struct {
 
 // result looks until enough looks in a row pass, over at least the window, or the
 // time is up. One look that does not pass begins the row anew, so a service that
-// comes and goes does not pass.
+// comes and goes does not pass. What a look waits for its turn is not the time of its
+// check: how many others there are says nothing of the service.
 func (p patient) result(ctx context.Context) check.Result {
 	begun := time.Now()
 	end := begun.Add(p.timeout + p.window + p.back)
@@ -113,15 +114,16 @@ func (p patient) result(ctx context.Context) check.Result {
 	var broken *kind.Finding
 	var evidence []check.Evidence
 	for attempts := 1; ; attempts++ {
-		at := time.Now()
-		f, looked := p.look(ctx, p.until(end, r, broken))
+		asked := time.Now()
+		f, waited, looked := p.look(ctx, p.until(end, r, broken))
+		end = end.Add(waited)
 		evidence = lastOf(append(evidence, f.Evidence...))
 		switch {
 		case !looked:
 			f = p.late(f, broken)
 		case !kind.Worse(f.Outcome, check.Warn):
 			if r.passes == 0 {
-				r.since, r.worst = at, f
+				r.since, r.worst = asked.Add(waited), f
 			}
 			r.passes++
 			if f.Outcome == check.Warn || r.worst.Outcome == check.Pass {
@@ -158,24 +160,27 @@ func (p patient) until(end time.Time, r row, broken *kind.Finding) time.Time {
 	return end
 }
 
-// look takes a turn and looks once; false when there was no time for it.
-func (p patient) look(ctx context.Context, end time.Time) (kind.Finding, bool) {
+// look takes a turn, tells how long it waited for that, and looks once; false when there
+// was no time for it.
+func (p patient) look(ctx context.Context, end time.Time) (kind.Finding, time.Duration, bool) {
+	asked := time.Now()
 	select {
 	case p.looks <- struct{}{}:
 		defer func() { <-p.looks }()
 	case <-ctx.Done():
-		return kind.Finding{Outcome: check.Unknown}, false
+		return kind.Finding{Outcome: check.Unknown}, 0, false
 	}
+	waited := time.Since(asked)
 	if ctx.Err() != nil {
-		return kind.Finding{Outcome: check.Unknown}, false
+		return kind.Finding{Outcome: check.Unknown}, waited, false
 	}
-	limit := min(max(time.Until(end), time.Second), p.contract.look)
+	limit := min(max(time.Until(end.Add(waited)), time.Second), p.contract.look)
 	looking, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %s", limit.Round(time.Millisecond)))
 	defer cancel()
 	s := p.scene.Begin(looking, p.check.Name)
 	s.Back = p.back
 	p.carefully(s)
-	return s.Finding, ctx.Err() == nil
+	return s.Finding, waited, ctx.Err() == nil
 }
 
 // carefully looks, and outlives a panic: the door cannot catch one of this goroutine,

@@ -28,7 +28,7 @@ type File struct {
 type Check struct {
 	Name     string    `yaml:"name" jsonschema:"required" help:"What reports call it; unique."`
 	Level    string    `yaml:"level" jsonschema:"enum=fail,enum=warn" help:"fail (default): it decides whether the release stays. warn: it only informs."`
-	Timeout  Duration  `yaml:"timeout" jsonschema:"exclusiveMinimum=0" help:"Longest time to pass, the stability window not counted. Default: 30s. A check that has passed every look has 30s more for the last ones. One look ends after 30s all the same, but that of backup and that of celery with a task."`
+	Timeout  Duration  `yaml:"timeout" jsonschema:"exclusiveMinimum=0" help:"Longest time to pass. The stability window does not count, and neither does the wait for its turn: six checks are looked at at a time. Default: 30s. A check that has passed every look has the time of one look more for the last ones. One look ends after 30s all the same, but that of backup, containers and logs, and that of celery with a task: it may take the whole timeout."`
 	Interval Duration  `yaml:"interval" jsonschema:"exclusiveMinimum=0" help:"Pause between two looks. Default: by kind."`
 	Passes   int       `yaml:"passes" help:"How many looks in a row have to pass. Default: by kind."`
 	Window   *Duration `yaml:"window" help:"How long it has to pass without a break. Default: the input stability-window, for kinds that are watched; 0s for the others."`

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
@@ -23,8 +24,12 @@ type Containers struct {
 // Manner is how it is looked at: a restart is seen also when it was before the
 // look, so a unit that has run for the whole window needs no waiting.
 func (c *Containers) Manner() Manner {
-	return Manner{Place: OnHost, Interval: 500 * time.Millisecond, Passes: 1, Back: true}
+	return Manner{Place: OnHost, Interval: 500 * time.Millisecond, Passes: 1, Back: true, Long: true}
 }
+
+// unitsAtOnce bounds how many units are looked into at the same time: one after the other
+// those of a large stack take longer than a look may, where the host is far away.
+const unitsAtOnce = 8
 
 // Look compares every unit with the release.
 func (c *Containers) Look(s *Sight) {
@@ -38,9 +43,10 @@ func (c *Containers) Look(s *Sight) {
 		s.blind(err)
 		return
 	}
+	insides := c.inspect(s, seen)
 	total, nodes := 0, map[string]bool{}
 	for _, service := range c.services(s) {
-		total += c.service(s, service, seen.Units[service])
+		total += c.service(s, service, seen.Units[service], insides)
 		for _, u := range seen.Units[service] {
 			nodes[u.Node] = true
 		}
@@ -68,8 +74,51 @@ func (c *Containers) services(s *Sight) []string {
 	})
 }
 
+// inside is what a look into a unit gave, and when.
+type inside struct {
+	unit stack.Unit
+	err  error
+	at   time.Time
+	// mistake is what a panic said.
+	mistake any
+}
+
+// inspect looks into the units that are compared, by ID. What is wrong with one is told
+// later, in the order of the services.
+func (c *Containers) inspect(s *Sight, seen stack.Observed) map[string]*inside {
+	insides := map[string]*inside{}
+	var eg errgroup.Group
+	eg.SetLimit(unitsAtOnce)
+	for _, service := range c.services(s) {
+		for _, u := range seen.Units[service] {
+			if u.OneOff || s.waits(u) {
+				continue
+			}
+			in := &inside{}
+			insides[u.ID] = in
+			eg.Go(func() error {
+				// The one who looks outlives a panic only in its own goroutine.
+				defer func() { in.mistake = recover() }()
+				in.unit, in.err = s.Units.Inspect(s.Ctx, u.ID)
+				in.at = time.Now()
+				return nil
+			})
+		}
+	}
+	_ = eg.Wait()
+	for _, in := range insides {
+		if in.mistake != nil {
+			panic(in.mistake)
+		}
+	}
+	return insides
+}
+
+// waits tells of a Swarm's task that waits for a node: it has no container to be looked at.
+func (s *Scene) waits(u stack.Unit) bool { return u.State == stack.Created && !s.job(u.Service) }
+
 // service looks at the units of one service and tells how many there are.
-func (c *Containers) service(s *Sight, name string, units []stack.Unit) int {
+func (c *Containers) service(s *Sight, name string, units []stack.Unit, insides map[string]*inside) int {
 	units = slices.DeleteFunc(slices.Clone(units), func(u stack.Unit) bool { return u.OneOff })
 	record := s.Services[name]
 	wanted, set := c.Replicas[name]
@@ -86,7 +135,7 @@ func (c *Containers) service(s *Sight, name string, units []stack.Unit) int {
 	point("containers.missing", len(units) >= wanted, expected, found)
 	s.need("containers.extra", len(units) <= wanted, expected, found, "a unit that the release does not have is left over or made by hand")
 	for _, u := range units {
-		c.unit(s, u, record)
+		c.unit(s, u, record, insides[u.ID])
 	}
 	return len(units)
 }
@@ -99,15 +148,14 @@ func (s *Scene) least(service string, wanted int) int {
 	return wanted - int(s.Stack.Services[service].Update.MaxFailureRatio*float64(wanted))
 }
 
-// unit looks closely at one.
-func (c *Containers) unit(s *Sight, listed stack.Unit, record release.ServiceRecord) {
+// unit judges what a look into one gave.
+func (c *Containers) unit(s *Sight, listed stack.Unit, record release.ServiceRecord, in *inside) {
 	s.at(placed(listed))
-	if listed.State == stack.Created && !s.job(listed.Service) {
-		// A Swarm's task that waits for a node has no container to be looked at.
+	if s.waits(listed) {
 		s.need("containers.state", false, "running", describe(listed))
 		return
 	}
-	u, err := s.Units.Inspect(s.Ctx, listed.ID)
+	u, err := in.unit, in.err
 	if errdefs.IsNotFound(err) {
 		s.need("containers.gone", false, "a running unit", "it went away during the look")
 		return
@@ -136,12 +184,12 @@ func (c *Containers) unit(s *Sight, listed stack.Unit, record release.ServiceRec
 		s.blind(err)
 		return
 	}
-	c.stable(s, u, there)
+	c.stable(s, u, there, there.of(in.at))
 }
 
-// stable looks back: what happened within the window, by the clock of the unit's host.
-func (c *Containers) stable(s *Sight, u stack.Unit, there clock) {
-	now := there.now()
+// stable looks back from when the unit was looked into: what happened within the window, by
+// the clock of its host.
+func (c *Containers) stable(s *Sight, u stack.Unit, there clock, now time.Time) {
 	up := now.Sub(u.StartedAt)
 	found := fmt.Sprintf("started %s ago", up.Round(100*time.Millisecond))
 	if u.Restarts > 0 {

@@ -199,10 +199,10 @@ func TestManner_OfSeveralParts(t *testing.T) {
 		m := checks[0].Manner()
 		assert.Equal(t, want.name, checks[0].KindName(), text)
 		assert.Equal(t, []any{want.watched, want.back, want.passes}, []any{m.Watched, m.Back, m.Passes}, text)
-		assert.False(t, m.Long, text)
+		assert.Equal(t, m.Back, m.Long, "%s: of these only containers looks into every unit", text)
 	}
-	for text, long := range map[string]bool{"{service: w, app: a}": false, "{service: w, app: a, task: {name: x}}": true} {
-		checks, err := ReadFile("v.yml", []byte("- name: a\n  all: [{celery: "+text+"}, {disk: {}}]"))
+	for text, long := range map[string]bool{"celery: {service: w, app: a}": false, "celery: {service: w, app: a, task: {name: x}}": true, "logs: {services: [a], forbid: [x]}": true} {
+		checks, err := ReadFile("v.yml", []byte("- name: a\n  all: [{"+text+"}, {disk: {}}]"))
 		require.NoError(t, err)
 		assert.Equal(t, long, checks[0].Manner().Long, text)
 	}

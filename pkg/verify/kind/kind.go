@@ -44,8 +44,8 @@ type Manner struct {
 	// Back is set for what remembers: the window then is how far it looks back, not
 	// how long it has to be watched.
 	Back bool
-	// Long is set for what reads something large: one look may take all the time that
-	// the check has.
+	// Long is set for what reads something large, or asks often: one look may take all
+	// the time that the check has.
 	Long bool
 }
 

@@ -12,11 +12,13 @@ type Logs struct {
 	Forbid   []Pattern `yaml:"forbid" help:"Regular expressions that no line may match."`
 	Max      int       `yaml:"max" help:"How many lines may match forbid. Default: 0."`
 	Require  []Pattern `yaml:"require" help:"Regular expressions that a line of every unit has to match."`
-	Since    Duration  `yaml:"since" jsonschema:"exclusiveMinimum=0" help:"How far to look back. Default: to the beginning of the release or of the unit, whichever is later. A log that is too long to be read within 30 s is unknown."`
+	Since    Duration  `yaml:"since" jsonschema:"exclusiveMinimum=0" help:"How far to look back. Default: to the beginning of the release or of the unit, whichever is later. A log that is too long to be read within the timeout of the check is unknown: the engine reads it from its beginning, whatever this says."`
 }
 
-// Manner is how it is looked at: the log remembers, so one look is enough.
-func (l *Logs) Manner() Manner { return Manner{Place: OnHost, Interval: time.Second, Passes: 1} }
+// Manner is how it is looked at: the log remembers, so one look is enough. It may be large.
+func (l *Logs) Manner() Manner {
+	return Manner{Place: OnHost, Interval: time.Second, Passes: 1, Long: true}
+}
 
 // Check tells what cannot be looked for.
 func (l *Logs) Check() error {
@@ -47,7 +49,8 @@ func (l *Logs) Look(s *Sight) {
 			}
 			tally := l.tally()
 			if err := s.Shell.Logs(s.Ctx, u.ID, l.since(s, there), tally.add); err != nil {
-				s.blind(err, "the logging driver of the service may not be readable, or its log is too long to be read: since: 10m looks at less")
+				s.blind(err, "the logging driver of the service may not be readable, or its log is too long to be read in time (the engine reads it from its beginning): give the service "+
+					`logging: {options: {max-size: 10m, max-file: "3"}}, or this check a longer timeout`)
 				continue
 			}
 			l.compare(s, tally)
