@@ -39,13 +39,17 @@ func (t *Target) Here() *Node { return &Node{StateDir: t.StateDir, Host: t.Host,
 // Beyond connects to another node of a Swarm through the host, once for each address.
 // The connection ends with the target.
 func (t *Target) Beyond(ctx context.Context, n Node) (*Node, error) {
+	done, err := t.connecting(ctx, n.Address)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", &n, err)
+	}
+	defer done()
 	t.mu.Lock()
 	known := t.nodes[n.Address]
 	t.mu.Unlock()
 	if known != nil {
 		return known, nil
 	}
-	var err error
 	if n.Host, err = t.Host.Beyond(ctx, n.Address); err != nil {
 		return nil, err
 	}
@@ -64,6 +68,27 @@ func (t *Target) Beyond(ctx context.Context, n Node) (*Node, error) {
 	}
 	t.nodes[n.Address] = &n
 	return &n, nil
+}
+
+// connecting waits until nobody else connects to an address: units are looked into several
+// at a time, and each would open a connection to a node that no one has spoken to yet.
+func (t *Target) connecting(ctx context.Context, address string) (done func(), err error) {
+	t.mu.Lock()
+	if t.dialing == nil {
+		t.dialing = map[string]chan struct{}{}
+	}
+	turn := t.dialing[address]
+	if turn == nil {
+		turn = make(chan struct{}, 1)
+		t.dialing[address] = turn
+	}
+	t.mu.Unlock()
+	select {
+	case turn <- struct{}{}:
+		return func() { <-turn }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // stateDir is the folder for state on a node: what the node's label says, else what

@@ -36,6 +36,8 @@ type Target struct {
 	mu     sync.Mutex
 	others []*host.Host     // connections to other nodes of a Swarm
 	nodes  map[string]*Node // those nodes, by address
+	// dialing has who connects to a node, by address.
+	dialing map[string]chan struct{}
 	// everywhere is set where the input said which folder StateDir is.
 	everywhere bool
 }
