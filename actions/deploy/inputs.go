@@ -46,7 +46,7 @@ type Inputs struct {
 	DryRun        bool          `name:"dry-run" group:"rollout" default:"false" help:"Make and print the plan; change nothing."`
 	Rollback      bool          `name:"rollback-on-failure" group:"rollout" default:"true" negatable:"" help:"When a release fails, roll back everything that it changed. With false, only the failed batch is rolled back."`
 	KeepReleases  int           `name:"keep-releases" group:"rollout" default:"5" min:"1" help:"How many releases stay restorable on the host."`
-	StateDir      string        `name:"state-dir" group:"rollout" placeholder:"DIR" help:"Folder on the host for releases and the lock. Default: /var/lib/shiksha, or the user's own state folder where that cannot be written."`
+	StateDir      string        `name:"state-dir" group:"rollout" placeholder:"DIR" help:"Folder on the host for releases and the lock. Default: /var/lib/shiksha, or the user's own state folder where that cannot be written, or is empty and theirs is not."`
 	LockWait      time.Duration `name:"lock-wait" group:"rollout" default:"10m" help:"How long to wait while another run releases this project."`
 	WaitTimeout   time.Duration `name:"wait-timeout" group:"rollout" default:"10m" help:"Longest time for one batch to become healthy, or for a service that others wait for to end. A service's own healthcheck usually ends sooner."`
 	RemoveOrphans bool          `name:"remove-orphans" group:"rollout" default:"false" help:"Remove services that are no longer in the Compose file. Those of an inactive profile are in it, and stay. The plan always lists both."`

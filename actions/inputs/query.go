@@ -6,7 +6,7 @@ type Query struct {
 	Connection
 
 	Project  string `name:"project" group:"stack" required:"" example:"shop" help:"Name of the Compose project on the host."`
-	StateDir string `name:"state-dir" group:"stack" placeholder:"DIR" help:"Folder on the host for releases, backups and the lock. Default: /var/lib/shiksha, or the user's own state folder where that cannot be written."`
+	StateDir string `name:"state-dir" group:"stack" placeholder:"DIR" help:"Folder on the host for releases, backups and the lock. Default: /var/lib/shiksha, or the user's own state folder where that cannot be written, or is empty and theirs is not."`
 	JSON     bool   `name:"json" person:"" help:"Print JSON."`
 }
 

@@ -41,7 +41,7 @@ type Inputs struct {
 	Password inputs.Secret `name:"registry-password" group:"stack" placeholder:"@FILE" help:"Password or token at the registry."`
 
 	DryRun      bool          `name:"dry-run" group:"rollout" default:"false" help:"Make and print the plan; change nothing."`
-	StateDir    string        `name:"state-dir" group:"rollout" placeholder:"DIR" help:"Folder on the host for releases and the lock. Default: /var/lib/shiksha, or the user's own state folder where that cannot be written."`
+	StateDir    string        `name:"state-dir" group:"rollout" placeholder:"DIR" help:"Folder on the host for releases and the lock. Default: /var/lib/shiksha, or the user's own state folder where that cannot be written, or is empty and theirs is not."`
 	LockWait    time.Duration `name:"lock-wait" group:"rollout" default:"10m" help:"How long to wait while another run releases this project."`
 	WaitTimeout time.Duration `name:"wait-timeout" group:"rollout" default:"10m" help:"Longest time for one batch to become healthy, or for a service that others wait for to end. A service's own healthcheck usually ends sooner."`
 

@@ -29,7 +29,7 @@ type Inputs struct {
 
 	ComposeFile inputs.List `name:"compose-file" group:"stack" placeholder:"FILE,..." help:"Compose files in the workspace, read for the project's name and for the checks under x-shiksha. Default: compose.yaml where there is one; without it project is enough."`
 	Project     string      `name:"project" group:"stack" help:"Name of the Compose project. Default: the name in the Compose file, else the folder's (in a workflow the repository's)."`
-	StateDir    string      `name:"state-dir" group:"stack" placeholder:"DIR" help:"Folder on the host for releases and the lock. Default: /var/lib/shiksha, or the user's own state folder where that cannot be written."`
+	StateDir    string      `name:"state-dir" group:"stack" placeholder:"DIR" help:"Folder on the host for releases and the lock. Default: /var/lib/shiksha, or the user's own state folder where that cannot be written, or is empty and theirs is not."`
 
 	Checks string        `name:"checks" group:"checks" placeholder:"FILE" help:"File of checks in the workspace. Default: the checks of the Compose file, else those that the release was made with, else what its Compose file promises."`
 	Only   inputs.List   `name:"only" group:"checks" placeholder:"NAME,..." help:"Run only these checks, by name. The others are reported as skipped."`

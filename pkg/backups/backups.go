@@ -145,7 +145,8 @@ func (o Options) serving(ctx context.Context, t *target.Target) (*stack.Stack, r
 	}
 	serving, any := ledger.LatestVerified()
 	if !any {
-		return nil, serving, fault.New(fault.Refused, "", "release the stack first with shiksha deploy", "nothing of %s was released here yet", o.Project)
+		return nil, serving, fault.New(fault.Refused, "", "release the stack first with shiksha deploy; if another user did, log in as that one, or give its state-dir",
+			"nothing of %s was released here yet", o.Project)
 	}
 	sealed, err := ledger.ReadSealed(ctx, serving.Number)
 	if err != nil {

@@ -88,6 +88,9 @@ func (d *transition) prepare(ctx context.Context) error {
 	if d.facts, err = d.gather(ctx); err != nil {
 		return err
 	}
+	if err := d.atHome(ctx, d.Files.Exists); err != nil {
+		return err
+	}
 	d.earlier = d.facts.leaves()
 	key, err := d.ledger.Key(ctx)
 	if err != nil {

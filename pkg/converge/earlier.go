@@ -2,12 +2,16 @@ package converge
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
@@ -311,4 +315,36 @@ func (d *transition) leftStopped() {
 		d.Say(event.Warning, "record", name, "it was stopped, since it writes to the database, and it stays so: the release that came back does not have it. "+
 			"Where it fits the restored database, start it with: %s", again)
 	}
+}
+
+// atHome refuses a first release of what was released with another state folder, as by another
+// user: its ledger, its backups and its lock are there, and two runs would know nothing of each
+// other. Where that folder is lost there is nothing to keep to.
+func (d *transition) atHome(ctx context.Context, exists func(context.Context, string) (bool, error)) error {
+	if d.facts.newest != nil || len(d.ledger.Damage()) > 0 {
+		return nil
+	}
+	here, name, other := path.Clean(d.StateDir), d.opts.Stack.Name, ""
+	for _, service := range slices.Sorted(maps.Keys(d.facts.observed.Units)) {
+		for _, u := range d.facts.observed.Units[service] {
+			if !u.OneOff && u.StateDir != "" && u.StateDir != here {
+				other = u.StateDir
+			}
+		}
+	}
+	if other == "" {
+		return nil
+	}
+	there, err := exists(ctx, path.Join(other, name, "releases"))
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrPermission): // what may not be seen may be there
+		return err
+	case err == nil && !there:
+		d.Say(event.Warning, "preflight", "", "%s was released with the state folder %s, which is lost: this is a first release", name, other)
+		return nil
+	}
+	return fault.New(fault.Refused, "state-dir", fmt.Sprintf("log in as the user that it belongs to, or let this one own it (sudo chown -R USER %s), "+
+		"and give state-dir: %s; if its releases are lost, that begins anew there", other, other),
+		"%s was released on this host with the state folder %s, and this run's is %s: it would know nothing of those releases and their backups, "+
+			"and have another lock", name, other, here)
 }

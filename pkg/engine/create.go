@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -255,6 +256,9 @@ func narrow(s *stack.Stack, service string) (*types.Project, error) {
 	svc.Build, svc.PullPolicy = nil, types.PullPolicyNever
 	labels := types.Labels{
 		api.ProjectLabel: s.Name, api.ServiceLabel: service, api.VersionLabel: api.ComposeVersion, api.OneoffLabel: "False",
+	}
+	if full.WorkingDir != "" {
+		labels[stack.StateLabel] = path.Dir(full.WorkingDir)
 	}
 	for k, v := range svc.CustomLabels {
 		labels[k] = v

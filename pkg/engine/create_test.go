@@ -84,6 +84,9 @@ func TestUnitsNetworksAndVolumesAreWhatComposeMakes(t *testing.T) {
 	for name, want := range theirs {
 		got := ours[name]
 		require.NotNil(t, got.Config, name)
+		assert.NotContains(t, want.Config.Labels, stack.StateLabel)
+		assert.Contains(t, got.Config.Labels, stack.StateLabel, "the one label that is ours alone")
+		delete(got.Config.Labels, stack.StateLabel)
 		assert.Equal(t, labels(want), labels(got), name)
 		want.Config.Hostname, got.Config.Hostname = "", "" // the id
 		assert.Equal(t, want.Config, got.Config, name)

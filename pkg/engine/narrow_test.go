@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/docker/compose/v5/pkg/api"
+	"github.com/moby/moby/api/types/container"
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/stack"
@@ -26,4 +28,14 @@ func TestNarrowWithoutADefinition(t *testing.T) {
 	p.Volumes = types.Volumes{"data": {Name: "shop_data"}}
 	_, err = narrow(s, "db")
 	require.NoError(t, err)
+}
+
+// A unit says which state folder it was released with, which no unit of Compose's does.
+func TestUnitsSayTheirStateFolder(t *testing.T) {
+	t.Parallel()
+	p := &types.Project{WorkingDir: "/srv/state/shop", Services: types.Services{"api": {Name: "api"}}}
+	made, err := narrow(&stack.Stack{Name: "shop", Project: p}, "api")
+	require.NoError(t, err)
+	require.Equal(t, "/srv/state", unitOf(container.Summary{Labels: made.Services["api"].CustomLabels}).StateDir)
+	require.Empty(t, unitOf(container.Summary{Labels: map[string]string{api.WorkingDirLabel: "/srv/checkout/shop"}}).StateDir)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"strconv"
 	"strings"
 	"sync"
@@ -151,7 +152,7 @@ func meaning(word, file string) error {
 		return errBusy
 	case "denied":
 		return fault.New(fault.Refused, "state-dir",
-			"let the deploying user own it (sudo install -d -m 0700 -o USER DIR), or set state-dir to a folder of theirs",
+			"log in as the user that released there before, or let this one own all of it: sudo chown -R USER "+path.Dir(file),
 			"the lock file %s cannot be written by this user", file)
 	}
 	return fmt.Errorf("take the lock: the host answered %q", word)

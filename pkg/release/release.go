@@ -275,7 +275,8 @@ func Dir(stateDir, project string) (string, error) {
 func stateFault(err error, doing string) error {
 	if errors.Is(err, fs.ErrPermission) {
 		return fault.New(fault.Refused, "state-dir",
-			"let the deploying user own it (sudo install -d -m 0700 -o USER DIR), or set state-dir to a folder of theirs",
+			"let the deploying user own all of it (sudo install -d -m 0700 -o USER DIR; sudo chown -R USER DIR), "+
+				"or log in as the user that released there before; where nothing was, state-dir may be a folder of theirs",
 			"%s: %w", doing, err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)

@@ -24,7 +24,8 @@ type choice struct {
 func choose(l *release.Ledger, seen stack.Observed, live map[string][]string, o Options) (choice, error) {
 	verified, any := l.LatestVerified()
 	if !any {
-		return choice{}, fault.New(fault.Refused, "", "deploy a version that works", "no release of %s was ever verified on this host, so there is none to go back to", o.Project)
+		return choice{}, fault.New(fault.Refused, "", "deploy a version that works; if another user released it, log in as that one, or give its state-dir",
+			"no release of %s was ever verified on this host, so there is none to go back to", o.Project)
 	}
 	c := choice{from: verified.Number}
 	whole := serves(l, verified, seen, live)

@@ -7,6 +7,10 @@ import (
 	"github.com/docker/compose/v5/pkg/api"
 )
 
+// StateLabel is the state folder that a unit's release was recorded in. It is also what tells
+// a unit of ours from one that Compose itself made: its own labels are the same on both.
+const StateLabel = "io.shiksha.state-dir"
+
 // Label gives the project and the labels of its containers the folder on the
 // host, whatever the runner's checkout is called. Compose compares no container
 // by them and `docker compose ls` shows them.

@@ -51,6 +51,8 @@ type Unit struct {
 	// Image is the reference it was created from; ImageID the engine's ID of it.
 	Image, ImageID string
 	Created        time.Time
+	// StateDir is StateLabel, "" where no release made it, or that is not known.
+	StateDir string
 	// Addresses maps network names to the unit's IPv4 address on them.
 	Addresses map[string]string
 	// Mounts are the host paths that it mounts, Anonymous the places in it that have a

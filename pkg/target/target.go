@@ -85,11 +85,19 @@ func (t *Target) Close() {
 	_ = t.Host.Close()
 }
 
-// findStateDir follows the convention for state: the system's folder where the
-// user may write it, else the user's own.
+// findScript says where state belongs, $1 being the system's folder. Words for any POSIX shell.
+const findScript = `
+own="${XDG_STATE_HOME:-$HOME/.local/state}/shiksha"
+if [ "$(id -u)" = 0 ]; then echo "$1"
+elif [ ! -w "$1" ]; then echo "$own"
+elif [ -z "$(ls -A "$1")" ] && [ -n "$(ls -A "$own" 2>/dev/null)" ]; then echo "$own"
+else echo "$1"; fi
+`
+
+// findStateDir follows the convention for state: the system's folder where the user may write
+// it, else the user's own. An empty one that was made later takes nothing from what is there.
 func findStateDir(ctx context.Context, h *host.Host) (string, error) {
-	const script = `if [ -w /var/lib/shiksha ] || [ "$(id -u)" = 0 ]; then echo /var/lib/shiksha; else echo "${XDG_STATE_HOME:-$HOME/.local/state}/shiksha"; fi`
-	out, err := h.Run(ctx, []string{"sh", "-c", script}, nil)
+	out, err := h.Run(ctx, []string{"sh", "-c", findScript, "shiksha-state", release.DefaultStateDir}, nil)
 	if err != nil {
 		return "", fmt.Errorf("find the state folder: %w", err)
 	}
