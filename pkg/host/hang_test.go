@@ -143,9 +143,9 @@ func (d *distant) Read(p []byte) (int, error) {
 // A ledger has hundreds of files, and a host may be 250 ms away.
 func TestReadTakesFewRoundTrips(t *testing.T) {
 	t.Parallel()
-	var far *distant
+	far := &distant{came: make(chan []byte, 64)}
 	files := served(t, func(c ssh.Channel) ssh.Channel {
-		far = &distant{Channel: c, came: make(chan []byte, 64)}
+		far.Channel = c
 		go far.receive()
 		return far
 	})
