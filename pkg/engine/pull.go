@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	// tries is how often a pull is tried when the registry does not answer.
+	// tries is how often a registry is asked, or pulled from, that does not answer.
 	tries = 4
 	// Progress is told every second to who wants details, every ten to everybody:
 	// a model image takes a quarter of an hour.
@@ -53,21 +53,7 @@ func (e *Engine) Pull(ctx context.Context, ref, platform string, auth Auth) erro
 			"it is not on the host any more and, having no registry, cannot be pulled")
 	}
 	p.named = named
-	wait := e.backoff
-	for try := 1; ; try++ {
-		err = p.once(ctx)
-		if err == nil || ctx.Err() != nil || try == tries || !again(err) {
-			return p.explain(ctx, err)
-		}
-		e.sink.Emit(event.Event{Time: time.Now(), Level: event.Notice,
-			Text: fmt.Sprintf("pull of %s failed (%v), trying again in %s", ref, err, wait)})
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		wait *= 2
-	}
+	return p.explain(ctx, e.patiently(ctx, "pull of "+ref, again, func() error { return p.once(ctx) }))
 }
 
 // pulling is one Pull under way.
@@ -137,6 +123,26 @@ func (p *pulling) note(m jsonstream.Message) {
 	}
 	p.sink.Emit(event.Event{Time: now, Level: level,
 		Text: fmt.Sprintf("pulling %s: %.1f of %.1f MB in %d layers so far", p.ref, float64(got)/1e6, float64(all)/1e6, len(p.layers))})
+}
+
+// patiently does what needs a registry, and does it again where that may help, after a
+// longer wait each time.
+func (e *Engine) patiently(ctx context.Context, what string, helps func(error) bool, once func() error) error {
+	wait := e.backoff
+	for try := 1; ; try++ {
+		err := once()
+		if err == nil || ctx.Err() != nil || try == tries || !helps(err) {
+			return err
+		}
+		e.sink.Emit(event.Event{Time: time.Now(), Level: event.Notice,
+			Text: fmt.Sprintf("%s failed (%v), trying again in %s", what, err, wait)})
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		wait *= 2
+	}
 }
 
 // again tells whether another try may help. A lost connection is one of those: the

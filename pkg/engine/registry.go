@@ -1,14 +1,18 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 	"github.com/moby/moby/api/pkg/authconfig"
 	"github.com/moby/moby/api/types/registry"
+	"github.com/moby/moby/client"
 
+	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 )
 
@@ -18,6 +22,10 @@ const (
 	hub       = "docker.io"
 	hubServer = "https://index.docker.io/v1/"
 )
+
+// comeBack is how long a Resolve tries registries again: one that is out of reach must
+// not cost that for every image.
+const comeBack = time.Minute
 
 // Auth is how to log in to one registry. Registry is its host, with a port where
 // it has one ("ghcr.io"); empty means Docker Hub. Without a Username it is no
@@ -111,6 +119,29 @@ func classify(err error) trouble {
 		return missing
 	}
 	return unreachable
+}
+
+// ask has the engine ask the registry of named, again where it does not answer now.
+func (r *resolving) ask(ctx context.Context, named reference.Named, ref string) (client.DistributionInspectResult, error) {
+	header, err := r.auth.header(named)
+	if err != nil {
+		return client.DistributionInspectResult{}, err
+	}
+	var res client.DistributionInspectResult
+	err = r.patiently(ctx, "asking "+reference.Domain(named)+" for "+ref, r.again, func() (err error) {
+		start := time.Now()
+		res, err = r.api.DistributionInspect(ctx, ref, client.DistributionInspectOptions{EncodedRegistryAuth: header})
+		r.sink.Emit(event.Event{Time: time.Now(), Level: event.Debug,
+			Text: fmt.Sprintf("asked %s for %s in %s", reference.Domain(named), ref, time.Since(start).Round(time.Millisecond))})
+		return err
+	})
+	return res, err
+}
+
+// again tells whether asking once more may help. A registry that has no address, as
+// where the host is cut off for good, is not waited for.
+func (r *resolving) again(err error) bool {
+	return again(err) && time.Now().Before(r.until) && !strings.Contains(err.Error(), "no such host")
 }
 
 // explain says why an image cannot be had from its registry.

@@ -17,7 +17,6 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -50,9 +49,9 @@ func (p *problem) Error() string { return p.message }
 // host's engine sees the registries. Images given (service -> reference, with or
 // without digest) win over the file's; a reference with a digest is taken as it
 // is. pull_policy decides between the host's image and the registry's; without one
-// the registry's is taken, and the host's only when the registry cannot be
-// reached. Credentials go to the one registry they are for. All images that cannot
-// be had are reported together.
+// the registry's is taken, and the host's only when the registry cannot be reached,
+// which is tried again as a pull is. Credentials go to the one registry they are for.
+// All images that cannot be had are reported together.
 func (e *Engine) Resolve(ctx context.Context, s *stack.Stack, given map[string]string, auth Auth) (map[string]Image, error) {
 	return e.images(ctx, s, given, auth, false)
 }
@@ -68,7 +67,8 @@ func (e *Engine) images(ctx context.Context, s *stack.Stack, given map[string]st
 	if err != nil {
 		return nil, err
 	}
-	r := &resolving{Engine: e, auth: auth, ahead: ahead, host: specs.Platform{OS: info.OS, Architecture: info.Arch, Variant: info.Variant}}
+	r := &resolving{Engine: e, auth: auth, ahead: ahead, until: time.Now().Add(comeBack)}
+	r.host = specs.Platform{OS: info.OS, Architecture: info.Arch, Variant: info.Variant}
 	wanted := map[wish][]string{}
 	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
 		svc := s.Services[name]
@@ -148,6 +148,8 @@ type resolving struct {
 	host specs.Platform
 	// ahead: what no registry has yet is no problem.
 	ahead bool
+	// until is when the registries have had their time to come back, all images together.
+	until time.Time
 }
 
 func (r *resolving) resolve(ctx context.Context, w wish) (Image, error) {
@@ -342,19 +344,6 @@ func built(w wish, has []specs.Platform, want specs.Platform) error {
 	return &problem{kind: fault.Input,
 		message: fmt.Sprintf("image %s has no build for %s, only for %s", w.ref, platforms.Format(platforms.Normalize(want)), strings.Join(names, ", ")),
 		hint:    "build it for the host's platform, or name another with platform: in the Compose file"}
-}
-
-// ask has the engine ask the registry of named.
-func (r *resolving) ask(ctx context.Context, named reference.Named, ref string) (client.DistributionInspectResult, error) {
-	header, err := r.auth.header(named)
-	if err != nil {
-		return client.DistributionInspectResult{}, err
-	}
-	start := time.Now()
-	res, err := r.api.DistributionInspect(ctx, ref, client.DistributionInspectOptions{EncodedRegistryAuth: header})
-	r.sink.Emit(event.Event{Time: time.Now(), Level: event.Debug,
-		Text: fmt.Sprintf("asked %s for %s in %s", reference.Domain(named), ref, time.Since(start).Round(time.Millisecond))})
-	return res, err
 }
 
 // Layers lists the layers (by the sum of their unpacked content) of images that the

@@ -3,17 +3,24 @@ package engine
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
+	"github.com/distribution/reference"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/client"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -71,6 +78,7 @@ func TestResolvePinsToTheRegistrysDigest(t *testing.T) {
 func TestResolveRefuses(t *testing.T) {
 	t.Parallel()
 	e, _ := newEngine(t)
+	e.backoff = time.Millisecond
 	r := startRegistry(t, "s3cret-pass")
 	r.push(t, "team/api:v1", platformImage(t, "linux", runtime.GOARCH, 1))
 	r.push(t, "team/foreign:v1", platformImage(t, "linux", elsewhere(), 1))
@@ -163,6 +171,7 @@ func TestResolveTellsAllProblemsAtOnce(t *testing.T) {
 func TestResolveTakesTheHostsImage(t *testing.T) {
 	t.Parallel()
 	e, _ := newEngine(t)
+	e.backoff = time.Millisecond
 	r := startRegistry(t, "")
 	bad := false
 	w := startWeather(t, r, func(*http.Request) int {
@@ -216,6 +225,90 @@ func TestResolveTakesTheHostsImage(t *testing.T) {
 	check(Image{Pinned: own.ID, Present: true}, "built on this host", local, "")
 	_, err = resolve(local, "", Auth{Registry: r.host, Username: "robot", Password: "x"})
 	require.ErrorContains(t, err, "image "+local+" does not exist")
+}
+
+func TestResolveTriesAgain(t *testing.T) {
+	t.Parallel()
+	r := startRegistry(t, "")
+	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
+		e, rec := newEngine(t)
+		e.backoff = 10 * time.Millisecond
+		noted := func() bool {
+			return slices.ContainsFunc(rec.Events(), func(ev event.Event) bool { return strings.HasSuffix(ev.Text, "trying again in 10ms") })
+		}
+		w := startWeather(t, r, func(req *http.Request) int {
+			if strings.Contains(req.URL.Path, "/manifests/") && req.Method != http.MethodPut && !noted() {
+				return status
+			}
+			return 0
+		})
+		pinned := strings.Replace(r.push(t, "api:v1", platformImage(t, "linux", runtime.GOARCH, 1)), r.host, w.host, 1)
+		for _, image := range []string{w.host + "/api:v1", pinned} {
+			images, err := e.Resolve(t.Context(), wanting(image, "", ""), nil, Auth{})
+			if assert.NoError(t, err, status) {
+				assert.Equal(t, Image{Pinned: pinned}, images["api"])
+			}
+		}
+		assert.True(t, noted())
+	}
+}
+
+// fakeAsked is an engine whose registry refuses and which counts how often it was asked.
+type fakeAsked struct {
+	fakeStore
+	asked atomic.Int64
+}
+
+func (f *fakeAsked) DistributionInspect(context.Context, string, client.DistributionInspectOptions) (client.DistributionInspectResult, error) {
+	f.asked.Add(1)
+	return client.DistributionInspectResult{}, f.refuse
+}
+
+func TestWhatIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	const wanted = "ghcr.io/team/api:v1"
+	timeout := errdefs.ErrInternal.WithMessage("net/http: request canceled while waiting for connection (Client.Timeout exceeded)")
+	for name, c := range map[string]struct {
+		refuse error
+		asked  int64
+		says   string
+	}{
+		"timeout": {timeout, tries, ""}, // and the host's image is taken
+		"limit":   {errdefs.ErrInternal.WithMessage("toomanyrequests: slow down"), tries, ""},
+		"cut":     {io.ErrUnexpectedEOF, tries, "unexpected EOF"},
+		"name":    {errdefs.ErrInternal.WithMessage("dial tcp: lookup ghcr.io: no such host"), 1, ""},
+		"denied":  {errdefs.ErrUnauthenticated, 1, "wants credentials"},
+		"missing": {errdefs.ErrNotFound, 1, "does not exist"},
+	} {
+		fake := &fakeAsked{fakeStore: fakeStore{refuse: c.refuse, img: image.InspectResponse{ID: "sha256:1", RepoDigests: []string{"ghcr.io/team/api@sha256:" + digest0}}}}
+		e, err := New(fake, nil)
+		require.NoError(t, err)
+		e.backoff = time.Millisecond
+		images, err := e.Resolve(t.Context(), wanting(wanted, "", ""), nil, Auth{})
+		if c.says != "" {
+			assert.ErrorContains(t, err, c.says, name)
+		} else if assert.NoError(t, err, name) {
+			assert.Contains(t, images["api"].Note, "cannot be reached from the host", name)
+		}
+		assert.Equal(t, c.asked, fake.asked.Load(), name)
+	}
+
+	// Not after its time, and not longer than the run.
+	fake := &fakeAsked{fakeStore: fakeStore{refuse: timeout}}
+	e, err := New(fake, nil)
+	require.NoError(t, err)
+	named, err := reference.ParseNormalizedNamed(wanted)
+	require.NoError(t, err)
+	r := &resolving{Engine: e, until: time.Now()}
+	_, err = r.ask(t.Context(), named, wanted)
+	require.ErrorIs(t, err, timeout)
+	assert.EqualValues(t, 1, fake.asked.Load())
+	e.backoff, r.until = time.Hour, time.Now().Add(time.Hour)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err = r.ask(ctx, named, wanted)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.EqualValues(t, 2, fake.asked.Load())
 }
 
 func TestPullTriesAgainAndTellsProgress(t *testing.T) {

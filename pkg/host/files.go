@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/pkg/sftp"
@@ -122,8 +124,27 @@ func (f *Files) Read(ctx context.Context, name string) ([]byte, error) {
 			return nil, err
 		}
 		defer file.Close()
-		return io.ReadAll(file)
+		return readAll(file)
 	})
+}
+
+// readAll is io.ReadAll in few round trips: SFTP takes one for each read, however much
+// that asks for. A short answer is not taken for the end, only an empty one is.
+func readAll(file io.ReaderAt) ([]byte, error) {
+	data := make([]byte, 0, 256<<10)
+	for {
+		n, err := file.ReadAt(data[len(data):cap(data)], int64(len(data)))
+		data = data[:len(data)+n]
+		switch {
+		case err != nil && !errors.Is(err, io.EOF):
+			return nil, err
+		case err != nil && n == 0:
+			return bytes.Clone(data), nil // without the room that was made for more
+		}
+		if len(data) == cap(data) {
+			data = slices.Grow(data, len(data))
+		}
+	}
 }
 
 // Open opens a file for reading.

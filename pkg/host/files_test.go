@@ -220,6 +220,33 @@ func TestFilesStreams(t *testing.T) {
 	assert.ErrorIs(t, err, fs.ErrNotExist)
 }
 
+// shortly answers with less than what was asked for, as a server may, and fails at an end.
+type shortly struct {
+	io.ReaderAt
+	end error
+}
+
+func (s shortly) ReadAt(p []byte, off int64) (int, error) {
+	n, err := s.ReaderAt.ReadAt(p[:min(len(p), 1000)], off)
+	if n == 0 && s.end != nil {
+		err = s.end
+	}
+	return n, err
+}
+
+func TestReadAllOfShortAnswers(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{0, 1, 1000, 256 << 10, 1<<20 + 1} {
+		content := bytes.Repeat([]byte("0123456789"), size/10+1)[:size]
+		got, err := readAll(shortly{bytes.NewReader(content), nil})
+		require.NoError(t, err)
+		assert.True(t, bytes.Equal(content, got), "%d bytes", size)
+		assert.NotNil(t, got)
+		_, err = readAll(shortly{bytes.NewReader(content), fs.ErrPermission})
+		assert.ErrorIs(t, err, fs.ErrPermission)
+	}
+}
+
 func TestFilesFree(t *testing.T) {
 	t.Parallel()
 	f, dir := openFiles(t)

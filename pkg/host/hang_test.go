@@ -3,10 +3,12 @@ package host
 import (
 	"bytes"
 	"context"
+	"io"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -94,8 +96,79 @@ func (s slowly) Read(p []byte) (int, error) {
 	return s.Channel.Read(p)
 }
 
+// distant is a channel from afar: it hands on at once what came within a moment, and
+// counts how often it did, which is how many round trips its client waited for.
+type distant struct {
+	ssh.Channel
+	came  chan []byte
+	rest  []byte
+	trips atomic.Int64
+}
+
+func (d *distant) receive() {
+	defer close(d.came)
+	for {
+		piece := make([]byte, 32<<10)
+		n, err := d.Channel.Read(piece)
+		if err != nil {
+			return
+		}
+		d.came <- piece[:n]
+	}
+}
+
+func (d *distant) Read(p []byte) (int, error) {
+	if len(d.rest) == 0 {
+		first, ok := <-d.came
+		if !ok {
+			return 0, io.EOF
+		}
+		d.rest = first
+		d.trips.Add(1)
+		for moment := time.After(20 * time.Millisecond); ; {
+			select {
+			case more := <-d.came:
+				d.rest = append(d.rest, more...)
+				continue
+			case <-moment:
+			}
+			break
+		}
+	}
+	n := copy(p, d.rest)
+	d.rest = d.rest[n:]
+	return n, nil
+}
+
+// A ledger has hundreds of files, and a host may be 250 ms away.
+func TestReadTakesFewRoundTrips(t *testing.T) {
+	t.Parallel()
+	far := &distant{came: make(chan []byte, 64)}
+	files := served(t, func(c ssh.Channel) ssh.Channel {
+		far.Channel = c
+		go far.receive()
+		return far
+	})
+	name := filepath.Join(t.TempDir(), "record.json")
+	for _, size := range []int{0, 1500, 30_000, 32 << 10, 100_000, 200_000, 256 << 10} {
+		content := bytes.Repeat([]byte("0123456789"), size/10+1)[:size]
+		require.NoError(t, os.WriteFile(name, content, 0o600))
+		before := far.trips.Load()
+		got, err := files.Read(t.Context(), name)
+		require.NoError(t, err)
+		assert.True(t, bytes.Equal(content, got), "%d bytes", size)
+		assert.LessOrEqual(t, far.trips.Load()-before, int64(6), "%d bytes: open, content, end, close, and what a busy machine adds", size)
+	}
+}
+
 // slowFiles is this machine's file system over SFTP that takes its time.
 func slowFiles(t *testing.T) *Files {
+	t.Helper()
+	return served(t, func(c ssh.Channel) ssh.Channel { return slowly{c} })
+}
+
+// served is this machine's file system over SFTP through a channel of the test's.
+func served(t *testing.T, through func(ssh.Channel) ssh.Channel) *Files {
 	t.Helper()
 	addr, key := fakeServer(t, func(c ssh.NewChannel) {
 		channel, requests, err := c.Accept()
@@ -107,7 +180,7 @@ func slowFiles(t *testing.T) *Files {
 				_ = request.Reply(true, nil)
 			}
 		}()
-		if server, err := sftp.NewServer(slowly{channel}); err == nil {
+		if server, err := sftp.NewServer(through(channel)); err == nil {
 			_ = server.Serve()
 		}
 	})
