@@ -335,7 +335,8 @@ func (d *transition) atHome(ctx context.Context, exists func(context.Context, st
 	if other == "" {
 		return nil
 	}
-	there, err := exists(ctx, path.Join(other, name, "releases"))
+	// The folder itself is made by whoever looks.
+	there, err := exists(ctx, path.Join(other, name, "releases", "chain.json"))
 	switch {
 	case err != nil && !errors.Is(err, fs.ErrPermission): // what may not be seen may be there
 		return err
@@ -343,8 +344,8 @@ func (d *transition) atHome(ctx context.Context, exists func(context.Context, st
 		d.Say(event.Warning, "preflight", "", "%s was released with the state folder %s, which is lost: this is a first release", name, other)
 		return nil
 	}
-	return fault.New(fault.Refused, "state-dir", fmt.Sprintf("log in as the user that it belongs to, or let this one own it (sudo chown -R USER %s), "+
-		"and give state-dir: %s; if its releases are lost, that begins anew there", other, other),
+	return fault.New(fault.Refused, "state-dir", fmt.Sprintf("log in as the user that it belongs to, or let this one own what is of the project (sudo chown -R USER %s, in a folder that this one may enter), "+
+		"and give state-dir: %s; if its releases are lost, that begins anew there", path.Join(other, name), other),
 		"%s was released on this host with the state folder %s, and this run's is %s: it would know nothing of those releases and their backups, "+
 			"and have another lock", name, other, here)
 }

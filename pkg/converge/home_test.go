@@ -48,7 +48,7 @@ func TestAFirstReleaseOfWhatWasReleasedElsewhere(t *testing.T) {
 			d := &transition{Target: &target.Target{Sink: &told, StateDir: "/home/deploy/state/"}, ledger: ledger,
 				facts: &facts{newest: c.newest, observed: stack.Observed{Units: units}}, opts: Options{Stack: &stack.Stack{Name: "shop"}}}
 			err = d.atHome(t.Context(), func(_ context.Context, name string) (bool, error) {
-				assert.Equal(t, c.made+"/shop/releases", name)
+				assert.Equal(t, c.made+"/shop/releases/chain.json", name)
 				return !c.gone, c.seen
 			})
 			assert.Len(t, told.Events(), c.warned)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
@@ -63,6 +64,9 @@ func (d *transition) pullBack(ctx context.Context, before *stack.Stack, p *plan.
 			if err != nil {
 				// In words: what the way back comes to, what it carries out says.
 				said[i] = fmt.Sprintf("; the image of %s is gone from the host and could not be pulled: %v", svc.Name, err)
+				if hint := fault.Hint(err); hint != "" {
+					said[i] += " (" + hint + ")"
+				}
 			}
 			return nil
 		})

@@ -9,9 +9,9 @@ import (
 )
 
 var (
-	secretName = regexp.MustCompile(`(?i)SECRET|PASS|TOKEN|KEY|CREDENTIAL|PRIVATE|AUTH|DSN|SALT|SIGNING|(_PW|PWD)(_|[0-9]|$)|CONN(ECTION)?_?STR`)
-	// shellFolder is a variable in which a shell keeps a folder.
-	shellFolder = regexp.MustCompile(`^(export\s+)?(OLD)?PWD$`)
+	secretName = regexp.MustCompile(`(?i)SECRET|PASS|TOKEN|KEY|CREDENTIAL|PRIVATE|AUTH|DSN|SALT|SIGNING|(_PW|PWD)(_|[0-9]|$)|CONN(ECTION)?_?STR(INGS?)?(_|[0-9]|$)`)
+	// folder is a variable in which a shell, or somebody who starts from one, keeps a folder.
+	folder = regexp.MustCompile(`^[^=]*(?i:PWD)=/[a-z]+(/[^/]|$)|^(export\s+)?(OLD)?PWD=`)
 	// webhook is an address that lets everybody in who knows its path. One without a path
 	// is only where somebody is reached.
 	webhook    = regexp.MustCompile(`(?i)^[^=]*WEBHOOK[^=]*=\w+://[^/]+/.`)
@@ -25,7 +25,7 @@ var (
 
 // named tells whether a variable is a secret by its name, and not a setting.
 func named(name, value string) bool {
-	known := secretName.MatchString(name) && !shellFolder.MatchString(name) || webhook.MatchString(name+"="+value)
+	known := secretName.MatchString(name) && !folder.MatchString(name+"="+value) || webhook.MatchString(name+"="+value)
 	return known && !aboutSecret.MatchString(name) && !isWord(name, value)
 }
 

@@ -31,13 +31,14 @@ func TestTheFolderThatHasTheProjectsStays(t *testing.T) {
 			dir := t.TempDir()
 			system, own := filepath.Join(dir, "system"), filepath.Join(dir, "state", "shiksha")
 			for _, p := range c.own {
-				require.NoError(t, os.MkdirAll(filepath.Join(own, p), 0o700))
+				released(t, own, p)
 			}
 			if !c.missing {
-				require.NoError(t, os.Mkdir(system, 0o700))
+				// Somebody who only looked makes a folder for the project as well.
+				require.NoError(t, os.MkdirAll(filepath.Join(system, "looked", "releases"), 0o700))
 			}
 			for _, p := range c.system {
-				require.NoError(t, os.Mkdir(filepath.Join(system, p), 0o700))
+				released(t, system, p)
 			}
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "id"), []byte("#!/bin/sh\necho "+c.uid+"\n"), 0o700))
 			cmd := exec.Command("sh", "-c", findScript, "shiksha-state", system)
@@ -51,4 +52,11 @@ func TestTheFolderThatHasTheProjectsStays(t *testing.T) {
 			assert.Equal(t, want, strings.TrimSpace(string(out)))
 		})
 	}
+}
+
+// released makes a project's folder as a release leaves it.
+func released(t *testing.T, dir, project string) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, project, "releases"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, project, "releases", "chain.json"), []byte("{}"), 0o600))
 }

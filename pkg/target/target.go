@@ -88,14 +88,15 @@ func (t *Target) Close() {
 // findScript says where state belongs, $1 being the system's folder. Words for any POSIX shell.
 const findScript = `
 own="${XDG_STATE_HOME:-$HOME/.local/state}/shiksha"
+released() { for chain in "$1"/*/releases/chain.json; do [ ! -e "$chain" ] || return 0; done; return 1; }
 if [ "$(id -u)" = 0 ]; then echo "$1"
 elif [ ! -w "$1" ]; then echo "$own"
-elif [ -z "$(ls -A "$1")" ] && [ -n "$(ls -A "$own" 2>/dev/null)" ]; then echo "$own"
+elif ! released "$1" && released "$own"; then echo "$own"
 else echo "$1"; fi
 `
 
 // findStateDir follows the convention for state: the system's folder where the user may write
-// it, else the user's own. An empty one that was made later takes nothing from what is there.
+// it, else the user's own. One that was made later takes nothing from what was released with the other.
 func findStateDir(ctx context.Context, h *host.Host) (string, error) {
 	out, err := h.Run(ctx, []string{"sh", "-c", findScript, "shiksha-state", release.DefaultStateDir}, nil)
 	if err != nil {

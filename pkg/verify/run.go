@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/shiksha/actions/pkg/check"
@@ -66,11 +67,15 @@ func run(ctx context.Context, scene *kind.Scene, checks []kind.Check, tell func(
 	looks := make(chan struct{}, atOnce)
 	var telling sync.Mutex
 	var all sync.WaitGroup
+	var decided atomic.Bool
 	for i := range checks {
 		all.Go(func() {
 			result := leftOut(&checks[i])
 			if checks[i].LeftOut == "" {
-				result = patient{scene, &checks[i], contractOf(&checks[i], scene.Window), looks}.result(ctx)
+				result = patient{scene, &checks[i], contractOf(&checks[i], scene.Window), looks, &decided}.result(ctx)
+			}
+			if result.Required && (result.Outcome == check.Fail || result.Outcome == check.Unknown) {
+				decided.Store(true)
 			}
 			report.Results[i] = result
 			telling.Lock()
@@ -93,6 +98,17 @@ type patient struct {
 	check *kind.Check
 	contract
 	looks chan struct{}
+	// decided is set once a check that decides has not passed: who goes back for that does
+	// not wait longer for the others.
+	decided *atomic.Bool
+}
+
+// free is what of a wait for a turn does not count.
+func (p patient) free(waited time.Duration) time.Duration {
+	if p.decided.Load() {
+		return 0
+	}
+	return waited
 }
 
 // row is a row of looks that passed without a break.
@@ -116,7 +132,7 @@ func (p patient) result(ctx context.Context) check.Result {
 	for attempts := 1; ; attempts++ {
 		asked := time.Now()
 		f, waited, looked := p.look(ctx, p.until(end, r, broken))
-		end = end.Add(waited)
+		end = end.Add(p.free(waited))
 		evidence = lastOf(append(evidence, f.Evidence...))
 		switch {
 		case !looked:
@@ -174,7 +190,7 @@ func (p patient) look(ctx context.Context, end time.Time) (kind.Finding, time.Du
 	if ctx.Err() != nil {
 		return kind.Finding{Outcome: check.Unknown}, waited, false
 	}
-	limit := min(max(time.Until(end.Add(waited)), time.Second), p.contract.look)
+	limit := min(max(time.Until(end.Add(p.free(waited))), time.Second), p.contract.look)
 	looking, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %s", limit.Round(time.Millisecond)))
 	defer cancel()
 	s := p.scene.Begin(looking, p.check.Name)

@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,6 +26,17 @@ func TestTurns_ManyChecks(t *testing.T) {
 	})
 }
 
+// Once a check that decides has not passed, who goes back for that waits for no turn more.
+func TestTurns_NotAfterAFailure(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		shell, begun := &fakeShell{}, time.Now()
+		report := run(t.Context(), &kind.Scene{Units: shell, Shell: shell}, commands(t, slices.Repeat([]string{"1h"}, 60)...), func(check.Result) {})
+		assert.Equal(t, 60, report.Count(check.Unknown))
+		assert.Equal(t, 39*time.Second, time.Since(begun), "30 s for the first six, then 1 s for each six")
+	})
+}
+
 // queued is one check whose turn comes only while nobody else holds the only one, which
 // others do from one moment to another.
 func queued(ctx context.Context, scene *kind.Scene, c kind.Check, from, to time.Duration) check.Result {
@@ -41,7 +53,7 @@ func queued(ctx context.Context, scene *kind.Scene, c kind.Check, from, to time.
 		time.Sleep(to - from)
 		<-looks
 	}()
-	return patient{scene, &c, contractOf(&c, scene.Window), looks}.result(ctx)
+	return patient{scene, &c, contractOf(&c, scene.Window), looks, &atomic.Bool{}}.result(ctx)
 }
 
 func TestTurns_WaitingIsNotCounted(t *testing.T) {
