@@ -335,8 +335,8 @@ func (d *transition) atHome(ctx context.Context, exists func(context.Context, st
 	if other == "" {
 		return nil
 	}
-	// The folder itself is made by whoever looks.
-	there, err := exists(ctx, path.Join(other, name, "releases", "chain.json"))
+	// Its folders are made by whoever looks.
+	there, err := exists(ctx, path.Join(other, name, "chain.json"))
 	switch {
 	case err != nil && !errors.Is(err, fs.ErrPermission): // what may not be seen may be there
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"path"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -43,12 +44,19 @@ func TestAFirstReleaseOfWhatWasReleasedElsewhere(t *testing.T) {
 			t.Parallel()
 			ledger, err := release.Open(t.Context(), fakeFiles{}, "/home/deploy/state", "shop")
 			require.NoError(t, err)
+			if c.made != "" { // what tells a ledger is what a release writes
+				kept := fakeFiles{}
+				elsewhere, err := release.Open(t.Context(), kept, c.made, "shop")
+				require.NoError(t, err)
+				require.NoError(t, elsewhere.Append(t.Context(), &release.Record{}))
+				assert.Contains(t, kept, path.Join(c.made, "shop/chain.json"))
+			}
 			var told event.Recorder
 			units := map[string][]stack.Unit{"api": {{ID: "1", StateDir: c.made, OneOff: c.oneOff}}, "legacy": {{ID: "2"}}}
 			d := &transition{Target: &target.Target{Sink: &told, StateDir: "/home/deploy/state/"}, ledger: ledger,
 				facts: &facts{newest: c.newest, observed: stack.Observed{Units: units}}, opts: Options{Stack: &stack.Stack{Name: "shop"}}}
 			err = d.atHome(t.Context(), func(_ context.Context, name string) (bool, error) {
-				assert.Equal(t, c.made+"/shop/releases/chain.json", name)
+				assert.Equal(t, c.made+"/shop/chain.json", name)
 				return !c.gone, c.seen
 			})
 			assert.Len(t, told.Events(), c.warned)

@@ -9,6 +9,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/e2e/disk"
+	"github.com/shiksha/actions/pkg/release"
 )
 
 // The system's folder that is made later takes nothing from a user's own releases.
@@ -57,6 +60,7 @@ func TestTheFolderThatHasTheProjectsStays(t *testing.T) {
 // released makes a project's folder as a release leaves it.
 func released(t *testing.T, dir, project string) {
 	t.Helper()
-	require.NoError(t, os.MkdirAll(filepath.Join(dir, project, "releases"), 0o700))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, project, "releases", "chain.json"), []byte("{}"), 0o600))
+	l, err := release.Open(t.Context(), disk.Files{}, dir, project)
+	require.NoError(t, err)
+	require.NoError(t, l.Append(t.Context(), &release.Record{Outcome: release.Verified}))
 }

@@ -88,7 +88,7 @@ func (t *Target) Close() {
 // findScript says where state belongs, $1 being the system's folder. Words for any POSIX shell.
 const findScript = `
 own="${XDG_STATE_HOME:-$HOME/.local/state}/shiksha"
-released() { for chain in "$1"/*/releases/chain.json; do [ ! -e "$chain" ] || return 0; done; return 1; }
+released() { for chain in "$1"/*/chain.json; do [ ! -e "$chain" ] || return 0; done; return 1; }
 if [ "$(id -u)" = 0 ]; then echo "$1"
 elif [ ! -w "$1" ]; then echo "$own"
 elif ! released "$1" && released "$own"; then echo "$own"
