@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -59,10 +60,12 @@ func (e *Engine) Pull(ctx context.Context, ref, platform string, auth Auth) erro
 // pulling is one Pull under way.
 type pulling struct {
 	*Engine
-	ref         string
-	named       reference.Named
-	auth        Auth
-	platforms   []specs.Platform
+	ref       string
+	named     reference.Named
+	auth      Auth
+	platforms []specs.Platform
+
+	noting      sync.Mutex // guards what follows
 	layers      map[string]jsonstream.Progress
 	detail, say time.Time
 }
@@ -84,12 +87,14 @@ func (p *pulling) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.say = time.Now() // a pull that takes less than toldEvery says nothing in between
+	limit := allowed(ctx)
+	defer Tell(p.sink, event.Event{}, func() (string, time.Duration) { return p.stands(), limit })()
 	stream, err := p.api.ImagePull(ctx, p.ref, client.ImagePullOptions{RegistryAuth: header, Platforms: p.platforms})
 	if err != nil {
 		return err
 	}
 	defer stream.Close()
-	p.say = time.Now() // a pull that takes less than toldEvery says nothing in between
 	for m, err := range stream.JSONMessages(ctx) {
 		if err != nil {
 			return fmt.Errorf("pull stream: %w", err)
@@ -105,10 +110,18 @@ func (p *pulling) once(ctx context.Context) error {
 
 // note adds up the layers and tells of them now and then.
 func (p *pulling) note(m jsonstream.Message) {
-	if m.ID == "" || m.Progress == nil || m.Status != "Downloading" {
+	p.noting.Lock()
+	defer p.noting.Unlock()
+	switch l, known := p.layers[m.ID]; {
+	case m.ID != "" && m.Progress != nil && m.Status == "Downloading":
+		p.layers[m.ID] = *m.Progress
+	case known && (m.Status == "Download complete" || m.Status == "Extracting" || m.Status == "Pull complete"):
+		l.Current = l.Total // its last progress may have been left out
+		p.layers[m.ID] = l
+		return
+	default:
 		return
 	}
-	p.layers[m.ID] = *m.Progress
 	now, level := time.Now(), event.Debug
 	if now.Sub(p.detail) < detailEvery {
 		return
@@ -117,12 +130,34 @@ func (p *pulling) note(m jsonstream.Message) {
 	if now.Sub(p.say) >= toldEvery {
 		p.say, level = now, event.Info
 	}
+	amount, _ := p.amount()
+	p.sink.Emit(event.Event{Time: now, Level: level, Text: fmt.Sprintf("pulling %s: %s so far", p.ref, amount)})
+}
+
+// amount says how much has come, and whether that is all.
+func (p *pulling) amount() (text string, complete bool) {
 	var got, all int64
 	for _, l := range p.layers {
 		got, all = got+l.Current, all+l.Total
 	}
-	p.sink.Emit(event.Event{Time: now, Level: level,
-		Text: fmt.Sprintf("pulling %s: %.1f of %.1f MB in %d layers so far", p.ref, float64(got)/1e6, float64(all)/1e6, len(p.layers))})
+	return fmt.Sprintf("%.1f of %.1f MB in %d layers", float64(got)/1e6, float64(all)/1e6, len(p.layers)), got == all
+}
+
+// stands says how a pull stands that has told nothing of its downloads lately: engines
+// unpack for minutes without a word, and a registry may hang.
+func (p *pulling) stands() string {
+	p.noting.Lock()
+	defer p.noting.Unlock()
+	amount, complete := p.amount()
+	switch {
+	case time.Since(p.say) < toldEvery:
+		return ""
+	case len(p.layers) == 0:
+		return fmt.Sprintf("pulling %s: nothing of it is here yet", p.ref)
+	case complete:
+		return fmt.Sprintf("unpacking %s: %s are here", p.ref, amount)
+	}
+	return fmt.Sprintf("pulling %s: %s are here", p.ref, amount)
 }
 
 // patiently does what needs a registry, and does it again where that may help, after a

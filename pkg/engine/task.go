@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
@@ -15,6 +16,7 @@ import (
 	"github.com/moby/moby/client"
 	"github.com/moby/moby/client/pkg/stringid"
 
+	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -60,7 +62,7 @@ func (e *Engine) RunService(ctx context.Context, s *stack.Stack, service string,
 	if err != nil {
 		return stack.Ended{}, fmt.Errorf("run %s of %s: %w", t.Name, service, err)
 	}
-	return e.await(ctx, ids[0])
+	return e.await(ctx, ids[0], event.Event{Service: service}, t.Name)
 }
 
 // taskProject is a project of the one service, made into a task.
@@ -178,7 +180,7 @@ func (e *Engine) RunImage(ctx context.Context, project string, t stack.Task) (st
 		return stack.Ended{}, err
 	}
 	defer e.discard(ctx, []string{id})
-	return e.await(ctx, id)
+	return e.await(ctx, id, event.Event{}, t.Name)
 }
 
 // StartImage is RunImage that does not wait; the caller ends it with Discard.
@@ -212,8 +214,12 @@ func (e *Engine) StartImage(ctx context.Context, project string, t stack.Task) (
 	return made.ID, nil
 }
 
-// await waits for the end of a task.
-func (e *Engine) await(ctx context.Context, id string) (stack.Ended, error) {
+// await waits for the end of a task, and tells, as event as, that it goes on.
+func (e *Engine) await(ctx context.Context, id string, as event.Event, name string) (stack.Ended, error) {
+	var state atomic.Value
+	state.Store(container.StateCreated)
+	limit := allowed(ctx)
+	defer Tell(e.sink, as, func() (string, time.Duration) { return fmt.Sprintf("%s is %s", name, state.Load()), limit })()
 	tick := time.NewTicker(watch)
 	defer tick.Stop()
 	for lost := 0; ; {
@@ -225,6 +231,9 @@ func (e *Engine) await(ctx context.Context, id string) (stack.Ended, error) {
 			return stack.Ended{Exit: res.Container.State.ExitCode, Output: string(both.last()), Printed: string(printed.last())}, err
 		case err == nil:
 			lost = 0
+			if s := res.Container.State; s != nil {
+				state.Store(s.Status)
+			}
 		case isGone(err) || lost == losses:
 			return stack.Ended{}, fmt.Errorf("watch %s: %w", e.unit(id), err)
 		default:

@@ -188,7 +188,7 @@ func (b *batch) revive(ctx context.Context) error {
 	}
 	g := &service{Rollout: b.Rollout, svc: b.svc, step: b.step}
 	for _, id := range b.old {
-		if _, err := g.healthy(ctx, id, time.Now().Add(g.budget())); err != nil {
+		if err := g.again(ctx, id); err != nil {
 			err = fmt.Errorf("the old units do not come back: %w", err)
 			if !b.step.Ill || ctx.Err() != nil || NotReached(err) {
 				return err

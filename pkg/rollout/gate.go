@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/grace"
@@ -33,12 +34,14 @@ const (
 // service.
 func (s *service) gate(ctx context.Context, ids []string) ([]string, error) {
 	defer s.span("gate", s.svc.Name)()
+	defer s.telling(ids)()
 	deadline := time.Now().Add(s.budget())
 	errs := make([]error, len(ids))
 	done := make(chan int)
 	for i, id := range ids {
 		go func() {
 			errs[i] = s.pass(ctx, id, deadline)
+			s.passed(id)
 			done <- i
 		}()
 	}
@@ -113,6 +116,65 @@ func (s *service) limit() string {
 	return "start_period + retries x (interval + timeout) of its healthcheck"
 }
 
+// look looks at a unit that is waited for.
+func (s *service) look(ctx context.Context, id string) (stack.Unit, error) {
+	u, err := s.Eyes.Inspect(ctx, id)
+	if err != nil {
+		return u, err
+	}
+	s.looking.Lock()
+	defer s.looking.Unlock()
+	if s.seen == nil {
+		s.seen = map[string]stack.Unit{}
+	}
+	s.seen[id] = u
+	return u, nil
+}
+
+// passed says of a unit that it is not waited for any more.
+func (s *service) passed(id string) {
+	s.looking.Lock()
+	defer s.looking.Unlock()
+	delete(s.seen, id)
+}
+
+// telling tells from time to time who of the units is waited for, in one line however
+// many they are, until the function that it gives is called.
+func (s *service) telling(ids []string) (stop func()) {
+	return engine.Tell(s.Sink, event.Event{Phase: "roll", Service: s.svc.Name}, func() (text string, limit time.Duration) {
+		s.looking.Lock()
+		defer s.looking.Unlock()
+		more := 0
+		for _, id := range ids {
+			u, waits := s.seen[id]
+			switch {
+			case !waits:
+			case text == "":
+				text, limit = s.awaited(u)
+			default:
+				more++
+			}
+		}
+		if more > 0 {
+			text = fmt.Sprintf("%s (and %d more of its units are waited for)", text, more)
+		}
+		return text, limit
+	})
+}
+
+// awaited says what a unit is waited for, and how long that may take from the beginning.
+func (s *service) awaited(u stack.Unit) (text string, limit time.Duration) {
+	switch {
+	case s.svc.Job:
+		return fmt.Sprintf("%s is %s and its end is waited for", u.Name, u.State), s.endBudget()
+	case u.State != stack.Running:
+		return fmt.Sprintf("%s is %s and does not run yet", u.Name, u.State), s.budget()
+	case u.Health == stack.HealthStart:
+		return u.Name + " is running, its healthcheck has not passed yet", s.budget()
+	}
+	return fmt.Sprintf("%s is %s and watched for %s (monitor)", u.Name, wellness(u), s.svc.Update.Monitor), 0
+}
+
 // pass takes one unit through the gate.
 func (s *service) pass(ctx context.Context, id string, deadline time.Time) error {
 	if s.svc.Job {
@@ -146,7 +208,7 @@ func wellness(u stack.Unit) string {
 func (s *service) healthy(ctx context.Context, id string, deadline time.Time) (stack.Unit, error) {
 	var was stack.Unit
 	for began, first := time.Now(), true; ; first = false {
-		u, err := s.Eyes.Inspect(ctx, id)
+		u, err := s.look(ctx, id)
 		if err != nil {
 			return u, err
 		}
@@ -170,6 +232,13 @@ func (s *service) healthy(ctx context.Context, id string, deadline time.Time) (s
 			return u, err
 		}
 	}
+}
+
+// again waits until an old unit that was started again is healthy.
+func (s *service) again(ctx context.Context, id string) error {
+	defer s.telling([]string{id})()
+	_, err := s.healthy(ctx, id, time.Now().Add(s.budget()))
+	return err
 }
 
 // proved tells whether a unit served before this release. What happened to it in
@@ -206,7 +275,7 @@ func (s *service) stays(ctx context.Context, first stack.Unit) error {
 		if err := grace.Pause(ctx, min(pollEvery, time.Until(until))); err != nil {
 			return err
 		}
-		u, err := s.Eyes.Inspect(ctx, first.ID)
+		u, err := s.look(ctx, first.ID)
 		if err != nil {
 			return err
 		}
@@ -224,14 +293,19 @@ func (s *service) stays(ctx context.Context, first stack.Unit) error {
 	return nil
 }
 
+// endBudget is how long a unit may take that has to do its work and end.
+func (s *service) endBudget() time.Duration {
+	if s.WaitTimeout == 0 {
+		return startLimit
+	}
+	return s.WaitTimeout
+}
+
 // finished waits for a unit that has to do its work and end with 0.
 func (s *service) finished(ctx context.Context, id string) error {
-	limit := s.WaitTimeout
-	if limit == 0 {
-		limit = startLimit
-	}
+	limit := s.endBudget()
 	for deadline := time.Now().Add(limit); ; {
-		u, err := s.Eyes.Inspect(ctx, id)
+		u, err := s.look(ctx, id)
 		if err != nil {
 			return err
 		}

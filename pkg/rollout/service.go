@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/grace"
@@ -27,6 +28,9 @@ type service struct {
 	retried, exited []string
 	failed          int
 	traffic         *traffic
+
+	looking sync.Mutex            // guards seen
+	seen    map[string]stack.Unit // who is waited for, as the last look saw them
 }
 
 // run rolls the service: leftovers first, then batch by batch.
