@@ -103,6 +103,7 @@ func (d *transition) prepare(ctx context.Context) error {
 	d.plan.Notes = append(d.plan.Notes, d.opts.Stack.Warnings...)
 	d.unprotected()
 	d.announce()
+	d.overtook()
 	if err := d.parted(ctx); err != nil {
 		return err
 	}
@@ -126,6 +127,24 @@ func (d *transition) prepare(ctx context.Context) error {
 		return fault.New(fault.Refused, "", "mend the stack as said, then release again", "%s", d.plan.Refusals[0])
 	}
 	return nil
+}
+
+// overtook tells which releases ended while this one waited for the lock: who asked for it had
+// not seen them. It is no reason to refuse, since this one may be what mends them.
+func (d *transition) overtook() {
+	if d.opts.Seen == nil {
+		return
+	}
+	var told []string
+	for _, r := range d.ledger.Since(*d.opts.Seen) {
+		told = append(told, r.Told(release.Sight{Hand: release.Free})) // the lock is ours: no run is at it
+	}
+	if len(told) == 0 {
+		return
+	}
+	text := fmt.Sprintf("%s, while this one waited for the lock: %s goes over it", strings.Join(told, "; "), title(d.opts.Version, d.ledger.Next()))
+	d.Say(event.Warning, "lock", "", "%s", text)
+	d.plan.Notes = append(d.plan.Notes, text)
 }
 
 func (d *transition) heading() string {

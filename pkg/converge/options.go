@@ -32,7 +32,10 @@ type Options struct {
 	// Registry is the login for what has to be pulled.
 	Registry engine.Auth
 	// Lock is held by the caller; nil with DryRun.
-	Lock    *release.Lock
+	Lock *release.Lock
+	// Seen is the last release that may have changed something when the wait for the lock
+	// began; nil where nobody compares.
+	Seen    *release.Record
 	Version string
 	// Services restricts the release to some services (empty: all).
 	Services []string

@@ -70,6 +70,7 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 	request := o.request(t, st)
 	request.Verify = verifier
 	if !o.DryRun {
+		request.Seen = o.seen(ctx, t.Files, t.StateDir, st.Name)
 		var drop func()
 		holder := release.Holder{RunURL: o.Run.URL, Actor: o.Run.Actor}
 		if ctx, request.Lock, drop, err = t.Hold(ctx, st.Name, holder, o.LockWait); err != nil {
@@ -78,6 +79,19 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 		defer drop()
 	}
 	return after(converge.Run(ctx, t, on, request, result), refusal)
+}
+
+// seen is the last release that may have changed something before the wait for the lock, nil
+// for one that does not wait. What cannot be read is told by who takes the lock.
+func (o Options) seen(ctx context.Context, files release.Files, stateDir, project string) *release.Record {
+	if o.LockWait <= 0 {
+		return nil
+	}
+	newest, err := release.Seen(ctx, files, stateDir, project)
+	if err != nil {
+		return nil
+	}
+	return &newest
 }
 
 // after gives the refusal of a plan that could be made: who reads it sees both.

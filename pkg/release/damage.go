@@ -1,6 +1,7 @@
 package release
 
 import (
+	"context"
 	"fmt"
 	"slices"
 )
@@ -45,6 +46,29 @@ func (l *Ledger) latestChange() (Record, bool) {
 		}
 	}
 	return Record{}, false
+}
+
+// Seen reads what is the last release that may have changed something (see LatestChange),
+// for a run that then waits for the lock: none is the zero record.
+func Seen(ctx context.Context, files Files, stateDir, project string) (Record, error) {
+	l, err := Open(ctx, files, stateDir, project)
+	if err != nil {
+		return Record{}, err
+	}
+	newest, _ := l.LatestChange()
+	return newest, nil
+}
+
+// Since gives the releases that may have changed something and that began or ended after
+// seen was the last of them, oldest first.
+func (l *Ledger) Since(seen Record) (after []Record) {
+	for _, r := range l.All() {
+		ended := r.Number == seen.Number && r.Outcome != seen.Outcome
+		if (ended || r.Number > seen.Number) && !r.ChangedNothing() {
+			after = append(after, r)
+		}
+	}
+	return after
 }
 
 // Uncertain tells that the record of a release after LatestChange cannot be read: what

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -273,5 +274,41 @@ func TestLatestChange(t *testing.T) {
 		assert.Equal(t, c.want, got.Number, name)
 		assert.Equal(t, c.want > 0, ok, name)
 		assert.Equal(t, c.unsure, l.Uncertain(), name)
+	}
+}
+
+// Who waited for the lock, or looked a while, is told what was done meanwhile, and not what
+// was there before or changed nothing.
+func TestWhatWasDoneSince(t *testing.T) {
+	t.Parallel()
+	verified, refused, begun := Record{Outcome: Verified}, Record{Outcome: Refused}, Record{Outcome: Started}
+	rolled := Record{Outcome: Failed, Steps: []Step{{Name: "start"}}}
+	for name, c := range map[string]struct {
+		before, now []Record
+		want        []int
+	}{
+		"nothing":                    {[]Record{verified}, []Record{verified}, nil},
+		"nothing was ever":           {nil, nil, nil},
+		"the first":                  {nil, []Record{verified}, []int{1}},
+		"one that was under way":     {[]Record{verified, begun}, []Record{verified, verified}, []int{2}},
+		"it is under way still":      {[]Record{verified, begun}, []Record{verified, begun}, nil},
+		"it was refused":             {[]Record{verified, begun}, []Record{verified, refused}, nil},
+		"it went back, then another": {[]Record{verified, begun}, []Record{verified, rolled, verified}, []int{2, 3}},
+		"one that was cut off":       {[]Record{verified, refused}, []Record{verified, refused, begun}, []int{3}},
+		"one that was refused":       {[]Record{verified}, []Record{verified, refused}, nil},
+	} {
+		numbered := func(records []Record) *Ledger {
+			l := &Ledger{records: slices.Clone(records)}
+			for i := range l.records {
+				l.records[i].Number = i + 1
+			}
+			return l
+		}
+		seen, _ := numbered(c.before).LatestChange()
+		var got []int
+		for _, r := range numbered(c.now).Since(seen) {
+			got = append(got, r.Number)
+		}
+		assert.Equal(t, c.want, got, name)
 	}
 }

@@ -34,7 +34,7 @@ func (h Holder) String() string {
 		text = "somebody"
 	}
 	if !h.Since.IsZero() {
-		text += " since " + h.Since.UTC().Format("2006-01-02 15:04:05 UTC")
+		text += " since " + moment(h.Since)
 	}
 	if h.RunURL != "" {
 		text += " (" + h.RunURL + ")"

@@ -83,6 +83,29 @@ func (s Sight) Of(r Record) Standing {
 	return UnderWay
 }
 
+// Told says whose a release is and how and when it ended, or how it stands by what was seen
+// of the lock.
+func (r Record) Told(seen Sight) string {
+	title := fmt.Sprintf("release %d", r.Number)
+	if r.Version != "" {
+		title += " (" + r.Version + ")"
+	}
+	standing := seen.Of(r)
+	if standing == UnderWay {
+		return title + " is under way, by " + seen.Holder.String()
+	}
+	title += " by " + Holder{RunURL: r.RunURL, Actor: r.Actor}.String()
+	switch standing {
+	case Ended:
+		return fmt.Sprintf("%s ended as %s at %s", title, r.Outcome, moment(r.Ended))
+	case CutOff:
+		return fmt.Sprintf("%s, begun at %s, was cut off", title, moment(r.Started))
+	}
+	return fmt.Sprintf("%s, begun at %s, has recorded no end", title, moment(r.Started))
+}
+
+func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+
 // Look sees who holds the lock of the project in dir (see Dir). It neither takes nor
 // keeps it, so no run notices. What cannot be seen is Unseen, and never an error: who
 // asks has more to tell.

@@ -149,3 +149,16 @@ func TestHowAReleaseStands(t *testing.T) {
 		assert.Equal(t, c.want, c.seen.Of(c.record), "%+v", c)
 	}
 }
+
+func TestWhatIsToldOfARelease(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+	r := Record{Number: 12, Version: "v2", Actor: "ann", RunURL: "https://example.org/1", Started: at, Ended: at.Add(time.Minute), Outcome: Started}
+	held := Sight{Hand: Held, Fence: 7, Holder: Holder{Actor: "ann", Since: at}}
+	assert.Equal(t, "release 12 (v2) is under way, by ann since 2026-03-01 09:00:00 UTC", r.Told(held))
+	assert.Equal(t, "release 12 (v2) by ann (https://example.org/1), begun at 2026-03-01 09:00:00 UTC, was cut off", r.Told(Sight{Hand: Free}))
+	assert.Equal(t, "release 12 (v2) by ann (https://example.org/1), begun at 2026-03-01 09:00:00 UTC, has recorded no end", r.Told(Sight{}))
+	r.Outcome = Verified
+	assert.Equal(t, "release 12 (v2) by ann (https://example.org/1) ended as verified at 2026-03-01 09:01:00 UTC", r.Told(held))
+	assert.Equal(t, "release 3 by a run that has not said who it is ended as failed at 2026-03-01 09:00:00 UTC", Record{Number: 3, Outcome: Failed, Ended: at}.Told(Sight{}))
+}

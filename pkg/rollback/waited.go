@@ -13,12 +13,7 @@ func (o Options) seen(ctx context.Context, files release.Files, stateDir string)
 	if o.named() || o.DryRun {
 		return release.Record{}, nil
 	}
-	l, err := release.Open(ctx, files, stateDir, o.Project)
-	if err != nil {
-		return release.Record{}, err
-	}
-	newest, _ := l.LatestChange()
-	return newest, nil
+	return release.Seen(ctx, files, stateDir, o.Project)
 }
 
 // named tells whether the rollback says where it goes.

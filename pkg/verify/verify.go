@@ -132,10 +132,12 @@ func (o *Options) run(ctx context.Context, sink event.Sink, r *Result) error {
 	if err != nil {
 		return fault.As(fault.Refused, err)
 	}
-	st, record, err := o.released(ctx, t)
+	l, err := t.Ledger(ctx, o.Project)
 	if err != nil {
 		return fault.As(fault.Refused, err)
 	}
+	newest, _ := l.LatestChange()
+	st, record := o.released(ctx, t, l)
 	if record != nil {
 		r.Release, r.Version, r.Restores = record.Number, record.Version, record.Restores
 	}
@@ -160,31 +162,27 @@ func (o *Options) run(ctx context.Context, sink event.Sink, r *Result) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return Verdict(r.Report, o.FailOn)
+	return r.beside(ctx, t, l, newest, Verdict(r.Report, o.FailOn))
 }
 
 // released gives what the ledger says should run; nils where nothing was released.
-func (o *Options) released(ctx context.Context, t *target.Target) (*stack.Stack, *release.Record, error) {
-	l, err := t.Ledger(ctx, o.Project)
-	if err != nil {
-		return nil, nil, err
-	}
+func (o *Options) released(ctx context.Context, t *target.Target, l *release.Ledger) (*stack.Stack, *release.Record) {
 	record, any := l.LatestVerified()
 	if !any {
-		return nil, nil, nil
+		return nil, nil
 	}
 	sealed, err := l.ReadSealed(ctx, record.Number)
 	if err != nil {
 		// The record alone still says which units should run.
 		t.Say(event.Warning, phase, "", "published ports and jobs are not known: %v", err)
-		return nil, &record, nil
+		return nil, &record
 	}
 	st, err := stack.Unseal(sealed)
 	if err != nil {
 		t.Say(event.Warning, phase, "", "published ports and jobs are not known: %v", err)
-		return nil, &record, nil
+		return nil, &record
 	}
-	return st, &record, nil
+	return st, &record
 }
 
 // composeNames are where Compose looks for its file.
