@@ -138,7 +138,7 @@ func (d *Door) newSession(raw *action.Action, secrets []string) *Session {
 	s.Protect(secrets...)
 	s.stdout = s.redactor.Writer(d.Stdout)
 	s.Action = action.New(d.Getenv, s.stdout)
-	options := report.Options{Start: time.Now(), Verbose: raw.Debug(), Color: s.Color()}
+	options := report.Options{Start: time.Now(), Verbose: raw.Debug(), Color: s.Color(), Redact: s.Redact}
 	if raw.Active() {
 		// Commands are read from standard output only, so everything goes there.
 		s.log = s.stdout

@@ -364,6 +364,23 @@ func TestProgress(t *testing.T) {
 	assert.Zero(t, steps, "FROM is no work")
 }
 
+// A step under way is told with its last line or without, never with a part of it: half
+// of a secret is hidden by nobody.
+func TestALongLastLineIsNotCut(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"compiling é": ", last: compiling é", strings.Repeat("x", longestLast): ", last: " + strings.Repeat("x", longestLast),
+		strings.Repeat("x", longestLast-5) + "hunter2-long": "", "": "",
+	} {
+		s := &step{}
+		s.write([]byte("first\n" + line + "\n"))
+		if line == "" {
+			s = &step{}
+		}
+		assert.Equal(t, want, s.last(), line)
+	}
+}
+
 // A base image that a busy registry did not give is shown at its FROM only when nothing
 // more is tried: a build that went well has no error beside its lines.
 func TestAFailureThatMayPassIsNotAnnotated(t *testing.T) {

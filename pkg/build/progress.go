@@ -17,6 +17,8 @@ import (
 const (
 	// maxLog is how much of a step's output is kept, its end.
 	maxLog = 64 << 10
+	// longestLast is how many bytes a line has that is shown of a step under way.
+	longestLast = 200
 	// lingers is how long a step runs before it is told that it still does.
 	lingers = 30 * time.Second
 )
@@ -204,13 +206,14 @@ func (s *step) output() string {
 	return text
 }
 
-// last is the last line of the output, to show that a step is alive.
+// last is the last line of the output, to show that a step is alive. A longer one is left
+// out and not cut: half of a secret is known to nobody who hides it.
 func (s *step) last() string {
 	lines := s.tail(1)
-	if len(lines) == 0 {
+	if len(lines) == 0 || len(lines[0]) > longestLast {
 		return ""
 	}
-	return ", last: " + lines[0][:min(len(lines[0]), 100)]
+	return ", last: " + lines[0]
 }
 
 // tail gives the last lines of the output.

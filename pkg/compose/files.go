@@ -56,7 +56,7 @@ func (l *loading) addFiles(s *stack.Stack, p *types.Project, c *types.ServiceCon
 	}
 	for _, ref := range c.Secrets {
 		if secret := p.Secrets[ref.Source]; secret.File != "" {
-			if err := l.addReference(s, c, "secrets."+ref.Source, secret.File, types.FileReferenceConfig(ref), "/run/secrets/", modeSecret); err != nil {
+			if err := l.addReference(s, c, "secrets."+ref.Source, secret.File, types.FileReferenceConfig(ref), stack.SecretsFolder, modeSecret); err != nil {
 				return err
 			}
 		}
@@ -122,7 +122,7 @@ func mount(v types.ServiceVolumeConfig, f stack.File) types.ServiceVolumeConfig 
 // addFile reads a file or directory of the workspace and settles its place on
 // the host. Mode 0 stands for what the checkout says.
 func (l *loading) addFile(s *stack.Stack, service *stack.Service, at, source, target string, mode uint32) (stack.File, error) {
-	f := stack.File{Service: service.Name, Target: target, Source: l.ws.rel(source), Live: service.Ext.Reload != nil}
+	f := stack.File{Service: service.Name, Target: target, Source: l.ws.rel(source), Live: service.Ext.Reload != nil, Secret: isSecret(at)}
 	real, err := l.ws.confine(source)
 	if err != nil {
 		return f, l.input(at, fileHint(at, errors.Is(err, os.ErrNotExist)), "%s: %s: %w", at, f.Source, err)
@@ -159,6 +159,9 @@ func (l *loading) addFile(s *stack.Stack, service *stack.Service, at, source, ta
 	service.FileSecrets = append(service.FileSecrets, reader.secrets...)
 	return f, nil
 }
+
+// isSecret tells whether what stands at a key of the file is a secret.
+func isSecret(at string) bool { return strings.HasPrefix(at, "secrets.") }
 
 // fileReader collects the regular files below a path of the workspace.
 type fileReader struct {
@@ -232,7 +235,7 @@ func (r *fileReader) file(real, rel string, info os.FileInfo) error {
 			mode = modeExec
 		}
 	}
-	if strings.HasPrefix(r.at, "secrets.") {
+	if isSecret(r.at) {
 		r.secrets = append(r.secrets, stack.SecretsInFile(string(content))...)
 	}
 	r.entries = append(r.entries, stack.Entry{Path: rel, Source: real, Mode: mode, Sum: sum(content)})

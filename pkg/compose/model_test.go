@@ -169,7 +169,9 @@ func TestFilesOfAService(t *testing.T) {
 	assert.EqualValues(t, 0o644, got["/one"].Entries[0].Mode)
 	assert.Equal(t, sum([]byte("3")), got["/one"].Sum)
 	assert.EqualValues(t, 0o444, got["/run/secrets/key"].Entries[0].Mode)
+	assert.True(t, got["/run/secrets/key"].Secret)
 	assert.Equal(t, "c", got["/file"].Source)
+	assert.False(t, got["/file"].Secret)
 	for _, v := range s.Project.Services["a"].Volumes {
 		assert.Equal(t, got[v.Target].HostPath, v.Source)
 		assert.True(t, v.ReadOnly)

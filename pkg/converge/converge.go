@@ -51,6 +51,8 @@ type transition struct {
 	inVain []string
 	// stayed are services that a way back kept, since no release created them.
 	stayed []string
+	// others are the secrets of the releases whose units may run when this one begins.
+	others []string
 	probe  *measurement
 	result *Result
 }
@@ -316,6 +318,8 @@ func (d *transition) tolerated(s plan.Step) bool {
 
 // carry carries a plan out for a stack; guard is asked before every act.
 func (d *transition) carry(ctx context.Context, st *stack.Stack, p *plan.Plan, guard func(context.Context) error) (rollout.Report, error) {
+	// What ends prints what it was made with: on the way back what this release made.
+	st.Follows(slices.Concat(d.others, d.opts.Stack.Secrets()))
 	return d.on.Carry(ctx, p, st, rollout.How{Guard: guard, WaitTimeout: d.opts.WaitTimeout, Login: d.opts.Registry, Release: d.record.Number,
 		Back: st != d.opts.Stack})
 }

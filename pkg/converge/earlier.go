@@ -45,6 +45,29 @@ func unended(runs []release.Record) []release.Record {
 	return runs[last:]
 }
 
+// othersSecrets are those of the releases whose units may run, which a rollback has from
+// nobody else. One that cannot be read is told where that matters.
+func (d *transition) othersSecrets(ctx context.Context) (secrets []string) {
+	add := func(sealed []byte) {
+		if st, err := stack.Unseal(sealed); err == nil {
+			secrets = append(secrets, st.Secrets()...)
+		}
+	}
+	if s := d.facts.standing; s != nil {
+		add(s.sealed)
+	}
+	runs := slices.Clone(unended(d.facts.since))
+	if v := d.facts.verified; v != nil {
+		runs = append(runs, *v)
+	}
+	for _, r := range runs {
+		if sealed, err := d.ledger.ReadSealed(ctx, r.Number); err == nil {
+			add(sealed)
+		}
+	}
+	return secrets
+}
+
 // any tells whether there is such a run.
 func (e earlier) any() bool { return e.uncertain || len(e.since) > 0 }
 

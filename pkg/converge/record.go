@@ -35,6 +35,7 @@ func (d *transition) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.others = d.othersSecrets(ctx)
 	runs, err := d.runs(ctx)
 	if err != nil {
 		return err

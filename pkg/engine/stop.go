@@ -33,7 +33,7 @@ func (e *Engine) Stop(ctx context.Context, ids []string, grace time.Duration) er
 func (e *Engine) StopService(ctx context.Context, s *stack.Stack, service string, ids []string, grace time.Duration) error {
 	hooks := s.Project.Services[service].PreStop
 	return e.each(ids, func(id string) error {
-		e.preStop(ctx, service, id, hooks)
+		e.preStop(ctx, s, service, id, hooks)
 		return e.stop(ctx, id, grace)
 	})
 }
@@ -113,7 +113,7 @@ func (e *Engine) setPolicy(ctx context.Context, id string, policy container.Rest
 }
 
 // preStop runs the hooks in turn; a failed one ends them, as with Compose.
-func (e *Engine) preStop(ctx context.Context, service, id string, hooks []types.ServiceHook) {
+func (e *Engine) preStop(ctx context.Context, s *stack.Stack, service, id string, hooks []types.ServiceHook) {
 	for i, h := range hooks {
 		var env []string
 		for k, v := range h.Environment {
@@ -135,7 +135,7 @@ func (e *Engine) preStop(ctx context.Context, service, id string, hooks []types.
 			text = fmt.Sprintf("pre_stop hook %d of %s: %v; the unit is stopped all the same", i, service, err)
 		}
 		e.sink.Emit(event.Event{Time: time.Now(), Level: event.Warning, Service: service, Unit: e.unit(id),
-			Text: text, Output: strings.TrimSpace(res.stdout + res.stderr)})
+			Text: text, Output: s.HideSecrets(strings.TrimSpace(res.stdout + res.stderr))})
 		return
 	}
 }

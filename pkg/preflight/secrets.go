@@ -37,7 +37,7 @@ func secrets(f *findings) {
 			}
 		}
 		for _, file := range svc.Files {
-			if strings.HasPrefix(file.Target, "/run/secrets/") {
+			if file.IsSecret() {
 				f.secretFile(svc, file, committed)
 			}
 		}

@@ -101,21 +101,22 @@ func TestSecretsAreSpokenOfByName(t *testing.T) {
       REDIS_PASSWORD: ${REDIS}
       API_TOKEN: written-down-here-0123
       TOKEN_TTL: "60"
-    secrets: [cookie]
-secrets: {cookie: {file: ./cookie.txt}}
-`, "cookie.txt": "changeme\n"}
+    secrets: [cookie, {source: tls, target: /etc/tls/key.pem}]
+secrets: {cookie: {file: ./cookie.txt}, tls: {file: ./tls.pem}}
+`, "cookie.txt": "changeme\n", "tls.pem": "\n"}
 	r := look(t, f, "JWT=short-but-hidden-value\nDB=ChangeMe123\nREDIS=\n")
 	reported(t, r, "P03.secrets", check.Warn, "compose.yaml:5", "JWT_SECRET_KEY has 22 characters, fewer than the 32")
 	reported(t, r, "P03.secrets", check.Fail, "compose.yaml:6", "DB_PASSWORD is still a placeholder")
 	reported(t, r, "P03.secrets", check.Fail, "compose.yaml:7", "REDIS_PASSWORD is empty")
 	reported(t, r, "P03.secrets", check.Fail, "cookie.txt", "secret cookie is still a placeholder")
+	reported(t, r, "P03.secrets", check.Fail, "tls.pem", "secret key.pem is empty")
 	reported(t, r, "P03.committed", check.Warn, "compose.yaml:8", "API_TOKEN is written in the Compose file")
 	data, err := json.Marshal(r)
 	require.NoError(t, err)
 	for _, value := range []string{"short-but-hidden", "ChangeMe123", "written-down-here"} {
 		assert.NotContains(t, string(data), value)
 	}
-	f["cookie.txt"] = "8d1f6a2b9c7e4f3a"
+	f["cookie.txt"], f["tls.pem"] = "8d1f6a2b9c7e4f3a", "-----BEGIN KEY-----"
 	f["compose.yaml"] = replace(f["compose.yaml"], "written-down-here-0123", "${TOKEN}")
 	sound(t, look(t, f, "JWT=0123456789abcdef0123456789abcdef\nDB=0123456789abcdef\nREDIS=0123456789abcdef\nTOKEN=abcdef0123456789"), "P03.secrets")
 }

@@ -33,6 +33,9 @@ type Options struct {
 	Verbose bool
 	// Workflow, when set, folds each phase and prints untrusted output apart.
 	Workflow Workflow
+	// Redact, when set, takes the secrets out of a line that is cut: half of one is not
+	// known behind the console any more.
+	Redact func(line string) string
 	// Annotate, when set, shows warnings and notices prominently instead of as a
 	// line.
 	Annotate func(level event.Level, text string)
@@ -143,7 +146,11 @@ func (c *Console) line(e event.Event) {
 func (c *Console) output(text string) {
 	var b strings.Builder
 	for _, line := range strings.Split(strings.TrimRight(text, "\r\n"), "\n") {
-		b.WriteString("            | " + shorten(clean(strings.TrimRight(line, "\r")), maxLine) + "\n")
+		line = clean(strings.TrimRight(line, "\r"))
+		if c.opt.Redact != nil {
+			line = c.opt.Redact(line)
+		}
+		b.WriteString("            | " + shorten(line, maxLine) + "\n")
 	}
 	if c.opt.Workflow != nil {
 		c.opt.Workflow.Verbatim(b.String())

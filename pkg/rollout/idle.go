@@ -56,7 +56,7 @@ func (s *service) quiet(ctx context.Context, ids []string) error {
 			busy = append(busy, id)
 		case err != nil || exit != 0:
 			s.say(event.Warning, s.svc.Name, "%s could not be told to take no more work (exit code %d %v %s); it is stopped within its stop_grace_period",
-				u.Name, exit, err, strings.TrimSpace(out+errs))
+				u.Name, exit, err, s.Stack.HideSecrets(strings.TrimSpace(out+errs)))
 		default:
 			busy = append(busy, id)
 		}

@@ -9,7 +9,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -54,6 +56,20 @@ func TestRun_AWorkerThatCannotBeToldIsStopped(t *testing.T) {
 	require.NoError(t, err)
 	assert.NotContains(t, h.log, "exec worker-1 idle")
 	assert.Contains(t, h.log, "stop worker-1")
+}
+
+// What a worker prints when it is told to take no more work may be a secret, its own or that
+// of the release it is of.
+func TestRun_AWorkerThatCannotBeToldPrintsNoSecret(t *testing.T) {
+	t.Parallel()
+	st, h := workers(time.Minute)
+	st.Services["worker"].Environment = map[string]string{"BROKER_PASSWORD": "new-one"}
+	st.Follows([]string{"old-one"})
+	h.fail["exec worker-1 pause"] = errors.New("cannot log in with old-one or new-one")
+	told := &event.Recorder{}
+	r := &rollout.Rollout{Stack: st, Eyes: h, Ground: h, Shell: h, Sink: told}
+	require.NoError(t, r.Quiet(t.Context(), st.Services["worker"], []string{"worker-1"}))
+	assert.Contains(t, said(told), "cannot log in with *** or ***")
 }
 
 // One that was told to take no more work begins anew when the release goes back.

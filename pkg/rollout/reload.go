@@ -95,7 +95,7 @@ func (s *service) test(ctx context.Context, u stack.Unit) error {
 		return fmt.Errorf("test the new files in %s: %w", u.Name, err)
 	}
 	if exit != 0 {
-		return fmt.Errorf("the new files do not pass %q in %s: %s", strings.Join(how.Test, " "), u.Name, strings.TrimSpace(stdout+stderr))
+		return fmt.Errorf("the new files do not pass %q in %s: %s", strings.Join(how.Test, " "), u.Name, s.Stack.HideSecrets(strings.TrimSpace(stdout+stderr)))
 	}
 	return nil
 }

@@ -196,6 +196,19 @@ func TestReload_CancelledWhileItIsWatched(t *testing.T) {
 	}
 }
 
+// What a test of new files says is told and recorded without secrets: it quotes the files.
+func TestReload_ATestThatFailsPrintsNoSecret(t *testing.T) {
+	t.Parallel()
+	h, st := oldShop(), gates(stack.Reload{Test: []string{"nginx", "-t"}, Signal: "HUP"})
+	st.Services["gateway"].FileSecrets = []string{"new-one"}
+	st.Follows([]string{"old-one"})
+	h.fail["exec"] = errors.New("unknown directive new-one after old-one")
+	_, err := follow(t, h, st, nil,
+		plan.Step{Service: "gateway", Action: plan.Reload, Replicas: 1, Good: []string{"gateway-9"}, Files: []string{"/etc/nginx/nginx.conf"}})
+	require.ErrorContains(t, err, "unknown directive *** after ***")
+	assert.NotContains(t, err.Error(), "-one")
+}
+
 // What hangs then ends with the time for acts, not with the process.
 func TestReload_CancelledAndTheWayBackHangs(t *testing.T) {
 	t.Parallel()

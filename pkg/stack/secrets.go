@@ -142,9 +142,15 @@ func (s *Stack) Hide(text string) string {
 	return hide(text, append(lines(s.Secrets()), secretValues(s)...))
 }
 
-// HideSecrets takes out the stack's secrets only: of a log in which somebody looks for
-// why a unit failed, the other values are what it is about.
-func (s *Stack) HideSecrets(text string) string { return hide(text, lines(s.Secrets())) }
+// HideSecrets takes out secrets only, also those that it follows: of a log in which
+// somebody looks for why a unit failed, the other values are what it is about.
+func (s *Stack) HideSecrets(text string) string {
+	return hide(text, lines(slices.Concat(s.Secrets(), s.others)))
+}
+
+// Follows has HideSecrets take out secrets of other stacks, too: of those whose units this
+// one takes the place of, which print what they were made with until they end.
+func (s *Stack) Follows(secrets []string) { s.others = secrets }
 
 // lines adds the lines of secrets that have several, without the frame of a key: a
 // program that quotes a file quotes one line of it.

@@ -18,6 +18,18 @@ func TestHide(t *testing.T) {
 		s.HideSecrets("connect postgres://u:pw-1@db/shop with tok-123456 in production, sekrit-value"), "words of the file are what a log is about")
 }
 
+// What runs may be of another stack, and prints the secrets of that one.
+func TestHide_WhatItFollows(t *testing.T) {
+	t.Parallel()
+	with := func(password string) *Stack {
+		return &Stack{Name: "shop", Project: &types.Project{}, Services: map[string]*Service{"api": {Environment: map[string]string{"DB_PASSWORD": password}}}}
+	}
+	s := with("new-one")
+	s.Follows(with("old-one").Secrets())
+	assert.Equal(t, "*** and ***", s.HideSecrets("old-one and new-one"))
+	assert.Equal(t, []string{"new-one"}, s.Secrets())
+}
+
 // A value that contains another goes as a whole, wherever both come from.
 func TestHide_TheLongestFirst(t *testing.T) {
 	t.Parallel()

@@ -6,6 +6,7 @@ package stack
 
 import (
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
@@ -106,7 +107,17 @@ type File struct {
 	// Entries are the regular files to upload: one for a file, all for a
 	// directory, in sorted order.
 	Entries []Entry
+	// Secret is set where the file's secrets name it. What was sealed before there was
+	// such a field lacks it: ask IsSecret.
+	Secret bool `json:",omitempty"`
 }
+
+// SecretsFolder is where a secret stands that has no absolute target.
+const SecretsFolder = "/run/secrets/"
+
+// IsSecret tells whether the file is a secret, by what the stack's file calls it or by
+// where it is mounted.
+func (f File) IsSecret() bool { return f.Secret || strings.HasPrefix(f.Target, SecretsFolder) }
 
 // Entry is one regular file of a File. Path is relative to HostPath ("" for a
 // single file), Source is where its bytes are in the workspace. Content is used
@@ -198,6 +209,9 @@ type Stack struct {
 
 	// Places knows where keys stand; nil for a stack that was not read from files.
 	Places *Places
+
+	// others are the secrets of stacks whose units this one takes the place of.
+	others []string
 }
 
 // projectName is what Compose takes for the name of a project.

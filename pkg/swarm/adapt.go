@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/swarm"
 
 	"github.com/shiksha/actions/pkg/fault"
@@ -130,6 +131,9 @@ func (a *adapting) possible(name string, c types.ServiceConfig) error {
 func (a *adapting) files(svc *stack.Service, c *types.ServiceConfig) {
 	svc.Files, c.Volumes = slices.Clone(svc.Files), slices.Clone(c.Volumes)
 	for i, f := range svc.Files {
+		if f.Secret && !strings.HasPrefix(f.Target, stack.SecretsFolder) {
+			asSecret(c.Volumes, f.Target)
+		}
 		if !f.Live {
 			continue
 		}
@@ -143,6 +147,16 @@ func (a *adapting) files(svc *stack.Service, c *types.ServiceConfig) {
 			}
 		}
 		svc.Files[i].Live, svc.Files[i].HostPath = false, kept
+	}
+}
+
+// asSecret has the hash of a service say that a mount becomes a secret, which was a config
+// once: the mount is not made here, and anywhere else this word asks for what is usual.
+func asSecret(mounts []types.ServiceVolumeConfig, target string) {
+	for i := range mounts {
+		if mounts[i].Target == target {
+			mounts[i].Consistency = string(mount.ConsistencyDefault)
+		}
 	}
 }
 

@@ -50,10 +50,9 @@ func (s *Swarm) objectsOf(st *stack.Stack, name string) []object {
 	svc, c := st.Services[name], st.Project.Services[name]
 	var out []object
 	for _, f := range svc.Files {
-		secret := strings.HasPrefix(f.Target, "/run/secrets/")
 		for _, e := range f.Entries {
 			out = append(out, object{
-				name: objectName(st.Name, path.Base(f.Target), e.Sum), key: path.Base(f.Target), sum: e.Sum, secret: secret,
+				name: objectName(st.Name, path.Base(f.Target), e.Sum), key: path.Base(f.Target), sum: e.Sum, secret: f.IsSecret(),
 				target: path.Join(f.Target, e.Path), mount: f.Target, uid: "0", gid: "0", mode: os.FileMode(e.Mode),
 				content: func(ctx context.Context) ([]byte, error) { return s.Content(ctx, f, e.Path) },
 			})
@@ -111,7 +110,8 @@ func objectName(project, key, sum string) string {
 	return project + "_" + strings.Trim(clean[:min(len(clean), max(room, 0))], "-_.") + "_" + sum[:nameSum]
 }
 
-// ensure makes the objects that are missing and gives the ids of all by name.
+// ensure makes the objects that are missing and gives the ids of all by kind and name:
+// the same content may be a config and a secret.
 func (s *Swarm) ensure(ctx context.Context, st *stack.Stack, objects []object) (map[string]string, error) {
 	if len(objects) == 0 {
 		return nil, nil
@@ -131,7 +131,7 @@ func (s *Swarm) ensure(ctx context.Context, st *stack.Stack, objects []object) (
 			}
 			there[kindOf(o.secret)+o.name] = found
 		}
-		ids[o.name] = found.id
+		ids[kindOf(o.secret)+o.name] = found.id
 	}
 	return ids, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // fakeStore keeps secrets and refuses a second one of a name. It makes none before all
@@ -64,10 +65,47 @@ func TestServicesThatMountTheSameSecret(t *testing.T) {
 			objects := s.objectsOf(st, name)
 			ids, err := s.ensure(t.Context(), st, objects)
 			assert.NoError(t, err, name)
-			assert.Equal(t, map[string]string{objects[0].name: "first"}, ids, name)
+			assert.Equal(t, map[string]string{"secret " + objects[0].name: "first"}, ids, name)
 		})
 	}
 	all.Wait()
+}
+
+// A secret of a file is a secret wherever it is mounted: a config is shown to everybody who
+// reads the engine. What was made a config before is replaced for it, and nothing else.
+func TestASecretWithAnAbsoluteTarget(t *testing.T) {
+	t.Parallel()
+	const file = "services:\n  api: {image: a, volumes: [\"./key.pem:/srv/key.pem:ro\"], secrets: [{source: key, target: /etc/tls/key.pem}]}\n" +
+		"  worker: {image: b, secrets: [key], configs: [{source: conf, target: /etc/tls/key.pem}]}\nsecrets: {key: {file: ./key.pem}}\nconfigs: {conf: {file: ./site.conf}}\n"
+	s := newSwarm(true)
+	st := adapted(t, s, "", file)
+	objects := s.objectsOf(st, "api")
+	require.Len(t, objects, 2)
+	assert.Equal(t, []any{"/etc/tls/key.pem", true}, []any{objects[0].target, objects[0].secret})
+	assert.Equal(t, []any{"/srv/key.pem", false}, []any{objects[1].target, objects[1].secret}, "a volume says nothing of it")
+	secrets, configs := references(objects, map[string]string{"secret " + objects[0].name: "a", "config " + objects[1].name: "b"})
+	assert.Equal(t, []string{"a", "b"}, []string{secrets[0].SecretID, configs[0].ConfigID}, "of one content, which gives both their name")
+
+	sealed, err := st.Seal()
+	require.NoError(t, err)
+	back, err := stack.Unseal(sealed)
+	require.NoError(t, err)
+	require.NoError(t, s.Adapt(t.Context(), back))
+	assert.Equal(t, specs(t, s, st), specs(t, s, back))
+
+	older := adapted(t, s, "", file)
+	for _, svc := range older.Services {
+		for i := range svc.Files {
+			svc.Files[i].Secret = false // as it was sealed
+		}
+	}
+	for i := range older.Project.Services["api"].Volumes {
+		older.Project.Services["api"].Volumes[i].Consistency = ""
+	}
+	require.NoError(t, s.Adapt(t.Context(), older))
+	assert.False(t, s.objectsOf(older, "api")[0].secret, "what was made of it is still there")
+	assert.NotEqual(t, older.Services["api"].Hash, st.Services["api"].Hash)
+	assert.Equal(t, older.Services["worker"].Hash, st.Services["worker"].Hash)
 }
 
 // What is refused for another reason is told.

@@ -20,7 +20,7 @@ import (
 
 // specOf makes Swarm's spec of a service: Docker's own conversion of the model, with
 // what the model does not hold any more (how it rolls, how many) and our labels. ids
-// are those of the objects that it mounts, by name.
+// are those of the objects that it mounts, by kind and name.
 func specOf(st *stack.Stack, name string, objects []object, ids map[string]string, release int) (swarm.ServiceSpec, error) {
 	svc := st.Services[name]
 	config, err := load(st, name, objects)
@@ -83,11 +83,11 @@ func updateOf(u stack.Update, action stack.FailureAction) *swarm.UpdateConfig {
 func references(objects []object, ids map[string]string) (secrets []*swarm.SecretReference, configs []*swarm.ConfigReference) {
 	for _, o := range objects {
 		if o.secret {
-			secrets = append(secrets, &swarm.SecretReference{SecretID: ids[o.name], SecretName: o.name,
+			secrets = append(secrets, &swarm.SecretReference{SecretID: ids[kindOf(true)+o.name], SecretName: o.name,
 				File: &swarm.SecretReferenceFileTarget{Name: o.target, UID: o.uid, GID: o.gid, Mode: o.mode}})
 			continue
 		}
-		configs = append(configs, &swarm.ConfigReference{ConfigID: ids[o.name], ConfigName: o.name,
+		configs = append(configs, &swarm.ConfigReference{ConfigID: ids[kindOf(false)+o.name], ConfigName: o.name,
 			File: &swarm.ConfigReferenceFileTarget{Name: o.target, UID: o.uid, GID: o.gid, Mode: o.mode}})
 	}
 	return secrets, configs

@@ -77,7 +77,7 @@ func specs(t *testing.T, s *Swarm, st *stack.Stack) string {
 		objects := s.objectsOf(st, name)
 		ids := map[string]string{}
 		for _, o := range objects {
-			ids[o.name] = "id-of-" + o.name
+			ids[kindOf(o.secret)+o.name] = "id-of-" + o.name
 		}
 		spec, err := specOf(st, name, objects, ids, 7)
 		require.NoError(t, err)
