@@ -80,7 +80,8 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(func() {
 		_ = e.ClearTasks(context.WithoutCancel(t.Context()), name)
 		docker(t, "rm", "-fv", name)
-		docker(t, "rmi", fakeFaultImage)
+		// The engine may be at the end of a throwaway server yet.
+		assert.Eventually(t, func() bool { return exec.Command("docker", "rmi", fakeFaultImage).Run() == nil }, time.Minute, time.Second)
 	})
 	state, err := os.MkdirTemp("/var/lib", "shiksha-backuptest-")
 	require.NoError(t, err)

@@ -105,7 +105,6 @@ func (d *transition) prepare(ctx context.Context) error {
 	d.plan.Notes = append(d.plan.Notes, d.opts.Stack.Warnings...)
 	d.unprotected()
 	d.announce()
-	d.overtook()
 	if err := d.parted(ctx); err != nil {
 		return err
 	}
@@ -119,6 +118,7 @@ func (d *transition) prepare(ctx context.Context) error {
 	if err := d.preflight(ctx); err != nil {
 		return err
 	}
+	d.overtook()
 	d.result.Plan, d.result.Changed = d.plan, d.plan.Changed()
 	if f := d.facts; f.verified != nil {
 		d.result.Previous, d.result.Serving = f.verified.Number, f.verified.Version
@@ -134,7 +134,7 @@ func (d *transition) prepare(ctx context.Context) error {
 // overtook tells which releases ended while this one waited for the lock: who asked for it had
 // not seen them. It is no reason to refuse, since this one may be what mends them.
 func (d *transition) overtook() {
-	if d.opts.Seen == nil {
+	if d.opts.Seen == nil || d.idle() {
 		return
 	}
 	var told []string
@@ -144,7 +144,7 @@ func (d *transition) overtook() {
 	if len(told) == 0 {
 		return
 	}
-	text := fmt.Sprintf("%s, while this one waited for the lock: %s goes over it", strings.Join(told, "; "), title(d.opts.Version, d.ledger.Next()))
+	text := fmt.Sprintf("%s, while this one waited for the lock: %s may go over it", strings.Join(told, "; "), title(d.opts.Version, d.ledger.Next()))
 	d.Say(event.Warning, "lock", "", "%s", text)
 	d.plan.Notes = append(d.plan.Notes, text)
 }

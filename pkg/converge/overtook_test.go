@@ -33,10 +33,10 @@ func TestAReleaseThatWaitedSaysWhatItGoesOver(t *testing.T) {
 		"nobody compares":   {nil, []release.Record{second}, ""},
 		"nothing":           {&one, nil, ""},
 		"one was refused":   {&one, []release.Record{refused}, ""},
-		"one was verified":  {&one, []release.Record{second}, "release 2 (v2) by ann ended as verified at 2026-03-01 09:00:00 UTC, while this one waited for the lock: v0 goes over it"},
-		"another went back": {&one, []release.Record{second, failed}, "release 2 (v2) by ann ended as verified at 2026-03-01 09:00:00 UTC; release 3 (v3) by ben ended as failed at 2026-03-01 09:00:00 UTC, while this one waited for the lock: v0 goes over it"},
-		"one was cut off":   {&one, []release.Record{killed}, "release 2 (v3) by ben, begun at 2026-03-01 09:00:00 UTC, was cut off, while this one waited for the lock: v0 goes over it"},
-		"the first one":     {&none, nil, "release 1 (v1) by a run that has not said who it is ended as verified at 2026-03-01 09:00:00 UTC, while this one waited for the lock: v0 goes over it"},
+		"one was verified":  {&one, []release.Record{second}, "release 2 (v2) by ann ended as verified at 2026-03-01 09:00:00 UTC, while this one waited for the lock: v0 may go over it"},
+		"another went back": {&one, []release.Record{second, failed}, "release 2 (v2) by ann ended as verified at 2026-03-01 09:00:00 UTC; release 3 (v3) by ben ended as failed at 2026-03-01 09:00:00 UTC, while this one waited for the lock: v0 may go over it"},
+		"one was cut off":   {&one, []release.Record{killed}, "release 2 (v3) by ben, begun at 2026-03-01 09:00:00 UTC, was cut off, while this one waited for the lock: v0 may go over it"},
+		"the first one":     {&none, nil, "release 1 (v1) by a run that has not said who it is ended as verified at 2026-03-01 09:00:00 UTC, while this one waited for the lock: v0 may go over it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -46,7 +46,7 @@ func TestAReleaseThatWaitedSaysWhatItGoesOver(t *testing.T) {
 			for _, r := range append([]release.Record{first}, c.others...) {
 				require.NoError(t, ledger.Append(t.Context(), &r))
 			}
-			d := &transition{Target: &target.Target{Sink: told}, ledger: ledger, plan: &plan.Plan{}, opts: Options{Version: "v0", Seen: c.seen}}
+			d := &transition{Target: &target.Target{Sink: told}, ledger: ledger, plan: &plan.Plan{Steps: []plan.Step{{Service: "api", Action: plan.Surge}}}, facts: &facts{}, opts: Options{Version: "v0", Seen: c.seen}}
 			d.overtook()
 			if c.says == "" {
 				assert.Empty(t, told.Events())
@@ -56,6 +56,9 @@ func TestAReleaseThatWaitedSaysWhatItGoesOver(t *testing.T) {
 			require.Len(t, told.Events(), 1)
 			assert.Equal(t, []any{event.Warning, c.says}, []any{told.Events()[0].Level, told.Events()[0].Text})
 			assert.Equal(t, []string{c.says}, d.plan.Notes)
+			d.plan = &plan.Plan{}
+			d.overtook()
+			assert.Len(t, told.Events(), 1, "one that has nothing to do goes over nothing")
 		})
 	}
 }

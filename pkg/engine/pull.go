@@ -87,6 +87,7 @@ func (p *pulling) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.layers = map[string]jsonstream.Progress{} // those of a try that failed may be gone
 	p.say = time.Now() // a pull that takes less than toldEvery says nothing in between
 	limit := allowed(ctx)
 	defer Tell(p.sink, event.Event{}, func() (string, time.Duration) { return p.stands(), limit })()
@@ -153,7 +154,7 @@ func (p *pulling) stands() string {
 	case time.Since(p.say) < toldEvery:
 		return ""
 	case len(p.layers) == 0:
-		return fmt.Sprintf("pulling %s: nothing of it is here yet", p.ref)
+		return fmt.Sprintf("pulling %s: nothing has come yet", p.ref)
 	case complete:
 		return fmt.Sprintf("unpacking %s: %s are here", p.ref, amount)
 	}

@@ -147,7 +147,7 @@ func TestAPullThatSaysNothingIsTold(t *testing.T) {
 		},
 		"begins late": {
 			[]said{{jsonstream.Message{ID: "v1", Status: "Pulling from model"}, 31 * time.Second}},
-			[]string{"pulling " + ref + ": nothing of it is here yet, 30s so far"},
+			[]string{"pulling " + ref + ": nothing has come yet, 30s so far"},
 		},
 		"is told already": {
 			[]said{{layer("a", "Downloading", 1), 25 * time.Second}, {layer("a", "Downloading", 8), 8 * time.Second}},

@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"path"
 	"path/filepath"
@@ -45,7 +46,7 @@ func secrets(f *findings) {
 }
 
 func (f *findings) secret(svc *stack.Service, name, value string, committed []byte) {
-	f.weigh(finding.At(svc.Name, "environment."+name), name, value)
+	f.weigh(finding.At(svc.Name, "environment."+name), name, value, "set it in env-file, for example from: openssl rand -hex 32")
 	if len(value) >= 8 && bytes.Contains(committed, []byte(value)) {
 		f.Warn("P03.committed", finding.At(svc.Name, "environment."+name), "take it from env-file: ${"+name+":?} in the Compose file, and change the secret: the history keeps it",
 			"the value of %s is written in the Compose file, for everybody who can read the repository", name)
@@ -61,12 +62,21 @@ func (f *findings) secretFile(svc *stack.Service, file stack.File, committed []b
 		return
 	}
 	name := path.Base(file.Target)
-	f.weigh(finding.In(svc.Name, file.Source, 0), "secret "+name, strings.TrimSpace(string(content)))
+	text, place := strings.TrimSpace(string(content)), finding.In(svc.Name, file.Source, 0)
+	const mend = "write it there before the release, for example from: openssl rand -hex 32"
+	if text != "" && document(text) {
+		return // settings, of which no word has to be the secret
+	}
+	f.weigh(place, "secret "+name, text, mend)
+}
+
+// document tells whether a secret's file is more than one value.
+func document(text string) bool {
+	return strings.Contains(text, "\n") || strings.HasPrefix(text, "<?xml") || strings.ContainsAny(text[:1], "[{") && json.Valid([]byte(text))
 }
 
 // weigh tells what a secret's value lacks, without the value.
-func (f *findings) weigh(p finding.Place, name, value string) {
-	const mend = "set it in env-file, for example from: openssl rand -hex 32"
+func (f *findings) weigh(p finding.Place, name, value, mend string) {
 	switch {
 	case strings.TrimSpace(value) == "":
 		f.Fail("P03.secrets", p, mend, "%s is empty", name)

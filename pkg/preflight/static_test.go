@@ -118,7 +118,15 @@ secrets: {cookie: {file: ./cookie.txt}, tls: {file: ./tls.pem}}
 	}
 	f["cookie.txt"], f["tls.pem"] = "8d1f6a2b9c7e4f3a", "-----BEGIN KEY-----"
 	f["compose.yaml"] = replace(f["compose.yaml"], "written-down-here-0123", "${TOKEN}")
-	sound(t, look(t, f, "JWT=0123456789abcdef0123456789abcdef\nDB=0123456789abcdef\nREDIS=0123456789abcdef\nTOKEN=abcdef0123456789"), "P03.secrets")
+	const set = "JWT=0123456789abcdef0123456789abcdef\nDB=0123456789abcdef\nREDIS=0123456789abcdef\nTOKEN=abcdef0123456789"
+	sound(t, look(t, f, set), "P03.secrets")
+	// A file of settings is no one value.
+	for _, text := range []string{`["8d1f6a2b", "9c7e4f3a"]`, "<?xml version=\"1.0\"?><users/>", "# was changeme once\nuser = \"8d1f6a2b\""} {
+		f["tls.pem"] = text
+		sound(t, look(t, f, set), "P03.secrets")
+	}
+	f["tls.pem"] = "[your key here]"
+	reported(t, look(t, f, set), "P03.secrets", check.Fail, "tls.pem", "secret key.pem is still a placeholder")
 }
 
 // authority issues certificates for the tests.
