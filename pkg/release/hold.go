@@ -70,11 +70,15 @@ type hold struct {
 // epoch is the base of hold.acked, so that the monotonic clock is compared.
 var epoch = time.Now()
 
+// slowStart is how long a host may need, beside the wait for the lock, to say that it
+// is held.
+const slowStart = 30 * time.Second
+
 // startHold starts the process and waits for its first words: errBusy when the
 // lock was not free within wait.
 func startHold(ctx context.Context, start Starter, file string, wait, beat time.Duration) (*hold, error) {
 	argv := []string{"sh", "-c", holdScript, "shiksha-lock", file, seconds(wait), seconds(beat)}
-	ctx, cancel := context.WithTimeoutCause(ctx, wait+30*time.Second, errors.New("the host did not answer whether the lock is free"))
+	ctx, cancel := context.WithTimeoutCause(ctx, wait+slowStart, errors.New("the host did not answer whether the lock is free"))
 	defer cancel()
 	p, err := start(ctx, argv) // one that is cut off gets end of file, and lets go
 	if err != nil {
@@ -223,9 +227,10 @@ func (h *hold) watch() {
 	}
 }
 
-func (h *hold) silent() bool {
-	return time.Since(epoch)-time.Duration(h.acked.Load()) >= h.timeout
-}
+func (h *hold) silent() bool { return h.silence() >= h.timeout }
+
+// silence is how long ago the last beat that was answered is.
+func (h *hold) silence() time.Duration { return time.Since(epoch) - time.Duration(h.acked.Load()) }
 
 // stale tells that the lock may be somebody else's, at this very moment.
 func (h *hold) stale() bool {

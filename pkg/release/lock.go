@@ -76,8 +76,10 @@ type Lock struct {
 	beat   time.Duration
 	fence  int64
 
-	mu   sync.Mutex
-	hold *hold
+	mu       sync.Mutex
+	hold     *hold
+	takers   int // those who take the lock again, or will when it is lost
+	released bool
 }
 
 // Acquire takes the lock of the project in dir (see Dir), making the folder where
@@ -234,8 +236,20 @@ func (l *Lock) Lost() <-chan struct{} { return l.current().lost }
 
 // Check tells whether the lock is still ours: the host answered the last
 // heartbeat and nobody took a higher fence. It is fault.Interrupted otherwise.
+// While a lost lock is being taken again it waits for what comes of that, as long
+// as ctx allows and one taking may last.
 func (l *Lock) Check(ctx context.Context) error {
 	h := l.current()
+	err := l.judge(ctx, h)
+	if err == nil || errors.Is(err, errTaken) || !h.stale() || !l.await(ctx, h) {
+		return err
+	}
+	return l.judge(ctx, l.current())
+}
+
+// judge is Check without the waiting. The hold is looked at again after the fence was
+// read, which may have taken a while.
+func (l *Lock) judge(ctx context.Context, h *hold) error {
 	if h.stale() {
 		return l.gone("the host no longer hears of this run: %w", h.reason())
 	}
@@ -257,8 +271,10 @@ func (l *Lock) checkFence(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return l.gone("%s took it over (fence %d, ours was %d)", other, fence, l.fence)
+	return l.gone("%s %w (fence %d, ours was %d)", other, errTaken, fence, l.fence)
 }
+
+var errTaken = errors.New("took it over")
 
 func (l *Lock) gone(format string, args ...any) error {
 	return fault.New(fault.Interrupted, "", "users are served; run it again, it heals what is half done",
@@ -267,16 +283,20 @@ func (l *Lock) gone(format string, args ...any) error {
 
 // Regain takes the lock again after the connection was lost and made anew, with
 // the same fence, provided nobody else had it in between; otherwise it is
-// fault.Interrupted. It waits for the host to miss the old heartbeat.
+// fault.Interrupted. It waits for the host to miss the old heartbeat. A lock that was
+// released stays so.
 func (l *Lock) Regain(ctx context.Context) error {
+	defer l.hope()()
 	l.current().end(errors.New("the connection was made again"))
-	wait := l.beat + 2*time.Second
-	h, err := startHold(ctx, l.start, path.Join(l.dir, "lock"), wait, l.beat)
+	if l.over() {
+		return nil
+	}
+	h, err := startHold(ctx, l.start, path.Join(l.dir, "lock"), l.missed(), l.beat)
 	if errors.Is(err, errBusy) {
 		if err := l.checkFence(ctx); err != nil {
 			return err
 		}
-		return l.gone("it is still held after %s", wait)
+		return l.gone("it is still held after %s", l.missed())
 	}
 	if err != nil {
 		return err
@@ -284,9 +304,9 @@ func (l *Lock) Regain(ctx context.Context) error {
 	if err := l.checkFence(ctx); err != nil {
 		return errors.Join(err, h.release(ctx))
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.hold = h
+	if !l.follow(h) {
+		return h.release(ctx)
+	}
 	return nil
 }
 
@@ -294,7 +314,10 @@ func (l *Lock) Regain(ctx context.Context) error {
 // error is about the waiting only: the host lets go by itself in any case, at the
 // latest one heartbeat later. Releasing a lost or released lock does nothing.
 func (l *Lock) Release(ctx context.Context) error {
-	h := l.current()
+	l.mu.Lock()
+	l.released = true
+	h := l.hold
+	l.mu.Unlock()
 	if !h.stale() && l.checkFence(ctx) == nil {
 		// Left behind it would be harmless: its fence tells that it is old.
 		_ = l.files.Remove(ctx, l.signFile())

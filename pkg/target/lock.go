@@ -85,26 +85,12 @@ func (t *Target) start(ctx context.Context, argv []string) (release.Process, err
 // may hold it. A connection that breaks takes the lock with it; it is taken again
 // with the new connection, and only if nobody had it in between.
 func (t *Target) watchLock(ctx context.Context, lock *release.Lock, cancel context.CancelCauseFunc) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-lock.Lost():
-		}
-		if err := t.regain(ctx, lock); err != nil {
-			cancel(fmt.Errorf("%w: %w", errLockLost, err))
-			return
-		}
-	}
-}
-
-func (t *Target) regain(ctx context.Context, lock *release.Lock) error {
-	// Any command makes the connection again, and with it the lock.
-	if _, err := t.Host.Run(ctx, []string{"true"}, nil); err != nil {
+	err := lock.Keep(ctx, func(ctx context.Context) error {
+		// Any command makes the connection again, and with it the lock.
+		_, err := t.Host.Run(ctx, []string{"true"}, nil)
 		return err
+	})
+	if err != nil {
+		cancel(fmt.Errorf("%w: %w", errLockLost, err))
 	}
-	if lock.Check(ctx) == nil {
-		return nil
-	}
-	return lock.Regain(ctx)
 }
