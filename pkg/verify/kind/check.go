@@ -325,8 +325,9 @@ func needsURL(v reflect.Value) bool {
 		if v.Type() == reflect.TypeFor[Request]() && v.FieldByName("URL").String() == "" && v.FieldByName("Service").String() == "" {
 			return true
 		}
+		ours := v.Type().PkgPath() == reflect.TypeFor[Check]().PkgPath() // what we read of a file may stand in a field of our own
 		for i := range v.NumField() {
-			if v.Type().Field(i).IsExported() && needsURL(v.Field(i)) {
+			if (ours || v.Type().Field(i).IsExported()) && needsURL(v.Field(i)) {
 				return true
 			}
 		}

@@ -19,11 +19,12 @@ import (
 // fakeFar is an engine that is far away: each look into a unit takes a while.
 type fakeFar struct {
 	*fakeUnits
-	now, most atomic.Int64
-	broken    string
+	now, most, looks atomic.Int64
+	broken           string
 }
 
 func (f *fakeFar) Inspect(ctx context.Context, id string) (stack.Unit, error) {
+	f.looks.Add(1)
 	f.most.Store(max(f.most.Load(), f.now.Add(1)))
 	defer f.now.Add(-1)
 	select {
@@ -69,6 +70,21 @@ func TestContainers_SeveralAtATime(t *testing.T) {
 		assert.Equal(t, "120 units of 60 services", f.Found)
 		assert.EqualValues(t, 8, far.most.Load())
 		assert.Equal(t, 15*250*time.Millisecond, time.Since(begun))
+	})
+}
+
+// A command beside the units is none of them, and a task that waits for a node has no
+// container to be looked into.
+func TestContainers_OnlyWhatRuns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, far := many()
+		far.units["s03"] = append(far.units["s03"], stack.Unit{ID: "once", Service: "s03", State: stack.Running, OneOff: true})
+		assert.Equal(t, check.Pass, sights(t, s).Outcome)
+		assert.EqualValues(t, 120, far.looks.Swap(0))
+		far.units["s04"][0].State = stack.Created
+		assert.Equal(t, check.Fail, sights(t, s).Outcome)
+		assert.EqualValues(t, 119, far.looks.Load())
 	})
 }
 
