@@ -44,8 +44,11 @@ func TestNeedsURL(t *testing.T) {
 func TestDials(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string][]string{
-		"tcp: {service: db, port: 5432}": {"db", "5432"},
-		"disk: {}":                       {"", ""},
+		"tcp: {service: db, port: 5432}":                             {"db", "5432"},
+		"prometheus: {service: prometheus, jobs: [api]}":             {"prometheus", "9090"},
+		"prometheus: {service: prometheus, port: 9191, jobs: [api]}": {"prometheus", "9191"},
+		"prometheus: {url: \"http://x\", jobs: [api]}":               {"", ""},
+		"disk: {}": {"", ""},
 		"all: [{disk: {}}, {tcp: {service: db, port: 5432}}]":                            {"db", "5432"},
 		"all: [{tcp: {service: db, port: 5432}, level: warn}, {disk: {}}]":               {"", ""},
 		"all: [{tcp: {service: a, port: 1}, level: warn}, {tcp: {service: b, port: 2}}]": {"b", "2"},
