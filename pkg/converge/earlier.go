@@ -358,8 +358,7 @@ func (d *transition) atHome(ctx context.Context, exists func(context.Context, st
 	if other == "" {
 		return nil
 	}
-	// Its folders are made by whoever looks.
-	there, err := exists(ctx, path.Join(other, name, "chain.json"))
+	there, err := exists(ctx, path.Join(other, name, release.ChainFile))
 	switch {
 	case err != nil && !errors.Is(err, fs.ErrPermission): // what may not be seen may be there
 		return err

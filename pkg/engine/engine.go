@@ -33,8 +33,6 @@ const (
 	// patience is how long what was begun may take to be ended or undone once its
 	// own context is gone: a cancelled run has under 7 s in all.
 	patience = 3 * time.Second
-	// tellEvery is how often Tell tells.
-	tellEvery = 30 * time.Second
 )
 
 // Engine is one Docker Engine. Its methods are safe for concurrent use.
@@ -135,38 +133,6 @@ func (e *Engine) uncut(ctx context.Context) (context.Context, context.CancelFunc
 	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(e.patience, cancel) })
 	return out, func() { stop(); cancel() }
-}
-
-// Tell tells from time to time, as event as, how a wait stands, until the function that it
-// gives is called: who sees nothing for minutes takes the release for hung and cancels
-// it. What takes less than half a minute tells nothing. how says in words what is waited for and its state
-// ("" has nothing to tell now), and how long it may take at most (0 where nobody knows).
-func Tell(sink event.Sink, as event.Event, how func() (state string, limit time.Duration)) (stop func()) {
-	began, over, ended := time.Now(), make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		tick := time.NewTicker(tellEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-over:
-				return
-			case <-tick.C:
-			}
-			state, limit := how()
-			if state == "" {
-				continue
-			}
-			as.Level, as.Time = event.Info, time.Now()
-			as.Text = fmt.Sprintf("%s, %s so far", state, time.Since(began).Round(time.Second))
-			if limit > 0 {
-				as.Text += fmt.Sprintf(", at most %s", limit)
-			}
-			sink.Emit(as)
-		}
-	}()
-	// Nothing of it is told after what ended the wait.
-	return func() { close(over); <-ended }
 }
 
 // allowed is how long ctx gives what begins now, 0 where it has no end.

@@ -90,7 +90,7 @@ func (p *pulling) once(ctx context.Context) error {
 	p.layers = map[string]jsonstream.Progress{} // those of a try that failed may be gone
 	p.say = time.Now()                          // a pull that takes less than toldEvery says nothing in between
 	limit := allowed(ctx)
-	defer Tell(p.sink, event.Event{}, func() (string, time.Duration) { return p.stands(), limit })()
+	defer event.Tell(p.sink, event.Event{}, func() (string, time.Duration) { return p.stands(), limit })()
 	stream, err := p.api.ImagePull(ctx, p.ref, client.ImagePullOptions{RegistryAuth: header, Platforms: p.platforms})
 	if err != nil {
 		return err

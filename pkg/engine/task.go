@@ -219,7 +219,7 @@ func (e *Engine) await(ctx context.Context, id string, as event.Event, name stri
 	var state atomic.Value
 	state.Store(container.StateCreated)
 	limit := allowed(ctx)
-	defer Tell(e.sink, as, func() (string, time.Duration) { return fmt.Sprintf("%s is %s", name, state.Load()), limit })()
+	defer event.Tell(e.sink, as, func() (string, time.Duration) { return fmt.Sprintf("%s is %s", name, state.Load()), limit })()
 	tick := time.NewTicker(watch)
 	defer tick.Stop()
 	for lost := 0; ; {

@@ -71,7 +71,11 @@ func (l *Ledger) folder() string { return path.Join(l.dir, "releases") }
 
 func (l *Ledger) file(n int) string { return path.Join(l.folder(), strconv.Itoa(n)+".json") }
 
-func (l *Ledger) chainFile() string { return path.Join(l.dir, "chain.json") }
+// ChainFile is the file in a project's folder that says of its ledger that a release was
+// recorded: the folders are made by whoever looks.
+const ChainFile = "chain.json"
+
+func (l *Ledger) chainFile() string { return path.Join(l.dir, ChainFile) }
 
 func recordNumber(name string) (int, bool) {
 	base, ok := strings.CutSuffix(name, ".json")

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/grace"
@@ -141,7 +140,7 @@ func (s *service) passed(id string) {
 // telling tells from time to time who of the units is waited for, in one line however
 // many they are, until the function that it gives is called.
 func (s *service) telling(ids []string) (stop func()) {
-	return engine.Tell(s.Sink, event.Event{Phase: "roll", Service: s.svc.Name}, func() (text string, limit time.Duration) {
+	return event.Tell(s.Sink, event.Event{Phase: "roll", Service: s.svc.Name}, func() (text string, limit time.Duration) {
 		s.looking.Lock()
 		defer s.looking.Unlock()
 		more := 0

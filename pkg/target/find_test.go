@@ -44,7 +44,7 @@ func TestTheFolderThatHasTheProjectsStays(t *testing.T) {
 				released(t, system, p)
 			}
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "id"), []byte("#!/bin/sh\necho "+c.uid+"\n"), 0o700))
-			cmd := exec.Command("sh", "-c", findScript, "shiksha-state", system)
+			cmd := exec.Command("sh", "-c", findScript, "shiksha-state", system, release.ChainFile)
 			cmd.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "HOME=" + dir, "XDG_STATE_HOME=" + filepath.Join(dir, "state")}
 			out, err := cmd.Output()
 			require.NoError(t, err)

@@ -85,10 +85,12 @@ func (t *Target) Close() {
 	_ = t.Host.Close()
 }
 
-// findScript says where state belongs, $1 being the system's folder. Words for any POSIX shell.
+// findScript says where state belongs, $1 being the system's folder, and $2 the file by which a
+// project's folder is known to have releases. Words for any POSIX shell.
 const findScript = `
+chain_file=$2
 own="${XDG_STATE_HOME:-$HOME/.local/state}/shiksha"
-released() { for chain in "$1"/*/chain.json; do [ ! -e "$chain" ] || return 0; done; return 1; }
+released() { for chain in "$1"/*/"$chain_file"; do [ ! -e "$chain" ] || return 0; done; return 1; }
 if [ "$(id -u)" = 0 ]; then echo "$1"
 elif [ ! -w "$1" ]; then echo "$own"
 elif ! released "$1" && released "$own"; then echo "$own"
@@ -98,7 +100,7 @@ else echo "$1"; fi
 // findStateDir follows the convention for state: the system's folder where the user may write
 // it, else the user's own. One that was made later takes nothing from what was released with the other.
 func findStateDir(ctx context.Context, h *host.Host) (string, error) {
-	out, err := h.Run(ctx, []string{"sh", "-c", findScript, "shiksha-state", release.DefaultStateDir}, nil)
+	out, err := h.Run(ctx, []string{"sh", "-c", findScript, "shiksha-state", release.DefaultStateDir, release.ChainFile}, nil)
 	if err != nil {
 		return "", fmt.Errorf("find the state folder: %w", err)
 	}
