@@ -97,8 +97,6 @@ func (l *loading) verify(p *types.Project) error {
 	switch {
 	case len(p.Services) == 0:
 		return l.input("services", "add a service, or activate the profile of one", "the stack has no services")
-	case len(p.Models) > 0:
-		return l.unsupported("models")
 	case len(p.Jobs)+len(p.DisabledJobs) > 0:
 		return l.unsupported("jobs")
 	}
@@ -145,6 +143,9 @@ func (l *loading) verifyService(p *types.Project, s types.ServiceConfig) error {
 		return l.unsupported(at + ".pre_start")
 	case s.UseAPISocket:
 		return l.unsupported(at + ".use_api_socket")
+	case seccompFile(s) != "":
+		return l.input(at+".security_opt", "name it as \"seccomp-profile\" in /etc/docker/daemon.json of the host and take it out here, or use seccomp:unconfined",
+			"service %s: the seccomp profile %s is a file, and an engine takes one from its own client only: a deploy would not carry it out", s.Name, seccompFile(s))
 	case s.Image == "" && s.Build != nil && l.opts.Images[s.Name] != "":
 	case s.Image == "" && s.Build != nil:
 		return l.input(at+".build", fmt.Sprintf("add `image:` to %s beside `build:`, build and push it before (the build action does), or name it in the images input", s.Name),

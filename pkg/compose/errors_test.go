@@ -129,6 +129,7 @@ var errorCases = map[string]struct {
 	"volume-device":           {files: one("services:\n  api:\n    image: a\n    volumes: ['d:/d']\nvolumes:\n  d:\n    driver: local\n    driver_opts: {type: none, o: bind, device: ./data}\n")},
 	"provider":                {files: one("services:\n  api:\n    provider: {type: model}\n")},
 	"models":                  {files: one("services:\n  api:\n    image: a\n    models: [m]\nmodels:\n  m: {model: ai/x}\n")},
+	"seccomp-file":            {files: one("services:\n  api:\n    image: a\n    security_opt: [no-new-privileges, 'seccomp:./profile.json']\n")},
 	"pre-start":               {files: one("services:\n  api:\n    image: a\n    pre_start:\n      - command: [x]\n")},
 	"build-without-image":     {files: one("services:\n  api:\n    build: .\n")},
 	"no-image":                {files: one("services:\n  api:\n    command: x\n")},

@@ -55,7 +55,8 @@ func (l *loading) rewrite(s *stack.Stack, p *types.Project) error {
 			delete(p.Secrets, name)
 		}
 	}
-	p.Extensions, p.DisabledServices, p.Profiles = nil, nil, nil
+	// Models that are left are those of services of profiles that are not active.
+	p.Extensions, p.DisabledServices, p.Profiles, p.Models = nil, nil, nil, nil
 	var files []string
 	for _, f := range l.files {
 		files = append(files, path.Join(s.Dir, l.ws.rel(f)))

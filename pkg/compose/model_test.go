@@ -231,3 +231,10 @@ func TestContentLabelIsSalted(t *testing.T) {
 	assert.Len(t, label("one"), 64)
 	assert.NotEqual(t, label("one"), label("two"))
 }
+
+// compose-go keeps the models of services that no active profile has.
+func TestLoad_ModelsOfAProfileAreLeftOut(t *testing.T) {
+	t.Parallel()
+	s := mustLoad(t, one("services:\n  api: {image: a, security_opt: ['seccomp=unconfined', 'label=disable']}\n  chat: {image: c, models: [m], profiles: [development]}\nmodels:\n  m: {model: ai/x}\n"))
+	assert.Empty(t, s.Project.Models)
+}

@@ -67,6 +67,20 @@ func linked(s types.ServiceConfig, to string) bool {
 	return slices.ContainsFunc(s.Links, func(link string) bool { name, _, _ := strings.Cut(link, ":"); return name == to })
 }
 
+// seccompFile is the file with a service's seccomp profile; "" with one of the engine's.
+func seccompFile(s types.ServiceConfig) string {
+	for _, option := range s.SecurityOpt {
+		key, profile, found := strings.Cut(option, "=")
+		if !found {
+			key, profile, _ = strings.Cut(option, ":")
+		}
+		if key == "seccomp" && profile != "unconfined" && profile != "builtin" {
+			return profile
+		}
+	}
+	return ""
+}
+
 // hostPorts are the ports of the host that a unit holds for itself. One that
 // the engine chooses is not among them: two units never want the same.
 func hostPorts(s types.ServiceConfig) []string {

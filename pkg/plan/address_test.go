@@ -24,7 +24,7 @@ func addressed(n *types.ServiceNetworkConfig) plan.Input {
 func TestMake_AnAddressOfItsOwnStopsFirst(t *testing.T) {
 	t.Parallel()
 	for address, n := range map[string]*types.ServiceNetworkConfig{
-		"172.20.0.5": {Ipv4Address: "172.20.0.5"}, "fd00::5": {Ipv6Address: "fd00::5"}, "": {},
+		"172.20.0.5": {Ipv4Address: "172.20.0.5"}, "fd00::5": {Ipv6Address: "fd00::5"}, "02:42:ac:11:65:43": {MacAddress: "02:42:ac:11:65:43"}, "": {},
 	} {
 		in := addressed(n)
 		p := plan.Make(in)

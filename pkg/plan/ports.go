@@ -42,20 +42,24 @@ func portCount(published string) int {
 	return last - first + 1
 }
 
-// addresses are the ones that the file gives to a service on its networks, sorted. A
-// Swarm hands out its own.
+// addresses are the ones that the file gives to a service on its networks, those of
+// Ethernet too, sorted. A Swarm hands out its own.
 func addresses(in Input, svc *stack.Service) []string {
 	var out []string
-	for _, n := range in.Desired.Project.Services[svc.Name].Networks {
+	config := in.Desired.Project.Services[svc.Name]
+	if config.MacAddress != "" && !in.Observed.Scheduled {
+		out = append(out, config.MacAddress)
+	}
+	for _, n := range config.Networks {
 		if n == nil || in.Observed.Scheduled {
 			continue
 		}
-		for _, address := range []string{n.Ipv4Address, n.Ipv6Address} {
+		for _, address := range []string{n.Ipv4Address, n.Ipv6Address, n.MacAddress} {
 			if address != "" {
 				out = append(out, address)
 			}
 		}
 	}
 	slices.Sort(out)
-	return out
+	return slices.Compact(out)
 }
