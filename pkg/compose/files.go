@@ -113,6 +113,11 @@ func mount(v types.ServiceVolumeConfig, f stack.File) types.ServiceVolumeConfig 
 		bind = *v.Bind
 	}
 	bind.CreateHostPath = types.OptOut(bind.SELinux != "")
+	if bind.SELinux == "Z" {
+		// The label of one container alone would take the file from the units that serve,
+		// which mount the same bytes, as soon as the next one starts.
+		bind.SELinux = "z"
+	}
 	v.Bind = &bind
 	v.Source = f.HostPath
 	v.ReadOnly = true

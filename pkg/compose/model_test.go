@@ -29,6 +29,16 @@ func TestHashDoesNotKnowTheCheckout(t *testing.T) {
 	assert.NotContains(t, string(data), "/checkout")
 }
 
+// The label of one container alone would take the files from the units that serve.
+func TestFilesAreLabelledForAllUnits(t *testing.T) {
+	t.Parallel()
+	s := mustLoad(t, map[string]string{"compose.yaml": "services:\n  a:\n    image: a\n    volumes: ['./one:/one:ro,Z', './two:/two:z', './three:/three']\n", "one": "1", "two": "2", "three": "3"})
+	for i, want := range []string{"z", "z", ""} {
+		v := s.Project.Services["a"].Volumes[i]
+		assert.Equal(t, want, v.Bind.SELinux, v.Target)
+	}
+}
+
 // base is a stack of one service; each case changes it a little.
 var base = map[string]string{
 	"compose.yaml": "name: shop\nservices:\n  a:\n    image: a\n    volumes: ['./conf:/conf:ro', './one:/one:ro']\n    configs: [file, text, env]\n    secrets: [key, token]\n" +

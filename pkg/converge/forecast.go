@@ -32,7 +32,7 @@ func (d *transition) preflight(ctx context.Context) error {
 		return err
 	}
 	h.Version, h.GPURuntime, h.Damaged = info.Version, info.GPU, d.facts.uncertain || len(d.ledger.Damage()) > 0
-	h.Resolved = len(d.facts.images)
+	h.RootDir, h.Resolved = info.RootDir, len(d.facts.images)
 	if err := d.weigh(ctx, info, &h); err != nil {
 		return err
 	}

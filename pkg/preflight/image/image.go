@@ -210,6 +210,9 @@ func neighbours(st *stack.Stack, svc *stack.Service) map[string]string {
 // of a shell.
 var missing = regexp.MustCompile(`executable file not found|no such file or directory: unknown|sh: .*not found`)
 
+// unseen are the words of an engine for a file that is on the host and not there for it.
+var unseen = regexp.MustCompile(`bind source path does not exist|invalid mount config for type "bind"`)
+
 // judge tells what came of a trial.
 func judge(f *finding.Findings, t trial, ended stack.Ended, err error) {
 	where := finding.At(t.service.Name, "image")
@@ -217,6 +220,9 @@ func judge(f *finding.Findings, t trial, ended stack.Ended, err error) {
 	switch {
 	case err != nil && missing.MatchString(err.Error()), ended.Exit == 127:
 		f.Skip(t.name, where, "", "%s is not in the image of %s", t.command[0], t.service.Name)
+	case err != nil && unseen.MatchString(err.Error()):
+		f.Fail(t.name, where, "if it is there on the host, name a folder that the engine can read as state-dir: a snap's engine, one behind NFS with root_squash or SELinux does not see every folder",
+			"the engine cannot mount what the service mounts: %s", finding.OneLine(f.Stack.Hide(err.Error())))
 	case err != nil:
 		f.Warn(t.name, where, "see on the host whether the image starts at all", "it could not be tried: %s", finding.OneLine(f.Stack.Hide(err.Error())))
 	case ended.Exit != 0 && t.read != nil:

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,8 +37,10 @@ type Facts struct {
 	GPUs           int
 	VRAM, FreeVRAM int64
 	Holders        []Holder
-	// Version is the engine's; GPURuntime is set when it can give GPUs to containers.
+	// Version is the engine's, RootDir its own folder; GPURuntime is set when it can give
+	// GPUs to containers.
 	Version    string
+	RootDir    string
 	GPURuntime bool
 	// Disk is the folder that images are pulled to, nil where it is not known or
 	// nothing is pulled.
@@ -169,6 +172,30 @@ func (f findings) engine(h Facts) {
 	if h.Version != "" && olderEngine(h.Version) {
 		f.Fail("P10.engine", finding.Place{}, "install Docker Engine "+minEngine+" or newer", "the engine is %s", h.Version)
 	}
+	if strings.HasPrefix(h.RootDir, "/var/snap/") && mountsFiles(f.Stack) && !snapSees(f.Stack.Dir) {
+		f.Fail("P10.engine", finding.Place{}, "install Docker's own packages (docs.docker.com/engine/install) in its place, or name a folder below /home without a dot in its name as state-dir",
+			"the engine is a snap, which does not see %s: no unit that mounts a file of the workspace could be made", f.Stack.Dir)
+	}
+}
+
+// mountsFiles tells whether a unit mounts what lies in the state folder.
+func mountsFiles(st *stack.Stack) bool {
+	for _, svc := range st.Services {
+		if len(svc.Files) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// snapSees tells whether an engine that is a snap can mount a folder of the host: what is
+// in the homes of users and not hidden, and disks that are mounted where disks are.
+// Source: the interfaces home and removable-media of snapd.
+func snapSees(dir string) bool {
+	if strings.HasPrefix(dir, "/home/") {
+		return !strings.Contains(dir, "/.")
+	}
+	return slices.ContainsFunc([]string{"/mnt/", "/media/", "/run/media/", "/var/snap/"}, func(at string) bool { return strings.HasPrefix(dir, at) })
 }
 
 // forwarding: a gate or a check that cannot connect decides nothing, and every release

@@ -156,6 +156,26 @@ func TestRoomOnTheHost(t *testing.T) {
 	}
 }
 
+// The engine of a snap sees the homes and mounted disks only.
+func TestASnapsEngineAndTheStateFolder(t *testing.T) {
+	t.Parallel()
+	for dir, sees := range map[string]bool{
+		"/var/lib/shiksha/shop": false, "/home/deploy/.local/state/shiksha/shop": false, "/root/state/shop": false,
+		"/home/deploy/state/shop": true, "/mnt/data/shop": true,
+	} {
+		st := load(t, "services:\n  web: {image: \"nginx:1\"}\n")
+		st.Dir, st.Services["web"].Files = dir, []stack.File{{Service: "web"}}
+		p := plan.Make(plan.Input{Desired: st})
+		h := onhost.Facts{Version: "28.4.0", RootDir: "/var/snap/docker/common/var-lib-docker", Clock: now, Asked: now}
+		refused := func() bool { return len(about(onhost.Look(st, p, stack.Observed{}, h), "P10.engine")) == 1 }
+		assert.Equal(t, !sees, refused(), dir)
+		h.RootDir = "/var/lib/docker"
+		assert.False(t, refused(), dir)
+		h.RootDir, st.Services["web"].Files = "/var/snap/docker/common/var-lib-docker", nil
+		assert.False(t, refused(), "a stack without files mounts none")
+	}
+}
+
 // A folder that images may not be pulled to at all is no reason to stop.
 func TestRoomInAGuessedFolder(t *testing.T) {
 	t.Parallel()
