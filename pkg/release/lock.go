@@ -241,11 +241,26 @@ func (l *Lock) Lost() <-chan struct{} { return l.current().lost }
 func (l *Lock) Check(ctx context.Context) error {
 	h := l.current()
 	err := l.judge(ctx, h)
-	if err == nil || errors.Is(err, errTaken) || !h.stale() || !l.await(ctx, h) {
+	if err == nil || errors.Is(err, errTaken) {
+		return err
+	}
+	// A connection that is cut may fail the reading before the hold hears of it.
+	if !h.stale() {
+		select {
+		case <-h.lost:
+		case <-ctx.Done():
+		case <-time.After(hearsay):
+		}
+	}
+	if h.stale() && !l.await(ctx, h) {
 		return err
 	}
 	return l.judge(ctx, l.current())
 }
+
+// hearsay is how much later than another session of its connection a hold may hear that
+// that was cut.
+const hearsay = time.Second
 
 // judge is Check without the waiting. The hold is looked at again after the fence was
 // read, which may have taken a while.

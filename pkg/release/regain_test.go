@@ -23,6 +23,7 @@ type far struct {
 	until time.Time // when the stall is over
 	files map[string][]byte
 	deny  string // what who asks for the lock hears instead of "held"
+	cut   error  // what the next reading comes to
 }
 
 func newFar() *far { return &far{files: map[string][]byte{}} }
@@ -103,6 +104,10 @@ func (f *far) Read(ctx context.Context, name string) ([]byte, error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if err := f.cut; err != nil {
+		f.cut = nil
+		return nil, err
+	}
 	data, ok := f.files[name]
 	if !ok {
 		return nil, fs.ErrNotExist
@@ -161,6 +166,24 @@ func TestAStallIsWaitedFor(t *testing.T) {
 			ask()
 			all.Wait()
 			assert.EqualValues(t, 1, lock.Fence())
+		})
+	}
+}
+
+// A connection that is cut ends the reading of the fence first, and then the hold; or
+// only the reading, where it was made again meanwhile.
+func TestACutWhileTheFenceIsReadIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	for _, heard := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			host := newFar()
+			lock, _ := host.kept(t, host.connect)
+			host.cut = io.ErrUnexpectedEOF
+			if heard {
+				time.AfterFunc(300*time.Millisecond, func() { lost(t, lock) })
+			}
+			assert.NoError(t, lock.Check(t.Context()))
+			assert.Nil(t, host.cut, "it was read")
 		})
 	}
 }
