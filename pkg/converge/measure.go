@@ -1,8 +1,12 @@
 package converge
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/shiksha/actions/pkg/event"
@@ -21,6 +25,8 @@ type measurement struct {
 	// silent is set when nothing answered before the first change: then there are
 	// no users yet who could lose anything, until the release is over.
 	silent bool
+	// timeout is how long one request may take.
+	timeout time.Duration
 }
 
 // measure starts the probe and takes the figures of the quiet system first. A
@@ -35,15 +41,41 @@ func (d *transition) measure(ctx context.Context) *measurement {
 		d.Say(event.Warning, "probe", "", "not measured: %v", err)
 		return nil
 	}
-	p.Mark("before")
-	_ = grace.Pause(ctx, calm)
-	m := &measurement{Probe: p}
-	if m.silent = nothingAnswers(p.Report().Phases["before"]); m.silent {
+	m := &measurement{Probe: p, timeout: cmp.Or(d.opts.Probe.Timeout, probe.DefaultTimeout)}
+	m.quiet(ctx, "before")
+	r := p.Report()
+	before := r.Phases["before"]
+	switch m.silent = nothingAnswers(before); {
+	case m.silent:
 		d.sayUnanswered()
+	case before.Failed > 0:
+		d.Say(event.Warning, "probe", "", "%d of %d requests fail already (%s): what fails goes on counting against probe-budget %d; "+
+			"where requests are limited, lower probe-rate", before.Failed, before.Requests,
+			strings.Join(slices.Sorted(maps.Keys(r.Failures)), ", "), d.opts.ProbeBudget)
+	}
+	if to := p.Elsewhere("before"); to != "" {
+		d.Say(event.Warning, "probe", "", "every answer at the probe's address is a redirect to %s: what is behind it is not measured; "+
+			"give probe-url an address that answers itself", to)
 	}
 	// What fails before the first change is not the release's doing.
 	p.Mark("during")
 	return m
+}
+
+// quiet measures the quiet system. Where packets are dropped or the service hangs no
+// request has ended by then: those that were sent are waited for, since their silence
+// is no answer, until one is a success or all of them have timed out.
+func (m *measurement) quiet(ctx context.Context, phase string) {
+	m.Mark(phase)
+	err := grace.Pause(ctx, calm)
+	if m.Report().Phases[phase].Requests > 0 {
+		return
+	}
+	for end := time.Now().Add(m.timeout); err == nil && time.Now().Before(end); err = grace.Pause(ctx, calm/20) {
+		if r := m.Report().Phases[phase]; r.Requests > r.Failed {
+			return
+		}
+	}
 }
 
 // sayUnanswered tells that nothing answers before the first change. Where a release
@@ -77,8 +109,7 @@ func (m *measurement) finish(ctx context.Context, budget int) error {
 	if m == nil {
 		return nil
 	}
-	m.Mark("after")
-	_ = grace.Pause(ctx, calm)
+	m.quiet(ctx, "after")
 	if err := m.within(budget); err != nil {
 		return err
 	}

@@ -129,6 +129,10 @@ func (p *Probe) Failures() int { return p.tally.failures() }
 // FailuresIn is how many requests of one phase have failed so far.
 func (p *Probe) FailuresIn(phase string) int { return p.tally.failuresIn(phase) }
 
+// Elsewhere is the scheme and host that the answers of a phase so far redirect to,
+// when all of them redirect to others than were asked; otherwise it is "".
+func (p *Probe) Elsewhere(phase string) string { return p.tally.elsewhere(phase) }
+
 // Report gives what was measured so far.
 func (p *Probe) Report() Report { return p.tally.report(time.Now()) }
 

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -43,6 +44,7 @@ type answer struct {
 	detail        string
 	status        int
 	release       string
+	elsewhere     string // where a redirect to another scheme or host leads
 	retried       bool
 	lag           time.Duration
 	abandoned     bool
@@ -58,6 +60,7 @@ func (p *Probe) request(l *lane, due time.Time) {
 	response, err := l.transport.RoundTrip(l.newRequest(trace.watch(ctx), id))
 	if err == nil {
 		a.status, a.release = response.StatusCode, response.Header.Get(p.config.ReleaseHeader)
+		a.elsewhere = elsewhere(l.url, response)
 		_, err = io.Copy(io.Discard, response.Body)
 		response.Body.Close()
 	}
@@ -72,6 +75,17 @@ func (p *Probe) request(l *lane, due time.Time) {
 		a.class, a.detail = fmt.Sprintf("http_%d", a.status), http.StatusText(a.status)
 	}
 	p.tally.count(l, id, a)
+}
+
+// elsewhere gives the scheme and host that a redirect leads to, unless they are those
+// that were asked. The rest of such an address may be secret.
+func elsewhere(asked *url.URL, r *http.Response) string {
+	to, err := r.Location()
+	if err != nil || r.StatusCode < 300 || r.StatusCode > 399 || to.Host == "" ||
+		to.Scheme == asked.Scheme && strings.EqualFold(to.Hostname(), asked.Hostname()) {
+		return ""
+	}
+	return to.Scheme + "://" + to.Host
 }
 
 func (l *lane) newRequest(ctx context.Context, id string) *http.Request {

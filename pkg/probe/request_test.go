@@ -124,6 +124,47 @@ func TestClassesOfFailure(t *testing.T) {
 	}
 }
 
+// A redirect to another scheme or host says nothing of what is behind it, where no
+// request gets another answer.
+func TestElsewhere(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		status   int
+		location string
+		want     string
+	}{
+		"https":            {301, "https://SHOP.example.org/health", "https://SHOP.example.org"},
+		"login":            {302, "https://sso.example.org:8443/in?token=geheim", "https://sso.example.org:8443"},
+		"login over http":  {302, "//sso.example.org/", "http://sso.example.org"},
+		"another path":     {302, "/health/", ""},
+		"the same":         {302, "http://127.0.0.1:1/health/", ""},
+		"no location":      {304, "", ""},
+		"a page of itself": {201, "https://shop.example.org/orders/1", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+				if c.location != "" {
+					w.Header().Set("Location", c.location)
+				}
+				w.WriteHeader(c.status)
+			})
+			p := begin(t, Config{URL: url, Rate: 100, Timeout: soon})
+			until(t, p, 3)
+			assert.Equal(t, c.want, p.Elsewhere(Before))
+			assert.Empty(t, p.Elsewhere(During))
+		})
+	}
+	var n atomic.Int64
+	p := begin(t, Config{Rate: 100, Timeout: soon, URL: serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if n.Add(1) > 1 {
+			http.Redirect(w, r, "https://shop.example.org/", http.StatusFound)
+		}
+	})})
+	until(t, p, 5)
+	assert.Empty(t, p.Elsewhere(Before), "one of them was answered")
+}
+
 // lastCall is a server that takes the second request of every connection and
 // closes instead of answering, as one does whose idle timeout or reload crosses
 // a request on its way. patience is how long it waits before.

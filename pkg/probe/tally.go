@@ -54,6 +54,8 @@ type phase struct {
 	gap      time.Duration
 	latency  *hdrhistogram.Histogram // microseconds, of quick kinds
 	releases map[string]int
+	away     int    // answers that redirect elsewhere
+	awayTo   string // where the last of them leads
 }
 
 func newTally(began time.Time, quick bool) *tally {
@@ -133,6 +135,10 @@ func (t *tally) count(l *lane, id string, a answer) {
 		t.succeed(a)
 	}
 	t.kinds[l.Name] = kind
+	if a.elsewhere != "" {
+		ph.away++
+		ph.awayTo = a.elsewhere
+	}
 	if a.status != 0 && a.release != "" {
 		ph.serve(a.release)
 	}
@@ -223,6 +229,15 @@ func (t *tally) failuresIn(name string) int {
 		return ph.failed
 	}
 	return 0
+}
+
+func (t *tally) elsewhere(name string) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if ph := t.find(name); ph != nil && ph.away == ph.requests {
+		return ph.awayTo
+	}
+	return ""
 }
 
 func (t *tally) ids() IDs {

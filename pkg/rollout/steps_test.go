@@ -184,6 +184,29 @@ func TestAUnitThatCannotBeSeenIsNotBlamed(t *testing.T) {
 	assert.NotContains(t, err.Error(), "127.0.0.1 only")
 }
 
+// A unit that listens on 127.0.0.1 only refuses at once; silence is the way's from the host.
+func TestAUnitThatTheHostCannotReach(t *testing.T) {
+	t.Parallel()
+	for name, failure := range map[string]error{
+		"dropped":         fmt.Errorf("while opening a channel on host: %w", context.DeadlineExceeded),
+		"nobody is there": &ssh.OpenChannelError{Reason: ssh.ConnectionFailed, Message: "No route to host"},
+		"refused":         &ssh.OpenChannelError{Reason: ssh.ConnectionFailed, Message: "Connection refused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, st := oldShop(), shop(stack.StartFirst, 0)
+			st.Services["api"].Ext.Port = 8000
+			_, err := follow(t, h, st, func(r *rollout.Rollout) {
+				r.Dial = func(context.Context, string) error { return failure }
+			}, plan.Step{Service: "api", Action: plan.Surge, Replicas: 3, Old: []string{"api-1", "api-2", "api-3"}, Batch: 3})
+			require.ErrorIs(t, err, failure)
+			require.ErrorContains(t, err, "the unit at 10.0.0.101 does not accept connections on port 8000 (x-shiksha.port) although it is healthy")
+			assert.Equal(t, name == "refused", strings.Contains(err.Error(), "127.0.0.1 only"), err)
+			assert.Equal(t, name != "refused", strings.Contains(err.Error(), "firewall (OUTPUT) or a macvlan network"), err)
+		})
+	}
+}
+
 func TestAWayBackThatFailsIsToldWithItsReason(t *testing.T) {
 	t.Parallel()
 	h, st := oldShop(), shop(stack.StopFirst, 0)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sort"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -379,8 +380,12 @@ func (t *traffic) answer(ctx context.Context, ids []string) error {
 			return fmt.Errorf("whether the unit at %s accepts connections on port %d (x-shiksha.port) cannot be seen: %w", a, t.svc.Ext.Port, err)
 		}
 		if err != nil {
-			return fmt.Errorf("the unit at %s does not accept connections on port %d (x-shiksha.port) although it is healthy: "+
-				"does it listen on 127.0.0.1 only? %w", a, t.svc.Ext.Port, err)
+			why := "does it listen on 127.0.0.1 only?"
+			// A port where nobody listens refuses at once. Of no route sshd has only words.
+			if errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "No route to host") {
+				why = "does the host's firewall (OUTPUT) or a macvlan network keep the host from it? Without x-shiksha.port it is not asked:"
+			}
+			return fmt.Errorf("the unit at %s does not accept connections on port %d (x-shiksha.port) although it is healthy: %s %w", a, t.svc.Ext.Port, why, err)
 		}
 	}
 	return nil
