@@ -2,6 +2,8 @@ package shikshasetu
 
 import (
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -34,6 +36,36 @@ func (s *site) restores() {
 	assert.Contains(t, r.Stdout, "proven")
 	list := s.shiksha("backups")
 	require.Zero(t, list.Exit, list.Stderr)
+	s.bringsADayBack(filepath.Base(strings.TrimSpace(dump)))
+}
+
+// bringsADayBack types what the runbook says of a dump that the unit took by itself: what
+// was deleted since is there again.
+func (s *site) bringsADayBack(dump string) {
+	t := s.t
+	text, err := os.ReadFile(filepath.Join(s.Dir, "docs", "DEPLOYMENT_RUNBOOK.md"))
+	require.NoError(t, err)
+	_, section, _ := strings.Cut(string(text), "\n## The data\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var typed strings.Builder
+	for _, block := range regexp.MustCompile("(?s)```sh host\n(.*?)```").FindAllStringSubmatch(section, -1) {
+		typed.WriteString(block[1])
+	}
+	script := typed.String()
+	for old, new := range map[string]string{"20260301T030000Z.dump": dump, "project=shikshasetu": "project=" + s.Project, "^shikshasetu-": "^" + s.Project + "-"} {
+		require.Contains(t, script, old)
+		script = strings.ReplaceAll(script, old, new)
+	}
+	rows := s.sql("SELECT count(*) FROM standards")
+	s.sql("DELETE FROM standards WHERE id % 2 = 0")
+	require.NotEqual(t, rows, s.sql("SELECT count(*) FROM standards"))
+	began := time.Now()
+	out, err := exec.CommandContext(t.Context(), "sh", "-euxc", script).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Eventually(t, s.healthy, 3*time.Minute, time.Second, "all units recover")
+	t.Logf("a day's dump took the place of the database in %s", time.Since(began).Round(100*time.Millisecond))
+	assert.Equal(t, rows, s.sql("SELECT count(*) FROM standards"))
+	s.in("postgres", "dropdb", "-U", "shikshasetu", "replaced")
 }
 
 // alerts stops parts and waits until Prometheus fires and Slack was told.

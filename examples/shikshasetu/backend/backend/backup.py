@@ -138,12 +138,14 @@ def _write(path: Path, text: str) -> None:
 
 def complaint() -> str:
     """The healthcheck: empty when the newest proven dump is not older than two hours past its
-    time, or when the first one takes so long that a release that waits for it would give up."""
+    time, or while one is taken that is so large that a release that waits for it would give up."""
     keeper = Keeper.of_environment()
     age = keeper.age()
     if age == float("inf"):
         return "" if keeper.under_way() else "there is no proven backup yet"
-    return keeper.damage() if age < keeper.every + 7200 else f"the newest proven backup is {age / 3600:.0f} h old"
+    if age < keeper.every + 7200:
+        return keeper.damage()
+    return "" if keeper.under_way() else f"the newest proven backup is {age / 3600:.0f} h old"
 
 
 def main() -> int:

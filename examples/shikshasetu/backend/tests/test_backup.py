@@ -84,6 +84,9 @@ def test_a_first_dump_that_is_large_is_waited_for_by_nobody(keeper):
     assert begun(7200, 6000) == missing
     (keeper.folder / "x.part").write_text("not ours")
     assert backup.complaint() == missing
+    old(keeper, 3)
+    assert begun(3600, 5) == "", "an older one is no worse than none"
+    assert "h old" in begun(60, 1)
 
 
 def test_a_dump_that_was_cut_short_later_is_told(keeper):

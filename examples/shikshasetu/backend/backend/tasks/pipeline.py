@@ -18,8 +18,9 @@ FINISH = text(
 
 
 # A database that is away for a while loses no job: it is tried again after a second,
-# then two, four and so on, a minute at most, for about a quarter of an hour.
-UNTIL_IT_IS_BACK = {"autoretry_for": (OperationalError, PoolTimeout), "retry_backoff": True, "retry_backoff_max": 60, "max_retries": 20}
+# then two, four and so on, a minute at most, for a quarter of an hour. With Celery's jitter
+# each wait would be anything between none and that: half of it in all.
+UNTIL_IT_IS_BACK = {"autoretry_for": (OperationalError, PoolTimeout), "retry_backoff": True, "retry_backoff_max": 60, "retry_jitter": False, "max_retries": 20}
 
 
 # Without a result in Redis, which nobody reads: the row is the result. Whoever wants one
