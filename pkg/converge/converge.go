@@ -53,6 +53,8 @@ type transition struct {
 	stayed []string
 	// others are the secrets of the releases whose units may run when this one begins.
 	others []string
+	// lost says why the release before cannot be brought back, "" where it can.
+	lost   string
 	probe  *measurement
 	result *Result
 }

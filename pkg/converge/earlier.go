@@ -49,7 +49,7 @@ func unended(runs []release.Record) []release.Record {
 // nobody else. One that cannot be read is told where that matters.
 func (d *transition) othersSecrets(ctx context.Context) (secrets []string) {
 	add := func(sealed []byte) {
-		if st, err := stack.Unseal(sealed); err == nil {
+		if st, err := stack.Open(sealed); err == nil {
 			secrets = append(secrets, st.Secrets()...)
 		}
 	}
@@ -239,7 +239,7 @@ func (d *transition) made(ctx context.Context) map[string][]string {
 			if err != nil {
 				continue // what nobody can say stays
 			}
-			if st, err := stack.Unseal(sealed); err == nil {
+			if st, err := stack.Open(sealed); err == nil {
 				for name, svc := range st.Services {
 					made[name] = append(made[name], svc.Hash)
 				}

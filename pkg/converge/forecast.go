@@ -2,11 +2,14 @@ package converge
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/shiksha/actions/pkg/check"
+	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/host"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/preflight/onhost"
 	"github.com/shiksha/actions/pkg/release"
@@ -45,6 +48,10 @@ func (d *transition) preflight(ctx context.Context) error {
 	if h.Missing, err = d.gone(ctx); err != nil {
 		return err
 	}
+	if d.lost, err = d.unopened(ctx); err != nil {
+		return err
+	}
+	h.Lost = d.lost
 	found := onhost.Look(d.opts.Stack, d.plan, d.facts.observed, h)
 	d.found(found)
 	for _, r := range found {
@@ -89,6 +96,22 @@ func (d *transition) gone(ctx context.Context) ([]string, error) {
 	}
 	slices.Sort(missing)
 	return missing, nil
+}
+
+// unopened opens the release that this one would go back to, and says why it cannot: a
+// release that failed would be the first to ask. "" is for one that can be, or none.
+func (d *transition) unopened(ctx context.Context) (string, error) {
+	if d.first() {
+		return "", nil
+	}
+	_, err := d.before(ctx)
+	switch {
+	case err == nil:
+		return "", nil
+	case ctx.Err() != nil || engine.NotReached(err) || host.IsConnectionLost(err):
+		return "", err // which says nothing of the release
+	}
+	return fmt.Sprintf("%s cannot be brought back: %v", d.beforeTitle(), err), nil
 }
 
 // away is how long each service will be away when it is replaced, by the record of

@@ -181,7 +181,10 @@ func (d *transition) kept(ctx context.Context) (kept []*stack.Stack, err error) 
 		if err != nil {
 			return nil, err
 		}
-		st, err := d.unseal(ctx, sealed)
+		st, err := stack.Open(sealed)
+		if err == nil {
+			err = d.on.Adapt(ctx, st)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -206,10 +206,11 @@ func (d *transition) end(ctx context.Context, cause error) {
 	d.conclude(ctx, outcome, cause)
 }
 
-// former says how to go back to what served before, or nothing where that is not known.
+// former says how to go back to what served before, or nothing where that is not known or
+// would be refused.
 func (d *transition) former(join string) string {
 	v := d.facts.verified
-	if v == nil || d.facts.standing != nil {
+	if v == nil || d.facts.standing != nil || d.lost != "" {
 		return ""
 	}
 	return fmt.Sprintf("%sgo back to what served before: shiksha rollback --release %d", join, v.Number)

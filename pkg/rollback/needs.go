@@ -31,7 +31,7 @@ func needing(ctx context.Context, l *release.Ledger, to *stack.Stack, backup str
 		sealed, err := l.ReadSealed(ctx, r.Number)
 		if err == nil {
 			var st *stack.Stack
-			if st, err = stack.Unseal(sealed); err == nil {
+			if st, err = stack.Open(sealed); err == nil {
 				n.stacks = append(n.stacks, st)
 				continue
 			}

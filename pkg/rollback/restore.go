@@ -54,7 +54,7 @@ func (o Options) address(ctx context.Context, l *release.Ledger, st *stack.Stack
 	if err != nil {
 		return
 	}
-	if serving, err := stack.Unseal(sealed); err == nil {
+	if serving, err := stack.Open(sealed); err == nil {
 		st.URL = serving.URL
 	}
 }
@@ -71,7 +71,7 @@ func altered(ctx context.Context, store *content.Store, on platform.Platform, l 
 	if err != nil {
 		return nil, nil
 	}
-	st, err := stack.Unseal(sealed)
+	st, err := stack.Open(sealed)
 	if err != nil || on.Adapt(ctx, st) != nil {
 		return nil, nil
 	}

@@ -120,6 +120,26 @@ func withoutSources(files []File) []File {
 // Unseal brings a sealed stack back, pinned as it was. It computes every hash
 // again: a stack that would be recreated differently is an error.
 func Unseal(data []byte) (*Stack, error) {
+	s, err := Open(data)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range s.Order {
+		service := s.Services[name]
+		hash, err := sdk.ServiceHash(s.Project.Services[name])
+		if err != nil {
+			return nil, fmt.Errorf("hashing service %s: %w", name, err)
+		}
+		if hash != service.Hash {
+			return nil, fmt.Errorf("service %s of the sealed stack %s is made otherwise by this program: its hash is %.12s and was %.12s", name, s.Name, hash, service.Hash)
+		}
+	}
+	return s, nil
+}
+
+// Open brings a sealed stack back for who makes nothing of it: one that this program would
+// recreate differently says as well what is backed up, and what depends on what.
+func Open(data []byte) (*Stack, error) {
 	var in sealed
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	if err := decoder.Decode(&in); err != nil {
@@ -136,7 +156,9 @@ func Unseal(data []byte) (*Stack, error) {
 	}
 	project, err := readModel(in)
 	if err != nil {
-		return nil, fmt.Errorf("the sealed model of %s cannot be read: %w", in.Name, err)
+		// The loader may quote a value, and who reads a plan is not to see what a variable was.
+		given := &Stack{Name: in.Name, Project: &types.Project{Environment: in.Environment}}
+		return nil, fmt.Errorf("the sealed model of %s cannot be read: %s", in.Name, strings.Join(strings.Fields(given.Hide(err.Error())), " "))
 	}
 	s := &Stack{Name: in.Name, Dir: in.Dir, Services: in.Services, Order: in.Order, Project: project, Warnings: in.Warnings, Checks: in.Checks, URL: in.URL, Engine: in.Engine,
 		Inactive: in.Inactive}
@@ -144,16 +166,8 @@ func Unseal(data []byte) (*Stack, error) {
 		return nil, fmt.Errorf("the sealed stack %s is not whole", in.Name)
 	}
 	for _, name := range s.Order {
-		service, c := s.Services[name], project.Services[name]
-		if service == nil || c.Name == "" {
+		if s.Services[name] == nil || project.Services[name].Name == "" {
 			return nil, fmt.Errorf("the sealed stack %s is not whole: service %s is missing", in.Name, name)
-		}
-		hash, err := sdk.ServiceHash(c)
-		if err != nil {
-			return nil, fmt.Errorf("hashing service %s: %w", name, err)
-		}
-		if hash != service.Hash {
-			return nil, fmt.Errorf("service %s of the sealed stack %s has hash %.12s now and had %.12s", name, in.Name, hash, service.Hash)
 		}
 	}
 	return s, nil

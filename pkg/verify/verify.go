@@ -177,7 +177,7 @@ func (o *Options) released(ctx context.Context, t *target.Target, l *release.Led
 		t.Say(event.Warning, phase, "", "published ports and jobs are not known: %v", err)
 		return nil, &record
 	}
-	st, err := stack.Unseal(sealed)
+	st, err := stack.Open(sealed)
 	if err != nil {
 		t.Say(event.Warning, phase, "", "published ports and jobs are not known: %v", err)
 		return nil, &record

@@ -58,9 +58,11 @@ type Facts struct {
 	// forward to.
 	Unforwarded []string
 	// Damaged is set when the ledger is; Missing are images of the last verified
-	// release that the host has no more, by service.
+	// release that the host has no more, by service; Lost says that it cannot be brought
+	// back, and why.
 	Damaged bool
 	Missing []string
+	Lost    string
 }
 
 // ReadProbe reads what Probe printed, asked at a moment of this machine's clock.
@@ -145,7 +147,12 @@ func Look(st *stack.Stack, p *plan.Plan, seen stack.Observed, h Facts) []check.R
 	if h.Damaged {
 		f.Warn("P13.ledger", finding.Place{}, "look at it with: shiksha history", "a record of the ledger is damaged; what it said is not known")
 	}
-	if len(h.Missing) > 0 {
+	switch {
+	case h.Lost != "":
+		// No refusal: a release that ends well is what mends it.
+		f.Warn("P14.rollback", finding.Place{}, "first release what is sure to work: once that has ended well, it can be gone back to",
+			"%s; a release that fails would stay as it is", h.Lost)
+	case len(h.Missing) > 0:
 		f.Warn("P14.rollback", finding.Place{}, "pull them by digest while their registry has them", "images of the release before are gone from the host: %s; going back would have to pull them",
 			strings.Join(h.Missing, ", "))
 	}

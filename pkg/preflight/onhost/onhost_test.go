@@ -69,6 +69,13 @@ func TestTheHostAgainstThePlan(t *testing.T) {
 	seen := stack.Observed{Units: map[string][]stack.Unit{"old": {{ID: "1"}}}}
 	r = onhost.Look(st, first, seen, bad)
 	assert.Equal(t, check.Warn, about(r, "P10.ports")[0].Outcome, "another unit of the stack may hold it")
+
+	// Images are nothing to pull for a release that cannot be brought back at all.
+	good.Lost, good.Missing = "v1 cannot be brought back: it is damaged", []string{"web"}
+	r = onhost.Look(st, first, stack.Observed{}, good)
+	require.Len(t, r, 1, "and the way back is not as it should be")
+	assert.Equal(t, check.Warn, r[0].Outcome)
+	assert.Equal(t, "v1 cannot be brought back: it is damaged; a release that fails would stay as it is", r[0].Found)
 }
 
 // A GPU unit that is replaced gives back what it holds; what others hold it does not.
