@@ -31,7 +31,7 @@ func Find(ctx context.Context, id string, stores []*Store, copies ...*stack.Copy
 			case b.ID == id && b.Lost == "":
 				return b, nil
 			case b.ID == id:
-				lost = fault.New(fault.Refused, "", "take another: shiksha backups lists them", "backup %s cannot be used: %s", id, b.Lost)
+				lost = fault.New(fault.Refused, "", "name another backup: shiksha backups lists them", "backup %s cannot be used: %s", id, b.Lost)
 			}
 		}
 		all = append(all, here...)

@@ -89,26 +89,29 @@ func (s *Store) prune(ctx context.Context, service string, o stack.Backups, now 
 	var errs []error
 	for _, b := range outdated(all, service, o, now) {
 		// The manifest first: without it the dump is nothing, and goes with the next sweep.
-		errs = append(errs, s.Files.Remove(ctx, s.manifest(b.ID)), s.Files.Remove(ctx, s.dump(b.ID)))
+		errs = append(errs, s.Files.Remove(ctx, s.manifest(b.ID)))
+		if err := s.Files.Remove(ctx, s.dump(b.ID)); !errors.Is(err, fs.ErrNotExist) { // somebody may have removed it by hand
+			errs = append(errs, err)
+		}
 		s.say(event.Info, "backup %s of %s is let go", b.ID, b.Taken.Format(time.DateOnly))
 	}
 	return errors.Join(errs...)
 }
 
 // outdated picks the backups to forget out of all, the newest first. One that has
-// lost its file does not count among those to keep.
+// lost its file does not count among those to keep, and goes when it would have gone.
 func outdated(all []Backup, service string, o stack.Backups, now time.Time) []Backup {
 	var old []Backup
 	kept := 0
 	for _, b := range all {
-		if b.Service != service || b.Lost != "" {
+		if b.Service != service {
 			continue
 		}
-		if kept < max(o.Least, 1) || now.Sub(b.Taken) <= o.Keep {
+		if kept >= max(o.Least, 1) && now.Sub(b.Taken) > o.Keep {
+			old = append(old, b)
+		} else if b.Lost == "" {
 			kept++
-			continue
 		}
-		old = append(old, b)
 	}
 	return old
 }

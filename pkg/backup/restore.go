@@ -72,7 +72,7 @@ func (s *Store) Restore(ctx context.Context, b Backup, into Source) (*Restored, 
 	}
 	database := access["PGDATABASE"]
 	if b.Service != into.Service || b.Database != database {
-		return nil, fault.New(fault.Refused, "restore-database", "take a backup of that database: shiksha backups lists them",
+		return nil, fault.New(fault.Refused, "restore-database", "name a backup of that database: shiksha backups lists them",
 			"backup %s is of database %s of %s, not of %s of %s", b.ID, b.Database, b.Service, database, into.Service)
 	}
 	if b.Away && into.Options.Copy == nil {
@@ -88,7 +88,7 @@ func (s *Store) Restore(ctx context.Context, b Backup, into Source) (*Restored, 
 	}
 	if b.Away {
 		if err := s.fetch(ctx, b, into.Options.Copy); err != nil {
-			return nil, fault.New(fault.Refused, "restore-database", "take another: shiksha backups lists them",
+			return nil, fault.New(fault.Refused, "restore-database", "name another backup: shiksha backups lists them",
 				"the copy of backup %s cannot be fetched, database %s is as it was: %w", b.ID, database, err)
 		}
 	}
@@ -102,7 +102,7 @@ func (s *Store) Restore(ctx context.Context, b Backup, into Source) (*Restored, 
 			"backup %s could not be restored, database %s is as it was: the dump names roles that the server lacks: %s", b.ID, database, strings.TrimSpace(ended.Output))
 	}
 	if err := unwell(ended, err); err != nil {
-		return nil, fault.New(fault.Refused, "restore-database", "prove the backup with shiksha backup --prove, or take another",
+		return nil, fault.New(fault.Refused, "restore-database", "mend that, or name another backup: shiksha backups lists them (STATE says which are proven)",
 			"backup %s could not be restored, database %s is as it was: %w", b.ID, database, err)
 	}
 	return r, nil

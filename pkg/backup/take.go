@@ -125,7 +125,8 @@ func (s *Store) failed(ctx context.Context, service string, err error) error {
 	if context.Cause(ctx) == nil {
 		err = errors.Join(err, s.sweep(ctx))
 	}
-	return fault.New(fault.Refused, "", "mend it and take it again with: shiksha backup; earlier backups are untouched",
+	// Not the command alone: a release that was to migrate dumps by itself.
+	return fault.New(fault.Refused, "", "mend it and run the same again; earlier backups are untouched",
 		"no backup of %s was made, the database is as it was: %w", service, err)
 }
 

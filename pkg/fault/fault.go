@@ -49,6 +49,10 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
+// Shell is the hint where a host answers with other words than those of what was run there:
+// sshd runs all of that by the user's login shell, whatever it is and prints.
+const Shell = "`ssh USER@HOST true` has to print nothing and end with 0: see the start files of that user's shell there, and that it is sh, bash, zsh or fish"
+
 // Error is an error with its kind, the thing it is about and a hint.
 // Message says what went wrong, Where names the input, file, service or host
 // (empty when the message already does) and Hint says what to do next.

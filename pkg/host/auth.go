@@ -136,9 +136,9 @@ func mendBody(body string) string {
 }
 
 func certify(signer ssh.Signer, line []byte) (ssh.Signer, error) {
-	const hint = "give the content of the -cert.pub file that belongs to ssh-key"
+	const hint = "put the line of a -cert.pub file that is valid and of this key behind it in ssh-key"
 	bad := func(format string, args ...any) (ssh.Signer, error) {
-		return nil, fault.New(fault.Input, "ssh-certificate", hint, format, args...)
+		return nil, fault.New(fault.Input, "ssh-key", hint, "its certificate "+format, args...)
 	}
 	if block, _ := pem.Decode(line); block != nil {
 		return bad("is a %s, not an OpenSSH certificate", strings.ToLower(block.Type))
@@ -149,7 +149,7 @@ func certify(signer ssh.Signer, line []byte) (ssh.Signer, error) {
 	}
 	certificate, ok := key.(*ssh.Certificate)
 	if !ok {
-		return bad("is a public key without a certificate")
+		return bad("is a plain public key")
 	}
 	if certificate.CertType != ssh.UserCert {
 		return bad("is a host certificate; a user certificate is needed")

@@ -146,16 +146,17 @@ func TestLoginKinds(t *testing.T) {
 		expired := readFile(t, dir, "stranger-cert.pub")
 		keygen(t, dir, "-q", "-s", "ca", "-I", "host", "-h", "-n", "gpu1", "stranger.pub")
 		for message, line := range map[string][]byte{
-			"ran out at ":             expired,
-			"is a host certificate":   readFile(t, dir, "stranger-cert.pub"),
-			"is a public key without": readFile(t, dir, "user.pub"),
-			"cannot be read":          []byte("ssh-ed25519-cert-v01@openssh.com AAAA"),
+			"ran out at ":           expired,
+			"is a host certificate": readFile(t, dir, "stranger-cert.pub"),
+			"is a plain public key": readFile(t, dir, "user.pub"),
+			"cannot be read":        []byte("ssh-ed25519-cert-v01@openssh.com AAAA"),
 		} {
 			bad := c
 			bad.Certificate = line
 			_, err := bad.check()
-			assert.ErrorContains(t, err, "ssh-certificate: "+message)
+			assert.ErrorContains(t, err, "ssh-key: its certificate "+message, "no other input takes one")
 			assert.Equal(t, fault.Input, fault.Of(err))
+			assert.Contains(t, fault.Hint(err), "behind it in ssh-key")
 		}
 		other := c
 		other.Key, other.Certificate = readFile(t, dir, "stranger"), readFile(t, dir, "user-cert.pub")

@@ -58,7 +58,7 @@ func (l *link) sftp(ctx context.Context) (*sftp.Client, error) {
 		if IsConnectionLost(err) || ctx.Err() != nil {
 			return nil, err // sshd refused nothing
 		}
-		return nil, fault.New(fault.Refused, l.name, "see the Subsystem sftp line of its sshd_config (internal-sftp always works)",
+		return nil, fault.New(fault.Refused, l.name, fault.Shell+"; where it does, see the Subsystem sftp line of its sshd_config (internal-sftp needs no shell)",
 			"sftp does not start: %w", err)
 	}
 	l.files = c

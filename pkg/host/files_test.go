@@ -294,6 +294,18 @@ func TestNoSFTP(t *testing.T) {
 	assert.Contains(t, fault.Hint(err), "Subsystem")
 }
 
+// An SFTP server that the shell starts comes behind what the shell prints: another server
+// alone would only lead to the next thing that cannot be read.
+func TestSFTPBehindAShellThatPrints(t *testing.T) {
+	t.Parallel()
+	h := dial(t, startSSHD(t, "Subsystem sftp echo Welcome to gpu1; exec /usr/lib/openssh/sftp-server").config())
+	_, err := h.Files(t.Context())
+	require.ErrorContains(t, err, "sftp does not start")
+	assert.Equal(t, fault.Refused, fault.Of(err))
+	assert.True(t, strings.HasPrefix(fault.Hint(err), fault.Shell), fault.Hint(err))
+	assert.Contains(t, fault.Hint(err), "Subsystem")
+}
+
 func TestFilesAfterTheServerSideEnded(t *testing.T) {
 	t.Parallel()
 	server := startSSHD(t, "Subsystem sftp /usr/lib/openssh/sftp-server")

@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 
+	compose "github.com/docker/compose/v5/pkg/api"
 	api "github.com/moby/moby/api/types/swarm"
 
 	"github.com/shiksha/actions/pkg/engine"
@@ -121,7 +122,9 @@ func alone(ctx context.Context, e *engine.Engine, project string) error {
 	if n == 0 {
 		return nil
 	}
-	return fault.New(fault.Refused, "engine", "take a backup, then stop them: docker compose --project-name "+project+" down (without --volumes: the data stays)",
+	// With the engine's own commands: no host needs a Compose plugin. Nor rm --force, which kills a database.
+	ours := "--filter label=" + compose.ProjectLabel + "=" + project
+	return fault.New(fault.Refused, "engine", "take a backup, then stop them (the data stays in its volumes): all=$(docker ps -aq "+ours+"); docker stop $all && docker rm $all; docker network prune "+ours,
 		"%d containers of %s run on this host by themselves (%s), beside which its stack must not start", n, project, first)
 }
 

@@ -120,3 +120,17 @@ func TestChooseWhereTheSwarmIsBroken(t *testing.T) {
 		})
 	}
 }
+
+// What stops the containers of one host needs its engine and nothing else: a Compose plugin
+// nobody was told to install.
+func TestTheHintBesideContainersOfOneHost(t *testing.T) {
+	t.Parallel()
+	e, err := engine.New(&fakeWorkers{}, event.Discard)
+	require.NoError(t, err)
+	err = alone(t.Context(), e, "shop")
+	require.ErrorContains(t, err, "2 containers of shop run on this host by themselves")
+	assert.Equal(t, fault.Refused, fault.Of(err))
+	const ours = "--filter label=com.docker.compose.project=shop"
+	assert.Contains(t, fault.Hint(err), "all=$(docker ps -aq "+ours+"); docker stop $all && docker rm $all; docker network prune "+ours)
+	assert.NotContains(t, fault.Hint(err), "docker compose")
+}

@@ -100,7 +100,7 @@ func startHold(ctx context.Context, start Starter, file string, wait, beat time.
 // greet waits until the lock is held and the first beat is answered, from which
 // on it is known how long the host will be patient.
 func (h *hold) greet(ctx context.Context, out *bufio.Reader, file string) error {
-	word, err := nextWord(ctx, out)
+	word, err := firstWord(ctx, out)
 	if err != nil {
 		return fmt.Errorf("take the lock: %w", err)
 	}
@@ -122,6 +122,20 @@ func (h *hold) greet(ctx context.Context, out *bufio.Reader, file string) error 
 }
 
 func seconds(d time.Duration) string { return strconv.Itoa(int(d / time.Second)) }
+
+// garbled is the error of a process on the host that says none of our words first: the
+// login shell says something before, or is none that runs a script of several lines.
+type garbled struct{ error }
+
+func (g garbled) Unwrap() error { return g.error }
+
+func firstWord(ctx context.Context, out *bufio.Reader) (string, error) {
+	word, err := nextWord(ctx, out)
+	if errors.Is(err, io.EOF) {
+		err = garbled{err}
+	}
+	return word, err
+}
 
 func nextWord(ctx context.Context, out *bufio.Reader) (string, error) {
 	type answer struct {
@@ -159,7 +173,7 @@ func meaning(word, file string) error {
 			"log in as the user that released there before, or let this one own all of it: sudo chown -R USER "+path.Dir(file),
 			"the lock file %s cannot be written by this user", file)
 	}
-	return fmt.Errorf("take the lock: the host answered %q", word)
+	return garbled{fmt.Errorf("take the lock: the host answered %q", word)}
 }
 
 // listen takes the answers; the end of them is the end of the hold.

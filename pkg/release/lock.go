@@ -118,6 +118,9 @@ func (l *Lock) queue(ctx context.Context, options Options) (*hold, error) {
 	var wait time.Duration
 	for {
 		h, err := startHold(ctx, l.start, path.Join(l.dir, "lock"), wait, l.beat)
+		if errors.As(err, &garbled{}) {
+			return nil, fault.New(fault.Refused, "", fault.Shell, "%w", err)
+		}
 		if !errors.Is(err, errBusy) {
 			return h, err
 		}
@@ -143,7 +146,7 @@ func locked(other Holder, waited time.Duration) error {
 	if waited > 0 {
 		text = fmt.Sprintf(" after waiting %s", waited)
 	}
-	return fault.New(fault.Locked, "", "run it again when that one has ended, or let it wait (--lock-wait 10m; lock-wait in a workflow)",
+	return fault.New(fault.Locked, "", "run it again when that one has ended, or let it wait longer (--lock-wait; lock-wait in a workflow)",
 		"the project is locked%s: held by %s", text, other)
 }
 

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"path"
 	"time"
+
+	"github.com/shiksha/actions/pkg/fault"
 )
 
 // lookScript says how the lock $1 stands without taking it: a try, even of a shared
@@ -114,6 +116,9 @@ func Look(ctx context.Context, start Starter, files Files, dir string) Sight {
 	defer cancel()
 	l := &Lock{start: start, files: files, dir: dir}
 	s, err := l.look(ctx)
+	if errors.As(err, &garbled{}) {
+		return Sight{Hand: Unseen, Why: err.Error() + "; " + fault.Shell}
+	}
 	if err != nil {
 		return Sight{Hand: Unseen, Why: err.Error()}
 	}
@@ -130,7 +135,7 @@ func (l *Lock) look(ctx context.Context) (Sight, error) {
 		_ = p.Close()
 		go p.Wait()
 	}()
-	word, err := nextWord(ctx, bufio.NewReader(p.Stdout))
+	word, err := firstWord(ctx, bufio.NewReader(p.Stdout))
 	if err != nil {
 		return Sight{}, fmt.Errorf("look at the lock: %w", err)
 	}
@@ -140,8 +145,10 @@ func (l *Lock) look(ctx context.Context) (Sight, error) {
 	case "held":
 		sign, err := l.signed(ctx)
 		return Sight{Hand: Held, Holder: sign.Holder, Fence: sign.Fence}, err
+	case "unseen":
+		return Sight{Hand: Unseen, Why: "the host has no /proc that tells of locks"}, nil
 	case "unclear":
 		return Sight{Hand: Unseen, Why: "somebody is at the lock, but the host does not tell whether they hold it"}, nil
 	}
-	return Sight{Hand: Unseen, Why: "the host has no /proc that tells of locks"}, nil
+	return Sight{}, garbled{fmt.Errorf("look at the lock: the host answered %q", word)}
 }

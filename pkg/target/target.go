@@ -104,10 +104,16 @@ func findStateDir(ctx context.Context, h *host.Host) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("find the state folder: %w", err)
 	}
+	return stateDir(out)
+}
+
+// stateDir reads what findScript has answered. A shell that prints something has said that before.
+func stateDir(out host.Output) (string, error) {
 	dir := strings.TrimSpace(string(out.Stdout))
-	if out.Exit != 0 || !path.IsAbs(dir) {
-		return "", fault.New(fault.Refused, "state-dir", "name a folder on the host with the input state-dir",
-			"the host does not say where state belongs: %s", strings.TrimSpace(string(out.Stderr)))
+	if out.Exit != 0 || !path.IsAbs(dir) || strings.Contains(dir, "\n") {
+		said, _, _ := strings.Cut(strings.TrimSpace(dir+"\n"+string(out.Stderr)), "\n")
+		return "", fault.New(fault.Refused, "state-dir", fault.Shell+"; where it does, name a folder on the host with the input state-dir",
+			"the host does not say where state belongs, it answered %q", said)
 	}
 	return dir, nil
 }

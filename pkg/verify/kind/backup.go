@@ -141,7 +141,8 @@ func (b *Backup) ours(s *Sight) {
 	for _, k := range all {
 		s.saw("backup "+k.ID, fmt.Sprintf("%d bytes of %s, proven %s %s", k.Bytes, k.Taken.Format(time.RFC3339), when(k.Proven), k.Lost))
 		s.at(k.ID)
-		s.need("backup.lost", k.Lost == "", "a dump as it was taken", k.Lost, "take another with shiksha backup")
+		s.need("backup.lost", k.Lost == "", "a dump as it was taken", k.Lost, "take another with shiksha backup, and remove "+path.Join(store.Dir, k.ID+".json")+
+			" on "+place+" (once it is older than keep-days, a backup does that)")
 		dumps = append(dumps, dump{k.ID, k.Taken, k.Bytes})
 	}
 	s.at(place)

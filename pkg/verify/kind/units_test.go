@@ -188,6 +188,8 @@ func TestWhereToLook(t *testing.T) {
 	for _, name := range []string{"own backup none", "own backup old"} {
 		assert.Equal(t, "take one with shiksha backup", backups[name].at(t, "").Hint, name)
 	}
+	// Another backup alone leaves the manifest of this one where it is.
+	assert.Regexp(t, `^take another with shiksha backup, and remove /.+/db-9\.json on the host `, backups["own backup truncated"].at(t, "").Hint)
 }
 
 // A state is told with what belongs to it and nothing else.
