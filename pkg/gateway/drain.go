@@ -3,7 +3,9 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,10 +73,10 @@ const slice = 2 * time.Second
 // the last request they had has been answered, at most for budget. At the end of
 // the budget it counts the client connections that old workers still hold (each a
 // WebSocket, an event stream or a very slow request), ends these workers unless
-// KeepOldWorkers was given or gen came of Latest, and returns the count as cut. Where
-// the container does not let the connections be counted, cut is the number of old
-// workers, each of which holds one at least. The fingerprint is of the moment the
-// drain ended in.
+// KeepOldWorkers was given (then only the oldest of very many) or gen came of Latest,
+// and returns the count as cut. Where the container does not let the connections be
+// counted, cut is the number of old workers, each of which holds one at least. The
+// fingerprint is of the moment the drain ended in.
 func (g *Nginx) Drained(ctx context.Context, gen Generation, budget time.Duration) (cut int, end Fingerprint, err error) {
 	unit, err := g.inspect(ctx)
 	if err != nil {
@@ -124,7 +126,7 @@ func (g *Nginx) older(ctx context.Context, gen Generation, wait time.Duration, o
 	return left, now, nil
 }
 
-// cutOff counts what old workers hold, and ends them.
+// cutOff counts what old workers hold, and ends them, or leaves them alone.
 func (g *Nginx) cutOff(ctx context.Context, gen Generation, old []worker, budget time.Duration) (int, error) {
 	cut, exact := g.held(ctx, old)
 	text := fmt.Sprintf("%d client connections", cut)
@@ -132,8 +134,8 @@ func (g *Nginx) cutOff(ctx context.Context, gen Generation, old []worker, budget
 		text = fmt.Sprintf("at least %d client connections", cut)
 	}
 	if g.keepOld || gen.keep {
-		g.say(event.Warning, "", "%s through nginx's old workers live on after the drain budget of %s", text, budget)
-		return cut, nil
+		g.say(event.Info, "", "%s through nginx's old workers live on after the drain budget of %s", text, budget)
+		return cut, g.thin(ctx, gen, old)
 	}
 	left, err := g.end(ctx, gen, old)
 	if err != nil {
@@ -148,6 +150,28 @@ func (g *Nginx) cutOff(ctx context.Context, gen Generation, old []worker, budget
 	return cut, nil
 }
 
+// Old workers that are left alone are no more than leftWorkers, or leftGenerations times
+// those that serve where that is more: each reload leaves some for as long as anybody
+// holds a WebSocket through them, and each takes memory.
+const leftWorkers, leftGenerations = 32, 4
+
+// thin ends the oldest of the workers that were left alone, where they are too many.
+func (g *Nginx) thin(ctx context.Context, gen Generation, old []worker) error {
+	most := max(leftWorkers, leftGenerations*len(gen.workers))
+	if gen.keep || len(old) <= most {
+		return nil
+	}
+	byAge := slices.SortedFunc(slices.Values(old), func(a, b worker) int { return cmp.Compare(a.start, b.start) })
+	oldest := byAge[:len(old)-most]
+	left, err := g.end(ctx, gen, oldest)
+	if err != nil {
+		return err
+	}
+	g.say(event.Warning, "", "nginx has %d old workers with connections that do not end; %d of the oldest were ended with theirs "+
+		"(worker_shutdown_timeout in its configuration ends each in time)", len(old), len(oldest)-len(left))
+	return nil
+}
+
 // end ends old workers, with SIGKILL those that SIGTERM does not move, and gives
 // those that are left all the same.
 func (g *Nginx) end(ctx context.Context, gen Generation, old []worker) ([]worker, error) {
@@ -159,37 +183,108 @@ func (g *Nginx) end(ctx context.Context, gen Generation, old []worker) ([]worker
 		if !strings.Contains(res.stdout, "shiksha-end 0\n") {
 			return old, nil
 		}
-		if old, _, err = g.older(ctx, gen, time.Second, old); err != nil || len(old) == 0 {
+		now, _, err := g.older(ctx, gen, time.Second, old)
+		old = slices.DeleteFunc(now, func(w worker) bool {
+			return !slices.ContainsFunc(old, func(o worker) bool { return o.process == w.process })
+		})
+		if err != nil || len(old) == 0 {
 			return nil, err
 		}
 	}
 	return old, nil
 }
 
+// Held counts the connections that workers from before gen have to the given addresses:
+// they end with the units there, also where these workers live on.
+func (g *Nginx) Held(ctx context.Context, gen Generation, addrs []string) (int, error) {
+	old, _, err := g.older(ctx, gen, 0, nil)
+	if err != nil || len(old) == 0 {
+		return 0, err
+	}
+	links, tables, ok := g.sockets(ctx, old)
+	if !ok {
+		return 0, g.fail("", "the connections of nginx's old workers cannot be seen")
+	}
+	return countTo(links, tables, addrs), nil
+}
+
 // held counts the client connections of old workers: established connections to
 // a port that nginx listens on. Where it cannot, it counts the workers.
 func (g *Nginx) held(ctx context.Context, old []worker) (connections int, exact bool) {
-	uids, err := g.script(ctx, "see who nginx's workers run as", uidScript, nil, pids(old)[0])
-	if err != nil || strings.TrimSpace(uids.stdout) == "" {
-		return len(old), false
-	}
-	res, err := g.script(ctx, "count the connections of nginx's old workers", heldScript, nil,
-		append([]string{strings.TrimSpace(uids.stdout)}, pids(old)...)...)
-	links, tables, whole := strings.Cut(res.stdout, "shiksha-tables\n")
-	if err != nil || res.exit != 0 || !whole || !strings.HasSuffix(tables, "shiksha-end\n") {
+	links, tables, ok := g.sockets(ctx, old)
+	if !ok {
 		return len(old), false
 	}
 	return countClients(links, tables), true
 }
 
+// sockets gives the links to the sockets of old workers, and the kernel's tables.
+func (g *Nginx) sockets(ctx context.Context, old []worker) (links, tables string, ok bool) {
+	uids, err := g.script(ctx, "see who nginx's workers run as", uidScript, nil, pids(old)[0])
+	if err != nil || strings.TrimSpace(uids.stdout) == "" {
+		return "", "", false
+	}
+	res, err := g.script(ctx, "count the connections of nginx's old workers", heldScript, nil,
+		append([]string{strings.TrimSpace(uids.stdout)}, pids(old)...)...)
+	links, tables, whole := strings.Cut(res.stdout, "shiksha-tables\n")
+	return links, tables, err == nil && res.exit == 0 && whole && strings.HasSuffix(tables, "shiksha-end\n")
+}
+
 // uidScript prints the user of process $1.
 const uidScript = `while read -r k v _; do [ "$k" = Uid: ] && printf '%s\n' "$v"; done <"/proc/$1/status"`
 
-// countClients matches socket links (socket:[inode]) with the kernel's tables.
+// socket is an established connection: its local port and its remote address, as the
+// kernel's tables have them.
+type socket struct{ port, remote string }
+
+// countClients counts the connections to a port that is listened on.
 func countClients(links, tables string) int {
+	count := 0
+	held, listening := matchSockets(links, tables)
+	for _, s := range held {
+		if listening[s.port] {
+			count++
+		}
+	}
+	return count
+}
+
+// countTo counts the connections to the given addresses.
+func countTo(links, tables string, addrs []string) int {
+	wanted := map[string]bool{}
+	for _, a := range addrs {
+		if addr, err := netip.ParseAddr(a); err == nil {
+			wanted[kernelAddress(addr.Unmap())] = true
+		}
+	}
+	count := 0
+	held, _ := matchSockets(links, tables)
+	for _, s := range held {
+		if wanted[s.remote] {
+			count++
+		}
+	}
+	return count
+}
+
+// kernelAddress writes an address as the kernel's tables do: hexadecimal, the bytes of
+// each four turned round.
+func kernelAddress(addr netip.Addr) string {
+	bytes := addr.AsSlice()
+	for word := range slices.Chunk(bytes, 4) {
+		slices.Reverse(word)
+	}
+	return strings.ToUpper(hex.EncodeToString(bytes))
+}
+
+// matchSockets matches socket links (socket:[inode]) with the kernel's tables.
+func matchSockets(links, tables string) (held []socket, listens map[string]bool) {
 	const established, listening = "01", "0A"
-	var open []string // inode and local port of each established connection
-	ports := map[string]bool{}
+	ours := map[string]bool{}
+	for link := range strings.Lines(links) {
+		ours[strings.TrimSpace(link)] = true
+	}
+	listens = map[string]bool{}
 	for line := range strings.Lines(tables) {
 		// sl local remote st queues timer retransmits uid timeout inode ...
 		f := strings.Fields(line)
@@ -197,25 +292,15 @@ func countClients(links, tables string) int {
 			continue
 		}
 		port := f[1][strings.LastIndexByte(f[1], ':')+1:]
-		switch f[3] {
-		case listening:
-			ports[port] = true
-		case established:
-			open = append(open, "socket:["+f[9]+"] "+port)
+		switch {
+		case f[3] == listening:
+			listens[port] = true
+		case f[3] == established && ours["socket:["+f[9]+"]"]:
+			remote, _, _ := strings.Cut(f[2], ":")
+			held = append(held, socket{port, remote})
 		}
 	}
-	held := map[string]bool{}
-	for link := range strings.Lines(links) {
-		held[strings.TrimSpace(link)] = true
-	}
-	count := 0
-	for _, c := range open {
-		link, port, _ := strings.Cut(c, " ")
-		if held[link] && ports[port] {
-			count++
-		}
-	}
-	return count
+	return held, listens
 }
 
 func pids(workers []worker) []string {

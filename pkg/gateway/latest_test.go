@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,17 +15,33 @@ import (
 )
 
 // fakeWorkers is a container whose nginx has given processes, each look the next of
-// them: a worker that outlives its drain to the moment is nothing to have on demand.
+// them: a worker that outlives its drain to the moment is nothing to have on demand. Those
+// that are ended are gone from the looks after that.
 type fakeWorkers struct {
 	sights []string
-	ended  int
+	ended  []string
+	// held is what heldScript prints, "" where connections cannot be counted.
+	held string
 }
 
 func (f *fakeWorkers) Exec(_ context.Context, _ string, argv []string, _ []byte) (string, string, int, error) {
 	switch script := argv[2]; {
 	case script == endScript:
-		f.ended++
+		f.ended = append(f.ended, strings.Join(argv[4:], " "))
+		for n, sight := range f.sights {
+			var left []string
+			for line := range strings.Lines(sight) {
+				if pid, _, _ := strings.Cut(line, " "); !slices.Contains(argv[5:], pid) {
+					left = append(left, line)
+				}
+			}
+			f.sights[n] = strings.Join(left, "")
+		}
 		return "shiksha-end 0\n", "", 0, nil
+	case script == uidScript && f.held != "":
+		return "101\n", "", 0, nil
+	case script == heldScript:
+		return f.held, "", 0, nil
 	case strings.Contains(script, lookScript):
 		out := f.sights[0]
 		f.sights = f.sights[min(1, len(f.sights)-1):]
@@ -63,7 +80,7 @@ func TestLatest(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, c.cut, cut)
 			assert.Equal(t, "30@400", end.Workers)
-			assert.Zero(t, f.ended, "nobody is ended")
+			assert.Empty(t, f.ended, "nobody is ended")
 		})
 	}
 }

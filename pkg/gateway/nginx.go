@@ -50,8 +50,9 @@ type Option func(*Nginx)
 func ReloadTimeout(d time.Duration) Option { return func(g *Nginx) { g.reloadTimeout = d } }
 
 // KeepOldWorkers leaves workers that are still busy at the end of the drain
-// budget alone, so that their connections to other services live on. Without it
-// they are ended, because the units behind them are about to go.
+// budget alone, so that their connections to other services live on; those to
+// units that go end with these. Without it the workers are ended, because the units
+// behind them are about to go.
 func KeepOldWorkers() Option { return func(g *Nginx) { g.keepOld = true } }
 
 // New gives a handle on the gateway that runs in unit. It makes no call.

@@ -187,25 +187,6 @@ func TestDrainBudgetCutsEndlessAnswers(t *testing.T) {
 	assert.Zero(t, cut, "nobody is left")
 }
 
-func TestOldWorkersAreKept(t *testing.T) {
-	t.Parallel()
-	l := newLab(t)
-	addrs := l.units("old-1")
-	g := l.start(gateway.KeepOldWorkers())
-	require.NoError(t, g.Set(t.Context(), "api", addrs))
-	ended := l.stream()
-	gen, err := g.Reload(t.Context())
-	require.NoError(t, err)
-	cut, _, err := g.Drained(t.Context(), gen, 300*time.Millisecond)
-	require.NoError(t, err)
-	assert.Equal(t, 1, cut)
-	select {
-	case <-ended:
-		t.Error("the answer was cut")
-	case <-time.After(500 * time.Millisecond):
-	}
-}
-
 func TestFingerprintSeesStrangers(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/gateway"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
@@ -80,7 +81,7 @@ func (o oneHost) Carry(ctx context.Context, p *plan.Plan, st *stack.Stack, how r
 	units := o.Steady(o)
 	r := &rollout.Rollout{
 		Stack: st, Units: units, Eyes: units, Ground: o.Engine, Shell: units,
-		Gateway: func(u stack.Unit) rollout.Gateway { return o.Nginx(o, u) },
+		Gateway: func(u stack.Unit, opts ...gateway.Option) rollout.Gateway { return o.Nginx(o, u, opts...) },
 		Live:    o.Store(st.Name), Dial: o.Reachable, How: how, Sink: o.Sink,
 	}
 	return r.Run(ctx, p)

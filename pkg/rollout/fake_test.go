@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/shiksha/actions/pkg/gateway"
+	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -58,9 +59,11 @@ type fakeHost struct {
 	told  int
 	// scrapped is what went with its volumes.
 	scrapped []string
-	// cut is how many connections outlive each drain budget; budgets are those.
-	cut     int
-	budgets []time.Duration
+	// cut is how many connections outlive each drain budget; budgets are those. ended is how
+	// many were ended with their workers. held are those of the rest by where they lead.
+	cut, ended int
+	budgets    []time.Duration
+	held       map[string]int
 }
 
 func newFakeHost(units ...stack.Unit) *fakeHost {
@@ -294,10 +297,16 @@ func (h *fakeHost) Confirm(_ context.Context, svc *stack.Service) error {
 	return h.act("confirm %s", svc.Name)
 }
 
-// fakeGateway is nginx with a memory: what is pinned counts from the next reload.
+// fakeGateway is nginx with a memory: what is pinned counts from the next reload. Old workers
+// are left alone where it is made with the only option that a rollout has for it.
 type fakeGateway struct {
 	*fakeHost
 	unit string
+	keep bool
+}
+
+func (h *fakeHost) gateway(u stack.Unit, opts ...gateway.Option) rollout.Gateway {
+	return fakeGateway{h, u.ID, len(opts) > 0}
 }
 
 func (g fakeGateway) Set(_ context.Context, service string, addrs []string) error {
@@ -347,8 +356,22 @@ func (g fakeGateway) Drained(ctx context.Context, _ gateway.Generation, budget t
 	if err := g.act("drain"); err != nil {
 		return 0, gateway.Fingerprint{}, err
 	}
+	if !g.keep {
+		g.ended += g.cut
+	}
 	end, err := g.Fingerprint(ctx)
 	return g.cut, end, err
+}
+
+func (g fakeGateway) Held(_ context.Context, _ gateway.Generation, addrs []string) (int, error) {
+	if err := g.act("look for connections to %s", strings.Join(addrs, " ")); err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, a := range addrs {
+		n += g.held[a]
+	}
+	return n, nil
 }
 
 func (g fakeGateway) Fingerprint(context.Context) (gateway.Fingerprint, error) {

@@ -200,7 +200,7 @@ func TestRun_ToleratesFailuresWithinMaxFailureRatio(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, []string{"10.0.0.101", "10.0.0.103"}, h.loaded["api"], "a failed unit gets no requests")
 		assert.Contains(t, h.units, "api-102", "it can be looked at")
-		_, err = fakeGateway{h, "gateway-9"}.Reload(t.Context())
+		_, err = fakeGateway{fakeHost: h, unit: "gateway-9"}.Reload(t.Context())
 		require.NoError(t, err)
 		assert.ElementsMatch(t, []string{"10.0.0.101", "10.0.0.103"}, h.loaded["api"], "not even when somebody reloads the gateway")
 
@@ -225,7 +225,7 @@ func TestGate_CancelledTailsNobody(t *testing.T) {
 	}
 	told := &event.Recorder{}
 	r := &rollout.Rollout{Stack: st, Units: h, Eyes: h, Ground: h, Sink: told, How: rollout.How{Guard: func(context.Context) error { return nil }},
-		Gateway: func(u stack.Unit) rollout.Gateway { return fakeGateway{h, u.ID} }}
+		Gateway: h.gateway}
 	_, err := r.Run(ctx, &plan.Plan{Steps: []plan.Step{{Service: "api", Action: plan.Gate, Replicas: 3, Good: []string{"api-1", "api-2", "api-3"}}}})
 	require.ErrorIs(t, err, context.Canceled)
 	for _, e := range told.Events() {

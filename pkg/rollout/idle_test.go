@@ -100,7 +100,7 @@ func TestRun_AGatewayThatRestartsWhileWorkersFinishIsSwitchedAgain(t *testing.T)
 			switch {
 			case act == "exec api-1 idle":
 				h.pinned, h.units["gateway-9"].StartedAt = map[string][]string{}, time.Now()
-				_, _ = fakeGateway{h, "gateway-9"}.Reload(t.Context())
+				_, _ = fakeGateway{fakeHost: h, unit: "gateway-9"}.Reload(t.Context())
 				assert.Contains(t, h.loaded["api"], "10.0.0.1", name)
 			case strings.HasPrefix(act, "stop api-1"):
 				assert.NotEmpty(t, h.loaded["api"], name)

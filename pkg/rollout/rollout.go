@@ -61,6 +61,7 @@ type Gateway interface {
 	Reload(ctx context.Context) (gateway.Generation, error)
 	Latest(ctx context.Context) (gateway.Generation, error)
 	Drained(ctx context.Context, gen gateway.Generation, budget time.Duration) (cut int, end gateway.Fingerprint, err error)
+	Held(ctx context.Context, gen gateway.Generation, addrs []string) (int, error)
 	Fingerprint(ctx context.Context) (gateway.Fingerprint, error)
 }
 
@@ -98,7 +99,7 @@ type Rollout struct {
 	Eyes    Eyes
 	Ground  Ground
 	Shell   Shell
-	Gateway func(unit stack.Unit) Gateway
+	Gateway func(unit stack.Unit, opts ...gateway.Option) Gateway
 	Live    Live
 	Dial    func(ctx context.Context, addr string) error
 	How

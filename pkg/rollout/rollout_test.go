@@ -49,7 +49,7 @@ func guarded(ctx context.Context, h *fakeHost, st *stack.Stack, guard func(conte
 	p := plan.Make(plan.Input{Desired: st, Observed: seen})
 	r := &rollout.Rollout{
 		Stack: st, Units: h, Eyes: h, Ground: h, Shell: h, Live: h, Sink: event.Discard,
-		Gateway: func(u stack.Unit) rollout.Gateway { return fakeGateway{h, u.ID} },
+		Gateway: h.gateway,
 		How:     rollout.How{Guard: guard},
 	}
 	return r.Run(ctx, p)

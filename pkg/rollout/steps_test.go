@@ -30,7 +30,7 @@ func followUntil(ctx context.Context, h *fakeHost, st *stack.Stack, edit func(*r
 	told := &event.Recorder{}
 	r := &rollout.Rollout{
 		Stack: st, Units: h, Eyes: h, Ground: h, Shell: h, Live: h, Sink: told,
-		Gateway: func(u stack.Unit) rollout.Gateway { return fakeGateway{h, u.ID} },
+		Gateway: h.gateway,
 		How:     rollout.How{Guard: func(context.Context) error { return nil }},
 	}
 	if edit != nil {
@@ -349,6 +349,6 @@ func TestAUnitThatFailedAndRunsOnStaysOutOfTheGateway(t *testing.T) {
 	h.fail["stop api-102"] = errBroken
 	_, err := carry(t.Context(), h, st)
 	require.ErrorContains(t, err, "stop the units that failed")
-	_, _ = fakeGateway{h, "gateway-9"}.Reload(t.Context())
+	_, _ = fakeGateway{fakeHost: h, unit: "gateway-9"}.Reload(t.Context())
 	assert.Equal(t, []string{"10.0.0.101", "10.0.0.103"}, h.loaded["api"])
 }

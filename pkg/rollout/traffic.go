@@ -1,7 +1,6 @@
 package rollout
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,9 +61,13 @@ func (s *service) openTraffic(ctx context.Context) error {
 		return err
 	}
 	t := &traffic{Rollout: s.Rollout, svc: s.svc}
+	var opts []gateway.Option
+	if !t.alone() {
+		opts = append(opts, gateway.KeepOldWorkers())
+	}
 	for _, u := range seen.Units[name] {
 		if u.State == stack.Running && !u.OneOff {
-			t.gates = append(t.gates, &gate{unit: u, Gateway: s.Rollout.Gateway(u)})
+			t.gates = append(t.gates, &gate{unit: u, Gateway: s.Rollout.Gateway(u, opts...)})
 		}
 	}
 	if len(t.gates) > 0 {
@@ -230,28 +233,15 @@ func (t *traffic) move(ctx context.Context, g *gate, ids []string) error {
 	}
 	t.say(event.Info, t.svc.Name, "%s sends requests to %d units", g.unit.Name, len(ids))
 	defer t.span("drain", t.svc.Name)()
-	budget := drainBudget(t.svc)
-	cut, end, err := g.Drained(ctx, gen, budget)
+	left, end, err := g.Drained(ctx, gen, drainBudget(t.svc))
 	if err != nil {
 		return fmt.Errorf("drain %s: %w", g.unit.Name, err)
 	}
-	if cut > 0 {
-		t.note(func(report *Report) { report.Cut[t.svc.Name] += cut })
-		t.say(event.Warning, t.svc.Name, "%d connections outlived the drain budget of %s and were ended", cut, budget)
+	if left > 0 {
+		t.outlived(ctx, g, gen, left, ids)
 	}
 	g.seen = end
 	return nil
-}
-
-// drainBudget is how long requests of a service may take to end after a switch.
-func drainBudget(svc *stack.Service) time.Duration { return cmp.Or(svc.Ext.Drain, stack.DefaultDrain) }
-
-// drain is drainBudget where there is a gateway to switch.
-func (t *traffic) drain() time.Duration {
-	if t == nil {
-		return 0
-	}
-	return drainBudget(t.svc)
 }
 
 // still makes sure, right before units are retired, that the gateway is as it

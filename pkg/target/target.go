@@ -137,8 +137,8 @@ func (t *Target) Ledger(ctx context.Context, project string) (*release.Ledger, e
 }
 
 // Nginx is the gateway that a unit is.
-func (t *Target) Nginx(on Where, u stack.Unit) *gateway.Nginx {
-	return gateway.New(t.Steady(on), u, t.Sink)
+func (t *Target) Nginx(on Where, u stack.Unit, opts ...gateway.Option) *gateway.Nginx {
+	return gateway.New(t.Steady(on), u, t.Sink, opts...)
 }
 
 // Reachable tries a TCP connection from the host to an address.
