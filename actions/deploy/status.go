@@ -95,7 +95,7 @@ func printJSON(s *door.Session, told interface{ JSON() ([]byte, error) }) error 
 func status(r *verb.StatusResult) *report.Status {
 	told := &report.Status{Project: r.Project, Host: r.Host}
 	if r.Release > 0 {
-		told.Release = &report.Past{Number: r.Release, Version: r.Version, Outcome: string(release.Verified), Started: r.Since, Serves: true}
+		told.Release = &report.Past{Number: r.Release, Version: r.Version, Outcome: string(release.Verified), Started: r.Since, Serves: true, Migrated: r.Migrated}
 	}
 	told.Lock = lock(r.Lock)
 	if r.Newest != nil {
@@ -152,6 +152,7 @@ func history(r *verb.HistoryResult) *report.History {
 		told.Unsettled = told.Unsettled || rec.Number > serving && !rec.Outcome.Clean()
 		past := past(rec, r.Lock)
 		past.Serves = rec.Number == serving
+		past.Migrated = past.Serves && release.MigratedSince(r.Releases, serving)
 		past.Lacks = r.Lacks[rec.Number]
 		told.Releases = append(told.Releases, past)
 	}
@@ -164,6 +165,7 @@ func past(rec release.Record, seen release.Sight) report.Past {
 		Number: rec.Number, Version: rec.Version, Commit: rec.Commit, Actor: rec.Actor, RunURL: rec.RunURL,
 		Outcome: string(rec.Outcome), Standing: string(seen.Of(rec)), Refused: rec.Refused(),
 		RollsBack: rec.RollsBack, Restores: rec.Restores, Reason: rec.Reason, Started: rec.Started,
+		RestoredDatabase: rec.RestoresDatabase != "",
 	}
 	if !rec.Ended.IsZero() {
 		past.Seconds = rec.Ended.Sub(rec.Started).Seconds()

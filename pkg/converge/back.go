@@ -85,8 +85,7 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 		return d.halfway(ctx, fmt.Errorf("%w; and it could not all be taken back: %w", cause, err))
 	}
 	if err != nil {
-		return fault.New(fault.Stuck, "", "look at what runs with shiksha status; "+d.again()+"release a version that works, or start the services by hand"+d.stillIll(),
-			"%w; and it could not be taken back: %w", cause, err)
+		return fault.New(fault.Stuck, "", d.byHand()+d.stillIll(), "%w; and it could not be taken back: %w", cause, err)
 	}
 	d.tookBack = !d.first()
 	hint := d.servesNow() + d.migrated() + d.stillIll()

@@ -221,7 +221,7 @@ func TestAFailureHidesNoUnfinishedRun(t *testing.T) {
 			assert.Empty(t, on.back)
 			said := d.Sink.(*event.Recorder).Events()
 			assert.Equal(t, c.cutOff, slices.ContainsFunc(said, func(e event.Event) bool {
-				return strings.HasSuffix(e.Text, "is not taken back: the next release does that; or go back to what served before: shiksha rollback --release 1")
+				return strings.Contains(e.Text, "is not taken back: the next release does that; or go back to what served before: shiksha rollback --release 1")
 			}), said)
 			last, _ := d.ledger.Latest()
 			assert.Equal(t, c.outcome, last.Outcome)

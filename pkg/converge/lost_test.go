@@ -95,7 +95,7 @@ func TestTheWayBackIsOpenedBeforehand(t *testing.T) {
 			assert.Empty(t, d.plan.Refusals, "a good release mends it")
 			if c.why == "" {
 				assert.NotContains(t, told, "P14.rollback")
-				assert.Equal(t, name == "first", d.again() == "")
+				assert.Equal(t, name == "first", d.former("") == "")
 				return
 			}
 			assert.Equal(t, check.Warn, told["P14.rollback"].Outcome)

@@ -207,22 +207,39 @@ func (d *transition) end(ctx context.Context, cause error) {
 }
 
 // former says how to go back to what served before, or nothing where that is not known or
-// would be refused.
+// would be refused. What served while its database was migrated has to be told to accept
+// that: so does a way back.
 func (d *transition) former(join string) string {
 	v := d.facts.verified
 	if v == nil || d.facts.standing != nil || d.lost != "" {
 		return ""
 	}
-	return fmt.Sprintf("%sgo back to what served before: shiksha rollback --release %d", join, v.Number)
+	text, runs := fmt.Sprintf("%sgo back to what served before: shiksha rollback --release %d", join, v.Number), d.facts.since
+	if d.record != nil {
+		runs = append(slices.Clone(runs), *d.record)
+	}
+	if release.MigratedSince(runs, v.Number) {
+		text += " --accept-schema (it served with this schema already)"
+	}
+	return text
 }
 
-// again says how to try once more to go back, "" where that is not known, or where the
-// database is the older one: newer code may not write to it.
-func (d *transition) again() string {
-	if former := d.former(""); former != "" && d.undoDatabase == nil {
-		return former + ", "
+// byHand says what somebody has to do who finds a way back stuck. Where the database is the
+// older one nothing of the newer code may write to it: neither what served before, nor what
+// was stopped. The same rollback goes on with it.
+func (d *transition) byHand() string {
+	if d.undoDatabase == nil {
+		again := d.former("")
+		if again != "" {
+			again += ", "
+		}
+		return "look at what runs with shiksha status; " + again + "release a version that works, or start the services by hand"
 	}
-	return ""
+	text := "see that the database runs (start that by hand if it does not), then run the same rollback again, or release a version that works"
+	if len(d.writers) > 0 {
+		text += fmt.Sprintf("; start nothing of %s by hand: its code is newer than the database", strings.Join(d.writers, ", "))
+	}
+	return text
 }
 
 // home says how to get rid of what runs before this one left: by the rollback that one of them

@@ -113,3 +113,56 @@ func TestCutOffWhileADatabaseGoesBack(t *testing.T) {
 		}
 	}
 }
+
+// What migrated and failed is gone back from to what served with that schema while it did: the
+// rollback that is named says so, or it would be refused. Nobody knows that of a database that
+// a run after it may have brought back.
+func TestGoingBackOverAMigrationIsNamedWhole(t *testing.T) {
+	t.Parallel()
+	const bare, whole = "shiksha rollback --release 12", "shiksha rollback --release 12 --accept-schema (it served with this schema already)"
+	migrated := func(outcome release.Outcome, before, after string) release.Record {
+		return release.Record{Number: 13, Outcome: outcome, Migrations: []release.Migration{{Service: "api", Before: before, After: after}}}
+	}
+	restored := func(outcome release.Outcome) release.Record {
+		return release.Record{Number: 14, Outcome: outcome, RestoresDatabase: "postgres-1"}
+	}
+	now, same := migrated(release.Started, "41", "42"), migrated(release.Started, "42", "42")
+	begun, back := release.Record{Number: 15, Outcome: release.Started}, restored(release.Started)
+	for name, c := range map[string]struct {
+		since  []release.Record
+		record *release.Record
+		want   string
+	}{
+		"it migrated":                              {nil, &now, whole},
+		"it migrated nothing":                      {nil, &same, bare},
+		"one before it migrated":                   {[]release.Record{migrated(release.Failed, "41", "42")}, &begun, whole},
+		"one before it was cut off, and it begins": {[]release.Record{migrated(release.Interrupted, "41", "")}, nil, whole},
+		"a database may be back":                   {[]release.Record{migrated(release.Interrupted, "41", "42"), restored(release.Interrupted)}, &begun, bare},
+		"a database was swapped back":              {[]release.Record{migrated(release.Interrupted, "41", "42"), restored(release.Failed)}, &begun, whole},
+		"it brings a database back":                {nil, &back, bare},
+	} {
+		d := &transition{facts: &facts{verified: &release.Record{Number: 12}, since: c.since}, record: c.record}
+		assert.Equal(t, ", or go back to what served before: "+c.want, d.former(", or "), name)
+	}
+	d := &transition{Target: &target.Target{Sink: event.Discard}, facts: &facts{verified: &release.Record{Number: 12}}, record: &now,
+		result: &Result{Rollout: &rollout.Report{Failed: "api", Touched: []string{"api"}}}, opts: Options{Stack: &stack.Stack{Name: "shop"}}}
+	assert.Equal(t, "mend it and release again, or go back to what served before: "+whole, fault.Hint(d.fail(t.Context(), errors.New("api is ill"))))
+}
+
+// Where the database stays the older one nobody is told to start by hand what is of the newer
+// code: the same rollback goes on with it.
+func TestNothingIsStartedByHandBesideTheOlderDatabase(t *testing.T) {
+	t.Parallel()
+	for _, writes := range [][]string{{"api", "worker"}, nil} {
+		d := &transition{Target: &target.Target{Sink: event.Discard}, on: silentPlatform{}, facts: &facts{}, writers: writes,
+			opts: Options{Stack: &stack.Stack{Name: "shop"}, RollbackOnFailure: true}, result: &Result{Rollout: &rollout.Report{Touched: []string{"api"}}},
+			undoDatabase: func(context.Context) error { return errors.New("its database does not run") }}
+		err := d.fail(t.Context(), errors.New("api is ill"))
+		require.Equal(t, fault.Stuck, fault.Of(err))
+		want := "see that the database runs (start that by hand if it does not), then run the same rollback again, or release a version that works"
+		if writes != nil {
+			want += "; start nothing of api, worker by hand: its code is newer than the database"
+		}
+		assert.Equal(t, want, fault.Hint(err))
+	}
+}

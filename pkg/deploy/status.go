@@ -30,6 +30,8 @@ type StatusResult struct {
 	// Unfinished is the newest since then that left something to heal, where it is not
 	// Newest.
 	Unfinished *release.Record `json:"unfinished,omitempty"`
+	// Migrated is set where releases after that one migrated the database with which it served.
+	Migrated bool `json:"-"`
 	// Lock is who holds the project's lock at the moment.
 	Lock     release.Sight   `json:"-"`
 	Services []ServiceStatus `json:"services"`
@@ -82,6 +84,7 @@ func Status(ctx context.Context, o Options, sink event.Sink) (*StatusResult, err
 		out.Release, out.Version, out.Since = verified.Number, verified.Version, verified.Ended
 	}
 	out.Newest, out.Unfinished = since(verified, l.All())
+	out.Migrated = release.MigratedSince(l.All(), verified.Number)
 	out.Services = statuses(closer(ctx, t.SteadyOn(t.Here()), seen), verified)
 	return out, nil
 }

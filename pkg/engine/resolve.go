@@ -53,21 +53,28 @@ func (p *problem) Error() string { return p.message }
 // which is tried again as a pull is. Credentials go to the one registry they are for.
 // All images that cannot be had are reported together.
 func (e *Engine) Resolve(ctx context.Context, s *stack.Stack, given map[string]string, auth Auth) (map[string]Image, error) {
-	return e.images(ctx, s, given, auth, false)
+	return e.images(ctx, s, given, &resolving{auth: auth})
 }
 
 // Foresee is Resolve for a plan: an image that its registry does not have yet is named
 // by its tag, with a note, since it may be built when the release comes.
 func (e *Engine) Foresee(ctx context.Context, s *stack.Stack, given map[string]string, auth Auth) (map[string]Image, error) {
-	return e.images(ctx, s, given, auth, true)
+	return e.images(ctx, s, given, &resolving{auth: auth, ahead: true})
 }
 
-func (e *Engine) images(ctx context.Context, s *stack.Stack, given map[string]string, auth Auth, ahead bool) (map[string]Image, error) {
+// ResolveForNodes is Resolve of a stack that was released before, where each node pulls for
+// itself: its services have a login still, which nobody can read, and a node may have the
+// image. So a registry that wants a login for a digest is no problem while none is given.
+func (e *Engine) ResolveForNodes(ctx context.Context, s *stack.Stack, given map[string]string, auth Auth) (map[string]Image, error) {
+	return e.images(ctx, s, given, &resolving{auth: auth, nodes: true})
+}
+
+func (e *Engine) images(ctx context.Context, s *stack.Stack, given map[string]string, r *resolving) (map[string]Image, error) {
 	info, err := e.Info(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r := &resolving{Engine: e, auth: auth, ahead: ahead, until: time.Now().Add(comeBack)}
+	r.Engine, r.until = e, time.Now().Add(comeBack)
 	r.host = specs.Platform{OS: info.OS, Architecture: info.Arch, Variant: info.Variant}
 	wanted := map[wish][]string{}
 	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
@@ -148,6 +155,8 @@ type resolving struct {
 	host specs.Platform
 	// ahead: what no registry has yet is no problem.
 	ahead bool
+	// nodes: they pull for themselves, with a login that they have.
+	nodes bool
 	// until is when the registries have had their time to come back, all images together.
 	until time.Time
 }
@@ -209,6 +218,9 @@ func (r *resolving) pinned(ctx context.Context, w wish, named reference.Named, p
 		return Image{}, absent(w)
 	}
 	found, err := r.ask(ctx, named, pinned)
+	if err != nil && r.nodes && classify(err) == denied && !r.auth.covers(named) {
+		return Image{Pinned: pinned, Note: fmt.Sprintf("registry %s wants a login, which was not given: nodes without %s pull it with the one of the release that serves", reference.Domain(named), pinned)}, nil
+	}
 	if err != nil {
 		return Image{}, r.explain(w, named, err)
 	}

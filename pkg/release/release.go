@@ -242,6 +242,21 @@ type Migration struct {
 // Nothing tells whether a migration is known to have left the database as it found it.
 func (m Migration) Nothing() bool { return sameRevision(m.Before, m.BeforeSum, m.After, m.AfterSum) }
 
+// MigratedSince tells whether releases after one may have migrated a database with which that
+// one served meanwhile. False where one of them may have brought it back to a backup.
+func MigratedSince(all []Record, number int) (migrated bool) {
+	for _, r := range all {
+		if r.Number <= number {
+			continue
+		}
+		if r.RestoresDatabase != "" && r.Outcome != Failed && r.Outcome != Refused {
+			return false // it was not swapped back, as far as is known
+		}
+		migrated = migrated || slices.ContainsFunc(r.Migrations, func(m Migration) bool { return !m.Nothing() })
+	}
+	return migrated
+}
+
 // FoundAs tells whether a later migration is known to have found the database as this one
 // did.
 func (m Migration) FoundAs(later Migration) bool {

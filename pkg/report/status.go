@@ -80,6 +80,11 @@ type Past struct {
 	// Refused is set where the version was refused and what was changed is not all taken
 	// back: to run the same again is to try what was just refused.
 	Refused bool `json:"refused,omitempty"`
+	// Migrated is set of the release that serves where later ones migrated its database: it
+	// served with that schema, and a rollback to it has to be told so.
+	Migrated bool `json:"-"`
+	// RestoredDatabase is set where it was to bring a database back to a backup.
+	RestoredDatabase bool `json:"-"`
 	// RollsBack is the release that this one undid, Restores the one that it
 	// brought back; 0 for none. Reason is why.
 	RollsBack int       `json:"rolls_back,omitempty"`
@@ -116,12 +121,21 @@ func (r *Past) mend(back *Past) string {
 	case r.Refused && back == nil:
 		return refusedAgain + "release a version that works"
 	case r.Refused:
-		return fmt.Sprintf("%sgo back: shiksha rollback --release %d, or release a version that works", refusedAgain, back.Number)
+		return fmt.Sprintf("%sgo back: %s, or release a version that works", refusedAgain, back.command())
 	}
 	if back == nil || r.Restores > 0 {
 		return again
 	}
-	return fmt.Sprintf("%s, or go back: shiksha rollback --release %d", again, back.Number)
+	return fmt.Sprintf("%s, or go back: %s", again, back.command())
+}
+
+// command goes back to a release that serves, or did.
+func (r *Past) command() string {
+	text := fmt.Sprintf("shiksha rollback --release %d", r.Number)
+	if r.Migrated {
+		text += " --accept-schema (it served with this schema already)"
+	}
+	return text
 }
 
 // Remarks say how the newest release stands where it is not the one that was verified last,
@@ -152,6 +166,10 @@ func (r *Past) remark(lock *Lock, back *Past) string {
 	case "interrupted":
 		return r.label() + " was interrupted" + reason + "; " + r.mend(back)
 	case "stuck":
+		if r.RestoredDatabase { // perhaps it is the older one still
+			return r.label() + " is stuck" + reason + "; see that the database runs (start that by hand if it does not), then run the same rollback again, " +
+				"or release a version that works; start nothing else by hand: its code may be newer than the database"
+		}
 		return r.label() + " is stuck" + reason + "; release a version that works, or start the services by hand"
 	case "refused":
 		return r.label() + " was refused" + reason

@@ -32,10 +32,11 @@ func (kept) Exists(_ context.Context, name string) (bool, error) {
 	return err == nil, nil
 }
 
-// fakeHost takes any stack as it is, or none.
+// fakeHost takes any stack as it is, or none; nodes is set where others pull the images.
 type fakeHost struct {
 	platform.Platform
 	refuses error
+	nodes   bool
 }
 
 func (f fakeHost) Adapt(context.Context, *stack.Stack) error { return f.refuses }

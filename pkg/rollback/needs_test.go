@@ -146,11 +146,11 @@ func TestBackAcrossMigrationsOfSeveralDatabases(t *testing.T) {
 func TestWaysOutOfSeveralDatabases(t *testing.T) {
 	t.Parallel()
 	all, n := twoDatabases(false)
-	hint := waysOut(crossed(all, nil, n, all[0], "no database"), "")
+	hint := waysOut(crossed(all, nil, n, all[0], "no database"), "", false)
 	assert.Contains(t, hint, "either --restore-database "+shopBackup+", which loses")
 	assert.NotContains(t, hint, authBackup)
 	all, n = twoDatabases(true)
-	hint = waysOut(crossed(all, nil, n, all[0], "no database"), "")
+	hint = waysOut(crossed(all, nil, n, all[0], "no database"), "", false)
 	assert.Contains(t, hint, authBackup+` of "authdb", `+shopBackup+` of "shopdb"`)
 
 	l, _ := ledger(t, all...)
@@ -161,6 +161,45 @@ func TestWaysOutOfSeveralDatabases(t *testing.T) {
 	all, n = twoDatabases(false)
 	l, _ = ledger(t, all...)
 	assert.NoError(t, Options{RestoreDatabase: shopBackup}.readable(t.Context(), &target.Target{}, l, all[0], n))
+}
+
+// What served while later releases migrated has read their schema: to accept it comes first
+// there, and the way that loses data after it. Nobody knows so much of what a database that
+// was brought back left.
+func TestWhatServedWithTheSchemaAcceptsItFirst(t *testing.T) {
+	t.Parallel()
+	const served = "the older code served with this schema already"
+	left := func(outcome release.Outcome, change func(*release.Record)) []release.Record {
+		all, _ := twoDatabases(false)
+		all[1].Outcome = outcome
+		if change != nil {
+			change(&all[1])
+		}
+		return all
+	}
+	for name, c := range map[string]struct {
+		all      []release.Record
+		restores string
+		starts   string
+	}{
+		"it failed":      {left(release.Failed, nil), "", "either --accept-schema: " + served + ", or --restore-database " + shopBackup + ", which loses"},
+		"it was cut off": {left(release.Interrupted, nil), "", "either --accept-schema: " + served},
+		"beside another's backup": {left(release.Stuck, nil), authBackup,
+			"backup " + authBackup + ` is of "authdb" only: either --accept-schema beside it: ` + served},
+		"it was verified": {left(good, nil), "", "either --restore-database " + shopBackup},
+		"it brought a database back": {left(release.Interrupted, func(r *release.Record) { r.RestoresDatabase = shopBackup }), "",
+			"either --restore-database BACKUP (shiksha backups lists them), which loses"},
+	} {
+		_, n := twoDatabases(false)
+		l, _ := ledger(t, c.all...)
+		err := Options{RestoreDatabase: c.restores}.readable(t.Context(), &target.Target{}, l, c.all[0], n)
+		require.ErrorContains(t, err, "release 1 cannot be gone back to", name)
+		assert.True(t, strings.HasPrefix(fault.Hint(err), c.starts), "%s: %s", name, fault.Hint(err))
+	}
+	all, n := twoDatabases(true)
+	open := crossed(all, nil, n, all[0], "no database")
+	assert.Contains(t, waysOut(open, "", true), "either --accept-schema alone: "+served+", or --restore-database of each")
+	assert.False(t, servedWith([]across{{done: []since{{number: 2, what: "the record of release 2 cannot be read"}}}}))
 }
 
 // A backup of another host comes back to a new one as often as it has to: that another

@@ -88,16 +88,25 @@ func altered(ctx context.Context, store *content.Store, on platform.Platform, l 
 }
 
 // images gives the images of a sealed stack as they were: what the host has needs
-// no registry, what it lacks is asked of its registry by digest.
-func images(t *target.Target, st *stack.Stack, r release.Record, auth engine.Auth) func(context.Context) (map[string]engine.Image, error) {
+// no registry, what it lacks is asked of its registry by digest. What mends that comes
+// before going elsewhere: a login, or a registry that answers again.
+func images(t *target.Target, on platform.Platform, st *stack.Stack, r release.Record, auth engine.Auth) func(context.Context) (map[string]engine.Image, error) {
 	return func(ctx context.Context) (map[string]engine.Image, error) {
 		pinned := map[string]string{}
 		for name, svc := range st.Services {
 			pinned[name] = svc.Pinned
 		}
-		found, err := t.Engine.Resolve(ctx, st, pinned, auth)
+		resolve := t.Engine.Resolve
+		if !on.HoldsImages() {
+			resolve = t.Engine.ResolveForNodes
+		}
+		found, err := resolve(ctx, st, pinned, auth)
 		if err != nil {
-			return nil, fault.New(fault.Refused, "", elsewhere, "%s cannot be restored: an image is neither on the host nor to be had: %w", title(r), err)
+			hint := elsewhere
+			if mend := fault.Hint(err); mend != "" {
+				hint = mend + "; or " + elsewhere
+			}
+			return nil, fault.New(fault.Refused, "", hint, "%s cannot be restored: an image is neither on the host nor to be had: %w", title(r), err)
 		}
 		return found, nil
 	}

@@ -108,7 +108,7 @@ func (o Options) request(ctx context.Context, t *target.Target, on platform.Plat
 	run := o.Run
 	run.Commit = c.to.Commit
 	return converge.Options{
-		Stack: st, Registry: o.Registry, Images: images(t, st, c.to, o.Registry), Version: c.to.Version,
+		Stack: st, Registry: o.Registry, Images: images(t, on, st, c.to, o.Registry), Version: c.to.Version,
 		Strategy: converge.Rolling, DryRun: o.DryRun, RollbackOnFailure: true, RemoveOrphans: true, WaitTimeout: o.WaitTimeout,
 		Probe: o.Probe, ProbeBudget: o.ProbeBudget, Run: run, Began: o.Began, Verify: verifier, Back: back,
 	}, nil

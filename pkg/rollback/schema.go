@@ -153,8 +153,10 @@ func (o Options) readable(ctx context.Context, t *target.Target, l *release.Ledg
 			continue
 		}
 		for _, name := range a.asked {
-			if why := unreadable(ctx, t, n.stacks[0], name, o.Registry); why != "" {
-				return fault.New(fault.Refused, "", waysOut(open, o.RestoreDatabase), "%s cannot be gone back to: %s, and %s", title(to), a.done[0].what, why)
+			if why, no := unreadable(ctx, t, n.stacks[0], name, o.Registry); why != "" {
+				verified, _ := l.LatestVerified()
+				served := to.Number == verified.Number && servedWith(open) && !no
+				return fault.New(fault.Refused, "", waysOut(open, o.RestoreDatabase, served), "%s cannot be gone back to: %s, and %s", title(to), a.done[0].what, why)
 			}
 		}
 	}
@@ -192,31 +194,48 @@ func asked(st *stack.Stack, done []since, of func(service string) bool) (names [
 	return slices.Compact(names)
 }
 
-// unreadable says why code is not known to work with a schema, "" when it does.
-func unreadable(ctx context.Context, t *target.Target, st *stack.Stack, service string, auth engine.Auth) string {
+// servedWith tells whether the last verified release served with today's schema already: it
+// did while later ones migrated, which is all that was done since.
+func servedWith(open []across) bool {
+	other := func(d since) bool { return d.service == "" }
+	return !slices.ContainsFunc(open, func(a across) bool { return slices.ContainsFunc(a.done, other) })
+}
+
+// unreadable says why code is not known to work with a schema, "" when it does. No is set
+// where the code itself says that it does not.
+func unreadable(ctx context.Context, t *target.Target, st *stack.Stack, service string, auth engine.Auth) (why string, no bool) {
 	svc := st.Services[service]
 	if svc == nil || svc.Ext.Migrate == nil || len(svc.Ext.Migrate.Compatible) == 0 {
-		return "whether the older code can read it is not known (it has no x-shiksha.migrate.compatible)"
+		return "whether the older code can read it is not known (it has no x-shiksha.migrate.compatible)", false
 	}
 	ctx, cancel := context.WithTimeout(ctx, compatibleTime)
 	defer cancel()
+	const mute = "the older code cannot be asked whether it can read it: %v"
 	if err := t.Engine.Pull(ctx, svc.Pinned, svc.Platform, auth); err != nil {
-		return fmt.Sprintf("the older code cannot be asked whether it can read it: %v", err)
+		why = fmt.Sprintf(mute, err)
+		if mend := fault.Hint(err); mend != "" {
+			why += " (" + mend + ")" // with its image it can be asked
+		}
+		return why, false
 	}
 	ended, err := t.Engine.RunService(ctx, st, service, stack.Task{Name: "compatible", Command: svc.Ext.Migrate.Compatible})
 	if err != nil {
-		return fmt.Sprintf("the older code cannot be asked whether it can read it: %v", err)
+		return fmt.Sprintf(mute, err), false
 	}
 	if ended.Exit != 0 {
-		return fmt.Sprintf("the older code says that it cannot read it (exit code %d): %s", ended.Exit, strings.TrimSpace(st.Hide(ended.Output)))
+		return fmt.Sprintf("the older code says that it cannot read it (exit code %d): %s", ended.Exit, strings.TrimSpace(st.Hide(ended.Output))), true
 	}
-	return ""
+	return "", false
 }
 
 // waysOut are the two things that somebody may decide. A rollback brings back one
-// database, which restores says.
-func waysOut(open []across, restores string) string {
-	const sure = "when you know that the older code can read it"
+// database, which restores says. Where the older code served with the schema nothing need
+// be lost, so that the other way comes second.
+func waysOut(open []across, restores string, served bool) string {
+	sure := " when you know that the older code can read it"
+	if served {
+		sure = ": the older code served with this schema already"
+	}
 	var names []string
 	for _, a := range open {
 		name := "BACKUP (shiksha backups lists them)"
@@ -228,14 +247,19 @@ func waysOut(open []across, restores string) string {
 		}
 		names = append(names, name)
 	}
-	switch list := strings.Join(names, ", "); {
-	case restores != "":
-		return fmt.Sprintf("backup %s is of %q only: either --accept-schema beside it, %s, or until another rollback has brought that database back (%s), too", restores, serviceOf(restores), sure, list)
-	case len(open) > 1:
-		return "either --restore-database of each, in a rollback of its own (" + list + "), with --accept-schema beside it until the last, which loses what was written since, or --accept-schema alone " + sure
-	default:
-		return "either --restore-database " + list + ", which loses what was written since, or --accept-schema " + sure
+	list, alone := strings.Join(names, ", "), ""
+	loses := "--restore-database " + list + ", which loses what was written since"
+	if len(open) > 1 {
+		loses, alone = "--restore-database of each, in a rollback of its own ("+list+"), with --accept-schema beside it until the last, which loses what was written since", " alone"
 	}
+	accept := "--accept-schema" + alone + sure
+	switch {
+	case restores != "":
+		return fmt.Sprintf("backup %s is of %q only: either --accept-schema beside it%s, or until another rollback has brought that database back (%s), too", restores, serviceOf(restores), sure, list)
+	case served:
+		return "either " + accept + ", or " + loses
+	}
+	return "either " + loses + ", or " + accept
 }
 
 func known(revision string) string {
