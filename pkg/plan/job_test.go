@@ -63,3 +63,24 @@ func TestMake_AJobIsDoneWhereItEndedWell(t *testing.T) {
 		assert.Equal(t, plan.Unchanged, plan.Make(in).Step("worker").Action, "%s, on a way back", name)
 	}
 }
+
+// What a job did is gone where the database was brought back to a backup from before it.
+func TestMake_AJobWhoseWorkWentRunsAgain(t *testing.T) {
+	t.Parallel()
+	in := plan.Input{Desired: quickstart(), Observed: observed("v2"), Lost: []string{"job-1"}}
+	in.Desired.Services["worker"].Job = true
+	in.Observed.Units["worker"] = []stack.Unit{jobUnit(1, 0, "worker-v2")}
+	step := plan.Make(in).Step("worker")
+	assert.Equal(t, plan.Create, step.Action)
+	assert.Equal(t, []string{"job-1"}, step.Leftovers)
+	assert.Equal(t, []string{"what it did is gone: a database was brought back to a backup from before"}, step.Reasons)
+
+	in.Back = true
+	assert.Equal(t, plan.Unchanged, plan.Make(in).Step("worker").Action, "a way back runs no job")
+	in.Back = false
+	in.Observed.Units["worker"] = []stack.Unit{jobUnit(1, 0, "worker-v2"), jobUnit(2, 0, "worker-v2")}
+	step = plan.Make(in).Step("worker")
+	assert.Equal(t, plan.Heal, step.Action, "it was done again by a run that was cut off then")
+	assert.Equal(t, []string{"job-2"}, step.Good)
+	assert.Equal(t, []string{"1 unit of an interrupted release or dead"}, step.Reasons)
+}

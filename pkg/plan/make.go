@@ -129,7 +129,7 @@ func sortUnits(in Input, svc *stack.Service) groups {
 	for _, u := range in.Observed.Units[svc.Name] {
 		switch {
 		case u.OneOff:
-		case svc.Job && u.State == stack.Exited && u.ExitCode == 0 && asWanted(in, svc, u):
+		case svc.Job && u.State == stack.Exited && u.ExitCode == 0 && asWanted(in, svc, u) && !slices.Contains(in.Lost, u.ID):
 			g.done = append(g.done, u)
 		case !u.Serving() || hasPin && !slices.Contains(serving, u.ID):
 			g.leftover = append(g.leftover, u)
