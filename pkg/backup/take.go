@@ -43,6 +43,15 @@ psql -AtXq -F "$(printf '\t')" -f - > "$final.has" <<'SQL' || true
 SQL
 mv "$part" "$final"`
 
+// stamp is how the name of a backup says when it was taken.
+const stamp = "20060102T150405Z"
+
+// TakenAt reads when a backup was taken from its name, false where that does not say it.
+func TakenAt(id string) (time.Time, bool) {
+	at, err := time.Parse(stamp, id[strings.LastIndex(id, "-")+1:])
+	return at, err == nil
+}
+
 // told is how often a long dump says how far it is.
 const told = 10 * time.Second
 
@@ -63,7 +72,7 @@ func (s *Store) Take(ctx context.Context, from Source) (Backup, error) {
 		return Backup{}, err
 	}
 	now := time.Now().UTC().Truncate(time.Second)
-	b := Backup{Schema: schema, ID: from.Service + "-" + now.Format("20060102T150405Z"), Project: s.Project, Service: from.Service,
+	b := Backup{Schema: schema, ID: from.Service + "-" + now.Format(stamp), Project: s.Project, Service: from.Service,
 		Database: access["PGDATABASE"], Release: from.Release, Version: from.Version, Taken: now, Node: s.Node}
 	last := s.last(ctx, from.Service, b.Database)
 	need, of := s.dumpNeeds(ctx, from, last)

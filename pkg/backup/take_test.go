@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -190,5 +191,17 @@ func TestDatabasesThatAreNotDumpedAreTold(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, warns, len(warnings) > 0, "%s: %v", others, warnings)
 		assert.Equal(t, "1250", f.need, "the last one, and a quarter")
+	}
+}
+
+// The ledger names the backup that a release brought back, and no more.
+func TestTakenAt(t *testing.T) {
+	t.Parallel()
+	at, known := backup.TakenAt("shop-db-20260301T090000Z")
+	assert.True(t, known)
+	assert.Equal(t, time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC), at)
+	for _, id := range []string{"", "b1", "db-", "db-20260301", "db-20260301T090000Z-1"} {
+		_, known := backup.TakenAt(id)
+		assert.False(t, known, id)
 	}
 }

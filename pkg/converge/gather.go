@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/shiksha/actions/pkg/backup"
 	"github.com/shiksha/actions/pkg/content"
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
@@ -34,6 +35,8 @@ type facts struct {
 	newest, acted, verified *release.Record
 	// since are the releases after the last verified one that may have changed something.
 	since []release.Record
+	// restores are the releases that brought a database back, or may have.
+	restores []release.Record
 	// uncertain is set when what the last run left cannot be read: it is then looked
 	// at as if it was interrupted.
 	uncertain bool
@@ -99,6 +102,9 @@ func (f *facts) know(l *release.Ledger) {
 	for _, r := range l.All() {
 		if (f.verified == nil || r.Number > f.verified.Number) && !r.ChangedNothing() {
 			f.since = append(f.since, r)
+		}
+		if r.RestoresDatabase != "" && r.Outcome != release.Failed && r.Outcome != release.Refused {
+			f.restores = append(f.restores, r)
 		}
 	}
 }
@@ -201,7 +207,7 @@ func (f *facts) input(o Options, key []byte) plan.Input {
 		in.FreeMemory = 0 // each node has its own, and the scheduler knows it
 	}
 	in.Interrupted, in.TakenOver = f.cutOff(), over(f.observed, in.Made, f.created)
-	in.SchemaBack = f.swapped()
+	in.SchemaBack, in.Lost = f.swapped(), f.lost()
 	if f.verified != nil {
 		in.Past = past(f.verified)
 	}
@@ -254,6 +260,23 @@ func (f *facts) whole() bool {
 func (f *facts) lastMade(u stack.Unit) bool {
 	made := func(r release.Record) bool { return r.Services[u.Service].Hash == u.Hash && u.Created.After(r.Started) }
 	return slices.ContainsFunc(f.since, made)
+}
+
+// lost gives the units of jobs that were made between a backup and the way back to it: what
+// they wrote to the database went with it, or may have.
+func (f *facts) lost() (ids []string) {
+	for _, name := range f.stack.Order {
+		for _, u := range f.observed.Units[name] {
+			went := func(r release.Record) bool {
+				taken, known := backup.TakenAt(r.RestoresDatabase)
+				return known && !u.Created.Before(taken) && u.Created.Before(r.Started)
+			}
+			if f.stack.Services[name].Job && slices.ContainsFunc(f.restores, went) {
+				ids = append(ids, u.ID)
+			}
+		}
+	}
+	return ids
 }
 
 // past is what a record knows of its services, for the reasons of a plan.

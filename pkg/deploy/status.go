@@ -110,8 +110,8 @@ type eyes interface {
 	Inspect(ctx context.Context, id string) (stack.Unit, error)
 }
 
-// closer looks into every unit: since when it runs, how often it was started again and
-// how it ended is in no list of containers. One that is gone by then stays as it was
+// closer looks into every unit: since when it runs and how often it was started again is
+// in no list of containers. One that is gone by then stays as it was
 // listed. A Swarm makes a new task of what ended, and tells how it did.
 func closer(ctx context.Context, e eyes, seen stack.Observed) stack.Observed {
 	if seen.Scheduled {

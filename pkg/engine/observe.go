@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/compose/v5/pkg/api"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
@@ -21,8 +22,8 @@ import (
 )
 
 // Observe takes a snapshot of a project: its containers in any state, its
-// networks and its volumes, in three calls at once however many there are. Runners
-// of Compose's pre_start hooks are no units and left out. Where two networks or
+// networks and its volumes, in three calls at once however many there are; only where
+// the list does not say how a container ended it is looked into. Runners of Compose's pre_start hooks are no units and left out. Where two networks or
 // volumes carry the same key (one was renamed), the newer one is given.
 func (e *Engine) Observe(ctx context.Context, project string) (stack.Observed, error) {
 	mine := make(client.Filters).Add("label", api.ProjectLabel+"="+project)
@@ -45,8 +46,12 @@ func (e *Engine) Observe(ctx context.Context, project string) (stack.Observed, e
 	if err := eg.Wait(); err != nil {
 		return stack.Observed{}, fmt.Errorf("list what runs of project %s: %w", project, err)
 	}
+	units := e.units(containers.Items)
+	if err := e.ended(ctx, units); err != nil {
+		return stack.Observed{}, err
+	}
 	return stack.Observed{
-		Project: project, Units: e.units(containers.Items),
+		Project: project, Units: units,
 		Networks: networkResources(networks.Items), Volumes: volumeResources(volumes.Items),
 	}, nil
 }
@@ -86,11 +91,31 @@ func (e *Engine) units(containers []container.Summary) map[string][]stack.Unit {
 	return units
 }
 
+// ended finds out how units ended of which the list does not say it. One that is gone by
+// then, or runs again, has not ended well as far as anybody knows.
+func (e *Engine) ended(ctx context.Context, units map[string][]stack.Unit) error {
+	for _, us := range units {
+		for i := range us {
+			if us[i].State != stack.Exited || us[i].ExitCode != notKnown {
+				continue
+			}
+			u, err := e.Inspect(ctx, us[i].ID)
+			if err != nil && !errdefs.IsNotFound(err) {
+				return err
+			}
+			if err == nil && u.State == stack.Exited {
+				us[i].ExitCode = u.ExitCode
+			}
+		}
+	}
+	return nil
+}
+
 func unitOf(c container.Summary) stack.Unit {
 	number, _ := strconv.Atoi(c.Labels[api.ContainerNumberLabel])
 	u := stack.Unit{
 		ID: c.ID, Name: containerName(c.Names), Service: c.Labels[api.ServiceLabel], Number: number,
-		State: stack.State(c.State), Health: healthOf(c), Hash: c.Labels[api.ConfigHashLabel],
+		State: stack.State(c.State), ExitCode: exitOf(c), Health: healthOf(c), Hash: c.Labels[api.ConfigHashLabel],
 		Image: c.Image, ImageID: c.ImageID, Created: time.Unix(c.Created, 0), OneOff: isOneOff(c),
 		StateDir: c.Labels[stack.StateLabel], Addresses: map[string]string{}, Volumes: volumesOf(c.Mounts), Writes: writesOf(c.Mounts),
 	}
@@ -118,6 +143,23 @@ func mountsOf(mounts []container.MountPoint) (paths, targets []string) {
 }
 
 func isOneOff(c container.Summary) bool { return c.Labels[api.OneoffLabel] == "True" }
+
+// notKnown is the exit code of a unit that ended nobody knows how: never 0, by which a
+// job is done.
+const notKnown = -1
+
+// exitOf reads how a unit ended: a list gives it only inside the text of the status,
+// "Exited (143) 2 minutes ago".
+func exitOf(c container.Summary) int {
+	if c.State != container.StateExited {
+		return 0
+	}
+	code, _, closed := strings.Cut(strings.TrimPrefix(c.Status, "Exited ("), ")")
+	if exit, err := strconv.Atoi(code); closed && err == nil {
+		return exit
+	}
+	return notKnown
+}
 
 // healthOf reads a unit's health; engines before 28 give it only inside the text
 // of the status: "Up 2 minutes (healthy)".

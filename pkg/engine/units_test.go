@@ -269,7 +269,7 @@ volumes: {data: {}}
 	assert.Empty(t, none.Units)
 }
 
-// checkClosely looks at what only Inspect tells.
+// checkClosely looks at what only Inspect tells, and at what the list tells in words.
 func checkClosely(t *testing.T, e *Engine, seen stack.Observed) {
 	t.Helper()
 	well, err := e.Inspect(t.Context(), seen.Units["well"][0].ID)
@@ -282,6 +282,7 @@ func checkClosely(t *testing.T, e *Engine, seen stack.Observed) {
 	plain, err := e.Inspect(t.Context(), seen.Units["plain"][0].ID)
 	require.NoError(t, err)
 	assert.Equal(t, 7, plain.ExitCode)
+	assert.Equal(t, 7, seen.Units["plain"][0].ExitCode, "the list says it in words")
 	assert.False(t, plain.FinishedAt.IsZero())
 }
 

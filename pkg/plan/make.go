@@ -57,8 +57,8 @@ func decide(in Input, svc *stack.Service, so *Plan) Step {
 			s.Reasons[0] += "; the newer one is at work yet"
 		}
 	case svc.Job && len(g.done) > 0 && len(g.old) == 0:
-		s.Action = Unchanged
 		s.Good = ids(g.done)
+		s.Action = afterDone(in, s)
 	case len(g.good)+len(g.old) == 0 && svc.Replicas > 0:
 		s.Action = Create
 	case len(g.old) > 0 && len(g.good) < svc.Replicas:
@@ -90,6 +90,19 @@ func decide(in Input, svc *stack.Service, so *Plan) Step {
 	return s
 }
 
+// afterDone says what is left to do of a job of which units ended well: beside them may be
+// one that failed, or one of another configuration, left by a run that was cut off. A Swarm
+// lists every try of a job, and does by itself what failed.
+func afterDone(in Input, s Step) Action {
+	switch {
+	case len(s.Leftovers) == 0 || in.Observed.Scheduled:
+		return Unchanged
+	case s.Missing() > 0:
+		return Scale
+	}
+	return Heal
+}
+
 func pinned(in Input, svc *stack.Service) bool {
 	_, ok := in.Serving[svc.Name]
 	return ok || in.Stale[svc.Name]
@@ -116,7 +129,7 @@ func sortUnits(in Input, svc *stack.Service) groups {
 	for _, u := range in.Observed.Units[svc.Name] {
 		switch {
 		case u.OneOff:
-		case svc.Job && u.State == stack.Exited && u.ExitCode == 0 && asWanted(in, svc, u):
+		case svc.Job && u.State == stack.Exited && u.ExitCode == 0 && asWanted(in, svc, u) && !slices.Contains(in.Lost, u.ID):
 			g.done = append(g.done, u)
 		case !u.Serving() || hasPin && !slices.Contains(serving, u.ID):
 			g.leftover = append(g.leftover, u)

@@ -269,6 +269,9 @@ type Input struct {
 	// Told are the IDs of units that a run before may have told to take no more work: of a
 	// service with x-shiksha.drain they are replaced although they look as well as ever.
 	Told []string
+	// Lost are the IDs of units of jobs whose work went when a database was brought back to a
+	// backup from before them: it is to be done again.
+	Lost []string
 	// SchemaBack is set when a run that was cut short may have brought the database
 	// back to an older schema: code that runs already has to migrate it again then.
 	SchemaBack bool

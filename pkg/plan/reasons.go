@@ -31,7 +31,14 @@ func reasons(in Input, svc *stack.Service, g groups) []string {
 	for _, target := range in.Live[svc.Name] {
 		out = append(out, "file "+path.Base(target)+" changed")
 	}
-	if n := len(g.leftover); n > 0 {
+	dead := g.leftover
+	if len(g.done) == 0 {
+		lost := func(u stack.Unit) bool { return slices.Contains(in.Lost, u.ID) }
+		if dead = slices.DeleteFunc(slices.Clone(dead), lost); len(dead) < len(g.leftover) {
+			out = append(out, "what it did is gone: a database was brought back to a backup from before")
+		}
+	}
+	if n := len(dead); n > 0 {
 		out = append(out, fmt.Sprintf("%s of an interrupted release or dead", plural(n, "unit")))
 	}
 	if in.Stale[svc.Name] {

@@ -246,7 +246,7 @@ func (h *fakeHost) Observe(context.Context, string) (stack.Observed, error) {
 }
 
 func listed(u stack.Unit) stack.Unit {
-	u.StartedAt, u.FinishedAt, u.Restarts, u.OOMKilled, u.ExitCode, u.PID = time.Time{}, time.Time{}, 0, false, 0, 0
+	u.StartedAt, u.FinishedAt, u.Restarts, u.OOMKilled, u.PID = time.Time{}, time.Time{}, 0, false, 0
 	u.Env, u.ReadOnly, u.Probes = nil, false, nil
 	return u
 }

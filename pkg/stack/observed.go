@@ -46,6 +46,8 @@ type Unit struct {
 	Number  int
 	State   State
 	Health  UnitHealth
+	// ExitCode is how it ended where it has Exited, -1 where nobody knows how.
+	ExitCode int
 	// Hash is the label com.docker.compose.config-hash, or HashLabel.
 	Hash string
 	// Image is the reference it was created from; ImageID the engine's ID of it.
@@ -75,7 +77,6 @@ type Unit struct {
 	FinishedAt time.Time
 	Restarts   int
 	OOMKilled  bool
-	ExitCode   int
 	PID        int
 	Env        map[string]string
 	ReadOnly   bool

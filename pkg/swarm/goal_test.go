@@ -175,6 +175,22 @@ func TestUnitOf(t *testing.T) {
 	assert.Equal(t, 3, u.ExitCode)
 }
 
+// A task that failed before it had a container, or whose health check had it stopped, has
+// no exit code, or 0: only a complete one did its work.
+func TestUnitOfATaskThatFailedWithoutACode(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int{"1 h complete": 0, "1 h failed": -1, "1 h shutdown": -1, "1 h running": 0} {
+		s := stateWith("", text)
+		s.tasks[0].Status.ContainerStatus = nil
+		assert.Equal(t, want, unitOf(s.service, s.tasks[0], nil).ExitCode, text)
+		s.tasks[0].Status.ContainerStatus = &swarm.ContainerStatus{ContainerID: "c0ffee"}
+		assert.Equal(t, want, unitOf(s.service, s.tasks[0], nil).ExitCode, text)
+	}
+	failed := stateWith("", "1 h failed")
+	failed.tasks[0].Status.ContainerStatus = &swarm.ContainerStatus{ContainerID: "c0ffee", ExitCode: 3}
+	assert.Equal(t, 3, unitOf(failed.service, failed.tasks[0], nil).ExitCode)
+}
+
 // How many tasks run on every node is the Swarm's to say.
 func TestFigureOfAGlobalService(t *testing.T) {
 	t.Parallel()

@@ -186,6 +186,9 @@ func unitOf(svc swarm.Service, t swarm.Task, nodes map[string]swarm.Node) stack.
 		}
 	}
 	u.State, u.Health = stateOf(t)
+	if u.State == stack.Exited && u.ExitCode == 0 && t.Status.State != swarm.TaskStateComplete {
+		u.ExitCode = -1 // it had no container, or its health check had it stopped: its work is not done
+	}
 	return u
 }
 

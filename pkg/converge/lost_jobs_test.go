@@ -1,0 +1,60 @@
+package converge
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/pkg/release"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// What a job wrote between a backup and the way back to it is gone: it has it to do again,
+// in whichever release comes next. What it did before the backup is in it.
+func TestJobsWhoseWorkWentWithADatabase(t *testing.T) {
+	t.Parallel()
+	const id = "postgres-20260301T090000Z"
+	taken := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+	back := taken.Add(time.Hour)
+	for name, c := range map[string]struct {
+		backup  string
+		outcome release.Outcome
+		made    time.Time
+		service string
+		lost    bool
+	}{
+		"made after the backup":           {id, release.Verified, taken.Add(time.Minute), "migrate", true},
+		"in the same second":              {id, release.Verified, taken, "migrate", true},
+		"the way back was cut off":        {id, release.Interrupted, taken.Add(time.Minute), "migrate", true},
+		"it got stuck":                    {id, release.Stuck, taken.Add(time.Minute), "migrate", true},
+		"it failed, and was swapped back": {id, release.Failed, taken.Add(time.Minute), "migrate", false},
+		"it was refused":                  {id, release.Refused, taken.Add(time.Minute), "migrate", false},
+		"made before the backup":          {id, release.Verified, taken.Add(-time.Second), "migrate", false},
+		"made since":                      {id, release.Verified, back.Add(time.Minute), "migrate", false},
+		"no database came back":           {"", release.Verified, taken.Add(time.Minute), "migrate", false},
+		"a backup of another name":        {"by-hand", release.Verified, taken.Add(time.Minute), "migrate", false},
+		"no job":                          {id, release.Verified, taken.Add(time.Minute), "api", false},
+		"not in the stack":                {id, release.Verified, taken.Add(time.Minute), "gone", false},
+	} {
+		ledger, err := release.Open(t.Context(), fakeFiles{}, "/state", "shop")
+		require.NoError(t, err)
+		for _, r := range []release.Record{
+			{Outcome: release.Verified, Started: taken.Add(-time.Hour)},
+			{Outcome: c.outcome, Started: back, RestoresDatabase: c.backup},
+			{Outcome: release.Verified, Started: back.Add(time.Hour)},
+		} {
+			require.NoError(t, ledger.Append(t.Context(), &r))
+		}
+		unit := stack.Unit{ID: "1", Service: c.service, State: stack.Exited, Created: c.made}
+		f := &facts{stack: &stack.Stack{Order: []string{"api", "migrate"}, Services: map[string]*stack.Service{"migrate": {Name: "migrate", Job: true}, "api": {Name: "api"}}},
+			observed: stack.Observed{Units: map[string][]stack.Unit{c.service: {unit}}}}
+		f.know(ledger)
+		var want []string
+		if c.lost {
+			want = []string{"1"}
+		}
+		assert.Equal(t, want, f.input(Options{}, nil).Lost, name)
+	}
+}
