@@ -112,3 +112,21 @@ func TestWhatSSHDForwardsToAFixedAddress(t *testing.T) {
 		})
 	}
 }
+
+// The units of a network without IPv4 are asked for at their IPv6 address.
+func TestFixedAddressesThatAreDialled(t *testing.T) {
+	t.Parallel()
+	no := false
+	for name, c := range map[string]struct {
+		of   *bool
+		want []string
+	}{
+		"with IPv4": {nil, nil}, "without": {&no, []string{"[fd00::6]:80"}},
+	} {
+		web := types.ServiceConfig{Name: "web"}
+		web.Networks = map[string]*types.ServiceNetworkConfig{"edge": {Ipv6Address: "fd00::6"}}
+		project := &types.Project{Services: types.Services{"web": web}, Networks: types.Networks{"edge": {EnableIPv4: c.of}}}
+		d := &transition{opts: Options{Stack: &stack.Stack{Name: "shop", Project: project}}, facts: &facts{}}
+		assert.Equal(t, c.want, d.own(Way{"web", "127.0.0.1:80"}), name)
+	}
+}

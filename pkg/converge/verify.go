@@ -115,9 +115,13 @@ func (d *transition) own(way Way) (addrs []string) {
 		}
 	}
 	if p := d.opts.Stack.Project; p != nil {
-		for _, network := range p.Services[way.Service].Networks {
-			if network != nil {
-				known(network.Ipv4Address)
+		for key, network := range p.Services[way.Service].Networks {
+			if network == nil {
+				continue
+			}
+			known(network.Ipv4Address)
+			if v4 := p.Networks[key].EnableIPv4; v4 != nil && !*v4 {
+				known(network.Ipv6Address)
 			}
 		}
 	}

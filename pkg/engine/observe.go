@@ -190,11 +190,16 @@ func health(s container.HealthStatus) stack.UnitHealth {
 	return stack.NoHealth
 }
 
+// addressesOf are IPv6 only on networks without IPv4: not all that listen do so on both.
 func addressesOf(networks map[string]*network.EndpointSettings) map[string]string {
 	out := map[string]string{}
 	for name, ep := range networks {
-		if ep != nil && ep.IPAddress.IsValid() {
+		switch {
+		case ep == nil:
+		case ep.IPAddress.IsValid():
 			out[name] = ep.IPAddress.String()
+		case ep.GlobalIPv6Address.IsValid():
+			out[name] = ep.GlobalIPv6Address.String()
 		}
 	}
 	return out

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"testing"
 
 	"github.com/containerd/errdefs"
@@ -115,4 +116,23 @@ func TestObserveLooksHowAUnitEnded(t *testing.T) {
 	require.NoError(t, err)
 	_, err = e.Observe(t.Context(), "shop")
 	assert.ErrorContains(t, err, "the engine is away", "it may have ended well")
+}
+
+// A unit on a network without IPv4 has its IPv6 address there.
+func TestUnitOfKnowsAddresses(t *testing.T) {
+	t.Parallel()
+	at := func(v4, v6 string) *network.EndpointSettings {
+		ep := &network.EndpointSettings{}
+		if v4 != "" {
+			ep.IPAddress = netip.MustParseAddr(v4)
+		}
+		if v6 != "" {
+			ep.GlobalIPv6Address = netip.MustParseAddr(v6)
+		}
+		return ep
+	}
+	u := unitOf(container.Summary{NetworkSettings: &container.NetworkSettingsSummary{Networks: map[string]*network.EndpointSettings{
+		"four": at("172.20.0.5", ""), "both": at("172.21.0.5", "fd00:1::5"), "six": at("", "fd00:2::5"), "none": at("", ""), "gone": nil,
+	}}})
+	assert.Equal(t, map[string]string{"four": "172.20.0.5", "both": "172.21.0.5", "six": "fd00:2::5"}, u.Addresses)
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -100,6 +101,18 @@ func TestMarks(t *testing.T) {
 	assert.Equal(t, "192.0.2.7 x API", foreignLine(two+"192.0.2.7 x API\n", "api"))
 	assert.Equal(t, "api-web -> 10.0.0.9", describe(readMarks(dropMarks(two, "api"))))
 	assert.Equal(t, "empty", describe(nil))
+}
+
+// What is pinned is read back as the engine gives it: units are known again by that.
+func TestMarksAreReadBackAsTheyWereSet(t *testing.T) {
+	t.Parallel()
+	var addrs []string
+	for _, a := range []string{"172.20.0.5", "fd00:0:0:1:0:0:0:5", "2001:DB8::10:0", "fd12:3456:789a:bcde:f012:3456:789a:bcde"} {
+		addrs = append(addrs, netip.MustParseAddr(a).String())
+	}
+	lines, err := markedLines("api", addrs)
+	require.NoError(t, err)
+	assert.Equal(t, addrs, readMarks(joinMarks("::1\tlocalhost ip6-localhost\nfd00::4 0123456789ab\n", lines))["api"])
 }
 
 func TestMarkedLinesRefuse(t *testing.T) {

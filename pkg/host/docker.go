@@ -116,19 +116,11 @@ func (h *Host) DialDocker(ctx context.Context) (net.Conn, error) {
 	if h.usesStdio() {
 		return h.dialStdio(ctx)
 	}
-	payload := ssh.Marshal(struct {
-		Path, Reserved string
-		Number         uint32
-	}{Path: h.settings.dockerSocket})
-	l, channel, requests, err := h.open(ctx, "direct-streamlocal@openssh.com", payload)
-	if err == nil {
-		go ssh.DiscardRequests(requests)
-		return newConn(l, channel, &net.UnixAddr{Name: h.settings.dockerSocket, Net: "unix"}), nil
-	}
 	// OpenSSH answers "connect failed" whether it may not forward or there is
 	// nothing to forward to, so every refusal has to be looked into.
+	conn, err := h.forwardDocker(ctx)
 	if refusal(err) == 0 {
-		return nil, fmt.Errorf("docker on %s: %w", h, err)
+		return conn, err
 	}
 	if err := h.examineSocket(ctx); err != nil {
 		return nil, err
@@ -136,10 +128,27 @@ func (h *Host) DialDocker(ctx context.Context) (net.Conn, error) {
 	if err := h.tryStdio(ctx); err != nil {
 		return nil, err
 	}
+	// An engine that was just being started is there by now.
+	if conn, err = h.forwardDocker(ctx); refusal(err) == 0 {
+		return conn, err
+	}
 	h.mu.Lock()
 	h.byStdio = true
 	h.mu.Unlock()
 	return h.dialStdio(ctx)
+}
+
+func (h *Host) forwardDocker(ctx context.Context) (net.Conn, error) {
+	payload := ssh.Marshal(struct {
+		Path, Reserved string
+		Number         uint32
+	}{Path: h.settings.dockerSocket})
+	l, channel, requests, err := h.open(ctx, "direct-streamlocal@openssh.com", payload)
+	if err != nil {
+		return nil, fmt.Errorf("docker on %s: %w", h, err)
+	}
+	go ssh.DiscardRequests(requests)
+	return newConn(l, channel, &net.UnixAddr{Name: h.settings.dockerSocket, Net: "unix"}), nil
 }
 
 func (h *Host) usesStdio() bool {

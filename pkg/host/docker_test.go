@@ -100,6 +100,43 @@ func TestDockerOverStdioOpensFewSessions(t *testing.T) {
 	all.Wait()
 }
 
+// An engine that is being started refuses one connection. That is no reason to do without
+// forwarding for the rest of the run.
+func TestDockerThatIsStartedMeanwhileIsForwardedTo(t *testing.T) {
+	t.Parallel()
+	server, dir := startSSHD(t, "SetEnv PATH={dir}:/usr/bin:/bin"), openFolder(t)
+	config := server.config()
+	config.DockerSocket = filepath.Join(dir, "engine.sock")
+	listen := func() *net.UnixListener {
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: config.DockerSocket, Net: "unix"})
+		require.NoError(t, err)
+		require.NoError(t, os.Chmod(config.DockerSocket, 0o666))
+		return l
+	}
+	before := listen()
+	before.SetUnlinkOnClose(false)
+	require.NoError(t, before.Close())
+	asked, up := filepath.Join(dir, "asked"), filepath.Join(dir, "up")
+	cli := "#!/bin/sh\ntouch " + asked + "\nuntil test -e " + up + "; do sleep 0.05; done\nprintf 'HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n'\n"
+	require.NoError(t, os.WriteFile(filepath.Join(server.dir, "docker"), []byte(cli), 0o755))
+	h := dial(t, config)
+	dialled := make(chan error, 1)
+	go func() {
+		c, err := h.DialDocker(t.Context())
+		if err == nil {
+			err = c.Close()
+		}
+		dialled <- err
+	}()
+	require.Eventually(t, func() bool { _, err := os.Stat(asked); return err == nil }, patience, 20*time.Millisecond)
+	require.NoError(t, os.Remove(config.DockerSocket))
+	engine := listen()
+	t.Cleanup(func() { _ = engine.Close() })
+	require.NoError(t, os.WriteFile(up, nil, 0o644))
+	require.NoError(t, <-dialled)
+	assert.False(t, h.usesStdio())
+}
+
 func TestDockerCannotBeUsed(t *testing.T) {
 	t.Parallel()
 	open, shut := startSSHD(t), startSSHD(t, "AllowStreamLocalForwarding no")

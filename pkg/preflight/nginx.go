@@ -146,7 +146,9 @@ func (f *findings) siteHosts(s *site) {
 			return
 		}
 		host, port := finding.Address(d.Args[0])
-		if s.upstreams[host] && !isServer || strings.HasPrefix(d.Args[0], "unix:") || told[host+":"+port] {
+		_, at, _ := strings.Cut(d.Args[0], "://")
+		socket := strings.HasPrefix(d.Args[0], "unix:") || strings.HasPrefix(at, "unix:")
+		if s.upstreams[host] && !isServer || socket || told[host+":"+port] {
 			return
 		}
 		told[host+":"+port] = true

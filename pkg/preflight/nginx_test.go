@@ -87,3 +87,22 @@ func TestHostsOfAnExternalNetwork(t *testing.T) {
 	assert.Len(t, about(look(t, stack("backend"), ""), "P05.nginx"), 1)
 	assert.Len(t, about(look(t, stack("backend"), ""), "P07.prometheus"), 1)
 }
+
+// A socket is no host, in any of nginx's ways to write one.
+func TestSocketsAreNoHosts(t *testing.T) {
+	t.Parallel()
+	for pass, good := range map[string]bool{
+		"proxy_pass http://unix:/run/app.sock": true, "proxy_pass http://unix:/run/app.sock:/path": true, "proxy_pass https://unix:/run/app.sock": true,
+		"fastcgi_pass unix:/run/app.sock": true, "uwsgi_pass unix:/run/app.sock": true, "grpc_pass grpc://unix:/run/app.sock": true,
+		"proxy_pass http://unix": false, "proxy_pass http://unixes:/run/app.sock": false,
+	} {
+		r := look(t, files{"compose.yaml": "services:\n  nginx:\n    image: nginx:1.27\n    volumes: [\"./nginx.conf:/etc/nginx/nginx.conf:ro\", \"run:/run\"]\nvolumes: {run: {}}\n",
+			"nginx.conf": "events {}\nhttp {\n upstream app { server unix:/run/other.sock; }\n server {\n  location / { " + pass + "; }\n }\n}\n"}, "")
+		if good {
+			assert.Empty(t, faults(r, "P05.hosts"), pass)
+			assert.Len(t, about(r, "P05.nginx"), 1, pass)
+			continue
+		}
+		reported(t, r, "P05.hosts", check.Fail, "nginx.conf:5", "no service is called unix")
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -168,6 +169,32 @@ func TestAUnitThatListensNowhereIsNotAdmitted(t *testing.T) {
 	assert.Equal(t, []string{"10.0.0.101:8000", "10.0.0.102:8000"}, asked)
 	assert.NotContains(t, h.log, "reload", "no request was sent to it")
 	assert.Len(t, h.units, 4, "the old units and their gateway stay, the new ones are gone")
+}
+
+// Units of a network without IPv4 are asked and pinned at their IPv6 addresses; where they
+// share one with IPv4 as well it is that, since not all that listen do so on IPv6.
+func TestUnitsOfANetworkWithoutIPv4(t *testing.T) {
+	t.Parallel()
+	for name, networks := range map[string]struct{ addresses, gateway map[string]string }{
+		"fd00::a":  {map[string]string{"edge": "fd00::a"}, map[string]string{"edge": "fd00::9"}},
+		"10.0.0.7": {map[string]string{"a": "fd00::a", "edge": "10.0.0.7"}, map[string]string{"a": "fd00::9", "edge": "10.0.0.9"}},
+		"fd00::b":  {map[string]string{"a": "fd00::b", "edge": "10.0.0.7"}, map[string]string{"a": "fd00::9", "front": "10.0.0.9"}},
+	} {
+		h, st := oldShop(), shop(stack.StartFirst, 0)
+		st.Services["api"].Ext.Port = 8000
+		h.units["gateway-9"].Addresses, h.units["api-1"].Addresses = networks.gateway, networks.addresses
+		h.onStart = func(u *stack.Unit) { u.Addresses = networks.addresses }
+		var asked []string
+		_, err := follow(t, h, st, func(r *rollout.Rollout) {
+			r.Dial = func(_ context.Context, addr string) error {
+				asked = append(asked, addr)
+				return nil
+			}
+		}, plan.Step{Service: "api", Action: plan.Surge, Replicas: 1, Old: []string{"api-1"}, Batch: 1})
+		require.NoError(t, err, name)
+		assert.Equal(t, []string{net.JoinHostPort(name, "8000")}, asked)
+		assert.Contains(t, h.log, "pin api "+name)
+	}
 }
 
 // A way that sshd closed says nothing about the unit.

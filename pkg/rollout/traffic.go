@@ -338,17 +338,7 @@ func (t *traffic) addresses(ctx context.Context, g *gate, ids []string) ([]strin
 }
 
 func shared(a, b stack.Unit) string {
-	var nets []string
-	for n, addr := range b.Addresses {
-		if _, ok := a.Addresses[n]; ok && addr != "" {
-			nets = append(nets, n)
-		}
-	}
-	if len(nets) == 0 {
-		return ""
-	}
-	sort.Strings(nets)
-	return b.Addresses[nets[0]]
+	return b.AddressOn(func(network string) bool { _, ok := a.Addresses[network]; return ok })
 }
 
 // answer makes sure that the units accept connections where the gateway will

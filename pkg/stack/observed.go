@@ -1,7 +1,10 @@
 package stack
 
 import (
+	"cmp"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -55,7 +58,8 @@ type Unit struct {
 	Created        time.Time
 	// StateDir is StateLabel, "" where no release made it, or that is not known.
 	StateDir string
-	// Addresses maps network names to the unit's IPv4 address on them.
+	// Addresses maps network names to the unit's address on them: the IPv6 one on those
+	// without IPv4, else the IPv4 one.
 	Addresses map[string]string
 	// Mounts are the host paths that it mounts, Anonymous the places in it that have a
 	// volume without a name.
@@ -104,6 +108,24 @@ func (u Unit) Serving() bool {
 // Up tells whether the unit is at work, well or not: it runs, waits or is started again
 // by the engine.
 func (u Unit) Up() bool { return u.State == Running || u.State == Restarting || u.State == Paused }
+
+// AddressOn gives the unit's address on one of the networks that count, "" for none: the
+// first by name, but one that has IPv4 goes before those that have not, since not all that
+// listen do so on IPv6.
+func (u Unit) AddressOn(counts func(network string) bool) string {
+	first := ""
+	for _, network := range slices.Sorted(maps.Keys(u.Addresses)) {
+		address := u.Addresses[network]
+		if address == "" || !counts(network) {
+			continue
+		}
+		if !strings.Contains(address, ":") {
+			return address
+		}
+		first = cmp.Or(first, address)
+	}
+	return first
+}
 
 // Resource is a network or volume of the project on the host.
 type Resource struct {

@@ -12,7 +12,7 @@ import (
 // UsesGPU tells whether a service reserves a device for computing.
 func (s *Stack) UsesGPU(service string) bool {
 	c := s.Project.Services[service]
-	if len(c.Gpus) > 0 || c.Runtime == "nvidia" {
+	if len(c.Gpus) > 0 || c.Runtime == "nvidia" || slices.ContainsFunc(c.Devices, isGPU) {
 		return true
 	}
 	if c.Deploy == nil || c.Deploy.Resources.Reservations == nil {
@@ -21,6 +21,13 @@ func (s *Stack) UsesGPU(service string) bool {
 	return slices.ContainsFunc(c.Deploy.Resources.Reservations.Devices, func(d types.DeviceRequest) bool {
 		return slices.Contains(d.Capabilities, "gpu") || d.Driver == "nvidia"
 	})
+}
+
+// isGPU tells whether an entry of devices is a GPU by its CDI name, as "nvidia.com/gpu=all".
+func isGPU(d types.DeviceMapping) bool {
+	kind, device, _ := strings.Cut(d.Source, "=")
+	vendor, class, _ := strings.Cut(kind, "/")
+	return d.Source == d.Target && vendor != "" && class == "gpu" && device != ""
 }
 
 // MemoryLimit is what one unit of a service may use, in bytes; 0 for no limit.

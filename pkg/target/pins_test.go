@@ -16,7 +16,8 @@ func TestPinsOfTwoGateways(t *testing.T) {
 	old, young := runs("old", "10.0.0.1"), runs("young", "10.0.0.2")
 	ended := runs("ended", "10.0.0.3")
 	ended.State = stack.Exited
-	units := []stack.Unit{old, young, ended}
+	six := runs("six", "fd00::4")
+	units := []stack.Unit{old, young, ended, six}
 	for name, c := range map[string]struct {
 		first, second []string
 		serving       []string
@@ -29,6 +30,7 @@ func TestPinsOfTwoGateways(t *testing.T) {
 		"both have what no unit has":      {[]string{"10.0.0.8"}, []string{"10.0.0.9"}, nil, true},
 		"one has some that are gone":      {[]string{"10.0.0.1", "10.0.0.9"}, []string{"10.0.0.1"}, []string{"old"}, false},
 		"one kept what ended but for one": {[]string{"10.0.0.2"}, []string{"10.0.0.1", "10.0.0.3"}, []string{"young", "old"}, false},
+		"one is of IPv6":                  {[]string{"fd00::4"}, []string{"fd00::4"}, []string{"six"}, false},
 	} {
 		p := Pins{Serving: map[string][]string{}, Stale: map[string]bool{}}
 		p.add("api", owners(units, c.first))

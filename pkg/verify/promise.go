@@ -45,11 +45,14 @@ func ports(st *stack.Stack, name string) (checks []kind.Check) {
 	}
 	for _, p := range model.Ports {
 		number, err := strconv.Atoi(p.Published)
-		if err != nil || number == 0 || p.Protocol != "" && p.Protocol != "tcp" {
+		if err != nil || number == 0 || !isTCP(p) {
 			continue
 		}
 		ip := p.HostIP
-		if ip == "" || ip == "0.0.0.0" || ip == "::" {
+		switch {
+		case ip == "::" && !svc.Virtual && !slices.ContainsFunc(model.Ports, func(other types.ServicePortConfig) bool { return everyIPv4(other, number) }):
+			ip = "::1"
+		case ip == "" || ip == "0.0.0.0" || ip == "::":
 			ip = "127.0.0.1"
 		}
 		none := kind.Duration(0)
@@ -59,6 +62,14 @@ func ports(st *stack.Stack, name string) (checks []kind.Check) {
 		})
 	}
 	return checks
+}
+
+func isTCP(p types.ServicePortConfig) bool { return p.Protocol == "" || p.Protocol == "tcp" }
+
+// everyIPv4 tells whether an entry publishes a port on every IPv4 address of the host. One
+// on `::` does so on IPv6 addresses alone, but for a Swarm, which publishes on all.
+func everyIPv4(p types.ServicePortConfig, number int) bool {
+	return p.Published == strconv.Itoa(number) && isTCP(p) && (p.HostIP == "" || p.HostIP == "0.0.0.0")
 }
 
 // published is the service whose nodes hold a port, "" where every node or the one

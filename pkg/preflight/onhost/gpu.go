@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/compose-spec/compose-go/v2/types"
+
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/preflight/finding"
 	"github.com/shiksha/actions/pkg/stack"
@@ -66,7 +68,7 @@ const foreignShare = 10
 // leave it room. What the stack's own units hold comes back when they are stopped.
 func (f findings) gpus(p *plan.Plan, seen stack.Observed, h Facts) {
 	for _, step := range p.Steps {
-		if f.Stack.Services[step.Service] == nil || !step.Replaces() || !f.Stack.UsesGPU(step.Service) {
+		if f.Stack.Services[step.Service] == nil || !step.Replaces() || !f.Stack.UsesGPU(step.Service) || f.ofOthers(step.Service) {
 			continue
 		}
 		where := finding.At(step.Service, "deploy.resources.reservations")
@@ -78,6 +80,15 @@ func (f findings) gpus(p *plan.Plan, seen stack.Observed, h Facts) {
 		}
 		f.vram(where, seen, h)
 	}
+}
+
+// ofOthers tells whether a service names a GPU of a vendor of which nvidia-smi knows nothing,
+// as "amd.com/gpu=all".
+func (f findings) ofOthers(service string) bool {
+	return slices.ContainsFunc(f.Stack.Project.Services[service].Devices, func(d types.DeviceMapping) bool {
+		vendor, _, ok := strings.Cut(d.Source, "/gpu=")
+		return ok && !strings.HasSuffix(vendor, "nvidia.com")
+	})
 }
 
 func (f findings) vram(where finding.Place, seen stack.Observed, h Facts) {

@@ -78,6 +78,25 @@ func TestTheHostAgainstThePlan(t *testing.T) {
 	assert.Equal(t, "v1 cannot be brought back: it is damaged; a release that fails would stay as it is", r[0].Found)
 }
 
+// A GPU that is given by its CDI name is looked for as any other, unless it is of a vendor
+// of which nvidia-smi knows nothing.
+func TestAGPUGivenByCDI(t *testing.T) {
+	t.Parallel()
+	for device, want := range map[string]int{"nvidia.com/gpu=all": 1, "management.nvidia.com/gpu=0": 1, "amd.com/gpu=all": 0, "/dev/dri:/dev/dri": 0} {
+		st := load(t, "services:\n  llm: {image: \"example/llm:v2\", devices: [\""+device+"\"]}\n")
+		st.Services["llm"].Update.Order = stack.StartFirst
+		seen := stack.Observed{Units: map[string][]stack.Unit{"llm": {{ID: "1", Name: "shop-llm-1", State: stack.Running, Health: stack.HealthOK, Hash: "old"}}}}
+		p := plan.Make(plan.Input{Desired: st, Observed: seen})
+		if strings.Contains(device, "/gpu=") {
+			assert.Equal(t, plan.StopFirst, p.Steps[0].Action, device)
+		} else {
+			assert.Equal(t, plan.Surge, p.Steps[0].Action, device)
+		}
+		h := onhost.ReadProbe("now 1780315200\n", time.Unix(1780315200, 0))
+		assert.Len(t, about(onhost.Look(st, p, seen, h), "P15.gpu"), want, device)
+	}
+}
+
 // A GPU unit that is replaced gives back what it holds; what others hold it does not.
 func TestMemoryOfTheGPU(t *testing.T) {
 	t.Parallel()

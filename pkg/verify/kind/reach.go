@@ -66,11 +66,7 @@ func (v Server) units(s *Sight, port int) ([]endpoint, error) {
 	}
 	var out []endpoint
 	for _, u := range units {
-		ip := ""
-		for _, name := range sorted(u.Addresses) {
-			ip = u.Addresses[name]
-			break
-		}
+		ip := u.AddressOn(func(string) bool { return true })
 		if ip == "" && s.onHostNetwork(v.Service) {
 			ip = "127.0.0.1"
 		}

@@ -29,6 +29,7 @@ import (
 func TestServer_Units(t *testing.T) {
 	t.Parallel()
 	at := map[string]string{"b": "10.0.0.2", "a": "10.0.0.1"}
+	six, both := map[string]string{"b": "fd00::2", "a": "fd00::1"}, map[string]string{"b": "10.0.0.2", "a": "fd00::1"}
 	for name, c := range map[string]struct {
 		server    Server
 		addresses map[string]string
@@ -40,6 +41,8 @@ func TestServer_Units(t *testing.T) {
 		"on the host's network":    {Server{Service: "it"}, nil, "host", "127.0.0.1:80"},
 		"on no network":            {Server{Service: "it"}, nil, "none", "shop-it-1 has no address on any network"},
 		"its own, though on hosts": {Server{Service: "it"}, at, "host", "10.0.0.1:80"},
+		"of IPv6":                  {Server{Service: "it"}, six, "", "[fd00::1]:80"},
+		"of IPv4, if there is one": {Server{Service: "it"}, both, "", "10.0.0.2:80"},
 	} {
 		s := local(&fakeUnits{units: map[string][]stack.Unit{"it": {{ID: "a", Name: "shop-it-1", State: stack.Running, Addresses: c.addresses}}}})
 		s.Stack = &stack.Stack{Services: map[string]*stack.Service{"it": {NetworkMode: c.mode}}}
@@ -51,8 +54,13 @@ func TestServer_Units(t *testing.T) {
 		require.Len(t, found, 1, name)
 		assert.Equal(t, c.want, found[0].addr, name)
 	}
-	s := local(&fakeUnits{units: map[string][]stack.Unit{"it": {{ID: "a", Name: "shop-it-1", State: stack.Running}}}})
-	_, err := Server{Service: "it"}.units(s.Begin(t.Context(), "it"), 80)
+	s := local(&fakeUnits{units: map[string][]stack.Unit{"it": {{ID: "a", Name: "shop-it-1", State: stack.Running, Addresses: six}}}})
+	base, _, err := (&Request{Server: Server{Service: "it", Port: 8000}, Path: "/x"}).endpoints(s.Begin(t.Context(), "it"))
+	require.NoError(t, err)
+	assert.Equal(t, "http://[fd00::1]:8000/x", base.String())
+
+	s = local(&fakeUnits{units: map[string][]stack.Unit{"it": {{ID: "a", Name: "shop-it-1", State: stack.Running}}}})
+	_, err = Server{Service: "it"}.units(s.Begin(t.Context(), "it"), 80)
 	assert.ErrorContains(t, err, "no address", "of a release that nobody knows nothing is assumed")
 }
 
