@@ -30,6 +30,9 @@ type StatusResult struct {
 	// Unfinished is the newest since then that left something to heal, where it is not
 	// Newest.
 	Unfinished *release.Record `json:"unfinished,omitempty"`
+	// Newer says what a newer version of shiksha wrote, "" for nothing: none of the above is
+	// about that.
+	Newer string `json:"newer,omitempty"`
 	// Lock is who holds the project's lock at the moment.
 	Lock     release.Sight   `json:"-"`
 	Services []ServiceStatus `json:"services"`
@@ -60,6 +63,8 @@ type HistoryResult struct {
 	Lock release.Sight `json:"-"`
 	// Lacks says by number what a rollback to a release would lack.
 	Lacks map[int]string `json:"lacks,omitempty"`
+	// Newer says what a newer version of shiksha wrote, "" for nothing: it is not among Releases.
+	Newer string `json:"newer,omitempty"`
 }
 
 // Status looks at the host without changing anything.
@@ -82,6 +87,7 @@ func Status(ctx context.Context, o Options, sink event.Sink) (*StatusResult, err
 		out.Release, out.Version, out.Since = verified.Number, verified.Version, verified.Ended
 	}
 	out.Newest, out.Unfinished = since(verified, l.All())
+	out.Newer = newer(l)
 	out.Services = statuses(closer(ctx, t.SteadyOn(t.Here()), seen), verified)
 	return out, nil
 }
@@ -190,6 +196,7 @@ func History(ctx context.Context, o Options, sink event.Sink) (*HistoryResult, e
 		return nil, err
 	}
 	all := l.All()
+	out.Newer = newer(l)
 	for i := len(all) - 1; i >= 0; i-- {
 		out.Releases = append(out.Releases, all[i])
 	}
@@ -197,6 +204,14 @@ func History(ctx context.Context, o Options, sink event.Sink) (*HistoryResult, e
 		return nil, err
 	}
 	return out, nil
+}
+
+// newer says what of a ledger a newer version of shiksha wrote, "" for nothing.
+func newer(l *release.Ledger) string {
+	if err := l.Newer(); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 // looker sees a project's lock.
@@ -241,7 +256,7 @@ func openLedger(ctx context.Context, o Options, sink event.Sink) (t *target.Targ
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	l, err = t.Ledger(ctx, o.Project)
+	l, err = t.AnyLedger(ctx, o.Project)
 	if err == nil {
 		on, err = platform.Choose(ctx, t, o.Engine, "", o.Project)
 	}
