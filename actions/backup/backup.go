@@ -62,7 +62,8 @@ EXIT STATUS
 
     0  taken: every database has a new dump that was read back, and its copy
     1  failed: a proof or a copy; what was made is listed
-    2  refused: a database could not be dumped, or none asks for it; older backups stay
+    2  refused: a database could not be dumped, or none asks for it; older backups stay. So they do, and it ends with 2, where the newest
+       release cannot be read: what can be dumped is
     3  bad input: nothing was dumped
     4  locked: somebody else is releasing this project
     5  interrupted: older backups stay, run it again`

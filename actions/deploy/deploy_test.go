@@ -261,6 +261,9 @@ func TestStatusAndHistory(t *testing.T) {
 		told := history(&verb.HistoryResult{Releases: []release.Record{{Number: 13, Outcome: outcome}, {Number: 12, Outcome: release.Verified}, {Number: 11, Outcome: release.Stuck}}})
 		assert.Contains(t, told.Text(), "\n* "+legend, outcome)
 	}
+	newer := history(&verb.HistoryResult{Newer: "release 13 of shop was", Releases: []release.Record{{Number: 12, Outcome: release.Verified}}})
+	assert.Equal(t, []any{true, "release 13 of shop was"}, []any{newer.Unsettled, newer.Newer})
+	assert.Contains(t, status(&verb.StatusResult{Release: 12, Newer: "release 13 of shop was"}).Notes[0], "release 13 of shop was, and is not judged here")
 	half := release.Record{Number: 13, Outcome: release.Interrupted, Message: "api is ill", Steps: []release.Step{{Name: release.WayBack}}}
 	stands := status(&verb.StatusResult{Release: 12, Newest: &half, Lock: release.Sight{Hand: release.Free}})
 	assert.Equal(t, []string{"release 13 was interrupted: api is ill; the same again would be refused again: go back: shiksha rollback --release 12, or release a version that works"}, stands.Notes)

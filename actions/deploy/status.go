@@ -97,7 +97,7 @@ func status(r *verb.StatusResult) *report.Status {
 	if r.Release > 0 {
 		told.Release = &report.Past{Number: r.Release, Version: r.Version, Outcome: string(release.Verified), Started: r.Since, Serves: true, Migrated: r.Migrated}
 	}
-	told.Lock = lock(r.Lock)
+	told.Lock, told.Newer = lock(r.Lock), r.Newer
 	if r.Newest != nil {
 		newest := past(*r.Newest, r.Lock)
 		told.Newest = &newest
@@ -141,7 +141,7 @@ func state(s verb.ServiceStatus) string {
 }
 
 func history(r *verb.HistoryResult) *report.History {
-	told := &report.History{Project: r.Project, Host: r.Host, Lock: lock(r.Lock)}
+	told := &report.History{Project: r.Project, Host: r.Host, Lock: lock(r.Lock), Newer: r.Newer, Unsettled: r.Newer != ""}
 	serving := 0
 	for _, rec := range r.Releases {
 		if rec.Outcome == release.Verified {

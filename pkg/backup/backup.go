@@ -118,6 +118,8 @@ type Source struct {
 	// Release and Version are of what serves.
 	Release int
 	Version string
+	// Spare lets no older backup or copy go: how long the options keep them may be outdated.
+	Spare bool
 }
 
 func (s *Store) dump(id string) string     { return path.Join(s.Dir, id+".dump") }

@@ -132,7 +132,7 @@ func (s *Store) copyOut(ctx context.Context, from Source, c *stack.Copy, own []B
 		settling = append(settling, s.metric(ctx, own[0]))
 	}
 	settling = append(settling, store.sweepParts(ctx, time.Now()))
-	if !behind { // old copies go only after a newer one was made
+	if !behind && !from.Spare { // old copies go only after a newer one was made
 		settling = append(settling, store.prune(ctx, from.Service, stack.Backups{Keep: c.Keep, Least: c.Least}, time.Now()))
 	}
 	if err := errors.Join(settling...); err != nil {

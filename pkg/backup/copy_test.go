@@ -131,6 +131,27 @@ func TestCopyOut(t *testing.T) {
 	assert.NoFileExists(t, part)
 }
 
+// Where nobody knows for sure how long backups are kept, none is let go for a newer one, neither
+// on the host nor where its copies are.
+func TestWhatIsSparedStays(t *testing.T) {
+	t.Parallel()
+	for spare, left := range map[bool]struct{ here, copies int }{true: {4, 3}, false: {1, 2}} {
+		s := newShelf(t)
+		s.Engine = &fakeServer{rows: "1\tpublic.orders\n"}
+		s.from.Options.Keep, s.from.Options.Least, s.from.Spare = time.Hour, 1, spare
+		for _, days := range []int{3, 4, 5} {
+			s.put(days)
+		}
+		require.NoError(t, s.CopyAll(t.Context(), s.from))
+		assert.Len(t, s.copies(), 2*left.copies, "spare: %t", spare)
+		_, err := s.Take(t.Context(), s.from)
+		require.NoError(t, err)
+		here, err := s.List(t.Context())
+		require.NoError(t, err)
+		assert.Len(t, here, left.here, "spare: %t", spare)
+	}
+}
+
 // A release copies what it has dumped and does not wait for what others left.
 func TestAReleaseCopiesItsOwnDump(t *testing.T) {
 	t.Parallel()

@@ -23,6 +23,9 @@ func (s *Store) settle(ctx context.Context, b Backup, from Source) {
 	if err := s.sweep(ctx); err != nil {
 		s.say(event.Warning, "%v", err)
 	}
+	if from.Spare {
+		return
+	}
 	if err := s.prune(ctx, from.Service, from.Options, time.Now()); err != nil {
 		s.say(event.Warning, "old backups could not be removed: %v", err)
 	}

@@ -69,7 +69,11 @@ func ended(ctx context.Context, err error) error {
 }
 
 func (o Options) take(ctx context.Context, t *target.Target, on platform.Platform, result *Result) error {
-	databases, failed, err := o.databases(ctx, t, on)
+	ledger, err := t.AnyLedger(ctx, o.Project)
+	if err != nil {
+		return err
+	}
+	databases, failed, err := o.databases(ctx, t, on, ledger)
 	if err == nil && len(databases) > 0 {
 		err = t.Engine.ClearTasks(ctx, o.Project)
 	}
@@ -138,11 +142,7 @@ func (o Options) one(ctx context.Context, store dumps, db target.Database) (back
 }
 
 // serving is the stack of the release that serves, with its record.
-func (o Options) serving(ctx context.Context, t *target.Target) (*stack.Stack, release.Record, error) {
-	ledger, err := t.Ledger(ctx, o.Project)
-	if err != nil {
-		return nil, release.Record{}, err
-	}
+func (o Options) serving(ctx context.Context, ledger *release.Ledger) (*stack.Stack, release.Record, error) {
 	serving, any := ledger.LatestVerified()
 	if !any {
 		return nil, serving, fault.New(fault.Refused, "", "release the stack first with shiksha deploy; if another user did, log in as that one, or give its state-dir",
@@ -152,17 +152,48 @@ func (o Options) serving(ctx context.Context, t *target.Target) (*stack.Stack, r
 	return st, serving, err
 }
 
-// databases are those of the release that serves; failed has why others cannot be dumped.
-func (o Options) databases(ctx context.Context, t *target.Target, on platform.Platform) (found []target.Database, failed []error, err error) {
-	st, serving, err := o.serving(ctx, t)
-	if err != nil {
-		return nil, nil, err
+// doubt is why it is not known for sure which release serves, nil where it is: what came after
+// the one that is known may name other databases, and keep backups for longer.
+func doubt(l *release.Ledger) error {
+	verified, any := l.LatestVerified()
+	why := l.Newer()
+	for _, d := range slices.Backward(l.Damage()) {
+		if why == nil && max(d.Number, d.Through) > verified.Number {
+			why = fault.New(fault.Refused, "", "the next release that is verified records anew what serves", "the ledger is damaged: %s", d)
+		}
+	}
+	if why == nil {
+		return nil
+	}
+	so := fmt.Sprintf("so the databases are those of release %d, and no older backup is let go", verified.Number)
+	if !any {
+		so = "so it is not known which databases there are, and none is dumped"
+	}
+	return fault.New(fault.Refused, "", fault.Hint(why), "%w, %s", why, so)
+}
+
+// databases are those of the release that serves; failed has why others cannot be dumped, and
+// first of all why there may be others. Nothing is let go then.
+func (o Options) databases(ctx context.Context, t *target.Target, on target.Sight, ledger *release.Ledger) (found []target.Database, failed []error, err error) {
+	unsure := doubt(ledger)
+	st, serving, err := o.serving(ctx, ledger)
+	switch {
+	case err != nil && unsure != nil && serving.Number == 0:
+		return nil, nil, unsure // nor is it known that nothing was released
+	case err != nil:
+		return nil, nil, errors.Join(unsure, err)
 	}
 	seen, err := on.Observe(ctx, o.Project)
 	if err != nil {
 		return nil, nil, err
 	}
 	found, failed = running(ctx, t, on, st, seen, serving)
+	if unsure != nil {
+		for i := range found {
+			found[i].Spare = true
+		}
+		return found, append([]error{unsure}, failed...), nil
+	}
 	if len(found)+len(failed) == 0 {
 		err = fault.New(fault.Refused, "", "give the database's service `x-shiksha: {backups: {}}` in the Compose file and deploy",
 			"no service of %s asks for backups", o.Project)
@@ -219,7 +250,14 @@ func List(ctx context.Context, o Options, sink event.Sink) (*Result, error) {
 	if err != nil {
 		return result, fault.As(fault.Refused, err)
 	}
-	st, _, err := o.serving(ctx, t)
+	ledger, err := t.AnyLedger(ctx, o.Project)
+	if err != nil {
+		return result, nil
+	}
+	if err := ledger.Newer(); err != nil {
+		t.Say(event.Warning, "backup", "", "%v: copies in places that only it names are not listed", err)
+	}
+	st, _, err := o.serving(ctx, ledger)
 	if err != nil {
 		return result, nil // where copies are says the release that serves: there is none
 	}

@@ -32,6 +32,9 @@ type StatusResult struct {
 	Unfinished *release.Record `json:"unfinished,omitempty"`
 	// Migrated is set where releases after that one migrated the database with which it served.
 	Migrated bool `json:"-"`
+	// Newer says what a newer version of shiksha wrote, "" for nothing: none of the above is
+	// about that.
+	Newer string `json:"newer,omitempty"`
 	// Lock is who holds the project's lock at the moment.
 	Lock     release.Sight   `json:"-"`
 	Services []ServiceStatus `json:"services"`
@@ -62,6 +65,8 @@ type HistoryResult struct {
 	Lock release.Sight `json:"-"`
 	// Lacks says by number what a rollback to a release would lack.
 	Lacks map[int]string `json:"lacks,omitempty"`
+	// Newer says what a newer version of shiksha wrote, "" for nothing: it is not among Releases.
+	Newer string `json:"newer,omitempty"`
 }
 
 // Status looks at the host without changing anything.
@@ -85,6 +90,7 @@ func Status(ctx context.Context, o Options, sink event.Sink) (*StatusResult, err
 	}
 	out.Newest, out.Unfinished = since(verified, l.All())
 	out.Migrated = release.MigratedSince(l.All(), verified.Number)
+	out.Newer = newer(l)
 	out.Services = statuses(closer(ctx, t.SteadyOn(t.Here()), seen), verified)
 	return out, nil
 }
@@ -193,6 +199,7 @@ func History(ctx context.Context, o Options, sink event.Sink) (*HistoryResult, e
 		return nil, err
 	}
 	all := l.All()
+	out.Newer = newer(l)
 	for i := len(all) - 1; i >= 0; i-- {
 		out.Releases = append(out.Releases, all[i])
 	}
@@ -200,6 +207,14 @@ func History(ctx context.Context, o Options, sink event.Sink) (*HistoryResult, e
 		return nil, err
 	}
 	return out, nil
+}
+
+// newer says what of a ledger a newer version of shiksha wrote, "" for nothing.
+func newer(l *release.Ledger) string {
+	if err := l.Newer(); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 // looker sees a project's lock.
@@ -244,7 +259,7 @@ func openLedger(ctx context.Context, o Options, sink event.Sink) (t *target.Targ
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	l, err = t.Ledger(ctx, o.Project)
+	l, err = t.AnyLedger(ctx, o.Project)
 	if err == nil {
 		on, err = platform.Choose(ctx, t, o.Engine, "", o.Project)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"github.com/shiksha/actions/pkg/fault"
 )
 
 // Damage is a part of the ledger that cannot be trusted. Number is the record
@@ -14,6 +16,7 @@ type Damage struct {
 	Through int    `json:"through,omitempty"`
 	Reason  string `json:"reason"`
 	Noted   bool   `json:"-"`
+	newer   bool   // a newer version of shiksha wrote it
 }
 
 // String says what is damaged and how.
@@ -79,6 +82,31 @@ func (l *Ledger) Uncertain() bool {
 	defer l.mu.Unlock()
 	last, _ := l.latestChange()
 	return slices.ContainsFunc(l.damage, func(d Damage) bool { return max(d.Number, d.Through) > last.Number })
+}
+
+// Newer refuses a ledger that a newer version of shiksha went on with: what this one reads of
+// it ends before what serves. A newer record that one of this version follows is no reason: such
+// a run knew of it.
+func (l *Ledger) Newer() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last, what, how := 0, "", errFuture.Error()
+	if n := len(l.records); n > 0 {
+		last = l.records[n-1].Number
+	}
+	if l.future {
+		what = l.chainFile()
+	}
+	for _, d := range l.damage {
+		if d.newer && d.Number > last {
+			what, how = fmt.Sprintf("release %d of %s", d.Number, l.project), d.Reason
+		}
+	}
+	if what == "" {
+		return nil
+	}
+	return fault.New(fault.Refused, "", "run it with that version of shiksha, or a newer one: where that release was made (the `uses:` of its workflow) says which",
+		"%s was %s", what, how)
 }
 
 // verify sorts what was read into records to trust and damage. It goes from the

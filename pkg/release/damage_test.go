@@ -182,6 +182,44 @@ func TestNewerChainFileIsNotOverwritten(t *testing.T) {
 	assert.ErrorContains(t, err, "newer version of shiksha")
 }
 
+// A ledger that a newer version went on with is refused, whichever of its files that wrote; not
+// one in which a run of this version knew of it, nor one that is only damaged.
+func TestNewer(t *testing.T) {
+	t.Parallel()
+	newer := swap(fmt.Sprintf(`"schema": %d`, Schema), `"schema": 99`)
+	for name, c := range map[string]struct {
+		files  []string
+		change func([]byte) []byte
+		what   string
+	}{
+		"nothing":                    {nil, nil, ""},
+		"the newest record":          {[]string{"releases/4.json"}, newer, "release 4 of shop was written by a newer version of shiksha (schema 99, this one knows"},
+		"the chain":                  {[]string{"chain.json"}, newer, "chain.json was written by a newer version of shiksha"},
+		"both":                       {[]string{"releases/3.json", "releases/4.json", "chain.json"}, newer, "release 4 of shop was written"},
+		"all":                        {[]string{"releases/1.json", "releases/2.json", "releases/3.json", "releases/4.json", "chain.json"}, newer, "release 4 of shop was written"},
+		"one that this one followed": {[]string{"releases/3.json"}, newer, ""},
+		"a torn one":                 {[]string{"releases/4.json"}, half, ""},
+		"a torn chain":               {[]string{"chain.json"}, half, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			state := t.TempDir()
+			releases(t, open(t, state), Verified, Verified, Verified, Verified)
+			for _, file := range c.files {
+				edit(t, state, file, c.change)
+			}
+			err := open(t, state).Newer()
+			if c.what == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, c.what)
+			assert.Equal(t, fault.Refused, fault.Of(err))
+			assert.Contains(t, fault.Hint(err), "that version of shiksha")
+		})
+	}
+}
+
 func TestCrashBetweenRecordAndChainFileIsNoDamage(t *testing.T) {
 	t.Parallel()
 	for name, outcomes := range map[string][]Outcome{"first": nil, "third": {Verified, Failed}} {

@@ -150,7 +150,7 @@ func (l *Ledger) readAll(ctx context.Context, numbers []int) (map[int]Record, []
 				return
 			}
 			if r, err := readRecord(data, n, l.project); err != nil {
-				broken = append(broken, Damage{Number: n, Reason: err.Error()})
+				broken = append(broken, Damage{Number: n, Reason: err.Error(), newer: errors.Is(err, errFuture)})
 			} else {
 				read[n] = r
 			}

@@ -19,9 +19,12 @@ type Status struct {
 	Newest *Past `json:"newest,omitempty"`
 	// Unfinished is the newest since then that left something to heal, where that is not
 	// Newest.
-	Unfinished *Past     `json:"unfinished,omitempty"`
-	Lock       *Lock     `json:"lock,omitempty"`
-	Services   []Running `json:"services"`
+	Unfinished *Past `json:"unfinished,omitempty"`
+	// Newer says what a newer version of shiksha wrote, "" for nothing: the three above are of
+	// what this one can read.
+	Newer    string    `json:"newer,omitempty"`
+	Lock     *Lock     `json:"lock,omitempty"`
+	Services []Running `json:"services"`
 	// Notes tell what differs from the release, or that one runs at the moment (Remarks).
 	Notes []string `json:"notes,omitempty"`
 }
@@ -62,8 +65,10 @@ type History struct {
 	Lock     *Lock  `json:"lock,omitempty"`
 	Releases []Past `json:"releases"`
 	// Unsettled is set where a release after the last verified one is under way, was cut
-	// off or is stuck: what serves may be of either.
+	// off or is stuck, or is one of Newer: what serves may be of either.
 	Unsettled bool `json:"unsettled,omitempty"`
+	// Newer says what a newer version of shiksha wrote, "" for nothing: it is not among Releases.
+	Newer string `json:"newer,omitempty"`
 }
 
 // Past is one release of the ledger.
@@ -138,21 +143,27 @@ func (r *Past) command() string {
 	return text
 }
 
+// notJudged follows what a newer version of shiksha wrote.
+const notJudged = ", and is not judged here: look with that version, or a newer one"
+
 // Remarks say how the newest release stands where it is not the one that was verified last,
 // with what to do about it, and who holds the lock.
 func (s *Status) Remarks() (all []string) {
-	if s.Newest != nil {
+	switch {
+	case s.Newer != "":
+		all = append(all, s.Newer+notJudged)
+	case s.Newest != nil:
 		all = append(all, s.Newest.remark(s.Lock, s.Release))
 	}
 	switch u := s.Unfinished; {
-	case u == nil:
+	case u == nil || s.Newer != "": // what was done since decides what to do about it
 	case s.Newest.Outcome == "refused":
 		all = append(all, u.remark(s.Lock, s.Release))
 	default:
 		// What was done since decides what to do now: a rollback may undo another.
 		all = append(all, "before that, "+u.label()+" ended as "+u.Outcome+u.reason())
 	}
-	if s.Lock.held() && (s.Newest == nil || s.Newest.Outcome != "started") {
+	if s.Lock.held() && (s.Newest == nil || s.Newer != "" || s.Newest.Outcome != "started") {
 		all = append(all, "the lock is held by "+s.Lock.Holder+": a run is under way")
 	}
 	return all
@@ -214,9 +225,10 @@ func (l *Lock) reason() string {
 func (s *Status) Text(now time.Time) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s on %s\n", clean(s.Project), clean(s.Host))
-	if r := s.Release; r == nil {
+	switch r := s.Release; {
+	case r == nil && s.Newer == "":
 		b.WriteString("nothing was released here yet\n")
-	} else {
+	case r != nil:
 		fmt.Fprintf(&b, "%s: %s, %s UTC (%s ago)", r.label(), clean(r.Outcome), moment(r.Started), age(now, r.Started))
 		if r.Actor != "" {
 			fmt.Fprintf(&b, ", by %s", clean(r.Actor))
@@ -243,9 +255,12 @@ func (s *Status) Text(now time.Time) string {
 func (h *History) Text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s on %s\n", clean(h.Project), clean(h.Host))
-	if len(h.Releases) == 0 {
-		b.WriteString("nothing was released here yet\n")
-		return b.String()
+	switch {
+	case len(h.Releases) > 0:
+	case h.Newer != "":
+		return b.String() + clean(h.Newer) + notJudged + "\n"
+	default:
+		return b.String() + "nothing was released here yet\n"
 	}
 	b.WriteString("\n")
 	head := []string{"  RELEASE", "VERSION", "OUTCOME", "STARTED (UTC)", "TOOK", "BY", "CHANGED"}
@@ -262,7 +277,10 @@ func (h *History) Text() string {
 		return []string{mark + fmt.Sprint(r.Number), r.Version, r.ended(), moment(r.Started), seconds(r.Seconds), r.Actor, changed}
 	})
 	legend := "serves now"
-	if h.Unsettled {
+	switch {
+	case h.Newer != "":
+		legend = "last verified that can be read; " + clean(h.Newer) + notJudged
+	case h.Unsettled:
 		legend = "last verified; a later one is under way, was cut off or is stuck, see: shiksha status"
 	}
 	fmt.Fprintf(&b, "\n* %s\n", legend)

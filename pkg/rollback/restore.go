@@ -3,6 +3,8 @@ package rollback
 import (
 	"cmp"
 	"context"
+	"errors"
+	"strings"
 
 	"github.com/shiksha/actions/pkg/content"
 	"github.com/shiksha/actions/pkg/engine"
@@ -57,6 +59,17 @@ func (o Options) address(ctx context.Context, l *release.Ledger, st *stack.Stack
 	if serving, err := stack.Open(sealed); err == nil {
 		st.URL = serving.URL
 	}
+}
+
+// stored says what to do about checks that came with a release and are not understood: their
+// text cannot be mended. What is wrong with an input says so itself.
+func stored(err error, st *stack.Stack, r release.Record) error {
+	var f *fault.Error
+	if st.Checks == nil || !errors.As(err, &f) || f.Where != "" && !strings.HasPrefix(f.Where, st.Checks.File) {
+		return err
+	}
+	return fault.New(f.Kind, "", "go back without them (verify: false, --no-verify), or with the version of shiksha that made that release",
+		"the checks that %s was made with are not understood by this version of shiksha: %w", title(r), err)
 }
 
 // altered names the live files, by service, that are not as the last verified release

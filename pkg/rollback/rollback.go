@@ -90,7 +90,7 @@ func (o Options) request(ctx context.Context, t *target.Target, on platform.Plat
 	var verifier converge.Verifier
 	if o.Verify != nil {
 		if verifier, err = o.Verify(st); err != nil {
-			return converge.Options{}, err
+			return converge.Options{}, stored(err, st, c.to)
 		}
 	}
 	needs := needing(ctx, ledger, st, o.RestoreDatabase)

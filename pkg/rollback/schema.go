@@ -310,25 +310,32 @@ func (s schemas) of(b backup.Backup, all []release.Record) (int, bool) {
 	return schema, ok
 }
 
-// suits refuses a backup whose schema is not the one that a release was left with. Of one
-// that was taken on another host only what was migrated here speaks against it, not that
-// a database was brought back before.
-func suits(b backup.Backup, s schemas, all []release.Record, to release.Record) error {
+// fits tells whether the schema of a backup is the one that a release was left with, as far as
+// is known. Of one that was taken on another host only what was migrated here speaks against it,
+// not that a database was brought back before.
+func fits(b backup.Backup, s schemas, all []release.Record, to release.Record) bool {
 	schema, ok := s.of(b, all)
-	if ok && schema == s.left[to.Number] {
-		return nil
+	if ok {
+		return schema == s.left[to.Number]
 	}
-	done, foreign := s.after(to.Number), !ok && !takenHere(b, all)
-	if foreign {
+	done := s.after(to.Number)
+	if !takenHere(b, all) {
 		done = slices.DeleteFunc(done, func(d since) bool { return d.restored })
 	}
-	if !ok && (len(done) == 0 || b.Taken.Before(done[0].at)) {
-		return nil // too old for the ledger, and nothing speaks against it
+	return len(done) == 0 || b.Taken.Before(done[0].at) // too old for the ledger, and nothing speaks against it
+}
+
+// suits refuses a backup whose schema is not the one that a release was left with, and names the
+// release that it is of where that would not be refused as well.
+func suits(b backup.Backup, s schemas, all []release.Record, to release.Record) error {
+	if fits(b, s, all, to) {
+		return nil
 	}
+	_, ok := s.of(b, all)
 	hint := "name another backup: shiksha backups lists them"
 	for _, r := range all {
-		same := ok && s.left[r.Number] == schema || foreign && r.Version == b.Version && b.Version != ""
-		if r.Outcome == release.Verified && same {
+		of := ok || !takenHere(b, all) && r.Version == b.Version && b.Version != ""
+		if r.Outcome == release.Verified && of && fits(b, s, all, r) {
 			hint = fmt.Sprintf("go back to the release that it is of as well: --release %d --restore-database %s", r.Number, b.ID)
 		}
 	}

@@ -98,6 +98,24 @@ func TestSuits(t *testing.T) {
 	}
 }
 
+// A hint names no release that is refused with the backup as well: a backup that an outdated
+// program took is of the release that this knew, by what it says.
+func TestNoHintNamesWhatIsRefused(t *testing.T) {
+	t.Parallel()
+	at := migration("", "")[0].Started
+	all := []release.Record{
+		{Number: 10, Version: "v11", Outcome: good, Ended: at.Add(-2 * time.Hour)},
+		{Number: 11, Version: "v11", Outcome: good, Ended: at.Add(-time.Hour)},
+		{Number: 12, Version: "v12", Outcome: good, Migrations: migration("1", "2"), Ended: at.Add(time.Minute)},
+	}
+	b := backup.Backup{ID: "b11", Release: 11, Version: "v11", Taken: at.Add(time.Hour)}
+	for _, to := range all[:2] {
+		err := suits(b, schemasOf(all, nil), all, to)
+		assert.ErrorContains(t, err, "has another schema", title(to))
+		assert.Equal(t, "name another backup: shiksha backups lists them", fault.Hint(err), title(to))
+	}
+}
+
 // Who is asked whether the older code can read the schema.
 func TestAsked(t *testing.T) {
 	t.Parallel()

@@ -124,11 +124,27 @@ func (t *Target) Root(project string) string { return path.Join(t.StateDir, proj
 // Store keeps a project's files on the host.
 func (t *Target) Store(project string) *content.Store { return content.New(t.Files, t.Root(project)) }
 
-// Ledger reads a project's ledger; a damaged one is told as a warning.
+// Ledger reads a project's ledger for who acts by it; a damaged one is told as a warning. One
+// that a newer version of shiksha went on with is refused.
 func (t *Target) Ledger(ctx context.Context, project string) (*release.Ledger, error) {
+	l, err := t.AnyLedger(ctx, project)
+	if err == nil {
+		err = l.Newer()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// AnyLedger is Ledger for who only looks, or says how far it can be trusted: a newer one is not refused.
+func (t *Target) AnyLedger(ctx context.Context, project string) (*release.Ledger, error) {
 	l, err := release.Open(ctx, t.Files, t.StateDir, project)
 	if err != nil {
 		return nil, err
+	}
+	if l.Newer() != nil {
+		return l, nil // what of it is damaged, only a newer version can tell
 	}
 	for _, damage := range l.Damage() {
 		t.Say(event.Warning, "preflight", "", "the ledger is damaged: %s", damage)
