@@ -99,8 +99,9 @@ type Backup struct {
 	Lost string `json:"lost,omitempty"`
 }
 
-// schema is the version of the manifest's format.
-const schema = 1
+// schema is the version of the manifest's format. It is raised with every field added: an
+// older program that copies or proves a backup writes its manifest anew, without the field.
+const schema = 2
 
 // Total is the number of rows in the dump.
 func (b Backup) Total() (n int64) {
@@ -171,7 +172,10 @@ func (s *Store) read(ctx context.Context, id string) (Backup, error) {
 	if err := json.Unmarshal(data, &b); err != nil {
 		return Backup{}, err
 	}
-	if b.Schema != schema || b.ID != id {
+	if b.Schema > schema {
+		return Backup{}, fmt.Errorf("written by a newer version of shiksha (format %d, this one knows %d): use that version, or a newer one", b.Schema, schema)
+	}
+	if b.Schema < 1 || b.ID != id {
 		return Backup{}, fmt.Errorf("it is of backup %q in format %d", b.ID, b.Schema)
 	}
 	return b, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -123,4 +124,25 @@ func TestNoCopyToFetchFrom(t *testing.T) {
 	require.ErrorContains(t, err, "db has no x-shiksha.backups.copy")
 	assert.Equal(t, fault.Refused, fault.Of(err))
 	assert.Contains(t, fault.Hint(err), "bring db-1.dump and db-1.json from sftp://backup@vault:22/copies/shop to "+s.Dir+" on the host")
+}
+
+// A host keeps the manifests of an older program; one of a newer is told as such, and nothing
+// of it is used.
+func TestManifestsOfOtherVersions(t *testing.T) {
+	t.Parallel()
+	s, said := shop(t, ""), &event.Recorder{}
+	s.Sink = said
+	for schema := range 4 {
+		id := fmt.Sprintf("db-%d", schema)
+		put(t, s.Dir, id)
+		data, err := json.Marshal(backup.Backup{Schema: schema, ID: id, Service: "db", Bytes: 4, Taken: time.Unix(int64(schema), 0)})
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(s.Dir, id+".json"), data, 0o600))
+	}
+	all, err := s.List(t.Context())
+	require.NoError(t, err)
+	require.Len(t, all, 2)
+	assert.Equal(t, []int{2, 1}, []int{all[0].Schema, all[1].Schema})
+	require.Len(t, said.Events(), 2)
+	assert.Contains(t, said.Events()[1].Text, "the manifest of backup db-3 cannot be used: written by a newer version of shiksha (format 3, this one knows 2): use that version, or a newer one")
 }

@@ -130,7 +130,7 @@ type chain struct {
 
 func (c chain) bytes() ([]byte, error) {
 	var err error
-	c.Schema, c.Sum = Schema, ""
+	c.Sum = ""
 	if c.Sum, err = sumOf(c); err != nil {
 		return nil, err
 	}

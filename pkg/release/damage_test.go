@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -31,6 +32,9 @@ func remove(t *testing.T, state, name string) {
 	t.Helper()
 	require.NoError(t, os.Remove(filepath.Join(state, "shop", name)))
 }
+
+// schemaKey is the number as a file of the ledger has it.
+var schemaKey = fmt.Sprintf(`"schema": %d`, Schema)
 
 func swap(old, now string) func([]byte) []byte {
 	return func(b []byte) []byte { return bytes.Replace(b, []byte(old), []byte(now), 1) }
@@ -73,11 +77,11 @@ var damages = map[string]struct {
 	"key's case flipped": {func(t *testing.T, s string) { edit(t, s, "releases/3.json", swap(`"actor"`, `"Actor"`)) },
 		damaged{"release 3: not as it was written", []int{1, 2, 4}, 4, false}},
 	"field added": {func(t *testing.T, s string) {
-		edit(t, s, "releases/3.json", swap(`"schema": 3`, `"schema": 3, "x": 1`))
+		edit(t, s, "releases/3.json", swap(schemaKey, schemaKey+`, "x": 1`))
 	},
 		damaged{"release 3: not as it was written", []int{1, 2, 4}, 4, false}},
-	"newer schema": {func(t *testing.T, s string) { edit(t, s, "releases/4.json", swap(`"schema": 3`, `"schema": 99`)) },
-		damaged{"release 4: written by a newer version of shiksha (schema 99, this one knows 3)", []int{1, 2, 3}, 3, true}},
+	"newer schema": {func(t *testing.T, s string) { edit(t, s, "releases/4.json", swap(schemaKey, `"schema": 99`)) },
+		damaged{"release 4: written by a newer version of shiksha (schema 99, this one knows " + strconv.Itoa(Schema) + ")", []int{1, 2, 3}, 3, true}},
 	"replaced with fresh sums": {func(t *testing.T, s string) {
 		forge(t, s, 3, func(r *Record) { r.Services = nil })
 	},
@@ -174,7 +178,7 @@ func TestNewerChainFileIsNotOverwritten(t *testing.T) {
 	state := t.TempDir()
 	l := open(t, state)
 	releases(t, l, Verified)
-	edit(t, state, "chain.json", swap(`"schema": 3`, `"schema": 99`))
+	edit(t, state, "chain.json", swap(schemaKey, `"schema": 99`))
 	l = open(t, state)
 	assert.Equal(t, []int{1}, numbers(l.All()))
 	err := l.Append(t.Context(), record("v2"))
@@ -261,20 +265,56 @@ func (f fakeFullDisk) Write(ctx context.Context, name string, data []byte, perm 
 // A host keeps the records of an older program, and goes on.
 func TestRecordsOfAnOlderSchemaAreRead(t *testing.T) {
 	t.Parallel()
-	state := t.TempDir()
-	releases(t, open(t, state), Failed, Verified)
-	forge(t, state, 2, func(r *Record) { r.Schema = 2 })
+	for _, old := range []int{2, 3} {
+		state := t.TempDir()
+		releases(t, open(t, state), Failed, Verified)
+		forge(t, state, 2, func(r *Record) { r.Schema = old })
+		age(t, state, old)
 
-	l := open(t, state)
-	require.Empty(t, l.Damage())
-	require.NoError(t, l.Append(t.Context(), record("v3")))
-	l = open(t, state)
-	require.Empty(t, l.Damage())
-	var schemas []int
-	for _, r := range l.All() {
-		schemas = append(schemas, r.Schema)
+		l := open(t, state)
+		require.Empty(t, l.Damage())
+		require.NoError(t, l.Append(t.Context(), record("v3")))
+		l = open(t, state)
+		require.Empty(t, l.Damage())
+		var schemas []int
+		for _, r := range l.All() {
+			schemas = append(schemas, r.Schema)
+		}
+		assert.Equal(t, []int{Schema, old, Schema}, schemas)
 	}
-	assert.Equal(t, []int{3, 2, 3}, schemas)
+}
+
+// age makes chain.json one that an older program wrote.
+func age(t *testing.T, state string, schema int) {
+	t.Helper()
+	edit(t, state, "chain.json", func(b []byte) []byte {
+		c, err := readChain(b)
+		require.NoError(t, err)
+		c.Schema, c.Sum = schema, ""
+		c.Sum, err = sumOf(c)
+		require.NoError(t, err)
+		b, err = encode(c)
+		require.NoError(t, err)
+		return b
+	})
+}
+
+// A program that cannot read a sealed stack has to learn it of the chain, before it begins a
+// release that it could not take back: also where no release was recorded since.
+func TestSealedByANewerProgramIsInTheChain(t *testing.T) {
+	t.Parallel()
+	state := t.TempDir()
+	releases(t, open(t, state), Verified)
+	age(t, state, 3)
+	l := open(t, state)
+	require.NoError(t, l.WriteSealed(t.Context(), 1, []byte("model")))
+	data, err := os.ReadFile(filepath.Join(state, "shop", ChainFile))
+	require.NoError(t, err)
+	assert.Contains(t, string(data), schemaKey)
+	assert.Empty(t, open(t, state).Damage())
+
+	l.files = fakeFullDisk{Files: localFiles{}, writes: 1}
+	require.NoError(t, l.WriteSealed(t.Context(), 1, []byte("model")), "once")
 }
 
 // What the host was left with is what the last release made of it that may have

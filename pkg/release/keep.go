@@ -33,6 +33,12 @@ func (l *Ledger) WriteSealed(ctx context.Context, n int, data []byte) error {
 	if err := l.writable(ctx); err != nil {
 		return err
 	}
+	// An older program may not read it, and has to learn so before it begins a release.
+	if s := l.chain.Schema; s > 0 && s < Schema {
+		if err := l.writeChain(ctx, l.chain); err != nil {
+			return err
+		}
+	}
 	if err := l.files.Write(ctx, l.sealed(n), append(sealedHeader(n, data), data...), 0o600); err != nil {
 		return stateFault(err, fmt.Sprintf("keep the environment and model of release %d", n))
 	}

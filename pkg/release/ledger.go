@@ -370,6 +370,7 @@ func (l *Ledger) write(ctx context.Context, r *Record) error {
 }
 
 func (l *Ledger) writeChain(ctx context.Context, c chain) error {
+	c.Schema = Schema
 	data, err := c.bytes()
 	if err != nil {
 		return fmt.Errorf("write the ledger: %w", err)

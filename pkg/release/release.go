@@ -66,10 +66,10 @@ func (o Outcome) known() bool {
 // Clean tells whether a release came to an end that leaves nothing to heal.
 func (o Outcome) Clean() bool { return o == Verified || o == Failed || o == Refused }
 
-// Schema is the version of the record's format that this program writes. It is
-// raised with every field and outcome added, so that an older program says it cannot
-// read a record rather than losing a part of it.
-const Schema = 3
+// Schema is the version of the record's and the chain's format that this program writes.
+// It is raised with every field and outcome added, so that an older program says it cannot
+// read a record rather than calling it damaged.
+const Schema = 4
 
 // Record is one release as the host remembers it (releases/<number>.json). What
 // is above the second gap is fixed once it was appended; the rest may be

@@ -20,9 +20,10 @@ import (
 	sdk "github.com/docker/compose/v5/pkg/compose"
 )
 
-// sealedVersion is the format that Seal writes. One that Unseal does not know
-// is refused, not guessed at.
-const sealedVersion = 1
+// sealedVersion is the format that Seal writes; Unseal reads the older ones too: what
+// they lack is not known. It is raised with every field added to what is sealed, because an
+// older program would bring the stack back without it.
+const sealedVersion = 2
 
 // sealed is a whole stack without its workspace. Model is the Compose model as
 // YAML: it is the one form that compose-go promises to read back.
@@ -145,8 +146,11 @@ func Open(data []byte) (*Stack, error) {
 	if err := decoder.Decode(&in); err != nil {
 		return nil, fmt.Errorf("the sealed stack cannot be read: %w", err)
 	}
-	if in.Version != sealedVersion {
-		return nil, fmt.Errorf("the sealed stack has format %d, this program reads %d", in.Version, sealedVersion)
+	if in.Version > sealedVersion {
+		return nil, fmt.Errorf("the sealed stack was written by a newer version of shiksha (format %d, this one knows %d): use that version, or a newer one", in.Version, sealedVersion)
+	}
+	if in.Version < 1 {
+		return nil, fmt.Errorf("the sealed stack does not say its format")
 	}
 	if !ValidProject(in.Name) {
 		return nil, fmt.Errorf("the sealed stack has no valid name")

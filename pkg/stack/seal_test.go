@@ -136,14 +136,33 @@ func TestSealRefuses(t *testing.T) {
 		"torn":          string(data[:len(data)/2]),
 		"empty":         "",
 		"null":          "null",
-		"other format":  strings.Replace(string(data), `"version":1`, `"version":2`, 1),
+		"other format":  strings.Replace(string(data), `"version":2`, `"version":0`, 1),
+		"newer format":  strings.Replace(string(data), `"version":2`, `"version":3`, 1),
 		"edited":        strings.Replace(string(data), `LOG_LEVEL: info`, `LOG_LEVEL: debug`, 1),
 		"lost services": strings.Replace(string(data), `services:\n`, `services: {}\nx-services:\n`, 1),
 		"bad name":      strings.Replace(string(data), `"name":"everything"`, `"name":"../x"`, 1),
 	} {
 		_, err := stack.Unseal([]byte(broken))
 		assert.Error(t, err, name)
+		if name == "newer format" {
+			assert.ErrorContains(t, err, "written by a newer version of shiksha (format 3, this one knows 2): use that version, or a newer one")
+		}
 	}
+}
+
+// A host keeps what an older program sealed, and it is brought back.
+func TestUnsealOfAnOlderFormat(t *testing.T) {
+	t.Parallel()
+	data, err := pinned(t, everything(t)).Seal()
+	require.NoError(t, err)
+	old := strings.Replace(string(data), `"version":2`, `"version":1`, 1)
+	require.Contains(t, old, `"version":1,`)
+	require.NotEqual(t, string(data), old)
+	back, err := stack.Unseal([]byte(old))
+	require.NoError(t, err)
+	again, err := back.Seal()
+	require.NoError(t, err)
+	assert.JSONEq(t, string(data), string(again))
 }
 
 func TestRedacted(t *testing.T) {
