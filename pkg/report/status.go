@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 )
 
@@ -327,31 +326,6 @@ func (r *Past) label() string {
 		return fmt.Sprintf("release %d", r.Number)
 	}
 	return fmt.Sprintf("release %d (%s)", r.Number, clean(r.Version))
-}
-
-func age(now, then time.Time) string {
-	if then.IsZero() {
-		return "-"
-	}
-	return seconds(max(0, now.Sub(then).Seconds()))
-}
-
-// table prints rows in aligned columns without trailing space.
-func table(b *strings.Builder, head []string, rows int, row func(int) []string) {
-	var raw strings.Builder
-	w := tabwriter.NewWriter(&raw, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, strings.Join(head, "\t"))
-	for i := range rows {
-		cells := row(i)
-		for j, cell := range cells {
-			cells[j] = dash(cell)
-		}
-		fmt.Fprintln(w, strings.Join(cells, "\t"))
-	}
-	_ = w.Flush()
-	for _, line := range strings.Split(strings.TrimRight(raw.String(), "\n"), "\n") {
-		b.WriteString(strings.TrimRight(line, " ") + "\n")
-	}
 }
 
 // Backups lists the dumps of a project's databases, the newest first.

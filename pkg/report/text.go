@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"text/tabwriter"
 	"time"
 	"unicode"
 )
@@ -158,4 +159,29 @@ func PaintPlan(text string) string {
 		}
 	}
 	return strings.Join(lines, "\n")
+}
+
+func age(now, then time.Time) string {
+	if then.IsZero() {
+		return "-"
+	}
+	return seconds(max(0, now.Sub(then).Seconds()))
+}
+
+// table prints rows in aligned columns without trailing space.
+func table(b *strings.Builder, head []string, rows int, row func(int) []string) {
+	var raw strings.Builder
+	w := tabwriter.NewWriter(&raw, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, strings.Join(head, "\t"))
+	for i := range rows {
+		cells := row(i)
+		for j, cell := range cells {
+			cells[j] = dash(cell)
+		}
+		fmt.Fprintln(w, strings.Join(cells, "\t"))
+	}
+	_ = w.Flush()
+	for _, line := range strings.Split(strings.TrimRight(raw.String(), "\n"), "\n") {
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
 }
