@@ -35,7 +35,7 @@ func enter(t *testing.T, do Verb, env map[string]string, dir string, args ...str
 func result() *verb.Result {
 	at := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
 	return &verb.Result{
-		Builder: "tcp://b:1", Why: "it was named", Started: at, Ended: at.Add(42 * time.Second),
+		Commit: "checked-out", Builder: "tcp://b:1", Why: "it was named", Started: at, Ended: at.Add(42 * time.Second),
 		Images: map[string]string{"api": "r/api@sha256:1", "worker": "r/api@sha256:1"},
 		Targets: []verb.Target{{Name: "api", Digest: "sha256:1", Tags: []string{"r/api:v1"}, Steps: 8, Cached: 6, Took: 30 * time.Second,
 			Platforms: []verb.Platform{{Name: "linux/amd64", Size: 1_100_000}, {Name: "linux/arm64", Size: 1_050_000}},
@@ -122,13 +122,13 @@ func TestOutputsAndSummary(t *testing.T) {
 			dir := t.TempDir()
 			do := func(context.Context, verb.Options, event.Sink) (*verb.Result, error) { return result(), failure }
 			env := map[string]string{"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": filepath.Join(dir, "out"), "GITHUB_STEP_SUMMARY": filepath.Join(dir, "sum"),
-				"GITHUB_WORKSPACE": dir, "INPUT_PUSH": "true"}
+				"GITHUB_WORKSPACE": dir, "INPUT_PUSH": "true", "GITHUB_SHA": "of-the-event"}
 			code, _, _ := enter(t, do, env, dir)
 			assert.Equal(t, fault.Code(failure), code)
 			outputs, err := os.ReadFile(filepath.Join(dir, "out"))
 			require.NoError(t, err)
 			for _, text := range []string{`{"api":"r/api@sha256:1","worker":"r/api@sha256:1"}`, `{"api":"sha256:1"}`, `{"api":["r/api:v1"]}`,
-				`{"api":{"containerimage.digest":"sha256:1"}}`, `"outcome":"` + name + `"`} {
+				`{"api":{"containerimage.digest":"sha256:1"}}`, `"outcome":"` + name + `"`, `"commit":"checked-out"`} {
 				assert.Contains(t, string(outputs), text)
 			}
 			summary, err := os.ReadFile(filepath.Join(dir, "sum"))

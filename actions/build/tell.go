@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"encoding/json"
 
 	verb "github.com/shiksha/actions/pkg/build"
@@ -57,7 +58,7 @@ func perTarget(r *verb.Result, value func(verb.Target) any) string {
 // tell makes plain data for the renderers of the verb's result.
 func tell(r *verb.Result, o verb.Options, runURL string, err error) *report.Build {
 	b := &report.Build{
-		Outcome: "built", Builder: r.Builder, Why: r.Why, Commit: o.Git.Commit, RunURL: runURL, Pushed: o.Push,
+		Outcome: "built", Builder: r.Builder, Why: r.Why, Commit: cmp.Or(r.Commit, o.Git.Commit), RunURL: runURL, Pushed: o.Push,
 		Started: r.Started, Images: r.Images, Notes: r.Notes,
 	}
 	if !r.Ended.IsZero() {

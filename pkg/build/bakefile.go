@@ -33,6 +33,9 @@ func loadBake(ctx context.Context, r *run) (*plan, error) {
 		t := &target{name: name, place: r.o.BakeFile, spec: spec, secrets: map[string][]byte{}}
 		if wanted[name] {
 			t.deployed(services, found)
+			if r.o.Push && services != nil && len(t.services) == 0 {
+				r.note("load", name, "it is pushed, but no deploy runs it: no service is called so or has its tag as `image:`")
+			}
 		} else {
 			t.linked, spec.Tags, spec.Outputs = true, nil, nil
 		}

@@ -106,6 +106,7 @@ target "jobs" {
   tags = ["postgres:16"]
 }
 `})
+	var notes []string
 	images := func() map[string]string {
 		r, err := prepared(t, Options{Workspace: dir, BakeFile: "docker-bake.hcl", Push: true})
 		require.NoError(t, err)
@@ -113,12 +114,15 @@ target "jobs" {
 			r.result.Targets = append(r.result.Targets, Target{Name: target.name, Services: target.services, Digest: "sha256:" + target.name})
 		}
 		r.finish()
+		notes = r.result.Notes
 		return r.result.Images
 	}
 	assert.Equal(t, map[string]string{
 		"api": "ghcr.io/team/shop/api@sha256:api", "worker": "ghcr.io/team/shop/api@sha256:api",
 		"local": "ghcr.io/team/local@sha256:local", "db": "docker.io/library/postgres@sha256:jobs",
 	}, images())
+	require.Len(t, notes, 1)
+	assert.Contains(t, notes[0], "tool: it is pushed, but no deploy runs it")
 
 	require.NoError(t, os.Remove(filepath.Join(dir, "compose.yaml")))
 	bake := filepath.Join(dir, "docker-bake.hcl")
@@ -126,6 +130,7 @@ target "jobs" {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(bake, []byte(strings.Replace(string(text), `"api", "local", "tool", "jobs"`, `"tool"`, 1)), 0o600))
 	assert.Equal(t, map[string]string{"tool": "ghcr.io/team/tool@sha256:tool"}, images())
+	assert.Empty(t, notes)
 }
 
 // A target without a tag and a service without an image share no name: neither is the

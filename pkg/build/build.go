@@ -25,6 +25,8 @@ import (
 type Result struct {
 	// Builder says which builder was used, Why the reason that it was.
 	Builder, Why string
+	// Commit is the one that was built, empty where none is known.
+	Commit string
 	// Targets are in the order of their names.
 	Targets []Target
 	// Images are all services by what a deploy should run: repository@digest. It

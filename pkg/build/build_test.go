@@ -422,6 +422,11 @@ func TestHints(t *testing.T) {
 		"failed to push r/a:1: unexpected status: 403 Forbidden":        "packages: write",
 		"failed to push r/a:1: 429 Too Many Requests":                   "at the moment",
 		"failed to resolve source metadata for docker.io/library/x: no": "FROM",
+
+		`failed to calculate checksum of ref a::b: "/403.html": not found`:                    "",
+		`failed to calculate checksum of ref a::b: "/500.html": not found`:                    "",
+		"granting entitlement security.insecure is not allowed by build daemon configuration": "--allow-insecure-entitlement",
+
 		"something else": "",
 	} {
 		assert.Empty(t, machineHint("403 Forbidden"), "a program of the build says it, and not of our registry")

@@ -106,6 +106,8 @@ var (
 	busyOf  = regexp.MustCompile(`(?i)\b(429|50[0234])\b|toomanyrequests|too many requests|internal server error|bad gateway|service unavailable|connection reset|TLS handshake timeout|i/o timeout`)
 	full    = regexp.MustCompile(`(?i)no space left on device`)
 	missing = regexp.MustCompile(`failed to resolve source metadata for (\S+?):? `)
+	// absent is a file of the context that is not there; it may be called 403.html.
+	absent = regexp.MustCompile(`failed to calculate checksum of ref .*"[^"]*": not found`)
 )
 
 // plain is an error without the layers it came through.
@@ -134,6 +136,8 @@ func hintFor(text string) string {
 		return hint
 	}
 	switch {
+	case absent.MatchString(text):
+		return ""
 	case missing.MatchString(text) && refused.MatchString(text):
 		return "either the image in FROM does not exist, or it needs a login: see registry, registry-username and registry-password"
 	case missing.MatchString(text):
@@ -144,6 +148,8 @@ func hintFor(text string) string {
 		return "the registry does not take it at the moment: run it again later, everything that was built is cached"
 	case strings.Contains(text, "multiple platforms feature is currently not supported"):
 		return "this builder builds for one platform at a time: name another one in builder, or one platform in platforms"
+	case strings.Contains(text, "is not allowed by build daemon configuration"):
+		return "name a BuildKit in builder that was started with --allow-insecure-entitlement, or take the entitlement away"
 	case strings.Contains(text, "dockerfile parse error"):
 		return "see https://docs.docker.com/reference/dockerfile/"
 	}
@@ -192,7 +198,7 @@ func (r *run) gone(ctx context.Context) bool {
 // again tells whether a failure is a registry's that may pass, and how long to
 // wait: as long as it says itself, up to a minute.
 func (r *run) again(ctx context.Context, err error, try int) (time.Duration, bool) {
-	if ctx.Err() != nil || try >= tries || !busyOf.MatchString(err.Error()) || r.gone(ctx) {
+	if ctx.Err() != nil || try >= tries || !busyOf.MatchString(err.Error()) || absent.MatchString(err.Error()) || r.gone(ctx) {
 		return 0, false
 	}
 	var vertex *errdefs.SolveError

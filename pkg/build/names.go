@@ -218,7 +218,12 @@ func (g Git) versionTags(v *semver.Version) []string {
 // registryTags completes the commit, and for a version reads which versions the
 // registry has: a shallow checkout does not know the other tags.
 func (r *run) registryTags(ctx context.Context) {
+	given := r.o.Git.Commit
 	r.o.Git = r.o.Git.complete(r.o.Workspace)
+	r.result.Commit = r.o.Git.Commit
+	if given != "" && given != r.o.Git.Commit {
+		r.note("load", "", "the checkout is at %.7s, not at the event's commit %.7s: the images are named, labelled and dated after the checkout", r.o.Git.Commit, given)
+	}
 	name, tagged := strings.CutPrefix(r.o.Git.Ref, "refs/tags/")
 	if _, err := version(name); err != nil || !tagged || !r.o.Push || len(r.o.Tags) > 0 {
 		return

@@ -115,6 +115,8 @@ func (r *run) options(ctx context.Context) (map[string]build.Options, error) {
 			}
 		}
 		o.CacheFrom = append(o.CacheFrom, r.cacheFrom(t)...)
+		// The builder's record of a build has all arguments, in a form that no mask sees.
+		o.ProvenanceResponseMode = confutil.MetadataProvenanceModeDisabled
 		o.FrontendAttrs = map[string]string{}
 		if r.o.Git.Commit != "" {
 			o.FrontendAttrs["vcs:revision"] = r.o.Git.Commit

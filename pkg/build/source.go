@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -17,7 +18,8 @@ import (
 )
 
 // Git is the commit that is built. What is empty is read from the workspace's
-// .git folder; no git program is needed.
+// .git folder, and so is all of it where another commit is checked out; no git
+// program is needed.
 type Git struct {
 	// Commit is the full SHA, Ref the full reference ("refs/heads/main",
 	// "refs/tags/v1.2.3", "refs/pull/12/merge"), Source the repository's address.
@@ -35,10 +37,8 @@ func (g Git) complete(workspace string) Git {
 	if err != nil {
 		return g
 	}
-	if g.Commit == "" {
-		if head, err := repo.Head(); err == nil {
-			g.Commit, g.Ref = head.Hash().String(), head.Name().String()
-		}
+	if head, err := repo.Head(); err == nil && g.Commit != head.Hash().String() {
+		g.checkedOut(repo, head)
 	}
 	if commit, err := repo.CommitObject(plumbing.NewHash(g.Commit)); err == nil {
 		g.Time = commit.Committer.When.UTC()
@@ -50,14 +50,55 @@ func (g Git) complete(workspace string) Git {
 	if err != nil {
 		return g
 	}
+	nameless := g.Ref == detached
 	_ = tags.ForEach(func(ref *plumbing.Reference) error {
 		g.Versions = append(g.Versions, ref.Name().Short())
-		if g.Ref == "HEAD" && commitOf(repo, ref) == g.Commit {
+		if nameless && commitOf(repo, ref) == g.Commit && (g.Ref == detached || newer(ref.Name(), plumbing.ReferenceName(g.Ref))) {
 			g.Ref = ref.Name().String()
 		}
 		return nil
 	})
 	return g
+}
+
+// detached is the name of a HEAD that is on no branch.
+const detached = "HEAD"
+
+// checkedOut takes over what HEAD is, where that is not the commit that was given: a
+// workflow may build something else than its event's commit, like the tag of a version,
+// and the names of the event belong to what it did not build. A pull request is the same
+// one by its head as by the merge that GitHub makes of it, so its name stays.
+func (g *Git) checkedOut(repo *git.Repository, head *plumbing.Reference) {
+	g.Commit = head.Hash().String()
+	from := origin(repo)
+	foreign := g.Source != "" && from != "" && repository(from) != repository(g.Source)
+	if foreign {
+		g.Source = from
+	}
+	switch {
+	case strings.HasPrefix(g.Ref, "refs/pull/"):
+	case foreign:
+		// Who may name a branch or a tag in a fork must not take "main" or "latest" here.
+		g.Ref = ""
+	default:
+		g.Ref = head.Name().String()
+	}
+}
+
+// repository is owner/name of an address, which may lead over a mirror.
+func repository(address string) string {
+	return strings.ToLower(path.Base(path.Dir(address)) + "/" + path.Base(address))
+}
+
+// newer tells whether a tag is the better name of a commit that has both: v1.2.0 rather
+// than v1, which moves, or v1.2.0-rc.1.
+func newer(tag, than plumbing.ReferenceName) bool {
+	v, err := version(tag.Short())
+	if err != nil {
+		return false
+	}
+	o, err := version(than.Short())
+	return err != nil || v.GreaterThan(o)
 }
 
 // open is the repository that a workspace is in. The library refuses every extension

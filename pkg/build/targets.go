@@ -98,6 +98,9 @@ func load(ctx context.Context, r *run) (*plan, error) {
 		if err != nil {
 			return nil, err
 		}
+		for _, text := range passedOver(s.Build) {
+			r.say(event.Warning, "load", name, "%s: %s", t.place, text)
+		}
 		for other, s := range b.Project.Services {
 			if other == name || s.Build == nil && s.Image != "" && s.Image == t.image {
 				t.services = append(t.services, other)
@@ -245,6 +248,7 @@ func (t *target) settings(c *types.BuildConfig) (err error) {
 		t.spec.ShmSize = &text
 	}
 	t.spec.NoCache, t.spec.Pull = &c.NoCache, &c.Pull
+	t.spec.NoCacheFilter, t.spec.Entitlements = c.NoCacheFilter, c.Entitlements
 	for name, u := range c.Ulimits {
 		soft, hard := u.Soft, u.Hard
 		if u.Single > 0 {
@@ -276,6 +280,18 @@ func (t *target) settings(c *types.BuildConfig) (err error) {
 	}
 	t.spec.CacheTo, err = buildflags.ParseCacheEntry(c.CacheTo)
 	return err
+}
+
+// passedOver says what of a `build:` has no effect here.
+func passedOver(c *types.BuildConfig) []string {
+	var told []string
+	if c.Privileged {
+		told = append(told, "`privileged` is not used: a step that needs it says `RUN --security=insecure`, and `entitlements: [security.insecure]` beside it")
+	}
+	if c.Isolation != "" {
+		told = append(told, "`isolation` is not used: BuildKit has none to choose")
+	}
+	return told
 }
 
 // arguments are the build arguments and what is attested. An argument without a
