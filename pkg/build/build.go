@@ -89,6 +89,8 @@ type run struct {
 	result  *Result
 	plan    *plan
 	builder *chosen
+	// anewed is set when the builder was chosen a second time.
+	anewed bool
 	// dir holds what the libraries write; it goes with the run.
 	dir string
 }

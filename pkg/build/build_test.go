@@ -421,6 +421,7 @@ func TestHints(t *testing.T) {
 		"dd: error writing '/x': No space left on device":               "disk is full",
 		"failed to push r/a:1: unexpected status: 403 Forbidden":        "packages: write",
 		"failed to push r/a:1: 429 Too Many Requests":                   "at the moment",
+		notTaken + ": write /x: no space left on device":                "engine's disk",
 		"failed to resolve source metadata for docker.io/library/x: no": "FROM",
 
 		`failed to calculate checksum of ref a::b: "/403.html": not found`:                    "",

@@ -2,11 +2,15 @@ package build
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/Masterminds/semver/v3"
 	"github.com/containerd/platforms"
 	"github.com/docker/buildx/builder"
 	"github.com/docker/buildx/driver"
@@ -16,6 +20,7 @@ import (
 	"github.com/docker/buildx/store"
 	controlapi "github.com/moby/buildkit/api/services/control"
 	buildkit "github.com/moby/buildkit/client"
+	"github.com/moby/moby/api/types/jsonstream"
 	"github.com/moby/moby/client"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -28,7 +33,15 @@ const (
 	own = "buildx_buildkit_shiksha0"
 	// patience is how long a builder may take to answer.
 	patience = 30 * time.Second
+	// settling is how long a container that another build removes may take to be gone.
+	settling = 10 * time.Second
+	// notTaken begins what is said of an image that the engine did not load.
+	notTaken = "the engine did not take the image"
 )
+
+// rewriting is the first BuildKit that can set the times in an image which it unpacks
+// as well. An engine's own unpacks all that it exports, and its older ones refuse both.
+var rewriting = semver.MustParse("0.34.0")
 
 // chosen is the builder of a run.
 type chosen struct {
@@ -82,11 +95,17 @@ func (r *run) pick(ctx context.Context) (c *chosen, why string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
+	lacks := "cannot export caches or several platforms (its images are not in containerd)"
 	if c.exports(ctx) {
+		if lacks = ""; slices.ContainsFunc(r.plan.targets, r.dated) {
+			lacks = c.outdated(ctx)
+		}
+	}
+	if lacks == "" {
 		return c, "the engine's own BuildKit, which can build for several platforms and export caches (its images are in containerd)", nil
 	}
 	c, err = r.newBuilder(ctx, "docker-container", own, "", api)
-	return c, "BuildKit in a container, because the engine's own cannot export caches or several platforms (its images are not in containerd)", err
+	return c, "BuildKit in a container, because the engine's own " + lacks, err
 }
 
 // engine connects to the Docker Engine.
@@ -136,6 +155,24 @@ func (r *run) newBuilder(ctx context.Context, kind, name, address string, api cl
 func (c *chosen) exports(ctx context.Context) bool {
 	features, err := c.node.Driver.Features(ctx)
 	return err == nil && features[driver.MultiPlatform] && features[driver.CacheExport]
+}
+
+// outdated says what the engine's BuildKit lacks to set the times in an image, and
+// nothing where it can. One that does not tell its version counts as older.
+func (c *chosen) outdated(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	told := "unknown"
+	if bk, err := c.node.Driver.UncachedClient(ctx); err == nil {
+		defer func() { _ = bk.Close() }()
+		if info, err := bk.Info(ctx); err == nil && info.BuildkitVersion.Version != "" {
+			told = info.BuildkitVersion.Version
+		}
+	}
+	if v, err := version(told); err == nil && !v.LessThan(rewriting) {
+		return ""
+	}
+	return fmt.Sprintf("cannot give an image the time of its commit (its version is %s, and that takes v%s)", told, rewriting)
 }
 
 // start boots the builder where it has to be, and asks which platforms it has.
@@ -197,6 +234,40 @@ func (c *chosen) leave(ctx context.Context, r *run) {
 	if c.engine != nil {
 		_ = c.engine.Close()
 	}
+}
+
+// anew chooses once more where the builder is gone that another build had started: that
+// one ended and took it for idle, and what was built is in its volume.
+func (r *run) anew(ctx context.Context) bool {
+	before := r.builder
+	if r.anewed || before.started || before.kind != "docker-container" || before.node.Name != own || !r.gone(ctx) || !r.settled(ctx, settling) {
+		return false
+	}
+	r.anewed = true
+	r.say(event.Warning, "builder", "", "%s went away, as it does with the build that had started it; building once more", before.node.Name)
+	c, err := choose(ctx, r)
+	if err != nil {
+		r.say(event.Warning, "builder", "", "%s", err)
+		return false
+	}
+	before.leave(context.WithoutCancel(ctx), r)
+	r.builder = c
+	return true
+}
+
+// settled waits until the container of a builder that is gone is not there any more, or
+// answers again. One that is there and does not has broken, and has a log.
+func (r *run) settled(ctx context.Context, within time.Duration) bool {
+	for until := time.Now().Add(within); r.gone(ctx); {
+		if info, err := r.builder.node.Driver.Info(ctx); err != nil || info.Status == driver.Inactive {
+			break
+		}
+		if time.Now().After(until) {
+			return false
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return true
 }
 
 // staysBusy tells whether a builder is building, and still does after a while: what
@@ -272,14 +343,35 @@ func (c *chosen) loader(ctx context.Context, done chan<- error) func(map[string]
 	return func(map[string]string) (io.WriteCloser, error) {
 		reader, writer := io.Pipe()
 		go func() {
-			answer, err := c.engine.ImageLoad(ctx, reader)
+			// Closed by the transport, as it is when the engine answers early, the pipe would not
+			// tell BuildKit why.
+			answer, err := c.engine.ImageLoad(ctx, io.NopCloser(reader))
 			if err == nil {
-				_, err = io.Copy(io.Discard, answer)
-				_ = answer.Close()
+				err = taken(answer)
+			}
+			if err != nil {
+				err = fmt.Errorf(notTaken+": %w", err)
 			}
 			_ = reader.CloseWithError(err)
 			done <- err
 		}()
 		return writer, nil
+	}
+}
+
+// taken reads what the engine answers to an image. Its status is always 200: what went
+// wrong is a line of the answer.
+func taken(answer io.ReadCloser) error {
+	defer func() { _ = answer.Close() }()
+	for lines := json.NewDecoder(answer); ; {
+		var line jsonstream.Message
+		if err := lines.Decode(&line); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if line.Error != nil {
+			return line.Error
+		}
 	}
 }

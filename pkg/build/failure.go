@@ -132,6 +132,9 @@ func reason(text string) string {
 
 // hintFor says what to do about an error.
 func hintFor(text string) string {
+	if strings.Contains(text, notTaken) {
+		return "look at the engine's disk (`docker system df`) and its log; what it had under this name is still there"
+	}
 	if hint := machineHint(text); hint != "" {
 		return hint
 	}

@@ -60,6 +60,9 @@ func (r *run) check(ctx context.Context) error {
 	p := newProgress(r, "check")
 	answers, err := build.Build(ctx, []builder.Node{r.builder.node}, options, nil, confutil.NewConfig(nil, confutil.WithDir(r.dir)), p, nil)
 	if err != nil {
+		if r.anew(ctx) {
+			return r.check(ctx)
+		}
 		if ctx.Err() != nil || len(errdefs.Sources(err)) > 0 || r.gone(ctx) {
 			return r.explain(ctx, err, p)
 		}

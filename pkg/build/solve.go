@@ -2,7 +2,6 @@ package build
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -51,6 +50,10 @@ func (r *run) solve(ctx context.Context, before map[string]image) error {
 		if err == nil {
 			return r.collect(ctx, first, answers, before)
 		}
+		if r.anew(ctx) {
+			first = nil // it ended before all steps were told
+			continue
+		}
 		wait, again, failure := r.failed(ctx, err, p, try)
 		if !again {
 			r.collectFailed(p)
@@ -83,9 +86,7 @@ func (r *run) build(ctx context.Context, options map[string]build.Options, p *pr
 	answers, err := build.Build(ctx, []builder.Node{r.builder.node}, options, nil, confutil.NewConfig(nil, confutil.WithDir(r.dir)), p, nil)
 	close(done)
 	for ; err == nil && loads > 0; loads-- {
-		if err = <-loaded; err != nil {
-			err = fmt.Errorf("the engine did not take the image: %w", err)
-		}
+		err = <-loaded
 	}
 	return answers, err
 }
@@ -199,7 +200,7 @@ func (r *run) exports(o *build.Options, t *target) error {
 		return nil
 	}
 	reproducible := func(attrs map[string]string) map[string]string {
-		if t.spec.Args[epoch] != nil || !r.o.Git.Time.IsZero() {
+		if r.dated(t) {
 			attrs["rewrite-timestamp"] = "true"
 		}
 		return attrs
@@ -226,6 +227,11 @@ func (r *run) exports(o *build.Options, t *target) error {
 		o.Exports = []buildkit.ExportEntry{{Type: "cacheonly", Attrs: map[string]string{}}}
 	}
 	return nil
+}
+
+// dated tells whether the times in a target's image are to be one that is known.
+func (r *run) dated(t *target) bool {
+	return !t.linked && (t.spec.Args[epoch] != nil || !r.o.Git.Time.IsZero())
 }
 
 // outputs are the exporters of the input; what they write stays in the workspace.
