@@ -45,13 +45,13 @@ type Inputs struct {
 	Adopt         bool          `name:"adopt" group:"rollout" default:"false" help:"Release even if something on the host was changed by hand since the last release. The plan shows what; the release undoes it."`
 	DryRun        bool          `name:"dry-run" group:"rollout" default:"false" help:"Make and print the plan; change nothing."`
 	Rollback      bool          `name:"rollback-on-failure" group:"rollout" default:"true" negatable:"" help:"When a release fails, roll back everything that it changed. With false, only the failed batch is rolled back."`
-	KeepReleases  int           `name:"keep-releases" group:"rollout" default:"5" min:"1" help:"How many releases stay restorable on the host."`
+	KeepReleases  int           `name:"keep-releases" group:"rollout" default:"5" min:"1" help:"How many releases the host remembers, with those that failed among them; the two newest verified ones stay in any case. Older ones cannot be gone back to."`
 	StateDir      string        `name:"state-dir" group:"rollout" placeholder:"DIR" help:"Folder on the host for releases and the lock. Default: /var/lib/shiksha, or the user's own state folder where that cannot be written, or is empty and theirs is not."`
 	LockWait      time.Duration `name:"lock-wait" group:"rollout" default:"10m" help:"How long to wait while another run releases this project."`
 	WaitTimeout   time.Duration `name:"wait-timeout" group:"rollout" default:"10m" help:"Longest time for one batch to become healthy, or for a service that others wait for to end. A service's own healthcheck usually ends sooner."`
 	RemoveOrphans bool          `name:"remove-orphans" group:"rollout" default:"false" help:"Remove services that are no longer in the Compose file. Those of an inactive profile are in it, and stay. The plan always lists both."`
 
-	Checks       string        `name:"checks" group:"checks" placeholder:"FILE" help:"File of checks in the workspace that decide whether the release stays. Default: the checks of the Compose file, else what it promises: units, health, images, restarts, published ports."`
+	Checks       string        `name:"checks" group:"checks" placeholder:"FILE" help:"File of checks in the workspace that decide whether the release stays. Default: the checks of the Compose file, else what it promises: units, health, images, restarts, published ports. The file is not kept with the release, so a rollback does not run it; what stands under x-shiksha.checks is."`
 	SkipChecks   inputs.List   `name:"skip-checks" group:"checks" placeholder:"NAME,..." help:"Checks to leave out, by name."`
 	CheckTimeout time.Duration `name:"check-timeout" group:"checks" default:"5m" help:"Longest time for all checks. What is not over by then is unknown, and the release is rolled back."`
 	Window       time.Duration `name:"stability-window" group:"checks" default:"0s" help:"How long nothing may restart, lose its health or stop answering. 0s: as long as the longest monitor of the stack's services, which new units were watched for already."`

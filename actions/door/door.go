@@ -30,11 +30,13 @@ import (
 const ExitStatus = `EXIT STATUS
 
     0  verified: the release serves (or there was nothing to do)
-    1  failed: what served before serves again
+    1  failed: what served before serves again, unless the message says that what was
+       changed stays
     2  refused: nothing was changed, something on the host or in the stack forbids it
     3  bad input: nothing was changed
     4  locked: somebody else is releasing this project
-    5  interrupted: users are served, running the same again heals
+    5  interrupted: users are served, unless the message says otherwise; run the same
+       again, or do what the message says
     6  stuck: it failed and could not go back, a person is needed`
 
 // Door is what a run has of its process.

@@ -45,7 +45,7 @@ type Inputs struct {
 	LockWait    time.Duration `name:"lock-wait" group:"rollout" default:"10m" help:"How long to wait while another run releases this project."`
 	WaitTimeout time.Duration `name:"wait-timeout" group:"rollout" default:"10m" help:"Longest time for one batch to become healthy, or for a service that others wait for to end. A service's own healthcheck usually ends sooner."`
 
-	Verify       bool          `name:"verify" group:"checks" default:"true" negatable:"" help:"Run the checks of the release that comes back; when one fails, the rollback is undone."`
+	Verify       bool          `name:"verify" group:"checks" default:"true" negatable:"" help:"Run the checks under x-shiksha.checks of the release that comes back, else look at what its Compose file promises (a file that deploy got as checks is not kept); when one fails, the rollback is undone."`
 	CheckTimeout time.Duration `name:"check-timeout" group:"checks" default:"5m" help:"Longest time for all checks. What is not over by then is unknown, and the rollback is undone."`
 
 	SkipChecks inputs.List `name:"skip-checks" group:"checks" placeholder:"NAME,..." help:"Checks to leave out, by name."`

@@ -31,7 +31,7 @@ type Inputs struct {
 	Project     string      `name:"project" group:"stack" help:"Name of the Compose project. Default: the name in the Compose file, else the folder's (in a workflow the repository's)."`
 	StateDir    string      `name:"state-dir" group:"stack" placeholder:"DIR" help:"Folder on the host for releases and the lock. Default: /var/lib/shiksha, or the user's own state folder where that cannot be written, or is empty and theirs is not."`
 
-	Checks string        `name:"checks" group:"checks" placeholder:"FILE" help:"File of checks in the workspace. Default: the checks of the Compose file, else those that the release was made with, else what its Compose file promises."`
+	Checks string        `name:"checks" group:"checks" placeholder:"FILE" help:"File of checks in the workspace. Default: x-shiksha.checks of the Compose file in the workspace, else of the release's (a file that deploy got as checks is not kept), else what its Compose file promises."`
 	Only   inputs.List   `name:"only" group:"checks" placeholder:"NAME,..." help:"Run only these checks, by name. The others are reported as skipped."`
 	Skip   inputs.List   `name:"skip" group:"checks" placeholder:"NAME,..." help:"Checks to leave out, by name. They are reported as skipped."`
 	Time   time.Duration `name:"timeout" group:"checks" default:"5m" help:"Longest time for all checks. What is not over by then is unknown."`

@@ -48,7 +48,7 @@ type Options struct {
 	Adopt             bool
 	DryRun            bool
 	RollbackOnFailure bool
-	// KeepReleases is how many releases stay restorable on the host; with 0
+	// KeepReleases is how many releases the host remembers, failed ones among them; with 0
 	// nothing is pruned.
 	KeepReleases  int
 	WaitTimeout   time.Duration

@@ -49,7 +49,7 @@ type Options struct {
 	Adopt             bool
 	DryRun            bool
 	RollbackOnFailure bool
-	// KeepReleases is how many releases stay restorable on the host.
+	// KeepReleases is how many releases the host remembers, failed ones among them.
 	KeepReleases  int
 	StateDir      string
 	LockWait      time.Duration

@@ -24,7 +24,8 @@ const (
 	Input Kind = 3
 	// Locked: somebody else is releasing this project on this host.
 	Locked Kind = 4
-	// Interrupted: users are served; running the same again heals.
+	// Interrupted: users are served and running the same again heals, unless the message
+	// says otherwise.
 	Interrupted Kind = 5
 	// Stuck: the release failed and could not go back; a person is needed.
 	Stuck Kind = 6

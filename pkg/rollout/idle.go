@@ -3,8 +3,11 @@ package rollout
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
+
+	"github.com/containerd/errdefs"
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/grace"
@@ -19,6 +22,9 @@ const (
 	// askLimit is how long one question may take. A command that hangs, because what
 	// it asks is down, says nothing of the worker, which may have work.
 	askLimit = 30 * time.Second
+	// deafTries is how often a worker that has no work is told to take none before it is
+	// stopped without having heard.
+	deafTries = 3
 )
 
 // Quiet is for a Carrier: it lets the workers of a service finish before they are
@@ -29,16 +35,14 @@ func (r *Rollout) Quiet(ctx context.Context, svc *stack.Service, ids []string) e
 }
 
 // quiet lets workers finish: each is told to take no more work and waited for until
-// it has none left, all at once, at most for their budget. A worker that cannot be
-// told is stopped as any other unit would be.
+// it has none left, all at once, at most for their budget.
 func (s *service) quiet(ctx context.Context, ids []string) error {
-	idle := s.svc.Ext.Idle
-	if idle == nil || len(ids) == 0 {
+	if s.svc.Ext.Idle == nil || len(ids) == 0 {
 		return nil
 	}
 	defer s.span("drain", s.svc.Name)()
 	w := &waiting{service: s, began: time.Now(), told: time.Now()}
-	var busy []string
+	var busy []*worker
 	for _, id := range ids {
 		u, err := s.Eyes.Inspect(ctx, id)
 		if err != nil {
@@ -47,24 +51,68 @@ func (s *service) quiet(ctx context.Context, ids []string) error {
 		if u.State != stack.Running {
 			continue
 		}
-		out, errs, exit, err := w.ask(ctx, id, idle.Stop)
-		switch {
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case errors.Is(err, errNoAnswer):
-			s.say(event.Warning, s.svc.Name, "%s was told to take no more work, but %q does not end; it is waited for", u.Name, strings.Join(idle.Stop, " "))
-			busy = append(busy, id)
-		case err != nil || exit != 0:
-			s.say(event.Warning, s.svc.Name, "%s could not be told to take no more work (exit code %d %v %s); it is stopped within its stop_grace_period",
-				u.Name, exit, err, s.Stack.HideSecrets(strings.TrimSpace(out+errs)))
-		default:
-			busy = append(busy, id)
+		if k := (&worker{id: id, name: u.Name}); w.stop(ctx, k) {
+			busy = append(busy, k)
 		}
 		if err := w.tell(ctx, len(busy)); err != nil {
 			return err
 		}
 	}
+	if len(busy) == 0 {
+		return nil
+	}
 	return w.idle(ctx, busy)
+}
+
+// worker is one that is waited for.
+type worker struct {
+	id, name string
+	// told is whether it heard that it is to take no more work, tries how often it did not.
+	told  bool
+	tries int
+}
+
+// stop tells a worker to take no more work, and gives whether it is to be waited for. One
+// that does not hear may be in the middle of a task, and so is told again later. One that
+// can never hear, or has not come up, is stopped as any other unit would be.
+func (w *waiting) stop(ctx context.Context, k *worker) bool {
+	argv, budget := w.svc.Ext.Idle.Stop, w.svc.Ext.Idle.Budget
+	out, errs, exit, err := w.ask(ctx, k.id, argv)
+	hangs := errors.Is(err, errNoAnswer)
+	switch {
+	case ctx.Err() != nil:
+		return true
+	case hangs && k.tries == 0:
+		w.say(event.Warning, w.svc.Name, "%s was told to take no more work, but %q does not end; it is waited for", k.name, strings.Join(argv, " "))
+	case err == nil && exit == 0 && k.tries > 0:
+		w.say(event.Info, w.svc.Name, "%s was told to take no more work at last", k.name)
+	}
+	if hangs || err == nil && exit == 0 {
+		k.told = true
+		return true
+	}
+	ended, starts := w.state(ctx, k.id)
+	if ended {
+		return false
+	}
+	never := starts || err == nil && (exit == 126 || exit == 127)
+	then := fmt.Sprintf("it is told again, and waited for at most %s", budget)
+	if never {
+		then = "it is stopped within its stop_grace_period"
+	}
+	if never || k.tries == 0 {
+		w.say(event.Warning, w.svc.Name, "%s could not be told to take no more work (%s); %s", k.name, w.why(exit, err, out+errs), then)
+	}
+	k.tries++
+	return !never
+}
+
+// why says what came of a command, without secrets.
+func (w *waiting) why(exit int, err error, said string) string {
+	if err != nil {
+		return w.Stack.HideSecrets(err.Error())
+	}
+	return w.Stack.HideSecrets(strings.TrimSpace(fmt.Sprintf("exit code %d %s", exit, strings.TrimSpace(said))))
 }
 
 // waiting is the wait for the workers of a service.
@@ -89,14 +137,16 @@ func (w *waiting) ask(ctx context.Context, id string, argv []string) (stdout, st
 	return stdout, stderr, exit, err
 }
 
-// idle waits until none of the workers has work left.
-func (w *waiting) idle(ctx context.Context, busy []string) error {
+// idle waits until none of the workers has work left. Those that were not told are, again
+// and again: they would go on taking work.
+func (w *waiting) idle(ctx context.Context, busy []*worker) error {
 	budget := w.svc.Ext.Idle.Budget
-	for len(busy) > 0 {
-		var still []string
-		for _, id := range busy {
-			if w.works(ctx, id) {
-				still = append(still, id)
+	for first := true; len(busy) > 0; first = false {
+		var still []*worker
+		for _, k := range busy {
+			stays := first || k.told || w.stop(ctx, k)
+			if stays && (w.works(ctx, k.id) || !k.told && k.tries < deafTries) {
+				still = append(still, k)
 			}
 			if err := w.tell(ctx, len(busy)); err != nil {
 				return err
@@ -141,6 +191,16 @@ func (w *waiting) works(ctx context.Context, id string) bool {
 	if err == nil {
 		return exit != 0
 	}
+	ended, _ := w.state(ctx, id)
+	return !ended
+}
+
+// state tells whether a worker has ended, or has not come up since it started. One that
+// cannot be looked at has done neither.
+func (w *waiting) state(ctx context.Context, id string) (ended, starts bool) {
 	u, err := w.Eyes.Inspect(ctx, id)
-	return err != nil || u.State == stack.Running
+	if err != nil {
+		return errdefs.IsNotFound(err), false
+	}
+	return u.State != stack.Running, u.Health == stack.HealthStart
 }

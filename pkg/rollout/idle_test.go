@@ -1,9 +1,11 @@
 package rollout_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -48,13 +50,127 @@ func TestRun_AWorkerWithoutAnEndIsStoppedAfterItsBudget(t *testing.T) {
 	assert.Contains(t, h.log, "stop worker-1")
 }
 
+// deaf is a worker whose command to take no more work ends with a code and words, for the
+// first times that it is run; work is what its idle ends with.
+type deaf struct {
+	*fakeHost
+	times, exit int
+	work        func() int
+	then        func()
+}
+
+func (d *deaf) Exec(ctx context.Context, id string, argv []string, stdin []byte) (string, string, int, error) {
+	_, _, _, _ = d.fakeHost.Exec(ctx, id, argv, stdin)
+	if argv[0] == "idle" {
+		return "", "", d.work(), nil
+	}
+	if d.times--; d.times < 0 {
+		return "", "", 0, nil
+	}
+	if d.then != nil {
+		d.then()
+	}
+	return "", "No nodes replied", d.exit, nil
+}
+
+// quieted gives what was run in a worker that does not hear, what was told, and how long it took.
+func quieted(t *testing.T, budget time.Duration, make func(*fakeHost) *deaf) (log []string, told string, took time.Duration) {
+	st, h := workers(budget)
+	sink, began := &event.Recorder{}, time.Now()
+	r := &rollout.Rollout{Stack: st, Eyes: h, Ground: h, Shell: make(h), Sink: sink}
+	r.Guard = func(context.Context) error { return nil }
+	require.NoError(t, r.Quiet(t.Context(), st.Services["worker"], []string{"worker-1"}))
+	return h.log, said(sink), time.Since(began)
+}
+
+// A worker in the middle of a task may be what does not hear: it is told again, and waited for.
+func TestQuiet_AWorkerThatDoesNotHearIsToldAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, told, took := quieted(t, time.Minute, func(h *fakeHost) *deaf {
+			began := time.Now()
+			return &deaf{fakeHost: h, times: 2, exit: 69, work: func() int {
+				if time.Since(began) < 20*time.Second {
+					return 1
+				}
+				return 0
+			}}
+		})
+		assert.InDelta(t, 20*time.Second, took, float64(2*time.Second))
+		pauses := 0
+		for _, act := range log {
+			if act == "exec worker-1 pause" {
+				pauses++
+			}
+		}
+		assert.Equal(t, 3, pauses, "twice in vain, then no more")
+		assert.Contains(t, told, "worker-1 could not be told to take no more work (exit code 69 No nodes replied); it is told again, and waited for at most 1m0s")
+		assert.Equal(t, 1, strings.Count(told, "could not be told"))
+		assert.Contains(t, told, "worker-1 was told to take no more work at last")
+	})
+}
+
+// One that never hears is waited for while it has work, and not beyond the budget; one
+// without work is told a few times.
+func TestQuiet_AWorkerThatNeverHearsIsWaitedFor(t *testing.T) {
+	for name, c := range map[string]struct {
+		idle  int
+		least time.Duration
+		most  time.Duration
+	}{
+		"with work":    {1, time.Minute, 65 * time.Second},
+		"without work": {0, time.Second, 5 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			_, told, took := quieted(t, time.Minute, func(h *fakeHost) *deaf {
+				return &deaf{fakeHost: h, times: 1000, exit: 1, work: func() int { return c.idle }}
+			})
+			assert.GreaterOrEqual(t, took, c.least, name)
+			assert.LessOrEqual(t, took, c.most, name)
+			assert.Equal(t, c.idle == 1, strings.Contains(told, "1 of its units still have work after 1m0s"), name)
+		})
+	}
+}
+
+// No budget is spent on one that cannot hear: it lacks the command, has not come up, or has ended.
+func TestQuiet_AWorkerThatCannotHearIsNotWaitedFor(t *testing.T) {
+	for name, c := range map[string]struct {
+		exit   int
+		before func(*stack.Unit)
+		then   func(*fakeHost)
+		told   bool
+	}{
+		"no such command": {exit: 127, told: true},
+		"not executable":  {exit: 126, told: true},
+		"starting":        {exit: 1, before: func(u *stack.Unit) { u.Health = stack.HealthStart }, told: true},
+		"ended":           {exit: 137, then: func(h *fakeHost) { h.units["worker-1"].State = stack.Exited }},
+		"restarting":      {exit: 137, then: func(h *fakeHost) { h.units["worker-1"].State = stack.Restarting }},
+		"removed":         {exit: 137, then: func(h *fakeHost) { delete(h.units, "worker-1") }},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			log, told, took := quieted(t, time.Minute, func(h *fakeHost) *deaf {
+				if c.before != nil {
+					c.before(h.units["worker-1"])
+				}
+				d := &deaf{fakeHost: h, times: 1000, exit: c.exit, work: func() int { return 1 }}
+				if c.then != nil {
+					d.then = func() { c.then(h) }
+				}
+				return d
+			})
+			assert.Zero(t, took, name)
+			assert.Equal(t, []string{"exec worker-1 pause"}, log, name)
+			assert.Equal(t, c.told, strings.Contains(told, "it is stopped within its stop_grace_period"), name)
+			assert.NotContains(t, told, "no work left", name)
+		})
+	}
+}
+
 func TestRun_AWorkerThatCannotBeToldIsStopped(t *testing.T) {
 	t.Parallel()
 	st, h := workers(time.Minute)
-	h.fail["exec worker-1 pause"] = errors.New("not found")
+	h.fail["exec worker-1 pause"] = errors.New("not found") // once
 	_, err := carry(t.Context(), h, st)
 	require.NoError(t, err)
-	assert.NotContains(t, h.log, "exec worker-1 idle")
 	assert.Contains(t, h.log, "stop worker-1")
 }
 
