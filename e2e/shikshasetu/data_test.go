@@ -1,6 +1,7 @@
 package shikshasetu
 
 import (
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,6 +66,10 @@ func (s *site) bringsADayBack(dump string) {
 	require.Eventually(t, s.healthy, 3*time.Minute, time.Second, "all units recover")
 	t.Logf("a day's dump took the place of the database in %s", time.Since(began).Round(100*time.Millisecond))
 	assert.Equal(t, rows, s.sql("SELECT count(*) FROM standards"))
+	res, err := s.get(s.url("/health"))
+	require.NoError(t, err)
+	defer res.Body.Close()
+	assert.Equal(t, http.StatusOK, res.StatusCode, "through nginx")
 	s.in("postgres", "dropdb", "-U", "shikshasetu", "replaced")
 }
 

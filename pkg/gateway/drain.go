@@ -29,13 +29,13 @@ while [ "$n" -gt 0 ]; do
 done
 ` + lookScript
 
-// heldScript prints the sockets of the processes $2... and the tables that say
+// heldScript prints the sockets of each of the processes $2... and the tables that say
 // what they are connected to. Links under /proc/<pid>/fd are readable for the
 // owner of the process only, so it becomes that user where $1 names another one.
 const heldScript = `
 uid=$1
 shift
-links='for p; do for f in /proc/$p/fd/*; do readlink "$f"; done; done'
+links='for p; do echo "shiksha-of $p"; for f in /proc/$p/fd/*; do readlink "$f"; done; done'
 if [ "$uid" = "$(id -u)" ]; then
   sh -c "$links" sh "$@" || exit 97
 else
@@ -72,39 +72,43 @@ const slice = 2 * time.Second
 // Drained waits until no worker of a generation before gen is left, which is when
 // the last request they had has been answered, at most for budget. At the end of
 // the budget it counts the client connections that old workers still hold (each a
-// WebSocket, an event stream or a very slow request), ends these workers unless
-// KeepOldWorkers was given (then only the oldest of very many) or gen came of Latest,
-// and returns the count as cut. Where the container does not let the connections be
-// counted, cut is the number of old workers, each of which holds one at least. The
-// fingerprint is of the moment the drain ended in.
-func (g *Nginx) Drained(ctx context.Context, gen Generation, budget time.Duration) (cut int, end Fingerprint, err error) {
+// WebSocket, an event stream or a very slow request) and ends these workers. With
+// KeepOldWorkers those stay that are connected to a unit (but for the oldest of very many),
+// and where gen came of Latest all do. Where the container does not let the connections be
+// counted, the number of old workers stands for theirs, each of which holds one at least.
+// The fingerprint is of the moment the drain ended in.
+func (g *Nginx) Drained(ctx context.Context, gen Generation, budget time.Duration) (left Left, end Fingerprint, err error) {
 	unit, err := g.inspect(ctx)
 	if err != nil {
-		return 0, end, err
+		return left, end, err
 	}
 	deadline := time.Now().Add(budget)
 	old, seen, err := g.older(ctx, gen, 0, nil)
 	for err == nil && len(old) > 0 {
-		left := time.Until(deadline)
-		if left <= 0 {
-			if cut, err = g.cutOff(ctx, gen, old, budget); err == nil {
+		rest := time.Until(deadline)
+		if rest <= 0 {
+			if left, err = g.cutOff(ctx, gen, old, budget); err == nil {
 				end, err = g.Fingerprint(ctx)
 			}
-			return cut, end, err
+			return left, end, err
 		}
-		old, seen, err = g.older(ctx, gen, min(left, slice), old)
+		old, seen, err = g.older(ctx, gen, min(rest, slice), old)
 	}
 	switch {
 	case err != nil:
-		return 0, end, err
+		return left, end, err
 	case seen.unsettled > 0:
 		end, err = g.Fingerprint(ctx)
 	default:
 		g.known = &seen
 		end, err = g.fingerprint(unit, seen)
 	}
-	return 0, end, err
+	return left, end, err
 }
+
+// Left is what old workers hold at the end of a drain, in connections of clients: those
+// that were Cut, and those that are Kept by workers that live on.
+type Left struct{ Cut, Kept int }
 
 // older waits for old to go, at most for the given time, and gives the workers
 // from before gen that are there then, with all that was seen.
@@ -126,28 +130,46 @@ func (g *Nginx) older(ctx context.Context, gen Generation, wait time.Duration, o
 	return left, now, nil
 }
 
-// cutOff counts what old workers hold, and ends them, or leaves them alone.
-func (g *Nginx) cutOff(ctx context.Context, gen Generation, old []worker, budget time.Duration) (int, error) {
-	cut, exact := g.held(ctx, old)
-	text := fmt.Sprintf("%d client connections", cut)
-	if !exact {
-		text = fmt.Sprintf("at least %d client connections", cut)
+// cutOff counts what old workers hold, and ends them, or leaves alone those that it may not end.
+func (g *Nginx) cutOff(ctx context.Context, gen Generation, old []worker, budget time.Duration) (Left, error) {
+	held, exact := g.held(ctx, old)
+	if gen.keep {
+		return Left{Kept: held.clients(old)}, nil
 	}
-	if g.keepOld || gen.keep {
-		g.say(event.Info, "", "%s through nginx's old workers live on after the drain budget of %s", text, budget)
-		return cut, g.thin(ctx, gen, old)
+	var left Left
+	if g.keepOld {
+		kept := slices.DeleteFunc(slices.Clone(old), func(w worker) bool { return exact && held[w.pid].units == 0 })
+		old = slices.DeleteFunc(slices.Clone(old), func(w worker) bool { return slices.Contains(kept, w) })
+		if left.Kept = held.clients(kept); len(kept) > 0 {
+			g.say(event.Info, "", "%s through nginx's old workers live on after the drain budget of %s", counted(left.Kept, exact), budget)
+			if err := g.thin(ctx, gen, kept); err != nil {
+				return left, err
+			}
+		}
+		if len(old) == 0 {
+			return left, nil
+		}
 	}
-	left, err := g.end(ctx, gen, old)
-	if err != nil {
-		return cut, err
-	}
-	if len(left) > 0 {
+	left.Cut = held.clients(old)
+	text := counted(left.Cut, exact)
+	stayed, err := g.end(ctx, gen, old)
+	switch {
+	case err != nil:
+		return left, err
+	case len(stayed) > 0:
 		g.say(event.Warning, "", "%s outlived the drain budget of %s, and %d old nginx workers could not be ended: "+
-			"the connections end with the units behind them", text, budget, len(left))
-		return cut, nil
+			"the connections end with the units behind them", text, budget, len(stayed))
+	case left.Cut > 0:
+		g.say(event.Warning, "", "%s cut at the end of the drain budget of %s", text, budget)
 	}
-	g.say(event.Warning, "", "%s cut at the end of the drain budget of %s", text, budget)
-	return cut, nil
+	return left, nil
+}
+
+func counted(n int, exact bool) string {
+	if exact {
+		return fmt.Sprintf("%d client connections", n)
+	}
+	return fmt.Sprintf("at least %d client connections", n)
 }
 
 // Old workers that are left alone are no more than leftWorkers, or leftGenerations times
@@ -195,27 +217,49 @@ func (g *Nginx) end(ctx context.Context, gen Generation, old []worker) ([]worker
 }
 
 // Held counts the connections that workers from before gen have to the given addresses:
-// they end with the units there, also where these workers live on.
-func (g *Nginx) Held(ctx context.Context, gen Generation, addrs []string) (int, error) {
+// they end with the units there, also where these workers live on. Unasked are the clients
+// of these workers that no connection to a unit is for: their request has not come, or not
+// whole, and would be sent to where gen no longer sends it. (Or their answer is on its way
+// from nginx's own buffers.)
+func (g *Nginx) Held(ctx context.Context, gen Generation, addrs []string) (to, unasked int, err error) {
 	old, _, err := g.older(ctx, gen, 0, nil)
 	if err != nil || len(old) == 0 {
-		return 0, err
+		return 0, 0, err
 	}
 	links, tables, ok := g.sockets(ctx, old)
 	if !ok {
-		return 0, g.fail("", "the connections of nginx's old workers cannot be seen")
+		return 0, 0, g.fail("", "the connections of nginx's old workers cannot be seen")
 	}
-	return countTo(links, tables, addrs), nil
+	for _, h := range holdings(links, tables) {
+		unasked += max(0, h.clients-h.units)
+	}
+	return countTo(links, tables, addrs), unasked, nil
 }
 
-// held counts the client connections of old workers: established connections to
-// a port that nginx listens on. Where it cannot, it counts the workers.
-func (g *Nginx) held(ctx context.Context, old []worker) (connections int, exact bool) {
-	links, tables, ok := g.sockets(ctx, old)
-	if !ok {
-		return len(old), false
+// holding is how many connections a worker has from clients and to units.
+type holding struct{ clients, units int }
+
+// held says what workers hold, by process.
+type held map[int]holding
+
+func (h held) clients(of []worker) int {
+	n := 0
+	for _, w := range of {
+		n += h[w.pid].clients
 	}
-	return countClients(links, tables), true
+	return n
+}
+
+// held counts the connections of old workers. Where it cannot, it takes each for one client.
+func (g *Nginx) held(ctx context.Context, old []worker) (h held, exact bool) {
+	if links, tables, ok := g.sockets(ctx, old); ok {
+		return holdings(links, tables), true
+	}
+	h = held{}
+	for _, w := range old {
+		h[w.pid] = holding{clients: 1}
+	}
+	return h, false
 }
 
 // sockets gives the links to the sockets of old workers, and the kernel's tables.
@@ -233,20 +277,28 @@ func (g *Nginx) sockets(ctx context.Context, old []worker) (links, tables string
 // uidScript prints the user of process $1.
 const uidScript = `while read -r k v _; do [ "$k" = Uid: ] && printf '%s\n' "$v"; done <"/proc/$1/status"`
 
-// socket is an established connection: its local port and its remote address, as the
-// kernel's tables have them.
-type socket struct{ port, remote string }
+// socket is an established connection of a process: its local port and its remote address,
+// as the kernel's tables have them.
+type socket struct {
+	pid          int
+	port, remote string
+}
 
-// countClients counts the connections to a port that is listened on.
-func countClients(links, tables string) int {
-	count := 0
-	held, listening := matchSockets(links, tables)
-	for _, s := range held {
+// holdings counts the connections to a port that is listened on, which are clients', and
+// the others, by process.
+func holdings(links, tables string) held {
+	h := held{}
+	sockets, listening := matchSockets(links, tables)
+	for _, s := range sockets {
+		of := h[s.pid]
 		if listening[s.port] {
-			count++
+			of.clients++
+		} else {
+			of.units++
 		}
+		h[s.pid] = of
 	}
-	return count
+	return h
 }
 
 // countTo counts the connections to the given addresses.
@@ -258,8 +310,8 @@ func countTo(links, tables string, addrs []string) int {
 		}
 	}
 	count := 0
-	held, _ := matchSockets(links, tables)
-	for _, s := range held {
+	sockets, _ := matchSockets(links, tables)
+	for _, s := range sockets {
 		if wanted[s.remote] {
 			count++
 		}
@@ -277,12 +329,17 @@ func kernelAddress(addr netip.Addr) string {
 	return strings.ToUpper(hex.EncodeToString(bytes))
 }
 
-// matchSockets matches socket links (socket:[inode]) with the kernel's tables.
-func matchSockets(links, tables string) (held []socket, listens map[string]bool) {
+// matchSockets matches the socket links (socket:[inode]) of processes with the kernel's tables.
+func matchSockets(links, tables string) (sockets []socket, listens map[string]bool) {
 	const established, listening = "01", "0A"
-	ours := map[string]bool{}
+	owners, pid := map[string]int{}, 0
 	for link := range strings.Lines(links) {
-		ours[strings.TrimSpace(link)] = true
+		link = strings.TrimSpace(link)
+		if of, isPID := strings.CutPrefix(link, "shiksha-of "); isPID {
+			pid, _ = strconv.Atoi(of)
+			continue
+		}
+		owners[link] = pid
 	}
 	listens = map[string]bool{}
 	for line := range strings.Lines(tables) {
@@ -292,15 +349,16 @@ func matchSockets(links, tables string) (held []socket, listens map[string]bool)
 			continue
 		}
 		port := f[1][strings.LastIndexByte(f[1], ':')+1:]
+		owner, ours := owners["socket:["+f[9]+"]"]
 		switch {
 		case f[3] == listening:
 			listens[port] = true
-		case f[3] == established && ours["socket:["+f[9]+"]"]:
+		case f[3] == established && ours:
 			remote, _, _ := strings.Cut(f[2], ":")
-			held = append(held, socket{port, remote})
+			sockets = append(sockets, socket{owner, port, remote})
 		}
 	}
-	return held, listens
+	return sockets, listens
 }
 
 func pids(workers []worker) []string {

@@ -58,9 +58,13 @@ func TestKeepOldWorkers(t *testing.T) {
 			gen, err := g.Latest(t.Context())
 			require.NoError(t, err)
 			gen.keep = false // as a reload gives it
-			cut, _, err := g.Drained(t.Context(), gen, 20*time.Millisecond)
+			left, _, err := g.Drained(t.Context(), gen, 20*time.Millisecond)
 			require.NoError(t, err)
-			assert.Equal(t, c.leaving, cut)
+			want := Left{Cut: c.leaving}
+			if len(c.opts) > 0 {
+				want = Left{Kept: c.leaving} // how many cannot be counted, so each stands for one
+			}
+			assert.Equal(t, want, left)
 			assert.Equal(t, c.ended, f.ended)
 			var warned []string
 			for _, e := range told.Events() {
@@ -88,6 +92,29 @@ func TestOnlyTheOldestGetSIGKILL(t *testing.T) {
 	assert.Equal(t, []string{"TERM 200 201", "KILL 200 201"}, f.ended)
 }
 
+// Of the workers that are left only those stay that are connected to a unit: the others
+// have nothing of another service, and would ask units that are about to go.
+func TestWorkersWithoutAUnitAreEnded(t *testing.T) {
+	t.Parallel()
+	const rest = " 00000000:00000000 00:00000000 00000000 33 0 "
+	f := &fakeWorkers{sights: []string{leavingWorkers(2, 1)}, held: strings.Join([]string{
+		"shiksha-of 200", "socket:[201]", "socket:[202]", "shiksha-of 201", "socket:[203]", "shiksha-tables",
+		"0: 00000000:0050 00000000:0000 0A" + rest + "9 1",
+		"1: 0200A8C0:0050 0100A8C0:A001 01" + rest + "201 1",
+		"2: 0200A8C0:B001 0300A8C0:1F40 01" + rest + "202 1",
+		"3: 0200A8C0:0050 0100A8C0:A002 01" + rest + "203 1", // has asked nothing
+		"shiksha-end", "",
+	}, "\n")}
+	g := New(f, stack.Unit{ID: "x", Service: "nginx"}, event.Discard, KeepOldWorkers())
+	gen, err := g.Latest(t.Context())
+	require.NoError(t, err)
+	gen.keep = false
+	left, _, err := g.Drained(t.Context(), gen, 20*time.Millisecond)
+	require.NoError(t, err)
+	assert.Equal(t, Left{Cut: 1, Kept: 1}, left)
+	assert.Equal(t, []string{"TERM 201"}, f.ended)
+}
+
 func TestHeld(t *testing.T) {
 	t.Parallel()
 	table := func(lines ...string) string {
@@ -96,6 +123,7 @@ func TestHeld(t *testing.T) {
 	const rest = " 00000000:00000000 00:00000000 00000000 33 0 "
 	whole := table(
 		"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode",
+		"9: 00000000:0050 00000000:0000 0A"+rest+"9 1",
 		"0: 0200A8C0:0050 0300A8C0:A001 01"+rest+"201 1", // a client at the address of a unit is one too
 		"1: 0200A8C0:B001 0300A8C0:1F40 01"+rest+"202 1",
 		"2: 0200A8C0:B002 0400A8C0:1F40 01"+rest+"203 1", // to another unit
@@ -105,11 +133,13 @@ func TestHeld(t *testing.T) {
 		sight, held string
 		addrs       []string
 		want        int
+		unasked     int
 		fails       bool
 	}{
 		"to a unit":                    {sight: leavingWorkers(1, 1), held: whole, addrs: []string{"192.168.0.3"}, want: 2},
 		"to several":                   {sight: leavingWorkers(1, 1), held: whole, addrs: []string{"192.168.0.3", "192.168.0.4"}, want: 3},
 		"to none":                      {sight: leavingWorkers(1, 1), held: whole, addrs: []string{"192.168.0.9", ""}},
+		"a client that has not asked":  {sight: leavingWorkers(1, 1), held: strings.Replace(whole, "socket:[202]\nsocket:[203]\n", "", 1), addrs: []string{"192.168.0.4"}, unasked: 1},
 		"no old worker is left":        {sight: leavingWorkers(0, 1), held: whole, addrs: []string{"192.168.0.3"}},
 		"they cannot be counted":       {sight: leavingWorkers(1, 1), addrs: []string{"192.168.0.3"}, fails: true},
 		"an answer that was cut short": {sight: leavingWorkers(1, 1), held: whole[:len(whole)-3], addrs: []string{"192.168.0.3"}, fails: true},
@@ -120,7 +150,8 @@ func TestHeld(t *testing.T) {
 			g := New(f, stack.Unit{ID: "x", Service: "nginx"}, event.Discard)
 			gen, err := g.Latest(t.Context())
 			require.NoError(t, err)
-			n, err := g.Held(t.Context(), gen, c.addrs)
+			n, unasked, err := g.Held(t.Context(), gen, c.addrs)
+			assert.Equal(t, c.unasked, unasked)
 			assert.Equal(t, c.fails, err != nil, "%v", err)
 			assert.Equal(t, c.want, n)
 		})

@@ -64,11 +64,11 @@ func TestLatest(t *testing.T) {
 	both, after := sightOf(master, leaving, serving), sightOf(master, serving)
 	for name, c := range map[string]struct {
 		sights []string
-		cut    int
+		kept   int
 	}{
 		"none is on its way out":                  {sights: []string{after}},
 		"one goes within the budget":              {sights: []string{both, both, after}},
-		"one stays, and has others' requests too": {sights: []string{both}, cut: 1},
+		"one stays, and has others' requests too": {sights: []string{both}, kept: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -76,9 +76,9 @@ func TestLatest(t *testing.T) {
 			g := New(f, stack.Unit{ID: "x", Service: "nginx"}, event.Discard)
 			gen, err := g.Latest(t.Context())
 			require.NoError(t, err)
-			cut, end, err := g.Drained(t.Context(), gen, 20*time.Millisecond)
+			left, end, err := g.Drained(t.Context(), gen, 20*time.Millisecond)
 			require.NoError(t, err)
-			assert.Equal(t, c.cut, cut)
+			assert.Equal(t, Left{Kept: c.kept}, left)
 			assert.Equal(t, "30@400", end.Workers)
 			assert.Empty(t, f.ended, "nobody is ended")
 		})

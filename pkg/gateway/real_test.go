@@ -108,9 +108,9 @@ func TestTrafficMoves(t *testing.T) {
 	require.NoError(t, err)
 	after, err := g.Fingerprint(ctx)
 	require.NoError(t, err)
-	cut, _, err := g.Drained(ctx, gen, 30*time.Second)
+	left, _, err := g.Drained(ctx, gen, 30*time.Second)
 	require.NoError(t, err)
-	assert.Zero(t, cut)
+	assert.Zero(t, left)
 	require.NoError(t, <-slow, "a request of 2 s that began before the switch")
 	again, err := g.Fingerprint(ctx)
 	require.NoError(t, err)
@@ -162,9 +162,9 @@ func TestDrainBudgetCutsEndlessAnswers(t *testing.T) {
 	require.NoError(t, err)
 	later := l.stream()
 
-	cut, _, err := g.Drained(ctx, gen, time.Second)
+	left, _, err := g.Drained(ctx, gen, time.Second)
 	require.NoError(t, err)
-	assert.Equal(t, 2, cut)
+	assert.Equal(t, gateway.Left{Cut: 2}, left)
 	for _, ended := range []<-chan struct{}{first, second} {
 		select {
 		case <-ended:
@@ -182,9 +182,9 @@ func TestDrainBudgetCutsEndlessAnswers(t *testing.T) {
 		said = append(said, e.Text)
 	}
 	assert.Contains(t, said, "2 client connections cut at the end of the drain budget of 1s")
-	cut, _, err = g.Drained(ctx, gen, time.Second)
+	left, _, err = g.Drained(ctx, gen, time.Second)
 	require.NoError(t, err)
-	assert.Zero(t, cut, "nobody is left")
+	assert.Zero(t, left, "nobody is left")
 }
 
 func TestFingerprintSeesStrangers(t *testing.T) {
@@ -329,9 +329,9 @@ func TestMasterIsAnotherProcess(t *testing.T) {
 			ended := l.stream()
 			gen, err := g.Reload(t.Context())
 			require.NoError(t, err)
-			cut, _, err := g.Drained(t.Context(), gen, 200*time.Millisecond)
+			left, _, err := g.Drained(t.Context(), gen, 200*time.Millisecond)
 			require.NoError(t, err)
-			assert.Equal(t, 1, cut)
+			assert.Equal(t, gateway.Left{Cut: 1}, left)
 			if name != "flags" { // without the capability KILL the worker stays, and that is said
 				<-ended
 			}

@@ -160,7 +160,7 @@ func TestSwitched(t *testing.T) {
 	}
 }
 
-func TestCountClients(t *testing.T) {
+func TestWhatWorkersHold(t *testing.T) {
 	t.Parallel()
 	tables := strings.Join([]string{
 		"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode",
@@ -170,7 +170,8 @@ func TestCountClients(t *testing.T) {
 		"   3: 0200A8C0:B001 0300A8C0:1F40 01 00000000:00000000 00:00000000 00000000    33        0 203 1", // to a unit
 		"   4: 0200A8C0:0050 0100A8C0:A003 08 00000000:00000000 00:00000000 00000000    33        0 204 1", // closing
 	}, "\n")
-	assert.Equal(t, 1, countClients("socket:[201]\nsocket:[203]\nsocket:[204]\n/dev/null\nanon_inode:[eventpoll]\n", tables))
+	links := "shiksha-of 31\nsocket:[201]\nsocket:[204]\n/dev/null\nanon_inode:[eventpoll]\nshiksha-of 32\nsocket:[203]\n"
+	assert.Equal(t, held{31: {clients: 1}, 32: {units: 1}}, holdings(links, tables))
 }
 
 func TestMissingShell(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/gateway"
+	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -33,31 +34,62 @@ func (t *traffic) alone() bool {
 	return true
 }
 
+// unasked is how long a client may keep a connection to nginx before its first request
+// comes. Source: the default of client_header_timeout.
+const unasked = time.Minute
+
 // outlived tells what becomes of the connections that are left at the end of the drain
 // budget: ids are the units that serve now. Where old workers live on for others, what
 // they have to the other units of this service ends with these, and nothing else does.
-func (t *traffic) outlived(ctx context.Context, g *gate, gen gateway.Generation, left int, ids []string) {
-	budget, ends := drainBudget(t.svc), "were ended"
-	if !t.alone() {
-		var err error
-		ends = "end with the units that they are to"
-		if left, err = t.held(ctx, g, gen, ids); err != nil {
-			t.say(event.Warning, t.svc.Name, "how many connections to it outlived the drain budget of %s is not known, they %s: %v", budget, ends, err)
-			return
+// Clients of theirs that have not asked yet would ask those units: they are waited for
+// until the given time, so that these are still there.
+func (t *traffic) outlived(ctx context.Context, g *gate, gen gateway.Generation, left gateway.Left, ids []string, until time.Time) error {
+	t.cut(left.Cut, "were ended")
+	if left.Kept == 0 {
+		return nil
+	}
+	const end = "end with the units that they are to"
+	addrs, err := t.former(ctx, ids)
+	if err == nil && len(addrs) == 0 {
+		return nil
+	}
+	to, waiting := 0, 0
+	for told := false; err == nil; told = true {
+		if to, waiting, err = g.Held(ctx, gen, addrs); err != nil || waiting == 0 || time.Now().After(until) {
+			break
+		}
+		if !told {
+			t.say(event.Info, t.svc.Name, "%d clients of nginx's old workers have not sent a whole request yet; they have until %s after the switch", waiting, unasked)
+		}
+		if err := grace.Pause(ctx, time.Second); err != nil {
+			return err
 		}
 	}
-	if left == 0 {
-		return
+	if err != nil {
+		t.say(event.Warning, t.svc.Name, "how many connections to it outlived the drain budget of %s is not known, they %s: %v", drainBudget(t.svc), end, err)
+		return nil
 	}
-	t.note(func(report *Report) { report.Cut[t.svc.Name] += left })
-	t.say(event.Warning, t.svc.Name, "%d connections outlived the drain budget of %s and %s", left, budget, ends)
+	if waiting > 0 {
+		t.say(event.Warning, t.svc.Name, "%d clients of nginx's old workers wait for no unit yet (an upload that still comes, or an answer on its way): what they still ask of %s will fail", waiting, t.svc.Name)
+	}
+	t.cut(to, end)
+	return nil
 }
 
-// held counts what old workers have to those units of the service that do not serve any more.
-func (t *traffic) held(ctx context.Context, g *gate, gen gateway.Generation, ids []string) (int, error) {
+// cut books connections that outlived the drain budget, and says how they end.
+func (t *traffic) cut(n int, end string) {
+	if n == 0 {
+		return
+	}
+	t.note(func(report *Report) { report.Cut[t.svc.Name] += n })
+	t.say(event.Warning, t.svc.Name, "%d connections outlived the drain budget of %s and %s", n, drainBudget(t.svc), end)
+}
+
+// former are the addresses of those units of the service that do not serve any more.
+func (t *traffic) former(ctx context.Context, ids []string) ([]string, error) {
 	seen, err := t.Eyes.Observe(ctx, t.Stack.Name)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	var addrs []string
 	for _, u := range seen.Units[t.svc.Name] {
@@ -67,9 +99,6 @@ func (t *traffic) held(ctx context.Context, g *gate, gen gateway.Generation, ids
 			}
 		}
 	}
-	if len(addrs) == 0 {
-		return 0, nil
-	}
 	slices.Sort(addrs)
-	return g.Held(ctx, gen, addrs)
+	return addrs, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -83,6 +84,43 @@ func TestDrain_ConnectionsToOtherServices(t *testing.T) {
 			for _, b := range h.budgets {
 				assert.Equal(t, stack.DefaultDrain, b, "its own budget bounds its wait")
 			}
+		})
+	}
+}
+
+// Who is connected to a worker that is kept and has asked nothing yet would ask the units
+// that go: they are there for as long as nginx lets such a client wait.
+func TestDrain_ClientsThatHaveNotAskedYet(t *testing.T) {
+	t.Parallel()
+	for unasked, want := range map[int]struct {
+		took time.Duration
+		said []string
+	}{
+		0: {},
+		3: {took: 3 * time.Second},
+		900: {took: 61 * time.Second, said: []string{"839 clients of nginx's old workers wait for no unit yet (an upload that still comes, or an answer on its way): " +
+			"what they still ask of api will fail"}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h, st := pair()
+			h.cut, h.unasked = 5, unasked
+			before := map[bool]time.Duration{}
+			began := time.Now()
+			h.onAct = func(act string) {
+				if strings.HasPrefix(act, "drain") || strings.HasPrefix(act, "stop ") {
+					before[strings.HasPrefix(act, "stop ")] = time.Since(began)
+				}
+			}
+			told, _, err := followed(t, h, st, plan.Step{Service: "api", Action: plan.Surge, Replicas: 2, Old: []string{"api-1", "api-2"}, Batch: 2})
+			require.NoError(t, err)
+			var said []string
+			for _, e := range told.Events() {
+				if e.Level == event.Warning {
+					said = append(said, e.Text)
+				}
+			}
+			assert.Equal(t, want.said, said)
+			assert.Equal(t, want.took, before[true]-before[false], "from the drain to the stop")
 		})
 	}
 }

@@ -60,8 +60,12 @@ type fakeHost struct {
 	// scrapped is what went with its volumes.
 	scrapped []string
 	// cut is how many connections outlive each drain budget; budgets are those. ended is how
-	// many were ended with their workers. held are those of the rest by where they lead.
+	// many were ended with their workers. held are those of the rest by where they lead,
+	// unasked how many clients have asked nothing yet; one does with each look.
 	cut, ended int
+	unasked    int
+	// latest is set where those that are drained are of whatever reload was before.
+	latest bool
 	budgets    []time.Duration
 	held       map[string]int
 }
@@ -329,6 +333,7 @@ func (g fakeGateway) Clear(_ context.Context, service string) error {
 }
 
 func (g fakeGateway) Reload(context.Context) (gateway.Generation, error) {
+	g.latest = false
 	if err := g.act("reload"); err != nil {
 		return gateway.Generation{}, err
 	}
@@ -348,30 +353,35 @@ func (g fakeGateway) Reload(context.Context) (gateway.Generation, error) {
 }
 
 func (g fakeGateway) Latest(context.Context) (gateway.Generation, error) {
+	g.latest = true
 	return gateway.Generation{}, g.act("look at old workers")
 }
 
-func (g fakeGateway) Drained(ctx context.Context, _ gateway.Generation, budget time.Duration) (int, gateway.Fingerprint, error) {
+func (g fakeGateway) Drained(ctx context.Context, _ gateway.Generation, budget time.Duration) (gateway.Left, gateway.Fingerprint, error) {
 	g.budgets = append(g.budgets, budget)
 	if err := g.act("drain"); err != nil {
-		return 0, gateway.Fingerprint{}, err
-	}
-	if !g.keep {
-		g.ended += g.cut
+		return gateway.Left{}, gateway.Fingerprint{}, err
 	}
 	end, err := g.Fingerprint(ctx)
-	return g.cut, end, err
+	if g.keep || g.latest {
+		return gateway.Left{Kept: g.fakeHost.cut}, end, err
+	}
+	g.ended += g.fakeHost.cut
+	return gateway.Left{Cut: g.fakeHost.cut}, end, err
 }
 
-func (g fakeGateway) Held(_ context.Context, _ gateway.Generation, addrs []string) (int, error) {
+func (g fakeGateway) Held(_ context.Context, _ gateway.Generation, addrs []string) (to, unasked int, err error) {
 	if err := g.act("look for connections to %s", strings.Join(addrs, " ")); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	n := 0
 	for _, a := range addrs {
 		n += g.held[a]
 	}
-	return n, nil
+	if g.unasked--; g.unasked >= 0 {
+		return n, g.unasked + 1, nil
+	}
+	return n, 0, nil
 }
 
 func (g fakeGateway) Fingerprint(context.Context) (gateway.Fingerprint, error) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/gateway"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -87,17 +88,17 @@ func (r *Rollout) drainFormer(ctx context.Context, service string, u stack.Unit,
 	r.outlasted[u.ID] = true
 	g := r.Gateway(u)
 	gen, err := g.Latest(ctx)
-	cut := 0
+	var left gateway.Left
 	if err == nil {
-		cut, _, err = g.Drained(ctx, gen, budget)
+		left, _, err = g.Drained(ctx, gen, budget)
 	}
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("drain %s: %w", u.Name, context.Cause(ctx))
 	case err != nil:
 		r.say(event.Warning, service, "requests that it may still have through %s are not waited for: %v", u.Name, err)
-	case cut > 0:
-		r.say(event.Warning, service, "%d connections through %s outlived the drain budget of %s; those to it end with it", cut, u.Name, budget)
+	case left.Kept > 0:
+		r.say(event.Warning, service, "%d connections through %s outlived the drain budget of %s; those to it end with it", left.Kept, u.Name, budget)
 	}
 	return nil
 }

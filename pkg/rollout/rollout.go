@@ -60,8 +60,8 @@ type Gateway interface {
 	Clear(ctx context.Context, service string) error
 	Reload(ctx context.Context) (gateway.Generation, error)
 	Latest(ctx context.Context) (gateway.Generation, error)
-	Drained(ctx context.Context, gen gateway.Generation, budget time.Duration) (cut int, end gateway.Fingerprint, err error)
-	Held(ctx context.Context, gen gateway.Generation, addrs []string) (int, error)
+	Drained(ctx context.Context, gen gateway.Generation, budget time.Duration) (left gateway.Left, end gateway.Fingerprint, err error)
+	Held(ctx context.Context, gen gateway.Generation, addrs []string) (to, unasked int, err error)
 	Fingerprint(ctx context.Context) (gateway.Fingerprint, error)
 }
 

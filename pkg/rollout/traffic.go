@@ -233,14 +233,15 @@ func (t *traffic) move(ctx context.Context, g *gate, ids []string) error {
 	}
 	t.say(event.Info, t.svc.Name, "%s sends requests to %d units", g.unit.Name, len(ids))
 	defer t.span("drain", t.svc.Name)()
+	switched := time.Now()
 	left, end, err := g.Drained(ctx, gen, drainBudget(t.svc))
+	if err == nil {
+		g.seen = end
+		err = t.outlived(ctx, g, gen, left, ids, switched.Add(unasked))
+	}
 	if err != nil {
 		return fmt.Errorf("drain %s: %w", g.unit.Name, err)
 	}
-	if left > 0 {
-		t.outlived(ctx, g, gen, left, ids)
-	}
-	g.seen = end
 	return nil
 }
 
