@@ -65,9 +65,9 @@ type fakeHost struct {
 	cut, ended int
 	unasked    int
 	// latest is set where those that are drained are of whatever reload was before.
-	latest bool
-	budgets    []time.Duration
-	held       map[string]int
+	latest  bool
+	budgets []time.Duration
+	held    map[string]int
 }
 
 func newFakeHost(units ...stack.Unit) *fakeHost {
