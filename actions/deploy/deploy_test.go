@@ -269,9 +269,11 @@ func TestStatusAndHistory(t *testing.T) {
 	assert.Equal(t, []string{"release 13 was interrupted: api is ill; the same again would be refused again: go back: shiksha rollback --release 12, or release a version that works"}, stands.Notes)
 	assert.True(t, stands.Newest.Refused)
 	half.Migrations = []release.Migration{{Service: "api", Before: "41", After: "42"}}
-	const back = "go back: shiksha rollback --release 12 --accept-schema"
+	const back = "go back: shiksha rollback --release 12 (with --accept-schema"
 	assert.Contains(t, history(&verb.HistoryResult{Releases: []release.Record{half, {Number: 12, Outcome: release.Verified}}}).Text(), back)
 	assert.Contains(t, status(&verb.StatusResult{Release: 12, Migrated: true, Newest: &half}).Notes[0], back)
+	assert.NotContains(t, history(&verb.HistoryResult{Lost: true, Releases: []release.Record{half, {Number: 12, Outcome: release.Verified}}}).Text(), "shiksha rollback")
+	assert.NotContains(t, status(&verb.StatusResult{Release: 12, Lost: true, Newest: &half}).Notes[0], "shiksha rollback")
 	half = release.Record{Number: 13, Outcome: release.Stuck, RestoresDatabase: "postgres-1"}
 	assert.Contains(t, status(&verb.StatusResult{Release: 12, Newest: &half}).Notes[0], "run the same rollback again")
 	o = enter(t, cli, nil, t.TempDir(), "status", "--host=a@b")

@@ -95,7 +95,8 @@ func printJSON(s *door.Session, told interface{ JSON() ([]byte, error) }) error 
 func status(r *verb.StatusResult) *report.Status {
 	told := &report.Status{Project: r.Project, Host: r.Host}
 	if r.Release > 0 {
-		told.Release = &report.Past{Number: r.Release, Version: r.Version, Outcome: string(release.Verified), Started: r.Since, Serves: true, Migrated: r.Migrated}
+		told.Release = &report.Past{Number: r.Release, Version: r.Version, Outcome: string(release.Verified), Started: r.Since, Serves: true,
+			Migrated: r.Migrated, Lost: r.Lost}
 	}
 	told.Lock, told.Newer = lock(r.Lock), r.Newer
 	if r.Newest != nil {
@@ -152,7 +153,7 @@ func history(r *verb.HistoryResult) *report.History {
 		told.Unsettled = told.Unsettled || rec.Number > serving && !rec.Outcome.Clean()
 		past := past(rec, r.Lock)
 		past.Serves = rec.Number == serving
-		past.Migrated = past.Serves && release.MigratedSince(r.Releases, serving)
+		past.Migrated, past.Lost = past.Serves && release.MigratedSince(r.Releases, serving), past.Serves && r.Lost
 		past.Lacks = r.Lacks[rec.Number]
 		told.Releases = append(told.Releases, past)
 	}

@@ -52,6 +52,9 @@ func TakenAt(id string) (time.Time, bool) {
 	return at, err == nil
 }
 
+// ServiceOf is the service that a backup is of, by its name.
+func ServiceOf(id string) string { return id[:max(strings.LastIndex(id, "-"), 0)] }
+
 // told is how often a long dump says how far it is.
 const told = 10 * time.Second
 

@@ -53,8 +53,10 @@ type transition struct {
 	stayed []string
 	// others are the secrets of the releases whose units may run when this one begins.
 	others []string
-	// lost says why the release before cannot be brought back, "" where it can.
+	// lost says why the release before cannot be brought back, "" where it can; judges is set
+	// where that release says itself which schema it can read.
 	lost   string
+	judges bool
 	probe  *measurement
 	result *Result
 }

@@ -165,6 +165,7 @@ func (d *transition) hides(ctx context.Context) error {
 	if len(names) == 0 {
 		return err
 	}
+	d.judges = judges(before)
 	// A rollback that names none goes further back where what it looks at runs as it was.
 	mend := "release all services, or name those too" + d.home(", or first ")
 	d.plan.Refusals = append(d.plan.Refusals, fmt.Sprintf("%s did not end well and may have left %s otherwise than before; a release of %s alone would hide that: %s",

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/shiksha/actions/pkg/backup"
 	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
@@ -104,14 +105,39 @@ func (d *transition) unopened(ctx context.Context) (string, error) {
 	if d.first() {
 		return "", nil
 	}
-	_, err := d.before(ctx)
+	before, err := d.before(ctx)
 	switch {
 	case err == nil:
+		d.judges = judges(before)
 		return "", nil
-	case ctx.Err() != nil || engine.NotReached(err) || host.IsConnectionLost(err):
+	case unreached(ctx, err):
 		return "", err // which says nothing of the release
 	}
 	return fmt.Sprintf("%s cannot be brought back: %v", d.beforeTitle(), err), nil
+}
+
+// unreached tells whether an error is that the host was not asked to the end.
+func unreached(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || engine.NotReached(err) || host.IsConnectionLost(err)
+}
+
+// judges tells whether the code of a release can be asked which schema it can read.
+func judges(st *stack.Stack) bool {
+	for _, svc := range st.Services {
+		if svc.Ext.Migrate != nil && len(svc.Ext.Migrate.Compatible) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// writes tells whether a service may write to the database that a backup is of. One that depends
+// only on others that are backed up does not; one that says nothing may, and where the backup is
+// of nothing in the stack nobody knows.
+func (f *facts) writes(name, id string) bool {
+	database, ahead := backup.ServiceOf(id), plan.Ahead(f.stack, name)
+	other := func(name string) bool { return f.stack.Services[name].Ext.Backups != nil }
+	return f.stack.Services[database] == nil || slices.Contains(ahead, database) || !slices.ContainsFunc(ahead, other)
 }
 
 // away is how long each service will be away when it is replaced, by the record of

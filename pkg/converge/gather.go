@@ -263,13 +263,13 @@ func (f *facts) lastMade(u stack.Unit) bool {
 }
 
 // lost gives the units of jobs that were made between a backup and the way back to it: what
-// they wrote to the database went with it, or may have.
+// they wrote to its database went with that, or may have.
 func (f *facts) lost() (ids []string) {
 	for _, name := range f.stack.Order {
 		for _, u := range f.observed.Units[name] {
 			went := func(r release.Record) bool {
 				taken, known := backup.TakenAt(r.RestoresDatabase)
-				return known && !u.Created.Before(taken) && u.Created.Before(r.Started)
+				return known && !u.Created.Before(taken) && u.Created.Before(r.Started) && f.writes(name, r.RestoresDatabase)
 			}
 			if f.stack.Services[name].Job && slices.ContainsFunc(f.restores, went) {
 				ids = append(ids, u.ID)

@@ -58,3 +58,40 @@ func TestJobsWhoseWorkWentWithADatabase(t *testing.T) {
 		assert.Equal(t, want, f.input(Options{}, nil).Lost, name)
 	}
 }
+
+// Of two databases one came back: what a job wrote to the other is still there, so that it has
+// nothing to do again. Who may have written to either has.
+func TestJobsOfAnotherDatabaseLostNothing(t *testing.T) {
+	t.Parallel()
+	taken := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+	service := func(name string, on ...string) *stack.Service {
+		svc := &stack.Service{Name: name, Job: true}
+		for _, other := range on {
+			svc.DependsOn = append(svc.DependsOn, stack.Dependency{Service: other})
+		}
+		return svc
+	}
+	for name, c := range map[string]struct {
+		job    *stack.Service
+		backup string
+		lost   bool
+	}{
+		"it depends on what came back":        {service("import", "auth-db"), "auth-db-20260301T090000Z", true},
+		"by way of a pooler":                  {service("import", "pooler"), "auth-db-20260301T090000Z", true},
+		"on both":                             {service("import", "shopdb", "pooler"), "auth-db-20260301T090000Z", true},
+		"on the other":                        {service("import", "shopdb"), "auth-db-20260301T090000Z", false},
+		"on the other, and a cache":           {service("import", "cache", "shopdb"), "auth-db-20260301T090000Z", false},
+		"the pooler is of the other":          {service("import", "pooler"), "shopdb-20260301T090000Z", false},
+		"on none that is backed up":           {service("import", "cache"), "auth-db-20260301T090000Z", true},
+		"on nothing":                          {service("import"), "auth-db-20260301T090000Z", true},
+		"what came back has another name now": {service("import", "shopdb"), "db-20260301T090000Z", true},
+	} {
+		shop, auth := service("shopdb"), service("auth-db")
+		shop.Job, auth.Job, shop.Ext.Backups, auth.Ext.Backups = false, false, &stack.Backups{}, &stack.Backups{}
+		f := &facts{restores: []release.Record{{Number: 2, Started: taken.Add(time.Hour), RestoresDatabase: c.backup}},
+			stack: &stack.Stack{Order: []string{"shopdb", "auth-db", "cache", "pooler", "import"}, Services: map[string]*stack.Service{
+				"shopdb": shop, "auth-db": auth, "cache": service("cache"), "pooler": service("pooler", "auth-db"), "import": c.job}},
+			observed: stack.Observed{Units: map[string][]stack.Unit{"import": {{ID: "1", Service: "import", State: stack.Exited, Created: taken.Add(time.Minute)}}}}}
+		assert.Equal(t, c.lost, len(f.lost()) > 0, name)
+	}
+}

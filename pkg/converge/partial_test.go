@@ -1,6 +1,7 @@
 package converge
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/compose-spec/compose-go/v2/types"
@@ -9,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/host"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
@@ -72,9 +74,19 @@ func TestAPlanSaysThatTheReleaseBeforeIsLost(t *testing.T) {
 	require.Len(t, d.plan.Refusals, 1)
 	assert.Contains(t, d.plan.Refusals[0], "releasing only some services needs the release before")
 
-	require.NoError(t, d.ledger.WriteSealed(t.Context(), d.record.Number, []byte("{")))
-	err := d.parted(t.Context())
-	require.ErrorContains(t, err, "the sealed stack cannot be read")
+	d.plan.Refusals = nil
+	require.NoError(t, d.ledger.WriteSealed(t.Context(), d.record.Number, otherwise(t, joinedBy(t, types.NetworkConfig{}))))
+	require.NoError(t, d.parted(t.Context()))
+	require.Len(t, d.plan.Refusals, 1)
+	assert.Contains(t, d.plan.Refusals[0], "is made otherwise by this program")
+	assert.Contains(t, d.plan.Refusals[0], "; mend: release all services once: that records anew what serves")
+
+	sealed, err := joinedBy(t, types.NetworkConfig{}).Seal()
+	require.NoError(t, err)
+	require.NoError(t, d.ledger.WriteSealed(t.Context(), d.record.Number, sealed))
+	d.plan.Refusals, d.on = nil, fakePlace{&fakeCutOff{}, fmt.Errorf("ask the manager: %w", host.ErrConnectionLost)}
+	err = d.parted(t.Context())
+	require.ErrorIs(t, err, host.ErrConnectionLost)
 	assert.NotEqual(t, fault.Refused, fault.Of(err))
-	assert.Len(t, d.plan.Refusals, 1)
+	assert.Empty(t, d.plan.Refusals)
 }

@@ -99,7 +99,11 @@ func (d *transition) runs(ctx context.Context) (*stack.Stack, error) {
 	}
 	before, err := d.before(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("releasing only some services needs the release before: %w", err)
+		err = fmt.Errorf("releasing only some services needs the release before: %w", err)
+		if unreached(ctx, err) {
+			return nil, err
+		}
+		return nil, fault.New(fault.Refused, "services", "release all services once: that records anew what serves", "%w", err)
 	}
 	runs, err := d.opts.Stack.Partial(before, d.opts.Services)
 	if err != nil {
@@ -208,7 +212,8 @@ func (d *transition) end(ctx context.Context, cause error) {
 
 // former says how to go back to what served before, or nothing where that is not known or
 // would be refused. What served while its database was migrated has to be told to accept
-// that: so does a way back.
+// that: so does a way back. Where it says itself what it can read it is asked: accepted is
+// not checked.
 func (d *transition) former(join string) string {
 	v := d.facts.verified
 	if v == nil || d.facts.standing != nil || d.lost != "" {
@@ -218,7 +223,7 @@ func (d *transition) former(join string) string {
 	if d.record != nil {
 		runs = append(slices.Clone(runs), *d.record)
 	}
-	if release.MigratedSince(runs, v.Number) {
+	if release.MigratedSince(runs, v.Number) && !d.judges {
 		text += " --accept-schema (it served with this schema already)"
 	}
 	return text

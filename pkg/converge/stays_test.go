@@ -3,6 +3,7 @@ package converge
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -147,6 +148,38 @@ func TestGoingBackOverAMigrationIsNamedWhole(t *testing.T) {
 	d := &transition{Target: &target.Target{Sink: event.Discard}, facts: &facts{verified: &release.Record{Number: 12}}, record: &now,
 		result: &Result{Rollout: &rollout.Report{Failed: "api", Touched: []string{"api"}}}, opts: Options{Stack: &stack.Stack{Name: "shop"}}}
 	assert.Equal(t, "mend it and release again, or go back to what served before: "+whole, fault.Hint(d.fail(t.Context(), errors.New("api is ill"))))
+}
+
+// Who has a command that says which schema the older code can read is not told to accept it: a
+// rollback asks that command, and what it says no to is not gone back to unawares.
+func TestGoingBackOverAMigrationAsksWhoCanTell(t *testing.T) {
+	t.Parallel()
+	const back, accept = "go back to what served before: shiksha rollback --release 1", " --accept-schema (it served with this schema already)"
+	for name, migrate := range map[string]*stack.Migrate{
+		"it can be asked": {Command: []string{"migrate"}, Compatible: []string{"check"}}, "it cannot": {Command: []string{"migrate"}}, "it migrates nothing": nil,
+	} {
+		cut := cutOffRun(release.Interrupted)
+		cut.Migrations = []release.Migration{{Service: "api", Before: "41", After: "42"}}
+		d, _ := afterCutOff(t, map[string]string{"api": "v1", "beat": "v1", "worker": "v1"}, cut)
+		d.opts.Stack.Services["api"].Ext.Migrate = migrate
+		sealed, err := d.opts.Stack.Seal()
+		require.NoError(t, err)
+		require.NoError(t, d.ledger.WriteSealed(t.Context(), 1, sealed))
+		want := back + accept
+		if name == "it can be asked" {
+			want = back
+		}
+		d.opts.Services = []string{"api"}
+		require.NoError(t, d.hides(t.Context()), "which is told before the preflight")
+		require.Len(t, d.plan.Refusals, 1)
+		assert.True(t, strings.HasSuffix(d.plan.Refusals[0], ", or first "+want), "%s: %s", name, d.plan.Refusals[0])
+
+		d.opts.Services, d.judges = nil, false
+		lost, err := d.unopened(t.Context())
+		require.NoError(t, err)
+		assert.Empty(t, lost)
+		assert.Equal(t, want, d.former(""), name)
+	}
 }
 
 // Where the database stays the older one nobody is told to start by hand what is of the newer

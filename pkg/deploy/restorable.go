@@ -18,6 +18,18 @@ import (
 // looks is how many things are looked at on the host at once.
 const looks = 8
 
+// unrestorable begins what a release lacks whose stored stack cannot be opened.
+const unrestorable = "cannot be restored"
+
+// unopened says why the stored stack of a release cannot be opened.
+func unopened(ctx context.Context, l *release.Ledger, number int) error {
+	sealed, err := l.ReadSealed(ctx, number)
+	if err == nil {
+		_, err = stack.Unseal(sealed)
+	}
+	return err
+}
+
 // restorable says of verified releases what a rollback to them would lack; one
 // that is not in the map lacks nothing.
 func restorable(ctx context.Context, t *target.Target, on platform.Platform, l *release.Ledger, all []release.Record) (map[int]string, error) {
@@ -33,12 +45,8 @@ func restorable(ctx context.Context, t *target.Target, on platform.Platform, l *
 		if r.Outcome != release.Verified {
 			continue
 		}
-		sealed, err := l.ReadSealed(ctx, r.Number)
-		if err == nil {
-			_, err = stack.Unseal(sealed)
-		}
-		if err != nil {
-			lacks[r.Number] = fmt.Sprintf("cannot be restored: %v", err)
+		if err := unopened(ctx, l, r.Number); err != nil {
+			lacks[r.Number] = fmt.Sprintf("%s: %v", unrestorable, err)
 			continue
 		}
 		var gone []string

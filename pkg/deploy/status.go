@@ -4,12 +4,14 @@ import (
 	"context"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/host"
 	"github.com/shiksha/actions/pkg/platform"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
@@ -32,6 +34,8 @@ type StatusResult struct {
 	Unfinished *release.Record `json:"unfinished,omitempty"`
 	// Migrated is set where releases after that one migrated the database with which it served.
 	Migrated bool `json:"-"`
+	// Lost is set where that one cannot be brought back. Nobody looks where it is the newest.
+	Lost bool `json:"-"`
 	// Newer says what a newer version of shiksha wrote, "" for nothing: none of the above is
 	// about that.
 	Newer string `json:"newer,omitempty"`
@@ -65,6 +69,8 @@ type HistoryResult struct {
 	Lock release.Sight `json:"-"`
 	// Lacks says by number what a rollback to a release would lack.
 	Lacks map[int]string `json:"lacks,omitempty"`
+	// Lost is set where the last verified one cannot be brought back at all.
+	Lost bool `json:"-"`
 	// Newer says what a newer version of shiksha wrote, "" for nothing: it is not among Releases.
 	Newer string `json:"newer,omitempty"`
 }
@@ -90,6 +96,13 @@ func Status(ctx context.Context, o Options, sink event.Sink) (*StatusResult, err
 	}
 	out.Newest, out.Unfinished = since(verified, l.All())
 	out.Migrated = release.MigratedSince(l.All(), verified.Number)
+	if any && out.Newest != nil {
+		err := unopened(ctx, l, verified.Number)
+		if err != nil && (ctx.Err() != nil || host.IsConnectionLost(err)) {
+			return nil, err
+		}
+		out.Lost = err != nil
+	}
 	out.Newer = newer(l)
 	out.Services = statuses(closer(ctx, t.SteadyOn(t.Here()), seen), verified)
 	return out, nil
@@ -206,6 +219,8 @@ func History(ctx context.Context, o Options, sink event.Sink) (*HistoryResult, e
 	if out.Lacks, err = restorable(ctx, t, on, l, all); err != nil {
 		return nil, err
 	}
+	verified, _ := l.LatestVerified()
+	out.Lost = strings.HasPrefix(out.Lacks[verified.Number], unrestorable)
 	return out, nil
 }
 

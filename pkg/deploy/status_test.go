@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -221,4 +222,20 @@ func TestARunThatEndsMeanwhileWasNotCutOff(t *testing.T) {
 			assert.Equal(t, []any{c.hand, c.standing, c.newest}, []any{seen.Hand, seen.Of(newest), newest.Number})
 		})
 	}
+}
+
+// A stored release that cannot be opened is one that nobody is sent back to.
+func TestAStoredReleaseThatCannotBeOpened(t *testing.T) {
+	t.Parallel()
+	files := fakeState{}
+	l, err := release.Open(t.Context(), files, "/state", "shop")
+	require.NoError(t, err)
+	require.NoError(t, l.Append(t.Context(), &release.Record{Outcome: release.Verified}))
+	require.ErrorContains(t, unopened(t.Context(), l, 1), "the host has no stored environment and model of release 1")
+	sealed, err := (&stack.Stack{Name: "shop", Project: &types.Project{Name: "shop"}}).Seal()
+	require.NoError(t, err)
+	require.NoError(t, l.WriteSealed(t.Context(), 1, sealed))
+	require.NoError(t, unopened(t.Context(), l, 1))
+	require.NoError(t, l.WriteSealed(t.Context(), 1, []byte("{")))
+	require.ErrorContains(t, unopened(t.Context(), l, 1), "cannot be read")
 }

@@ -85,8 +85,10 @@ type Past struct {
 	// back: to run the same again is to try what was just refused.
 	Refused bool `json:"refused,omitempty"`
 	// Migrated is set of the release that serves where later ones migrated its database: it
-	// served with that schema, and a rollback to it has to be told so.
+	// served with that schema, and a rollback to it may have to be told so. Lost is set of that
+	// release where it cannot be brought back: nobody is sent to it.
 	Migrated bool `json:"-"`
+	Lost     bool `json:"-"`
 	// RestoredDatabase is set where it was to bring a database back to a backup.
 	RestoredDatabase bool `json:"-"`
 	// RollsBack is the release that this one undid, Restores the one that it
@@ -121,6 +123,9 @@ const refusedAgain = "the same again would be refused again: "
 // what it went to was refused.
 func (r *Past) mend(back *Past) string {
 	const again = "run the same again, it heals what is half done"
+	if back != nil && back.Lost {
+		back = nil
+	}
 	switch {
 	case r.Refused && back == nil:
 		return refusedAgain + "release a version that works"
@@ -133,11 +138,12 @@ func (r *Past) mend(back *Past) string {
 	return fmt.Sprintf("%s, or go back: %s", again, back.command())
 }
 
-// command goes back to a release that serves, or did.
+// command goes back to a release that serves, or did. Whether its code says itself which schema it
+// can read is not known here: where it does it is to be asked.
 func (r *Past) command() string {
 	text := fmt.Sprintf("shiksha rollback --release %d", r.Number)
 	if r.Migrated {
-		text += " --accept-schema (it served with this schema already)"
+		text += " (with --accept-schema where it has no x-shiksha.migrate.compatible: it served with this schema already)"
 	}
 	return text
 }

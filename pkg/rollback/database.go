@@ -39,7 +39,7 @@ func (o Options) restoring(ctx context.Context, t *target.Target, on ground, l *
 	r := &restoring{Target: t, on: on, stack: st, needs: n}
 	var all []*backup.Store
 	// Another may be down, perhaps by the release that is to be undone: it is not touched.
-	if service := serviceOf(o.RestoreDatabase); asksForBackups(st, service) {
+	if service := backup.ServiceOf(o.RestoreDatabase); asksForBackups(st, service) {
 		db, err := r.Database(ctx, on, st, seen, to, service)
 		if err != nil {
 			return nil, err

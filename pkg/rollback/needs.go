@@ -3,8 +3,8 @@ package rollback
 import (
 	"context"
 	"slices"
-	"strings"
 
+	"github.com/shiksha/actions/pkg/backup"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -152,7 +152,9 @@ func (n needs) migrated(all []release.Record) (names []string) {
 // about is what the records say of one database. What may be of it is.
 func (n needs) about(database string, all []release.Record) []release.Record {
 	known := n.databases()
-	other := func(id string) bool { return serviceOf(id) != database && slices.Contains(known, serviceOf(id)) }
+	other := func(id string) bool {
+		return backup.ServiceOf(id) != database && slices.Contains(known, backup.ServiceOf(id))
+	}
 	all = slices.Clone(all)
 	for i := range all {
 		r := &all[i]
@@ -163,10 +165,4 @@ func (n needs) about(database string, all []release.Record) []release.Record {
 		}
 	}
 	return all
-}
-
-// serviceOf is the service that a backup is of, by its name.
-func serviceOf(id string) string {
-	i := strings.LastIndex(id, "-")
-	return id[:max(i, 0)]
 }

@@ -139,7 +139,7 @@ func crossed(all []release.Record, damage []release.Damage, n needs, to release.
 // schema, or that the caller said what to do about it. A backup says so of its own
 // database, when it is found.
 func (o Options) readable(ctx context.Context, t *target.Target, l *release.Ledger, to release.Record, n needs) error {
-	comes := serviceOf(o.RestoreDatabase)
+	comes := backup.ServiceOf(o.RestoreDatabase)
 	if o.RestoreDatabase != "" && !slices.Contains(n.databases(), comes) {
 		return nil // whoever looks for it says that there is none
 	}
@@ -255,7 +255,7 @@ func waysOut(open []across, restores string, served bool) string {
 	accept := "--accept-schema" + alone + sure
 	switch {
 	case restores != "":
-		return fmt.Sprintf("backup %s is of %q only: either --accept-schema beside it%s, or until another rollback has brought that database back (%s), too", restores, serviceOf(restores), sure, list)
+		return fmt.Sprintf("backup %s is of %q only: either --accept-schema beside it%s, or until another rollback has brought that database back (%s), too", restores, backup.ServiceOf(restores), sure, list)
 	case served:
 		return "either " + accept + ", or " + loses
 	}
