@@ -139,7 +139,7 @@ func (f *fakeEngine) hijack(w http.ResponseWriter, stream func(net.Conn) net.Con
 	}
 	f.conns = append(f.conns, conn)
 	server := grpc.NewServer()
-	control.RegisterControlServer(server, f)
+	control.RegisterControlServer(server, &connected{fakeEngine: f, asked: make(chan struct{})})
 	one := make(chan net.Conn, 1)
 	one <- stream(read{conn, buffered.Reader})
 	go func() { _ = server.Serve(single{one, conn.LocalAddr()}) }()
@@ -165,6 +165,40 @@ func (f *fakeEngine) Solve(context.Context, *control.SolveRequest) (*control.Sol
 		f.hangUp()
 	}
 	return nil, status.Error(codes.Unimplemented, "not implemented")
+}
+
+// connected is BuildKit to one client. What follows a build says nothing before that has
+// come, nor in one that the container goes with: only that is to end it.
+type connected struct {
+	*fakeEngine
+	once  sync.Once
+	asked chan struct{}
+}
+
+func (c *connected) Solve(ctx context.Context, q *control.SolveRequest) (*control.SolveResponse, error) {
+	defer c.once.Do(func() { close(c.asked) })
+	return c.fakeEngine.Solve(ctx, q)
+}
+
+func (c *connected) Status(_ *control.StatusRequest, s control.Control_StatusServer) error {
+	return c.follow(s.Context())
+}
+
+func (c *connected) Session(s control.Control_SessionServer) error { return c.follow(s.Context()) }
+
+func (c *connected) follow(ctx context.Context) error {
+	c.mu.Lock()
+	dies := c.dies
+	c.mu.Unlock()
+	asked := c.asked
+	if dies {
+		asked = nil
+	}
+	select {
+	case <-asked:
+	case <-ctx.Done():
+	}
+	return status.Error(codes.Unimplemented, "not implemented")
 }
 
 // read is a connection of which a part was read already.
