@@ -97,7 +97,7 @@ func (r *run) pick(ctx context.Context) (c *chosen, why string, err error) {
 	}
 	lacks := "cannot export caches or several platforms (its images are not in containerd)"
 	if c.exports(ctx) {
-		if lacks = ""; slices.ContainsFunc(r.plan.targets, r.dated) {
+		if lacks = ""; (r.o.Push || r.o.Load) && slices.ContainsFunc(r.plan.targets, r.dated) {
 			lacks = c.outdated(ctx)
 		}
 	}

@@ -25,17 +25,19 @@ func TestAnOldBuildKitOfTheEngineIsNotGivenTimesToSet(t *testing.T) {
 	for name, c := range map[string]struct {
 		compose, version string
 		at               time.Time
+		push             bool
 		kind, says       string
 	}{
-		"old":                     {plain, "v0.31.1", commit, "docker-container", "cannot give an image the time of its commit (its version is v0.31.1, and that takes v0.34.0)"},
-		"old, the file's time":    {dated, "v0.33.0", time.Time{}, "docker-container", "its version is v0.33.0"},
-		"before the release":      {plain, "v0.34.0-rc1", commit, "docker-container", "its version is v0.34.0-rc1"},
-		"told as unknown":         {plain, "v0.0.0+unknown", commit, "docker-container", "its version is v0.0.0+unknown"},
-		"not told":                {plain, "", commit, "docker-container", "its version is unknown"},
-		"no version":              {plain, "master", commit, "docker-container", "its version is master"},
-		"new":                     {plain, "v0.34.0", commit, "docker", "the engine's own BuildKit"},
-		"newer, of a later state": {plain, "v0.35.2+0123456789ab", commit, "docker", "the engine's own BuildKit"},
-		"old, and no time":        {plain, "v0.31.1", time.Time{}, "docker", "the engine's own BuildKit"},
+		"old":                     {plain, "v0.31.1", commit, true, "docker-container", "cannot give an image the time of its commit (its version is v0.31.1, and that takes v0.34.0)"},
+		"old, the file's time":    {dated, "v0.33.0", time.Time{}, true, "docker-container", "its version is v0.33.0"},
+		"before the release":      {plain, "v0.34.0-rc1", commit, true, "docker-container", "its version is v0.34.0-rc1"},
+		"told as unknown":         {plain, "v0.0.0+unknown", commit, true, "docker-container", "its version is v0.0.0+unknown"},
+		"not told":                {plain, "", commit, true, "docker-container", "its version is unknown"},
+		"no version":              {plain, "master", commit, true, "docker-container", "its version is master"},
+		"new":                     {plain, "v0.34.0", commit, true, "docker", "the engine's own BuildKit"},
+		"newer, of a later state": {plain, "v0.35.2+0123456789ab", commit, true, "docker", "the engine's own BuildKit"},
+		"old, and no time":        {plain, "v0.31.1", time.Time{}, true, "docker", "the engine's own BuildKit"},
+		"old, and kept by nobody": {plain, "v0.31.1", commit, false, "docker", "the engine's own BuildKit"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -43,7 +45,7 @@ func TestAnOldBuildKitOfTheEngineIsNotGivenTimesToSet(t *testing.T) {
 			// A workspace that is no checkout: its time is the one given here.
 			r, err := prepared(t, Options{Workspace: workspace(t, c.compose, nil), DockerHost: f.serve(t)})
 			require.NoError(t, err)
-			r.o.Git.Time = c.at
+			r.o.Git.Time, r.o.Push = c.at, c.push
 			chosen, why, err := r.pick(t.Context())
 			require.NoError(t, err)
 			assert.Equal(t, c.kind, chosen.kind)

@@ -72,9 +72,8 @@ const slice = 2 * time.Second
 // Drained waits until no worker of a generation before gen is left, which is when
 // the last request they had has been answered, at most for budget. At the end of
 // the budget it counts the client connections that old workers still hold (each a
-// WebSocket, an event stream or a very slow request) and ends these workers. With
-// KeepOldWorkers those stay that are connected to a unit (but for the oldest of very many),
-// and where gen came of Latest all do. Where the container does not let the connections be
+// WebSocket, an event stream or a very slow request) and ends these workers, unless
+// KeepOldWorkers was given (then only the oldest of very many) or gen came of Latest. Where the container does not let the connections be
 // counted, the number of old workers stands for theirs, each of which holds one at least.
 // The fingerprint is of the moment the drain ended in.
 func (g *Nginx) Drained(ctx context.Context, gen Generation, budget time.Duration) (left Left, end Fingerprint, err error) {
@@ -130,39 +129,24 @@ func (g *Nginx) older(ctx context.Context, gen Generation, wait time.Duration, o
 	return left, now, nil
 }
 
-// cutOff counts what old workers hold, and ends them, or leaves alone those that it may not end.
+// cutOff counts what old workers hold, and ends them, or leaves them alone.
 func (g *Nginx) cutOff(ctx context.Context, gen Generation, old []worker, budget time.Duration) (Left, error) {
 	held, exact := g.held(ctx, old)
-	if gen.keep {
-		return Left{Kept: held.clients(old)}, nil
+	n := held.clients(old)
+	if g.keepOld || gen.keep {
+		g.say(event.Info, "", "%s through nginx's old workers live on after the drain budget of %s", counted(n, exact), budget)
+		return Left{Kept: n}, g.thin(ctx, gen, old)
 	}
-	var left Left
-	if g.keepOld {
-		kept := slices.DeleteFunc(slices.Clone(old), func(w worker) bool { return exact && held[w.pid].units == 0 })
-		old = slices.DeleteFunc(slices.Clone(old), func(w worker) bool { return slices.Contains(kept, w) })
-		if left.Kept = held.clients(kept); len(kept) > 0 {
-			g.say(event.Info, "", "%s through nginx's old workers live on after the drain budget of %s", counted(left.Kept, exact), budget)
-			if err := g.thin(ctx, gen, kept); err != nil {
-				return left, err
-			}
-		}
-		if len(old) == 0 {
-			return left, nil
-		}
-	}
-	left.Cut = held.clients(old)
-	text := counted(left.Cut, exact)
-	stayed, err := g.end(ctx, gen, old)
+	left, err := g.end(ctx, gen, old)
 	switch {
 	case err != nil:
-		return left, err
-	case len(stayed) > 0:
+	case len(left) > 0:
 		g.say(event.Warning, "", "%s outlived the drain budget of %s, and %d old nginx workers could not be ended: "+
-			"the connections end with the units behind them", text, budget, len(stayed))
-	case left.Cut > 0:
-		g.say(event.Warning, "", "%s cut at the end of the drain budget of %s", text, budget)
+			"the connections end with the units behind them", counted(n, exact), budget, len(left))
+	default:
+		g.say(event.Warning, "", "%s cut at the end of the drain budget of %s", counted(n, exact), budget)
 	}
-	return left, nil
+	return Left{Cut: n}, err
 }
 
 func counted(n int, exact bool) string {
@@ -227,6 +211,13 @@ func (g *Nginx) Held(ctx context.Context, gen Generation, addrs []string) (to, u
 		return 0, 0, err
 	}
 	links, tables, ok := g.sockets(ctx, old)
+	for try := 0; !ok && try < 2; try++ {
+		// One of them may have ended between two looks.
+		if old, _, err = g.older(ctx, gen, 0, nil); err != nil || len(old) == 0 {
+			return 0, 0, err
+		}
+		links, tables, ok = g.sockets(ctx, old)
+	}
 	if !ok {
 		return 0, 0, g.fail("", "the connections of nginx's old workers cannot be seen")
 	}

@@ -92,29 +92,6 @@ func TestOnlyTheOldestGetSIGKILL(t *testing.T) {
 	assert.Equal(t, []string{"TERM 200 201", "KILL 200 201"}, f.ended)
 }
 
-// Of the workers that are left only those stay that are connected to a unit: the others
-// have nothing of another service, and would ask units that are about to go.
-func TestWorkersWithoutAUnitAreEnded(t *testing.T) {
-	t.Parallel()
-	const rest = " 00000000:00000000 00:00000000 00000000 33 0 "
-	f := &fakeWorkers{sights: []string{leavingWorkers(2, 1)}, held: strings.Join([]string{
-		"shiksha-of 200", "socket:[201]", "socket:[202]", "shiksha-of 201", "socket:[203]", "shiksha-tables",
-		"0: 00000000:0050 00000000:0000 0A" + rest + "9 1",
-		"1: 0200A8C0:0050 0100A8C0:A001 01" + rest + "201 1",
-		"2: 0200A8C0:B001 0300A8C0:1F40 01" + rest + "202 1",
-		"3: 0200A8C0:0050 0100A8C0:A002 01" + rest + "203 1", // has asked nothing
-		"shiksha-end", "",
-	}, "\n")}
-	g := New(f, stack.Unit{ID: "x", Service: "nginx"}, event.Discard, KeepOldWorkers())
-	gen, err := g.Latest(t.Context())
-	require.NoError(t, err)
-	gen.keep = false
-	left, _, err := g.Drained(t.Context(), gen, 20*time.Millisecond)
-	require.NoError(t, err)
-	assert.Equal(t, Left{Cut: 1, Kept: 1}, left)
-	assert.Equal(t, []string{"TERM 201"}, f.ended)
-}
-
 func TestHeld(t *testing.T) {
 	t.Parallel()
 	table := func(lines ...string) string {

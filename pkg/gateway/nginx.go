@@ -49,10 +49,10 @@ type Option func(*Nginx)
 // ReloadTimeout sets how long Reload waits for new workers (default 10 s).
 func ReloadTimeout(d time.Duration) Option { return func(g *Nginx) { g.reloadTimeout = d } }
 
-// KeepOldWorkers leaves workers alone that are connected to a unit at the end of the drain
-// budget, so that their connections to other services live on; those to units that go
-// end with these. Without it, and where they are connected to none, the workers are ended,
-// because the units that they would ask are about to go.
+// KeepOldWorkers leaves workers that are still busy at the end of the drain
+// budget alone, so that their connections to other services live on; those to
+// units that go end with these. Without it the workers are ended, because the units
+// behind them are about to go.
 func KeepOldWorkers() Option { return func(g *Nginx) { g.keepOld = true } }
 
 // New gives a handle on the gateway that runs in unit. It makes no call.

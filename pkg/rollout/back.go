@@ -35,7 +35,7 @@ func Longest(step plan.Step, svc *stack.Service, how How) time.Duration {
 	s := &service{Rollout: &Rollout{How: how}, svc: svc}
 	turn := 2*(s.budget()+svc.StopGrace) + svc.Update.Monitor + svc.Update.Delay
 	if svc.Ext.Gateway != "" || step.Action == plan.Remove {
-		turn += 2 * drainBudget(svc)
+		turn += 2 * patience(svc)
 	}
 	if svc.Ext.Idle != nil {
 		turn += svc.Ext.Idle.Budget

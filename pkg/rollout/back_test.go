@@ -23,10 +23,10 @@ func TestLongest(t *testing.T) {
 	}{
 		"start and stop, two batches and what is left": {surge, stack.Service{StopGrace: time.Minute}, 3 * (2*30*time.Second + 2*time.Minute)},
 		"no longer than wait-timeout":                  {surge, stack.Service{Health: &stack.Health{StartPeriod: 10 * time.Minute}}, 3 * 2 * 5 * time.Minute},
-		"requests end":                                 {surge, stack.Service{Ext: stack.Extension{Gateway: "nginx"}}, 3 * 2 * (30*time.Second + stack.DefaultDrain)},
+		"requests end":                                 {surge, stack.Service{Ext: stack.Extension{Gateway: "nginx"}}, 3 * 2 * (30*time.Second + time.Minute)},
 		"work ends": {plan.Step{Action: plan.Drain, Replicas: 1, Batch: 1},
 			stack.Service{StopGrace: 31 * time.Minute, Ext: stack.Extension{Idle: &stack.Idle{Budget: 10 * time.Minute}}}, 2 * (time.Minute + 72*time.Minute)},
-		"what left the stack": {plan.Step{Action: plan.Remove}, stack.Service{StopGrace: time.Minute}, 2 * (30*time.Second + time.Minute + stack.DefaultDrain)},
+		"what left the stack": {plan.Step{Action: plan.Remove}, stack.Service{StopGrace: time.Minute}, 2 * (30*time.Second + time.Minute + time.Minute)},
 	} {
 		how := rollout.How{WaitTimeout: 5 * time.Minute}
 		if c.svc.Health == nil {

@@ -15,12 +15,16 @@ import (
 // drainBudget is how long requests of a service may take to end after a switch.
 func drainBudget(svc *stack.Service) time.Duration { return cmp.Or(svc.Ext.Drain, stack.DefaultDrain) }
 
-// drain is drainBudget where there is a gateway to switch.
+// patience is how long the waiting after a switch may take, also for clients that have
+// not asked yet.
+func patience(svc *stack.Service) time.Duration { return max(drainBudget(svc), unasked) }
+
+// drain is patience where there is a gateway to switch.
 func (t *traffic) drain() time.Duration {
 	if t == nil {
 		return 0
 	}
-	return drainBudget(t.svc)
+	return patience(t.svc)
 }
 
 // alone tells whether no other service is behind the gateway. One of nginx's old workers

@@ -96,7 +96,7 @@ func (w *waiting) stop(ctx context.Context, k *worker) bool {
 		return false
 	}
 	never := starts || err == nil && (exit == 126 || exit == 127)
-	then := fmt.Sprintf("it is told again, and waited for at most %s", budget)
+	then := fmt.Sprintf("it is told again, and waited for at most %s (docker stop %s on the host ends that)", budget, k.name)
 	if never {
 		then = "it is stopped within its stop_grace_period"
 	}
