@@ -19,6 +19,8 @@ var (
 	secretNames = regexp.MustCompile(`(?i)(SECRET|PASSWORD|PASSWD|PASSPHRASE|TOKEN|API_?KEY|SECRET_?KEY|PRIVATE_?KEY|SIGNING_?KEY|ENCRYPTION_?KEY|JWT_KEY|_KEY)$|^(SECRET|PASSWORD|TOKEN)`)
 	noSecret    = regexp.MustCompile(`(?i)(_FILE|_PATH|_DIR|_ID|_NAME|_URL|_TTL|_EXPIRE\w*|_HOURS|_MINUTES|_DAYS|PUBLIC_?KEY|_LENGTH|_ROUNDS)$`)
 	signing     = regexp.MustCompile(`(?i)JWT|SECRET_?KEY|SIGNING|ENCRYPTION`)
+	// others are secrets of somebody else's service, which a stack may do without.
+	others      = regexp.MustCompile(`(?i)(TOKEN|API_?KEY)$|MAIL|SMTP`)
 	placeholder = regexp.MustCompile(`(?i)^(change[-_ ]?(me|it|this)?.*|replace[-_ ]?(me|this)?.*|your[-_ ].*|todo.*|fixme.*|x{3,}|\*{3,}|<.*>|\[.*\]|dummy.*|placeholder.*|insert[-_ ].*|example|secret|password|passw0rd|admin|root|test|default|123456.*|qwerty.*)$|change[-_]?me|_here$|-here$`)
 )
 
@@ -78,6 +80,8 @@ func document(text string) bool {
 // weigh tells what a secret's value lacks, without the value.
 func (f *findings) weigh(p finding.Place, name, value, mend string) {
 	switch {
+	case strings.TrimSpace(value) == "" && others.MatchString(name):
+		f.Warn("P03.secrets", p, "leave it so where that service is not used, or asks for none; else "+mend, "%s is empty", name)
 	case strings.TrimSpace(value) == "":
 		f.Fail("P03.secrets", p, mend, "%s is empty", name)
 	case placeholder.MatchString(value):

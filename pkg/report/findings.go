@@ -49,17 +49,67 @@ func (c *Checks) paint(o check.Outcome, text string) string {
 
 const green = "32"
 
-// ordered lists the results that are shown, the worst first and else as they came.
+// ordered lists the results that are shown, the worst first and else as they came. What is
+// said of many services alike is said once, but for what stops a release.
 func (c *Checks) ordered() []check.Result {
 	var out []check.Result
 	for _, o := range []check.Outcome{check.Fail, check.Unknown, check.Warn, check.Skip, check.Pass} {
+		var some []check.Result
 		for _, r := range c.Results {
 			if r.Outcome == o && (c.All || o != check.Pass) {
-				out = append(out, r)
+				some = append(some, r)
 			}
 		}
+		if o == check.Warn || o == check.Skip {
+			some = alike(some)
+		}
+		out = append(out, some...)
 	}
 	return out
+}
+
+// many is how many results that say the same are told as one.
+const many = 3
+
+// alike puts results that say the same of different services into one, at the place of
+// the first.
+func alike(results []check.Result) []check.Result {
+	type saying struct{ check, found, hint string }
+	of := func(r check.Result) saying {
+		name, _, _ := strings.Cut(r.Name, " ")
+		return saying{name, r.Found, r.Hint}
+	}
+	said := map[saying][]check.Result{}
+	for _, r := range results {
+		said[of(r)] = append(said[of(r)], r)
+	}
+	var out []check.Result
+	for _, r := range results {
+		s := of(r)
+		same := said[s]
+		switch {
+		case len(same) < many:
+			out = append(out, r)
+			continue
+		case r.Name != same[0].Name:
+			continue
+		}
+		var places []string
+		for _, one := range same {
+			places = append(places, topic(one))
+		}
+		r.Name, r.File, r.Line = fmt.Sprintf("%s (%d)", s.check, len(same)), strings.Join(places, ", "), 0
+		out = append(out, r)
+	}
+	return out
+}
+
+// topic is what a result is about: the service in its name, or where it is.
+func topic(r check.Result) string {
+	if _, service, named := strings.Cut(r.Name, " "); named && !strings.HasPrefix(service, "#") {
+		return service
+	}
+	return position(r)
 }
 
 // position is where a mend belongs: "compose.yaml:12".
