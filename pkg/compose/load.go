@@ -6,16 +6,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/compose-spec/compose-go/v2/cli"
 	"github.com/compose-spec/compose-go/v2/consts"
 	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/template"
 	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/sirupsen/logrus"
 
 	"github.com/shiksha/actions/pkg/extension"
 	"github.com/shiksha/actions/pkg/fault"
@@ -89,9 +92,14 @@ func Load(ctx context.Context, opts LoadOptions) (*stack.Stack, error) {
 	return l.stack(project)
 }
 
+// quiet takes the process-wide logger off standard error: compose-go tells it, with paths
+// of this machine, of a `version` that means nothing any more, and of nothing that matters.
+var quiet = sync.OnceFunc(func() { logrus.SetOutput(io.Discard) })
+
 // begin settles what is read and scans it. Matters says which unset variables are
 // errors; nil for all.
 func begin(ctx context.Context, opts LoadOptions, matters func(unsetVariable) bool) (l *loading, name string, err error) {
+	quiet()
 	l = &loading{ctx: ctx, opts: opts}
 	if l.ws, err = openWorkspace(opts.Workspace); err != nil {
 		return nil, "", err

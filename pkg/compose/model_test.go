@@ -2,12 +2,14 @@ package compose
 
 import (
 	"context"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -247,4 +249,11 @@ func TestLoad_ModelsOfAProfileAreLeftOut(t *testing.T) {
 	t.Parallel()
 	s := mustLoad(t, one("services:\n  api: {image: a, security_opt: ['seccomp=unconfined', 'label=disable']}\n  chat: {image: c, models: [m], profiles: [development]}\nmodels:\n  m: {model: ai/x}\n"))
 	assert.Empty(t, s.Project.Models)
+}
+
+// An old file's `version` is no news for anybody, least with a path of the runner.
+func TestLoad_TheLibrarysLogIsNotPrinted(t *testing.T) {
+	t.Parallel()
+	mustLoad(t, one("version: '3.8'\nservices: {api: {image: a}}\n"))
+	assert.Equal(t, io.Discard, logrus.StandardLogger().Out)
 }

@@ -48,11 +48,26 @@ func secrets(f *findings) {
 }
 
 func (f *findings) secret(svc *stack.Service, name, value string, committed []byte) {
-	f.weigh(finding.At(svc.Name, "environment."+name), name, value, "set it in env-file, for example from: openssl rand -hex 32")
+	place := finding.At(svc.Name, "environment."+name)
+	if strings.TrimSpace(value) == "" && mayBeEmpty(name, committed) {
+		f.Warn("P03.secrets", place, "leave it so where nothing uses it; else set it in env-file", "%s is empty, as the Compose file lets it be", name)
+		return
+	}
+	f.weigh(place, name, value, "set it in env-file, for example from: openssl rand -hex 32")
 	if len(value) >= 8 && bytes.Contains(committed, []byte(value)) {
 		f.Warn("P03.committed", finding.At(svc.Name, "environment."+name), "take it from env-file: ${"+name+":?} in the Compose file, and change the secret: the history keeps it",
 			"the value of %s is written in the Compose file, for everybody who can read the repository", name)
 	}
+}
+
+// mayBeEmpty tells whether the Compose file itself gives a variable nothing as its default:
+// `NAME: ${NAME:-}` says that the service does without. What signs is never empty.
+func mayBeEmpty(name string, committed []byte) bool {
+	if signing.MatchString(name) {
+		return false
+	}
+	pattern := regexp.QuoteMeta(name) + `["']?\s*[:=]\s*["']?\$\{\w+:?-\}`
+	return regexp.MustCompile(pattern).Match(committed)
 }
 
 func (f *findings) secretFile(svc *stack.Service, file stack.File, committed []byte) {
