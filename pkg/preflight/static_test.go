@@ -125,7 +125,7 @@ secrets: {cookie: {file: ./cookie.txt}, tls: {file: ./tls.pem}}
 		assert.NotContains(t, string(data), value)
 	}
 	f["cookie.txt"], f["tls.pem"] = "8d1f6a2b9c7e4f3a", "-----BEGIN KEY-----"
-	f["compose.yaml"] = strings.NewReplacer("written-down-here-0123", "${TOKEN}", `: ""`, ": ${TOKEN}", "${INIT:-}", "${TOKEN}").Replace(f["compose.yaml"])
+	f["compose.yaml"] = strings.NewReplacer("written-down-here-0123", "${TOKEN}", `: ""`, ": ${TOKEN}", "SIGNING_SECRET: ${INIT:-}", "SIGNING_SECRET: ${JWT}", "${INIT:-}", "${TOKEN}").Replace(f["compose.yaml"])
 	const set = "JWT=0123456789abcdef0123456789abcdef\nDB=0123456789abcdef\nREDIS=0123456789abcdef\nTOKEN=abcdef0123456789"
 	sound(t, look(t, f, set), "P03.secrets")
 	// A file of settings is no one value.
