@@ -43,7 +43,8 @@ func (l *loading) addFiles(s *stack.Stack, p *types.Project, c *types.ServiceCon
 			return err
 		}
 		if !v.ReadOnly {
-			l.warn("service %s mounts %s at %s read-only, because a release's files do not change: say `:ro`, or keep data in a named volume", c.Name, l.ws.rel(v.Source), v.Target)
+			at := l.ws.rel(v.Source) + " at " + v.Target
+			l.shut[at] = append(l.shut[at], c.Name)
 		}
 		c.Volumes[i] = mount(v, file)
 	}
@@ -74,6 +75,18 @@ func (l *loading) addFiles(s *stack.Stack, p *types.Project, c *types.ServiceCon
 		l.warn("service %s has x-shiksha.reload but mounts no file of the repository, so there is nothing to reload for", c.Name)
 	}
 	return nil
+}
+
+// warnOfShut tells which folders and files are read-only that the file does not say so of,
+// each once: stacks of fifty services mount one folder in most of them.
+func (l *loading) warnOfShut() {
+	for _, at := range sortedKeys(l.shut) {
+		who := "service " + l.shut[at][0] + " mounts"
+		if len(l.shut[at]) > 1 {
+			who = "services " + strings.Join(l.shut[at], ", ") + " mount"
+		}
+		l.warn("%s %s read-only, because a release's files do not change: say `:ro`, or keep data in a named volume", who, at)
+	}
 }
 
 // addReference mounts a config or secret that comes from a file, where Compose

@@ -69,6 +69,8 @@ type loading struct {
 	scan    *scanner
 	monitor map[string]explicitMonitor
 	warns   []string
+	// shut are binds of the workspace that the file does not call read-only, with who has them.
+	shut map[string][]string
 	// lenient is set for a build, see LoadBuilds.
 	lenient bool
 }

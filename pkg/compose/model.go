@@ -21,6 +21,7 @@ const contentLabel = "com.shiksha.content"
 // place on the host, and nothing that changes the hash of a service without
 // changing its containers.
 func (l *loading) rewrite(s *stack.Stack, p *types.Project) error {
+	l.shut = map[string][]string{}
 	for _, name := range p.ServiceNames() {
 		c := p.Services[name]
 		c.Volumes = slices.Clone(c.Volumes)
@@ -38,6 +39,7 @@ func (l *loading) rewrite(s *stack.Stack, p *types.Project) error {
 		strip(&c)
 		p.Services[name] = c
 	}
+	l.warnOfShut()
 	for _, name := range sortedKeys(p.Volumes) {
 		if device := p.Volumes[name].DriverOpts["device"]; device != "" && l.ws.lexically(device) {
 			return l.input("volumes."+name+".driver_opts.device", "name an absolute path of the host",

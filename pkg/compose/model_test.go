@@ -257,3 +257,12 @@ func TestLoad_TheLibrarysLogIsNotPrinted(t *testing.T) {
 	mustLoad(t, one("version: '3.8'\nservices: {api: {image: a}}\n"))
 	assert.Equal(t, io.Discard, logrus.StandardLogger().Out)
 }
+
+func TestLoad_AFolderOfManyServicesIsWarnedOfOnce(t *testing.T) {
+	t.Parallel()
+	s := mustLoad(t, map[string]string{"etc/x": "1", "one": "2", "compose.yaml": "x-a: &a {image: a, volumes: ['./etc:/etc/a', './one:/one:ro']}\nservices:\n  b: *a\n  a: *a\n  c: {image: a, volumes: ['./one:/one']}\n"})
+	assert.Equal(t, []string{
+		"services a, b mount etc at /etc/a read-only, because a release's files do not change: say `:ro`, or keep data in a named volume",
+		"service c mounts one at /one read-only, because a release's files do not change: say `:ro`, or keep data in a named volume",
+	}, s.Warnings)
+}
