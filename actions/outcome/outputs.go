@@ -26,7 +26,7 @@ var Outputs = []Output{
 		func(r *report.Release, _ []byte) string { return count(r.Previous) }},
 	{"outcome", "verified, unchanged, planned, or what went wrong: failed, refused, bad-input, locked, interrupted, stuck.",
 		func(r *report.Release, _ []byte) string { return r.Outcome }},
-	{"changed-services", "Services that were (or, of a dry run, would be) changed, separated by commas.",
+	{"changed-services", "Services that were (or, of a dry run, would be) changed, separated by commas; of a release that did not succeed, those that did not go back.",
 		func(r *report.Release, _ []byte) string { return strings.Join(r.Changed, ",") }},
 	{"plan", "The plan, as it is printed.",
 		func(r *report.Release, _ []byte) string { return strings.TrimRight(r.Plan, "\n") }},

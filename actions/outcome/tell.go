@@ -47,7 +47,10 @@ func Tell(result *converge.Result, a About, err error) *report.Release {
 	if !result.Ended.IsZero() {
 		r.Seconds = result.Ended.Sub(result.Started).Seconds()
 	}
-	if r.Serving == "" {
+	switch {
+	case result.Unsure:
+		r.Serving = ""
+	case r.Serving == "":
 		r.Serving = serving(result)
 	}
 	if p := result.Plan; p != nil {

@@ -78,7 +78,6 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 		return fault.New(fault.Failed, "", "mend it and release again",
 			"%w; what ran before the first release cannot be made again, so what was changed stays: %v", cause, touched)
 	case err == nil:
-		d.result.Changed = nil
 		err = d.takeBack(back, found.touched)
 	}
 	if len(found.dark) == 0 && d.halfBack(ctx, back, err) {
@@ -87,7 +86,7 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 	if err != nil {
 		return fault.New(fault.Stuck, "", d.byHand()+d.stillIll(), "%w; and it could not be taken back: %w", cause, err)
 	}
-	d.tookBack = !d.first()
+	d.tookBack, d.cleared, d.result.Unsure = !d.first(), true, false
 	hint := d.servesNow() + d.migrated() + d.stillIll()
 	if d.result.Rollout.Failed != "" {
 		hint = cmp.Or(fault.Hint(cause), "the last lines of the failed unit say why") + "; " + hint
@@ -113,7 +112,7 @@ func (d *transition) leave(cause error, why string, touched []string) error {
 	r := d.result.Rollout
 	left := slices.DeleteFunc(slices.Clone(touched), func(name string) bool { return slices.Contains(r.Undone, name) })
 	if len(left) == 0 && len(r.Undone) > 0 {
-		d.result.Changed = nil
+		d.cleared = true
 		return fault.New(fault.Failed, "", d.servesNow()+d.migrated(), "%w; %s, and nothing of it stays", cause, why)
 	}
 	hint := "mend it and release again" + d.former(", or ")

@@ -36,9 +36,9 @@ type transition struct {
 	// be now, and that no release was verified with.
 	unproved []string
 	// earlier is what runs before this one may have left; tookBack is set once this one failed
-	// and went back for that, too.
-	earlier  earlier
-	tookBack bool
+	// and went back for that, too; cleared once nothing of this one is left.
+	earlier           earlier
+	tookBack, cleared bool
 	// refused is set once this one failed and what is there is not all of the release before.
 	refused bool
 	// undoDatabase takes back that the database was brought back; writers are the
@@ -66,14 +66,18 @@ type transition struct {
 // stack and, unless it only plans, the lock.
 func Run(ctx context.Context, t *target.Target, on Platform, o Options, result *Result) error {
 	d := &transition{Target: t, on: on, opts: o, result: result}
-	result.Project, result.Host, result.Commit = o.Stack.Name, t.Host.String(), o.Run.Commit
+	return d.known(d.run(ctx))
+}
+
+func (d *transition) run(ctx context.Context) error {
+	d.result.Project, d.result.Host, d.result.Commit = d.opts.Stack.Name, d.Host.String(), d.opts.Run.Commit
 	looked := d.timed("look")
 	err := d.prepare(ctx)
 	looked()
 	if err != nil {
 		return fault.Early(ctx, err)
 	}
-	if o.DryRun || d.idle() {
+	if d.opts.DryRun || d.idle() {
 		return d.nothing(ctx)
 	}
 	return d.release(ctx)
@@ -124,15 +128,45 @@ func (d *transition) prepare(ctx context.Context) error {
 	}
 	d.overtook()
 	d.result.Plan, d.result.Changed = d.plan, d.plan.Changed()
-	if f := d.facts; f.verified != nil {
-		d.result.Previous, d.result.Serving = f.verified.Number, f.verified.Version
-		d.result.PreviousVersion, d.result.PreviousCommit = f.verified.Version, f.verified.Commit
-	}
+	d.was()
 	d.Say(event.Info, "plan", "", "%s", d.heading()+"\n"+d.plan.String())
 	if len(d.plan.Refusals) > 0 && !d.opts.DryRun {
 		return fault.New(fault.Refused, "", "mend the stack as said, then release again", "%s", d.plan.Refusals[0])
 	}
 	return nil
+}
+
+// was says in the result what served before, as far as that is known.
+func (d *transition) was() {
+	if f := d.facts; f.verified != nil {
+		d.result.Previous, d.result.Serving = f.verified.Number, f.verified.Version
+		d.result.PreviousVersion, d.result.PreviousCommit = f.verified.Version, f.verified.Commit
+	}
+	if s := d.facts.standing; s != nil {
+		d.result.Serving = title("", s.number)
+	}
+	d.result.Unsure = d.earlier.any()
+}
+
+// known leaves in the result of a release that did not succeed only what is so: which services
+// are not as they were, and that nobody knows what serves where there are any. It gives back
+// the error that the release ended with.
+func (d *transition) known(err error) error {
+	if err == nil || d.record != nil && d.record.Outcome == release.Verified { // that could not be recorded: it serves all the same
+		return err
+	}
+	d.result.Changed = nil
+	if r := d.result.Rollout; r != nil && !d.cleared {
+		for _, name := range slices.Concat(d.unproved, r.Touched) {
+			if !slices.Contains(r.Undone, name) && !slices.Contains(d.result.Changed, name) {
+				d.result.Changed = append(d.result.Changed, name)
+			}
+		}
+	}
+	if fault.Of(err) == fault.Stuck || len(d.result.Changed) > 0 || d.undoDatabase != nil {
+		d.result.Unsure = true
+	}
+	return err
 }
 
 // overtook tells which releases ended while this one waited for the lock: who asked for it had
@@ -179,7 +213,7 @@ func (d *transition) nothing(ctx context.Context) error {
 	if err := errors.Join(d.Engine.ClearTasks(ctx, d.opts.Stack.Name), d.heal(ctx), d.keepSaid(ctx)); err != nil {
 		return fault.As(fault.Refused, err)
 	}
-	d.result.Outcome, d.result.Release = Unchanged, d.result.Previous
+	d.result.Outcome, d.result.Release, d.result.Unsure = Unchanged, d.result.Previous, false
 	d.Say(event.Info, "done", "", "nothing to do: %s runs as it should", d.opts.Stack.Name)
 	return d.closeInterrupted(ctx)
 }

@@ -363,7 +363,6 @@ func (d *transition) unchanged(ctx context.Context, cause error) error {
 	case len(d.record.Migrations) == 0:
 		return d.refuse(ctx, cause)
 	}
-	d.result.Changed = nil
 	d.end(ctx, cause)
 	return cause
 }

@@ -125,8 +125,11 @@ type Result struct {
 	// PreviousVersion and PreviousCommit are what the release before was made of.
 	PreviousVersion string `json:"previous_version,omitempty"`
 	PreviousCommit  string `json:"previous_commit,omitempty"`
-	// Serving is the version that serves users now.
-	Serving string   `json:"serving,omitempty"`
+	// Serving is the version that serves users now; Unsure is set where it may be another, or
+	// nothing, since something of a release that did not succeed is left.
+	Serving string `json:"serving,omitempty"`
+	Unsure  bool   `json:"-"`
+	// Changed are the services that were, or are to be, changed.
 	Changed []string `json:"changed_services"`
 	// Preflight is what was found before the release, nil when nobody looked.
 	Preflight *check.Report   `json:"preflight,omitempty"`

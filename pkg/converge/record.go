@@ -366,6 +366,7 @@ func (d *transition) write(ctx context.Context, outcome release.Outcome, message
 // to end only now has released all the same; who is not waits for a host that is slow.
 func (d *transition) settle(ctx context.Context) error {
 	d.Step("record the end")
+	d.result.Serving, d.result.Unsure = title(d.opts.Version, d.record.Number), false
 	err := d.write(ctx, release.Verified, "")
 	if err != nil && ctx.Err() != nil {
 		last, cancel := grace.Last(ctx, lastWords)
@@ -375,8 +376,8 @@ func (d *transition) settle(ctx context.Context) error {
 	if err != nil {
 		return fault.New(fault.Interrupted, "", "run it again", "the release serves, but it could not be recorded: %w", err)
 	}
-	d.result.Outcome, d.result.Serving = Verified, d.opts.Version
-	d.Say(event.Notice, "done", "", "%s serves after %s", title(d.opts.Version, d.record.Number),
+	d.result.Outcome = Verified
+	d.Say(event.Notice, "done", "", "%s serves after %s", d.result.Serving,
 		time.Since(d.result.Started).Round(100*time.Millisecond))
 	d.leftStopped()
 	if d.opts.KeepReleases == 0 || ctx.Err() != nil {

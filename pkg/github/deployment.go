@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/google/go-github/v60/github"
@@ -105,7 +106,7 @@ func (g *GitHub) move(ctx context.Context, state, text string) error {
 // ones.
 const looked = 10
 
-// supersede marks the deployments inactive that this one took the place of.
+// supersede ends the deployments that this one took the place of.
 func (g *GitHub) supersede(ctx context.Context, r *report.Release) error {
 	if g.deployment == 0 || g.denied[deployments] {
 		return nil
@@ -127,17 +128,23 @@ func (g *GitHub) supersede(ctx context.Context, r *report.Release) error {
 	return errors.Join(errs...)
 }
 
+// retire ends a deployment that serves no more. One that is under way still is of a run that was
+// killed, or could not tell its end: whoever released held the lock, so no such run is at work.
 func (g *GitHub) retire(ctx context.Context, id int64, r *report.Release) error {
 	told, _, err := g.client.Repositories.ListDeploymentStatuses(ctx, g.owner, g.repo, id, &github.ListOptions{PerPage: 1})
+	state, text := "inactive", "superseded by "+r.Label()
 	if err == nil && (len(told) == 0 || told[0].GetState() != "success") {
-		return nil
+		if len(told) > 0 && !slices.Contains([]string{"in_progress", "queued", "pending"}, told[0].GetState()) {
+			return nil
+		}
+		state, text = "error", "its end was never told; "+r.Label()+" followed"
 	}
 	if err == nil {
 		_, _, err = g.client.Repositories.CreateDeploymentStatus(ctx, g.owner, g.repo, id, &github.DeploymentStatusRequest{
-			State: github.String("inactive"), Description: github.String(short("superseded by " + r.Label())), AutoInactive: github.Bool(false),
+			State: &state, Description: github.String(short(text)), AutoInactive: github.Bool(false),
 		})
 	}
-	return g.refused(err, deployments, fmt.Sprintf("the superseded deployment %d could not be made inactive", id))
+	return g.refused(err, deployments, fmt.Sprintf("the older deployment %d could not be moved to %s", id, state))
 }
 
 // read gives our mark of a deployment's payload, nil for one of somebody else's.

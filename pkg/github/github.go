@@ -87,11 +87,13 @@ func (g *GitHub) Finished(ctx context.Context, r *report.Release) error {
 			err = g.deploy(ctx, r)
 		}
 		err = errors.Join(err, g.move(ctx, deployed, r.Sentence()))
-		if deployed == "success" {
-			err = errors.Join(err, g.supersede(ctx, r))
-		}
 	}
-	return errors.Join(err, g.status(ctx, committed, r))
+	err = errors.Join(err, g.status(ctx, committed, r))
+	// Older ones come last: where GitHub is slow there may be no time for them.
+	if r.Outcome == "verified" {
+		err = errors.Join(err, g.supersede(ctx, r))
+	}
+	return err
 }
 
 // states are those of the deployment and of the commit for an outcome.

@@ -2,7 +2,9 @@ package github
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -163,6 +165,47 @@ func TestSupersededDeploymentsBecomeInactive(t *testing.T) {
 			assert.Equal(t, []string{"success", "success", "in_progress success inactive", "in_progress failure", "in_progress success"}, got)
 		})
 	}
+}
+
+// A run that was killed, or lost its runner, tells nobody of its end: the next release that is
+// verified does, but for one that is under way elsewhere.
+func TestADeploymentThatNeverEnded(t *testing.T) {
+	t.Parallel()
+	f := newFakeGitHub(t)
+	ours := func(id int64, project string, states ...string) *fakeDeployment {
+		d := &fakeDeployment{id: id, env: "production", task: "deploy", payload: []byte(`{"shiksha":{"project":"` + project + `","host":"deploy@gpu1:22"}}`)}
+		for _, state := range states {
+			d.statuses = append(d.statuses, fakeStatus{State: state})
+		}
+		return d
+	}
+	f.deployments = append(f.deployments, ours(1, "shop", "in_progress"), ours(2, "shop"), ours(3, "shop", "in_progress", "failure"), ours(4, "other", "in_progress"),
+		ours(5, "shop", "in_progress", "error"), ours(6, "shop", "in_progress", "inactive"), ours(7, "shop", "pending"), ours(8, "shop", "queued"),
+		ours(900, "shop", "in_progress"))
+	start, end := tell(t, config(f), "verified")
+	require.NoError(t, start)
+	require.NoError(t, end)
+	var got []string
+	for _, d := range f.deployments {
+		got = append(got, d.states())
+	}
+	assert.Equal(t, []string{"in_progress error", "error", "in_progress failure", "in_progress", "in_progress error", "in_progress inactive", "pending error",
+		"queued error", "in_progress", "in_progress success"}, got)
+	assert.Equal(t, "its end was never told; release 12 (v2) followed", f.deployments[0].statuses[1].Description)
+}
+
+// A slow GitHub leaves the time for little: what everybody sees comes first.
+func TestTheCommitHearsBeforeOlderDeployments(t *testing.T) {
+	t.Parallel()
+	f := newFakeGitHub(t)
+	start, end := tell(t, config(f), "verified")
+	require.NoError(t, errors.Join(start, end))
+	f.calls = nil
+	start, end = tell(t, config(f), "verified")
+	require.NoError(t, errors.Join(start, end))
+	asked := slices.Index(f.calls, "GET /deployments/101/statuses")
+	require.Positive(t, asked, f.calls)
+	assert.NotContains(t, f.calls[asked:], "POST /statuses/"+sha)
 }
 
 // A rollback releases an older commit: the job's own deployment is of the run's.

@@ -128,11 +128,33 @@ func TestHeadlineOfAFirstReleaseThatFailed(t *testing.T) {
 	for want, r := range map[string]Release{
 		"release 1 failed after 3.0s, nothing serves":         {},
 		"release 1 failed after 3.0s, what ran before serves": {Serving: "what ran before"},
-		"release 1 failed after 3.0s":                         {Changed: []string{"api"}},
+		"release 1 failed after 3.0s, what was changed stays": {Changed: []string{"api"}},
 	} {
 		r.Number, r.Outcome, r.Seconds = 1, "failed", 3
 		assert.Equal(t, want, r.Sentence())
 	}
+}
+
+// Where it is not known what serves the headline says so, or what of it is: somebody is called
+// with no more than that.
+func TestHeadlineWhereNobodyKnowsWhatServes(t *testing.T) {
+	t.Parallel()
+	api := []string{"api"}
+	for want, r := range map[string]Release{
+		"release 12 stuck after 3.0s, what serves is not known":       {Outcome: "stuck"},
+		"release 12 interrupted after 3.0s, what serves is not known": {Outcome: "interrupted", Changed: api},
+		"release 12 interrupted after 3.0s":                           {Outcome: "interrupted"},
+		"release 12 interrupted after 3.0s, v2 serves":                {Outcome: "interrupted", Changed: api, Serving: "v2"},
+		"release 12 failed after 3.0s, what was changed stays":        {Outcome: "failed", Changed: api},
+		"release 12 failed after 3.0s, v1 serves":                     {Outcome: "failed", Serving: "v1"},
+		"release 12 failed after 3.0s":                                {Outcome: "failed"},
+		"release 12 refused after 3.0s":                               {Outcome: "refused"},
+	} {
+		r.Number, r.Previous, r.Seconds = 12, 11, 3
+		assert.Equal(t, want, r.Sentence())
+	}
+	planned := Release{Outcome: "failed", DryRun: true, Changed: api, Seconds: 3}
+	assert.Equal(t, "release failed after 3.0s", planned.Sentence(), "a plan leaves nothing")
 }
 
 func TestMarkdownFitsIntoASummary(t *testing.T) {

@@ -30,7 +30,8 @@ type Release struct {
 	// Outcome is "verified", "unchanged", "planned" or the kind of the error that
 	// ended it ("failed", "refused", "bad-input", "locked", "interrupted", "stuck").
 	Outcome string `json:"outcome"`
-	// Serving names what serves now ("v2", "release 12"), "" for nothing.
+	// Serving names what serves now ("v2", "release 12"), "" for nothing and where that is not
+	// known: something of a release that did not succeed stays.
 	Serving string    `json:"serving,omitempty"`
 	DryRun  bool      `json:"dry_run"`
 	Started time.Time `json:"started"`
@@ -184,10 +185,15 @@ func (r *Release) Sentence() string {
 		return fmt.Sprintf("%s verified in %s", r.Label(), seconds(r.Seconds)) + r.stillIll()
 	}
 	line := fmt.Sprintf("%s %s after %s", r.Label(), clean(r.Outcome), seconds(r.Seconds))
-	if r.Serving != "" {
+	left := len(r.Changed) > 0 && !r.DryRun
+	switch {
+	case r.Serving != "":
 		return line + ", " + clean(Brief(r.Serving)) + " serves"
-	}
-	if r.Outcome == "failed" && r.Number > 0 && r.Previous == 0 && len(r.Changed) == 0 {
+	case r.Outcome == "stuck", r.Outcome == "interrupted" && left:
+		return line + ", what serves is not known"
+	case r.Outcome == "failed" && left:
+		return line + ", what was changed stays"
+	case r.Outcome == "failed" && r.Number > 0 && r.Previous == 0:
 		return line + ", nothing serves"
 	}
 	return line
