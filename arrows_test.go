@@ -29,8 +29,8 @@ var layers = [][]string{
 	{"actions/door", "actions/manifest", "pkg/build", "pkg/converge", "pkg/platform", "pkg/preflight"},
 	{"actions/inputs", "pkg/action", "pkg/compose", "pkg/github", "pkg/notify", "pkg/preflight/image", "pkg/preflight/monitoring",
 		"pkg/preflight/onhost", "pkg/preflight/swarm", "pkg/preflight/workflow", "pkg/rollout", "pkg/swarm", "pkg/target", "pkg/verify/kind"},
-	{"pkg/backup", "pkg/content", "pkg/engine", "pkg/extension", "pkg/gateway", "pkg/host", "pkg/plan", "pkg/preflight/finding", "pkg/probe",
-		"pkg/release", "pkg/report", "pkg/strict"},
+	{"pkg/backup", "pkg/checkout", "pkg/content", "pkg/engine", "pkg/extension", "pkg/gateway", "pkg/host", "pkg/plan", "pkg/preflight/finding",
+		"pkg/probe", "pkg/release", "pkg/report", "pkg/strict"},
 	{"pkg/check", "pkg/event", "pkg/fault", "pkg/grace", "pkg/layers", "pkg/stack", "pkg/suggest"},
 }
 

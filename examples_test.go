@@ -76,6 +76,7 @@ func TestDocumentsShowWhatWorks(t *testing.T) {
 			if strings.Contains(content, "\njobs:") && strings.Contains(content, "\non:") {
 				whole++
 				lint(t, file, content)
+				assertNothingIsPassedOver(t, file, content)
 			}
 		}
 	}
@@ -107,6 +108,33 @@ func TestExampleWorkflowsUseInputsThatAreThere(t *testing.T) {
 		}
 	}
 	assert.GreaterOrEqual(t, ours, 4)
+}
+
+// assertNothingIsPassedOver finds a step with our action whose failure leaves its job
+// green: only a later step that fails for it makes somebody hear.
+func assertNothingIsPassedOver(t *testing.T, file, content string) {
+	t.Helper()
+	var w struct {
+		Jobs map[string]struct {
+			Steps []struct {
+				ID, Uses, If, Run string
+				Continue          bool `yaml:"continue-on-error"`
+			}
+		}
+	}
+	require.NoError(t, yaml.Unmarshal([]byte(content), &w), file)
+	for name, job := range w.Jobs {
+		for i, s := range job.Steps {
+			if !s.Continue || !ourAction.MatchString(s.Uses) {
+				continue
+			}
+			told := false
+			for _, later := range job.Steps[i+1:] {
+				told = told || later.If == "always() && steps."+s.ID+".outcome == 'failure'" && strings.HasSuffix(strings.TrimSpace(later.Run), "exit 1")
+			}
+			assert.True(t, told, "%s: the job %s is green whatever %s finds", file, name, s.Uses)
+		}
+	}
 }
 
 // whatGitHubKeeps is a variable or a secret that a workflow reads.

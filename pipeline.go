@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -99,16 +100,29 @@ nothing and plans with the images that were built as new ones.
 
 // Run builds, deploys and verifies.
 func (c *pipeline) Run(s *door.Session) error {
+	begun := converge.Begin(c.Version)
 	built, err := c.build(s)
 	if err != nil {
 		s.Output("outcome", fault.Of(err).String())
+		c.tell(s, begun, fmt.Errorf("the images were not built, so nothing is deployed: %w", err))
 		return err
 	}
 	s.GoesOn()
 	if err := s.Context.Err(); err != nil {
+		c.tell(s, begun, err)
 		return err
 	}
 	return c.release(s, built)
+}
+
+// tell tells those who would hear of the release that it did not begin. The build told
+// the rest; its plan is nobody's news.
+func (c *pipeline) tell(s *door.Session, begun *converge.Result, err error) {
+	if c.DryRun {
+		return
+	}
+	begun.Project = c.Project
+	_ = c.Follow(s, c.JSON).Unbegun(begun, err) // the caller has it
 }
 
 // build makes the images. A stack that builds none is not an error here: all of

@@ -2,9 +2,14 @@ package main
 
 import (
 	"context"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -48,7 +53,10 @@ func enter(t *testing.T, inputs map[string]string, build func(making.Options) (*
 		"GITHUB_OUTPUT": filepath.Join(dir, "out"), "GITHUB_STEP_SUMMARY": filepath.Join(dir, "sum"),
 		"INPUT_HOST": "a@b", "INPUT_SSH-KEY": "KEY", "INPUT_HOST-FINGERPRINT": "SHA256:x", "INPUT_VERSION": "v2"}
 	for name, value := range inputs {
-		env["INPUT_"+strings.ToUpper(name)] = value
+		if !strings.HasPrefix(name, "GITHUB_") {
+			name = "INPUT_" + strings.ToUpper(name)
+		}
+		env[name] = value
 	}
 	var r ran
 	cli := &struct {
@@ -125,6 +133,60 @@ func TestFailedBuildDeploysNothing(t *testing.T) {
 		assert.True(t, r.sets("outcome", kind.String()), r.outputs)
 		assert.Contains(t, r.report, "RUN make")
 	}
+}
+
+// Who hears of a release hears of the one that its images kept from beginning, and of the
+// one whose file of checks did; of a plan's build nobody does.
+func TestAReleaseThatCannotBeginIsTold(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	told := map[string]string{}
+	world := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		body, _ := io.ReadAll(r.Body)
+		told[r.Method+" "+r.URL.Path] = string(body)
+		if strings.HasPrefix(r.URL.Path, "/services") {
+			_, _ = io.WriteString(w, "ok")
+			return
+		}
+		w.WriteHeader(http.StatusCreated)
+		_, _ = io.WriteString(w, "{}")
+	}))
+	t.Cleanup(world.Close)
+	fails := func(o making.Options) (*making.Result, error) {
+		return built(o), fault.New(fault.Failed, "api", "look at its Dockerfile", "`RUN make` failed with pass-word")
+	}
+	enter := func(more map[string]string, build func(making.Options) (*making.Result, error)) ran {
+		clear(told)
+		inputs := map[string]string{"GITHUB_SHA": "abc", "GITHUB_API_URL": world.URL + "/api/v3", "github-token": "ghs_token", "environment": "production",
+			"slack-webhook": world.URL + "/services/T0/B0/hook", "registry-username": "u", "registry-password": "pass-word"}
+		maps.Copy(inputs, more)
+		return enter(t, inputs, build, nil)
+	}
+	const slack, status = "POST /services/T0/B0/hook", "POST /api/v3/repos/team/shop/statuses/abc"
+
+	r := enter(nil, fails)
+	assert.Equal(t, 1, r.code, r.log)
+	assert.NotContains(t, r.log, "::warning::")
+	assert.Len(t, told, 2)
+	assert.Contains(t, told[slack], "❌ release (v2) failed after ")
+	assert.Contains(t, told[slack], "the images were not built, so nothing is deployed: api: `RUN make` failed with ***")
+	assert.Contains(t, told[slack], "look at its Dockerfile")
+	assert.Contains(t, told[status], `"state":"failure"`)
+	assert.Contains(t, told[status], "shiksha/production")
+	assert.Equal(t, 1, strings.Count(r.report, "RUN make"), "the summary has it from the build: %s", r.report)
+	assert.False(t, r.sets("release", ""), r.outputs)
+
+	r = enter(map[string]string{"checks": "nowhere.yml"}, nil)
+	assert.Equal(t, 3, r.code, r.log)
+	assert.Contains(t, told[slack], "⛔ release (v2) bad-input after ")
+	assert.Contains(t, told[slack], "nowhere.yml")
+	assert.Contains(t, told[status], `"state":"failure"`)
+
+	r = enter(map[string]string{"dry-run": "true"}, fails)
+	assert.Equal(t, 1, r.code, r.log)
+	assert.Empty(t, told)
 }
 
 // A stack whose images are all somebody else's is released with what their

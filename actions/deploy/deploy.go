@@ -81,19 +81,25 @@ func (c *PlanCommand) Run(s *door.Session) error {
 
 // perform carries the release out and tells what came of it.
 func perform(s *door.Session, in *Inputs, do Verb, asJSON bool) error {
+	begun := converge.Begin(in.Version)
+	story := in.Follow(s, asJSON)
 	o, err := in.options(s)
 	if err != nil {
-		return err
+		begun.Project = in.Project
+		return story.Unbegun(begun, err)
 	}
 	if do == nil {
 		do = verb.Run
 	}
-	about := outcome.About{
-		Version: o.Version, DryRun: o.DryRun, Run: o.Run, ProbeURL: o.Probe.URL, ProbeBudget: o.ProbeBudget, JSON: asJSON,
-		Server: s.Action.Run().Server, Environment: in.Environment, EnvironmentURL: in.EnvironmentURL,
-	}
-	story := outcome.Follow(s, about, &in.Telling)
 	o.Began = story.Began
 	result, err := do(s.Context, o, story)
 	return story.Finish(result, err)
+}
+
+// Follow begins the story of the release for those that the inputs name.
+func (in *Inputs) Follow(s *door.Session, asJSON bool) *outcome.Story {
+	return outcome.Follow(s, outcome.About{
+		Version: in.Version, DryRun: in.DryRun, Run: origin(s), ProbeURL: in.ProbeURL, ProbeBudget: in.ProbeBudget, JSON: asJSON,
+		Server: s.Action.Run().Server, Environment: in.Environment, EnvironmentURL: in.EnvironmentURL,
+	}, &in.Telling)
 }

@@ -7,12 +7,15 @@ package deploy
 //go:generate go test -count=1 -run ^TestGenerated$ . -write
 
 import (
+	"cmp"
 	"encoding/json"
 	"strings"
 	"time"
 
 	"github.com/shiksha/actions/actions/door"
 	"github.com/shiksha/actions/actions/inputs"
+	"github.com/shiksha/actions/pkg/checkout"
+	"github.com/shiksha/actions/pkg/converge"
 	verb "github.com/shiksha/actions/pkg/deploy"
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/fault"
@@ -146,15 +149,21 @@ func (in *Inputs) options(s *door.Session) (verb.Options, error) {
 	if o.Verify, err = in.verifier(s); err != nil {
 		return verb.Options{}, err
 	}
-	origin(s, &o)
+	o.Run = origin(s)
 	if in.ProbeURL != "" {
 		o.Probe = probe.Config{URL: in.ProbeURL, Rate: in.ProbeRate}
 	}
 	return o, nil
 }
 
-// origin records which run releases; people release without one.
-func origin(s *door.Session, o *verb.Options) {
+// origin records which run releases, and what; people release without one. A workflow may
+// release something else than its event's commit, like the tag of a version: what is
+// checked out counts, as for a build. A pull request's merge stays: GitHub shows it there.
+func origin(s *door.Session) converge.Origin {
 	run := s.Action.Run()
-	o.Run.Commit, o.Run.Actor, o.Run.URL, o.Run.Repository = run.Commit, run.Actor, run.URL, run.Repository
+	commit := run.Commit
+	if commit != "" && !strings.HasPrefix(run.FullRef, "refs/pull/") {
+		commit = cmp.Or(checkout.Commit(s.Workspace, run.Repository), commit)
+	}
+	return converge.Origin{Commit: commit, Actor: run.Actor, URL: run.URL, Repository: run.Repository}
 }

@@ -21,7 +21,7 @@ type Telling struct {
 	SlackChannel string `name:"slack-channel" group:"telling" placeholder:"CHANNEL" help:"Channel for slack-token, by id or by name."`
 	SlackWebhook Secret `name:"slack-webhook" group:"telling" placeholder:"@FILE" help:"Address of an incoming webhook of Slack, instead of slack-token; start and end are then two messages."`
 
-	PagerDutyKey Secret `name:"pagerduty-routing-key" group:"telling" placeholder:"@FILE" help:"Integration key (Events API v2) of a PagerDuty service. Triggers an event when a release failed and could not be rolled back (exit code 6), if the environment is production (its name begins with prod) or not given. An interrupted one (exit code 5) calls nobody, also where users may get no answer: tell somebody by a step that asks for the outcome interrupted."`
+	PagerDutyKey Secret `name:"pagerduty-routing-key" group:"telling" placeholder:"@FILE" help:"Integration key (Events API v2) of a PagerDuty service. Triggers an event when a release failed and could not be rolled back (exit code 6), if the environment is not given or is production by its name: a word of it begins with prod or is live (prod-2, eu-production; not pre-prod, non-prod). For another name the run warns that nobody was called. An interrupted one (exit code 5) calls nobody, also where users may get no answer: tell somebody by a step that asks for the outcome interrupted."`
 
 	GrafanaURL   string `name:"grafana-url" group:"telling" placeholder:"URL" help:"Address of Grafana. Each release becomes an annotation there, from start to end."`
 	GrafanaToken Secret `name:"grafana-token" group:"telling" placeholder:"@FILE" help:"Token of a Grafana service account that may write annotations."`

@@ -11,6 +11,7 @@ import (
 	"github.com/shiksha/actions/actions/inputs"
 	"github.com/shiksha/actions/pkg/converge"
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/report"
 )
@@ -109,6 +110,18 @@ func (t *Story) Finish(result *converge.Result, err error) error {
 	return err
 }
 
+// Unbegun tells those who listen, and nobody else, of a release that ended before its
+// verb could begin: outputs, summary and caller have that from elsewhere. It gives the
+// error back.
+func (t *Story) Unbegun(result *converge.Result, err error) error {
+	ended := err
+	if t.session.Context.Err() != nil {
+		ended = fault.As(fault.Interrupted, err) // as the door does
+	}
+	t.tell(t.public(Tell(result, t.about, result.End(ended))))
+	return err
+}
+
 // tell tells everybody of the end, all at once and within the time there is.
 func (t *Story) tell(r *report.Release) {
 	defer t.hush()
@@ -134,8 +147,10 @@ func (t *Story) public(r *report.Release) *report.Release {
 		err = json.Unmarshal([]byte(t.session.Redact(string(data))), clean)
 	}
 	if err != nil {
-		// A secret that looks like a piece of JSON; what has none of it is enough.
-		return &report.Release{Number: r.Number, Previous: r.Previous, Outcome: r.Outcome, Started: r.Started, Seconds: r.Seconds}
+		// A secret that looks like a piece of JSON; what has none of it is enough, with the
+		// place and the commit, by which it is known who is to hear of it.
+		return &report.Release{Number: r.Number, Previous: r.Previous, Outcome: r.Outcome, Started: r.Started, Seconds: r.Seconds,
+			Environment: t.session.Redact(r.Environment), Commit: t.session.Redact(r.Commit)}
 	}
 	return clean
 }

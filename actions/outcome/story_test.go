@@ -132,6 +132,19 @@ func TestAStoryOfAFailure(t *testing.T) {
 	assert.Equal(t, []string{"api gate"}, marked)
 }
 
+// A secret that is a piece of the report's own JSON leaves nothing of it to read: who is to
+// hear of it, and of what, is still known.
+func TestASecretThatBreaksTheReport(t *testing.T) {
+	t.Parallel()
+	listening := &fakeListener{}
+	_, _, _ = enter(t, map[string]string{"INPUT_TOKEN": `"outcome"`}, func(s *door.Session, _ *inputs.Telling) error {
+		about := About{Environment: "staging", Run: converge.Origin{Commit: "abc"}}
+		return follow(s, about, listening).Finish(&converge.Result{Release: 12, Outcome: "stuck"}, nil)
+	})
+	require.Len(t, listening.heard, 1)
+	assert.Equal(t, "stuck staging abc", listening.heard[0].Outcome+" "+listening.heard[0].Environment+" "+listening.heard[0].Commit)
+}
+
 func TestWhereAReleaseFailedBeforeItRolled(t *testing.T) {
 	t.Parallel()
 	at := time.Now()

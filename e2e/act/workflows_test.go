@@ -125,6 +125,9 @@ func lint(t *testing.T, repository, text string) (said []string) {
 	found, err := linter.Lint(filepath.Join(repository, ".github", "workflows", "one.yml"), []byte(text), project)
 	require.NoError(t, err)
 	for _, wrong := range found {
+		if strings.Contains(wrong.Message, `unexpected key "queue" for "concurrency" section`) {
+			continue // GitHub has it, actionlint not yet
+		}
 		said = append(said, wrong.Error())
 	}
 	return said

@@ -2,19 +2,13 @@ package build
 
 import (
 	"errors"
-	"net/url"
-	"os"
-	"path"
-	"path/filepath"
 	"strings"
 	"time"
 
-	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5"
-	"github.com/go-git/go-git/v5/config"
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/cache"
-	"github.com/go-git/go-git/v5/storage/filesystem"
+
+	"github.com/shiksha/actions/pkg/checkout"
 )
 
 // Git is the commit that is built. What is empty is read from the workspace's
@@ -33,7 +27,7 @@ type Git struct {
 // complete fills in what the workspace's repository knows. A workspace that is
 // none leaves everything as it is.
 func (g Git) complete(workspace string) Git {
-	repo, err := open(workspace)
+	repo, err := checkout.Open(workspace)
 	if err != nil {
 		return g
 	}
@@ -44,7 +38,7 @@ func (g Git) complete(workspace string) Git {
 		g.Time = commit.Committer.When.UTC()
 	}
 	if g.Source == "" {
-		g.Source = origin(repo)
+		g.Source = checkout.Origin(repo)
 	}
 	tags, err := repo.Tags()
 	if err != nil {
@@ -70,8 +64,8 @@ const detached = "HEAD"
 // one by its head as by the merge that GitHub makes of it, so its name stays.
 func (g *Git) checkedOut(repo *git.Repository, head *plumbing.Reference) {
 	g.Commit = head.Hash().String()
-	from := origin(repo)
-	foreign := g.Source != "" && from != "" && repository(from) != repository(g.Source)
+	from := checkout.Origin(repo)
+	foreign := g.Source != "" && from != "" && !checkout.Same(from, g.Source)
 	if foreign {
 		g.Source = from
 	}
@@ -85,11 +79,6 @@ func (g *Git) checkedOut(repo *git.Repository, head *plumbing.Reference) {
 	}
 }
 
-// repository is owner/name of an address, which may lead over a mirror.
-func repository(address string) string {
-	return strings.ToLower(path.Base(path.Dir(address)) + "/" + path.Base(address))
-}
-
 // newer tells whether a tag is the better name of a commit that has both: v1.2.0 rather
 // than v1, which moves, or v1.2.0-rc.1.
 func newer(tag, than plumbing.ReferenceName) bool {
@@ -99,47 +88,6 @@ func newer(tag, than plumbing.ReferenceName) bool {
 	}
 	o, err := version(than.Short())
 	return err != nil || v.GreaterThan(o)
-}
-
-// open is the repository that a workspace is in. The library refuses every extension
-// that it does not know, also those that leave commits and references as they are.
-func open(workspace string) (*git.Repository, error) {
-	repo, err := git.PlainOpenWithOptions(workspace, &git.PlainOpenOptions{DetectDotGit: true, EnableDotGitCommonDir: true})
-	if !errors.Is(err, git.ErrUnknownExtension) && !errors.Is(err, git.ErrUnsupportedExtensionRepositoryFormatVersion) {
-		return repo, err
-	}
-	refused := err
-	dir, err := filepath.Abs(workspace)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		dot := filepath.Join(dir, git.GitDirName)
-		if info, err := os.Stat(dot); err == nil && info.IsDir() {
-			return git.Open(extended{filesystem.NewStorage(osfs.New(dot), cache.NewObjectLRUDefault())}, nil)
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return nil, refused
-		}
-		dir = parent
-	}
-}
-
-// extended is a repository without its harmless extensions. A checkout with
-// sparse-checkout has the first, one of an older git with filter the second.
-type extended struct{ *filesystem.Storage }
-
-// Config is the repository's, without those extensions.
-func (s extended) Config() (*config.Config, error) {
-	c, err := s.Storage.Config()
-	if err != nil {
-		return nil, err
-	}
-	for _, harmless := range []string{"worktreeConfig", "partialClone", "preciousObjects"} {
-		c.Raw.Section("extensions").RemoveOption(harmless)
-	}
-	return c, nil
 }
 
 // commitOf follows an annotated tag to its commit.
@@ -152,23 +100,4 @@ func commitOf(repo *git.Repository, ref *plumbing.Reference) string {
 		return ""
 	}
 	return tag.Target.String()
-}
-
-// origin is the address of the remote "origin" for people: https, and without the
-// password that a checkout may have put in it.
-func origin(repo *git.Repository) string {
-	remote, err := repo.Remote("origin")
-	if err != nil || len(remote.Config().URLs) == 0 {
-		return ""
-	}
-	address := strings.TrimSuffix(remote.Config().URLs[0], ".git")
-	if rest, ok := strings.CutPrefix(address, "git@"); ok {
-		return "https://" + strings.Replace(rest, ":", "/", 1)
-	}
-	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" {
-		return ""
-	}
-	u.User = nil
-	return u.String()
 }

@@ -90,7 +90,7 @@ func TestACheckoutOfAnotherCommitThanTheEvents(t *testing.T) {
 		"the event's, with its tag": {"", old, "refs/heads/main", "", old.String(), []string{"main", "sha-" + old.String()[:7]}, false},
 		"no event, a tag":           {"", old, "", "", "", []string{"1.2.0", "1.2", "1", "latest", "sha-" + old.String()[:7]}, false},
 	} {
-		checkout(t, dir, c.at, c.commit, c.origin)
+		moveHead(t, dir, c.at, c.commit, c.origin)
 		var heard event.Recorder
 		r := &run{o: Options{Workspace: dir, Git: Git{Commit: c.given, Ref: c.ref, Source: here}}, sink: &heard, result: &Result{}}
 		require.NoError(t, r.prepare(t.Context()), name)
@@ -130,9 +130,9 @@ func history(t *testing.T) (dir string, version, merge plumbing.Hash) {
 	return dir, version, merge
 }
 
-// checkout moves HEAD to a branch at a commit, or to the commit alone, of a repository that
+// moveHead moves HEAD to a branch at a commit, or to the commit alone, of a repository that
 // was cloned from origin.
-func checkout(t *testing.T, dir string, branch plumbing.ReferenceName, commit plumbing.Hash, origin string) {
+func moveHead(t *testing.T, dir string, branch plumbing.ReferenceName, commit plumbing.Hash, origin string) {
 	t.Helper()
 	repo, err := git.PlainOpen(dir)
 	require.NoError(t, err)

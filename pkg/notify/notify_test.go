@@ -136,10 +136,10 @@ func TestPagerDuty(t *testing.T) {
 	p := &PagerDuty{RoutingKey: "R0", HTTP: f.Client(), url: f.URL}
 	require.NoError(t, p.Started(t.Context(), begun()))
 	for name, change := range map[string]func(*report.Release){
-		"verified":    func(r *report.Release) { r.Outcome = "verified" },
-		"failed":      func(r *report.Release) { r.Outcome = "failed" },
-		"interrupted": func(r *report.Release) { r.Outcome = "interrupted" },
-		"staging":     func(r *report.Release) { r.Environment = "staging" },
+		"verified":             func(r *report.Release) { r.Outcome = "verified" },
+		"failed":               func(r *report.Release) { r.Outcome = "failed" },
+		"interrupted":          func(r *report.Release) { r.Outcome = "interrupted" },
+		"a failure in staging": func(r *report.Release) { r.Outcome, r.Environment = "failed", "staging" },
 	} {
 		r := stuck()
 		change(r)
@@ -152,10 +152,18 @@ func TestPagerDuty(t *testing.T) {
 	require.NoError(t, err)
 	golden(t, "pagerduty.json", string(data))
 
-	unnamed := stuck()
-	unnamed.Environment = ""
-	require.NoError(t, p.Finished(t.Context(), unnamed))
-	assert.Len(t, f.got, 2, "who names no environment has only one")
+	for _, environment := range []string{"", "live", "eu-production", "shop/Prod-2"} {
+		f.got = nil
+		other := stuck()
+		other.Environment = environment
+		require.NoError(t, p.Finished(t.Context(), other))
+		assert.Len(t, f.got, 1, "%q; who names no environment has only one", environment)
+	}
+	f.got = nil
+	staging := stuck()
+	staging.Environment = "staging"
+	require.ErrorContains(t, p.Finished(t.Context(), staging), "PagerDuty was not called: by its name the environment staging is not production")
+	assert.Empty(t, f.got)
 
 	f.status, f.said = http.StatusBadRequest, `{"status":"invalid event","errors":["'routing_key' is missing"]}`
 	require.ErrorContains(t, p.Finished(t.Context(), stuck()), "'routing_key' is missing")

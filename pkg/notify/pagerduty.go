@@ -27,10 +27,14 @@ type PagerDuty struct {
 func (*PagerDuty) Started(context.Context, *report.Release) error { return nil }
 
 // Finished triggers an incident where one is called for. Somebody who gives a
-// routing key but names no environment has only one.
+// routing key but names no environment has only one. That nobody is called for the
+// name's sake is said: what users depend on may have any name.
 func (p *PagerDuty) Finished(ctx context.Context, r *report.Release) error {
-	if r.Outcome != "stuck" || r.Environment != "" && !report.Production(r.Environment) {
+	if r.Outcome != "stuck" {
 		return nil
+	}
+	if r.Environment != "" && !report.Production(r.Environment) {
+		return fmt.Errorf("PagerDuty was not called: by its name the environment %s is not production (no word of it begins with prod or is live); call somebody where users depend on it", r.Environment)
 	}
 	address := p.url
 	if address == "" {

@@ -136,6 +136,8 @@ func forms(secret string) []string {
 		add(line)
 		add(clean(line)) // as a console prints it
 		add(escape(line))
+		add(Brief(line)) // which a summary escapes
+		add(escape(Brief(line)))
 		add(inXML(line))
 		add(inJSON(line))
 	}

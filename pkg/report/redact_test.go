@@ -65,6 +65,18 @@ func TestRedactorKnowsWhatWasMended(t *testing.T) {
 	assert.Equal(t, Hidden, r.String(clean("s3cret\tvalue")))
 }
 
+// A password of forty hexadecimal digits looks like a commit, of which a summary shows the
+// first twelve.
+func TestNoBeginningOfASecretThatLooksLikeACommit(t *testing.T) {
+	t.Parallel()
+	const password = "0123456789abcdef0123456789abcdef01234567"
+	r := Release{Outcome: "failed", Error: "redis://x:" + password + "@cache refused *" + password, Hint: "is " + password + " right?"}
+	var known Redactor
+	known.Add(password, "token_"+"*"+password)
+	assert.NotContains(t, known.String(r.Markdown()), "0123456789")
+	assert.Equal(t, "a "+Hidden+" b", known.String("a "+escape(Brief("token_*"+password))+" b"))
+}
+
 // A JUnit file is read by others than the runner, which would mask it.
 func TestNoSecretInJUnit(t *testing.T) {
 	t.Parallel()

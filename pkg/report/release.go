@@ -6,6 +6,7 @@ import (
 	"sort"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/fault"
@@ -302,7 +303,14 @@ func (r *Release) Fail(err error) {
 }
 
 // Production tells whether an environment is one that real users depend on, by
-// its name: production, prod, prod-eu.
+// its name: a word of it begins with prod (production, prod-2, eu-production) or is
+// live. What is before production (pre-prod) or none (non-prod) is not.
 func Production(environment string) bool {
-	return strings.HasPrefix(strings.ToLower(environment), "prod")
+	words := strings.FieldsFunc(strings.ToLower(environment), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	for i, word := range words {
+		if strings.HasPrefix(word, "prod") || word == "live" {
+			return i == 0 || words[i-1] != "pre" && words[i-1] != "non"
+		}
+	}
+	return false
 }
