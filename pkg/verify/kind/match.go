@@ -122,14 +122,16 @@ func (m Match) checkRows(s *Sight, what, value string, exists, none bool) {
 	}
 }
 
-// checkJSON compares a value of a JSON body. null, and what has no members, is not there,
-// and is empty all the same; who writes it as JSON does (`"null"`, `"[]"`) means just that.
+// checkJSON compares a value of a JSON body. null is not there, nor are values of a path
+// through a list (`data.#.id`) of which none was found; they, `[]` and `{}` are empty. Who
+// writes JSON (`"null"`, `"[]"`) means just that.
 func (m Match) checkJSON(s *Sight, path string, value gjson.Result) {
-	none := value.Exists() && (value.Type == gjson.Null || value.IsArray() && len(value.Array()) == 0 || value.IsObject() && len(value.Map()) == 0)
+	hollow := value.IsArray() && len(value.Array()) == 0 || value.IsObject() && len(value.Map()) == 0
+	none := value.Exists() && (value.Type == gjson.Null || hollow && strings.Contains(path, "#"))
 	for _, c := range m.conditions {
 		one, text, exists := Match{conditions: []condition{c}}, value.String(), value.Exists() && !none
 		switch {
-		case none && c.operator == "empty":
+		case (none || hollow) && c.operator == "empty":
 			text, exists = "", true
 		case none && c.operator == "equals":
 			text, exists = value.Raw, c.operand == value.Raw
