@@ -93,8 +93,8 @@ func (r *Report) Count(o Outcome) int {
 }
 
 // Worst is the outcome that decides: fail before unknown before pass. Of checks
-// that are not required only a fail of failOn Warn counts. A required check that
-// was skipped could not decide. A report without results decides nothing.
+// that are not required only those count that warn, fail or know nothing, where failOn
+// is Warn. A required check that was skipped could not decide. A report without results decides nothing.
 func (r *Report) Worst(failOn Outcome) Outcome {
 	worst := Pass
 	if len(r.Results) == 0 {
@@ -104,7 +104,7 @@ func (r *Report) Worst(failOn Outcome) Outcome {
 		switch {
 		case result.Required && result.Outcome == Fail, failOn == Warn && (result.Outcome == Warn || result.Outcome == Fail):
 			return Fail
-		case result.Required && (result.Outcome == Unknown || result.Outcome == Skip):
+		case result.Required && (result.Outcome == Unknown || result.Outcome == Skip), failOn == Warn && result.Outcome == Unknown:
 			worst = Unknown
 		}
 	}

@@ -22,7 +22,9 @@ func TestWorst(t *testing.T) {
 		"a required one was skipped":      {[]Result{must(Skip)}, Fail, Unknown},
 		"one that informs fails":          {[]Result{may(Fail), must(Pass)}, Fail, Pass},
 		"one that informs, warnings fail": {[]Result{may(Warn), must(Pass)}, Warn, Fail},
-		"one that informs knows nothing":  {[]Result{may(Unknown), must(Pass)}, Warn, Pass},
+		"one that informs knows nothing":  {[]Result{may(Unknown), must(Pass)}, Fail, Pass},
+		"and warnings fail":               {[]Result{may(Unknown), must(Pass)}, Warn, Unknown},
+		"one was left out":                {[]Result{may(Skip), must(Pass)}, Warn, Pass},
 		"a required one warns":            {[]Result{must(Warn)}, Fail, Pass},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -212,7 +212,9 @@ func Verdict(report *check.Report, failOn check.Outcome) error {
 		}
 		return fault.New(fault.Failed, "", hintOf(bad), "verification failed: %s", list(bad))
 	}
-	dark := slices.DeleteFunc(report.With(check.Unknown, check.Skip), func(r check.Result) bool { return !r.Required })
+	dark := slices.DeleteFunc(report.With(check.Unknown, check.Skip), func(r check.Result) bool {
+		return !r.Required && (failOn != check.Warn || r.Outcome == check.Skip)
+	})
 	return fault.New(fault.Failed, "", hintOf(dark), "verification could not decide, which is not a pass: %s", list(dark))
 }
 

@@ -131,3 +131,44 @@ func TestNothing_Hint(t *testing.T) {
 		assert.Equal(t, want, s.Finding.Hint, text)
 	}
 }
+
+// A value of a JSON body that is null, and values of a list that has none, are not there,
+// whatever is asked of them. A list or an object without members is, and is empty. What
+// somebody writes as JSON does is meant so.
+func TestHTTP_Nothing(t *testing.T) {
+	t.Parallel()
+	at := func(body, path, expectation string) check.Outcome {
+		t.Helper()
+		return look{check: "http: {path: /, expect: {json: {" + path + ": " + expectation + "}}}", scene: served(200, nil, body)}.at(t, "").Outcome
+	}
+	for body, path := range map[string]string{`{"it": null}`: "it", `{"data": []}`: "data.#.id", `{"data": [{"name": 1}]}`: "data.#.id"} {
+		for _, e := range []string{"{exists: true}", "{not: x}", "{not_matches: x}", "{empty: false}", "''", "{matches: '^'}", "{contains: ''}", "{not: 'null'}", "{not: '[]'}", "{empty: true, not: x}"} {
+			assert.Equal(t, check.Fail, at(body, path, e), "%s: %s", body, e)
+		}
+		for _, e := range []string{"{exists: false}", "{empty: true}", "{empty: true, exists: false}"} {
+			assert.Equal(t, check.Pass, at(body, path, e), "%s: %s", body, e)
+		}
+	}
+	for _, hollow := range []string{`{"it": []}`, `{"it": {}}`, `{"it": [ ]}`} {
+		for _, e := range []string{"{exists: true}", "{not: x}", "{not_matches: x}", "{empty: true}", "{empty: true, not: x}"} {
+			assert.Equal(t, check.Pass, at(hollow, "it", e), "%s: %s", hollow, e)
+		}
+		for _, e := range []string{"{exists: false}", "{empty: false}", "''"} {
+			assert.Equal(t, check.Fail, at(hollow, "it", e), "%s: %s", hollow, e)
+		}
+	}
+	for body, text := range map[string]string{`{"it": null}`: "null", `{"it": []}`: "'[]'", `{"it": {}}`: "{equals: '{}'}", `{"it": "null"}`: "null"} {
+		assert.Equal(t, check.Pass, at(body, "it", text), body)
+	}
+	assert.Equal(t, check.Fail, at(`{}`, "it", "null"), "a path that is not there")
+	assert.Equal(t, check.Fail, at(`{}`, "it", "''"))
+	assert.Equal(t, check.Fail, at(`{}`, "it", "{empty: true}"))
+	for _, something := range []string{`{"it": [1]}`, `{"it": {"a": 1}}`, `{"it": 0}`, `{"it": false}`, `{"it": "a"}`} {
+		for _, e := range []string{"{exists: true}", "{not: x}", "{not_matches: x}", "{empty: false}"} {
+			assert.Equal(t, check.Pass, at(something, "it", e), "%s: %s", something, e)
+		}
+		assert.Equal(t, check.Fail, at(something, "it", "{exists: false}"), something)
+	}
+	assert.Equal(t, check.Pass, at(`{"it": ""}`, "it", "{exists: true, empty: true, not: x}"), "an empty text is a value")
+	assert.Equal(t, check.Pass, at(`{"data": []}`, "'data.#'", "0"), "and so is a count")
+}

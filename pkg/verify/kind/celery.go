@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -19,7 +20,7 @@ type Celery struct {
 	Service   string             `yaml:"service" jsonschema:"required" help:"Service of the workers."`
 	App       string             `yaml:"app" jsonschema:"required" help:"The application, as celery -A takes it."`
 	Env       map[string]*Secret `yaml:"env" help:"Variables that the command alone gets, from where they are."`
-	Workers   int                `yaml:"workers" jsonschema:"exclusiveMinimum=0" help:"How many workers have to answer. Default: as many as units run."`
+	Workers   int                `yaml:"workers" jsonschema:"exclusiveMinimum=0" help:"How many workers of the service have to answer; where they have host names of their own (hostname, network_mode), how many of the broker. Default: as many as units run."`
 	Queues    []string           `yaml:"queues" help:"Queues that have to be read by some worker."`
 	NotQueues []string           `yaml:"not_queues" help:"Queues that no worker may read, such as a dead letter queue."`
 	Task      *CeleryTask        `yaml:"task" help:"A task to send and wait for. Where every slot has another task it is a warning that it does not come back."`
@@ -58,7 +59,11 @@ func (c *Celery) Look(s *Sight) {
 		env = append(env, name+"="+value)
 	}
 	s.at(c.Service)
-	d := celerySession{s, c, units, env}
+	d := &celerySession{Sight: s, c: c, units: units, env: env}
+	if d.others, err = s.unitsBeside(c.Service); err != nil {
+		s.blind(err)
+		return
+	}
 	if !d.workers() {
 		return
 	}
@@ -76,17 +81,39 @@ type celerySession struct {
 	c     *Celery
 	units []stack.Unit
 	env   []string
+	// others are the units of the project's other services, answered is how many workers of
+	// the broker did, and named is set where the units are known by their workers' names.
+	others   []stack.Unit
+	answered int
+	named    bool
 }
 
-func (d celerySession) celery(words ...string) (string, int, bool) {
+// unitsBeside gives the units of the project's other services. One of a service that
+// left the stack is left over, and one of `compose run` is nobody's.
+func (s *Sight) unitsBeside(service string) (out []stack.Unit, err error) {
+	seen, err := s.observed(s.Ctx)
+	for name, units := range seen.Units {
+		if _, released := s.Services[name]; name == service || !released && len(s.Services) > 0 {
+			continue
+		}
+		for _, u := range units {
+			if !u.OneOff {
+				out = append(out, u)
+			}
+		}
+	}
+	return out, err
+}
+
+func (d *celerySession) celery(words ...string) (string, int, bool) {
 	return d.run(d.units[0], append([]string{"celery", "-A", d.c.App}, words...), d.env, nil)
 }
 
-func (d celerySession) wanted() int { return cmp.Or(d.c.Workers, len(d.units)) }
+func (d *celerySession) wanted() int { return cmp.Or(d.c.Workers, len(d.units)) }
 
 // inspect gives what each worker answers, by its name. No worker answers is an
 // answer too: celery ends with 69 then.
-func (d celerySession) inspect(what string) (map[string]json.RawMessage, bool) {
+func (d *celerySession) inspect(what string) (map[string]json.RawMessage, bool) {
 	out, exit, ok := d.celery("inspect", what, "--json", "--timeout", "3")
 	if !ok {
 		return nil, false
@@ -101,36 +128,61 @@ func (d celerySession) inspect(what string) (map[string]json.RawMessage, bool) {
 	return nil, false
 }
 
-// workers compares who answers with the units: a worker that an older release left
-// behind answers as well, under another host's name.
-func (d celerySession) workers() bool {
+// workers compares who answers with the units. Every worker of the broker answers: those of
+// the project's other services as well, and one that an older release left behind, under
+// a host's name that no unit has.
+func (d *celerySession) workers() bool {
 	answers, ok := d.inspect("ping")
 	if !ok {
 		return false
 	}
 	names := sorted(answers)
-	ours, named := 0, false
-	for _, name := range names {
-		_, host, _ := strings.Cut(name, "@")
-		for _, u := range d.units {
-			if strings.HasPrefix(u.ID, host) && len(host) >= 12 {
-				ours, named = ours+1, true
-			}
-		}
+	d.answered, d.named = len(names), slices.ContainsFunc(names, func(name string) bool { return runsIn(d.units, name) })
+	if d.named {
+		strangers := slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+			return !engineNamed.MatchString(name) || runsIn(d.units, name) || runsIn(d.others, name)
+		})
+		d.need("celery.foreign", len(strangers) == 0, "workers of this release's units only", strings.Join(strangers, ", "), "stop the workers that are left over")
 	}
-	if named {
-		d.need("celery.foreign", ours == len(names), "workers of this release's units only", strings.Join(names, ", "), "stop the workers that are left over")
-	}
-	return d.need("celery.workers", len(names) == d.wanted(), fmt.Sprintf("%d workers to answer", d.wanted()), fmt.Sprintf("%d: %s", len(names), strings.Join(names, ", ")))
+	ours := d.ours(names)
+	return d.need("celery.workers", len(ours) == d.wanted(), fmt.Sprintf("%d workers to answer", d.wanted()), fmt.Sprintf("%d: %s", len(ours), quoted(strings.Join(ours, ", "))))
 }
 
-func (d celerySession) queues() {
+// engineNamed is a worker on a host that the engine named: by the beginning of the
+// container's id. Whose one with a name of its own is, nobody can tell.
+var engineNamed = regexp.MustCompile(`@[0-9a-f]{12,64}$`)
+
+// runsIn tells whether a worker is in one of some units.
+func runsIn(units []stack.Unit, worker string) bool {
+	_, host, _ := strings.Cut(worker, "@")
+	return len(host) >= 12 && slices.ContainsFunc(units, func(u stack.Unit) bool { return strings.HasPrefix(u.ID, host) })
+}
+
+// ours are the workers of the service. Where they have host names of their own, all count,
+// unless each is known to be of another one.
+func (d *celerySession) ours(names []string) []string {
+	unknown := slices.ContainsFunc(names, func(name string) bool { return !runsIn(d.others, name) })
+	none := !d.named && !unknown && !d.borrows()
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return none || d.named && !runsIn(d.units, name) })
+}
+
+// borrows tells whether the units may have the host name of another one, with its network.
+func (d *celerySession) borrows() bool {
+	if d.Stack == nil || d.Stack.Services[d.c.Service] == nil {
+		return true
+	}
+	kind, _, shared := strings.Cut(d.Stack.Services[d.c.Service].NetworkMode, ":")
+	return shared && (kind == "service" || kind == "container")
+}
+
+func (d *celerySession) queues() {
 	answers, ok := d.inspect("active_queues")
 	if !ok {
 		return
 	}
 	// A worker that does not say what it reads may read anything.
-	read, silent := []string{}, max(0, d.wanted()-len(answers))
+	all := max(d.wanted(), d.answered, len(answers))
+	read, silent := []string{}, all-len(answers)
 	for _, list := range answers {
 		if !gjson.ParseBytes(list).IsArray() {
 			silent++
@@ -146,13 +198,13 @@ func (d celerySession) queues() {
 	}
 	for _, name := range d.c.NotQueues {
 		if d.need("celery.not-queue", !slices.Contains(read, name), "no worker that reads "+name, "they read "+quoted(strings.Join(read, ", "))) {
-			d.know("celery.told", silent == 0, "every worker to say what it reads", fmt.Sprintf("%d of %d did not", silent, max(d.wanted(), len(answers))))
+			d.know("celery.told", silent == 0, "every worker to say what it reads", fmt.Sprintf("%d of %d did not", silent, all))
 		}
 	}
 }
 
 // task gives a task and waits for its result.
-func (d celerySession) task() {
+func (d *celerySession) task() {
 	task := d.c.Task
 	within := task.Within.or(10 * time.Second)
 	// One that nobody waits for any more is not worked on; one that has expired counts as failed.
@@ -178,7 +230,7 @@ func (d celerySession) task() {
 // full tells that the workers answer and have no slot free for the task: what they do
 // already may take longer than anybody waits here, and is no fault. A task of the same name
 // proves nothing: it may be this one, which hangs.
-func (d celerySession) full() bool {
+func (d *celerySession) full() bool {
 	stats, ok := d.inspect("stats")
 	if !ok {
 		return true // that is told
@@ -187,9 +239,9 @@ func (d celerySession) full() bool {
 	if !ok {
 		return true
 	}
-	slots := 0
-	for name, worker := range stats {
-		most := int(gjson.GetBytes(worker, "pool.max-concurrency").Int())
+	slots, ours := 0, d.ours(sorted(stats))
+	for _, name := range ours {
+		most := int(gjson.GetBytes(stats[name], "pool.max-concurrency").Int())
 		taken := 0
 		for _, task := range gjson.ParseBytes(active[name]).Array() {
 			if task.Get("name").String() != d.c.Task.Name {
@@ -201,7 +253,7 @@ func (d celerySession) full() bool {
 		}
 		slots += most
 	}
-	return len(stats) >= d.wanted() && !d.want("celery.slots", false, "a free slot for the task", fmt.Sprintf("all %d slots have another task", slots), "whether they end is for a check of their own")
+	return len(ours) >= d.wanted() && !d.want("celery.slots", false, "a free slot for the task", fmt.Sprintf("all %d slots have another task", slots), "whether they end is for a check of their own")
 }
 
 // wholeSeconds is a time as timeout takes it, which knows no part of a second and takes

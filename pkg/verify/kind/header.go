@@ -8,6 +8,8 @@ import (
 
 	"github.com/invopop/jsonschema"
 	"go.yaml.in/yaml/v4"
+
+	"github.com/shiksha/actions/pkg/fault"
 )
 
 // Header is the value of a header to send: a text, or a secret.
@@ -24,6 +26,23 @@ func (h *Header) UnmarshalNode(n *yaml.Node) error {
 	}
 	h.secret = &Secret{}
 	return h.secret.UnmarshalNode(n)
+}
+
+// unsent refuses headers that a request has fields of its own for: Go's client leaves them
+// out without a word, and another virtual host than the one that is meant would answer.
+func unsent(headers map[string]Header) error {
+	for _, name := range sorted(headers) {
+		hint := "leave it out: the request says it by itself where it is needed"
+		switch textproto.CanonicalMIMEHeaderKey(name) {
+		case "Host":
+			hint = strings.Join(strings.Fields("write host: "+headers[name].text+" beside headers"), " ")
+		case "Content-Length", "Transfer-Encoding", "Trailer":
+		default:
+			continue
+		}
+		return fault.New(fault.Input, "", hint, "headers has %s, which would not be sent", name)
+	}
+	return nil
 }
 
 // sensitive are headers whose value is a secret by what they are.
@@ -87,7 +106,7 @@ func (p *Probe) headers() map[string]Header {
 func (s *Sight) conceal(captures map[string]Pattern, text string) {
 	for name, pattern := range captures {
 		if m := pattern.FindStringSubmatch(text); m != nil && (s.secret[name] || isSensitive(name)) {
-			s.hide(m[len(m)-1])
+			s.hide(captured(m))
 		}
 	}
 }

@@ -92,6 +92,9 @@ func (h *Request) Check() error {
 	case h.URL != "" && !strings.Contains(h.URL, "{{") && !validURL(h.URL):
 		return fmt.Errorf("url is not an address of http or https")
 	}
+	if err := unsent(h.Headers); err != nil {
+		return err
+	}
 	_, err := roots(h.CA)
 	return err
 }
@@ -249,8 +252,7 @@ func (h *HTTP) compare(s *Sight, a *answer) {
 	}
 	if len(h.Expect.JSON) > 0 && s.need("http.json", gjson.Valid(a.body), "a JSON body", quoted(a.body)) {
 		for _, path := range sorted(h.Expect.JSON) {
-			value := gjson.Get(a.body, path)
-			h.Expect.JSON[path].check(s, path, value.String(), value.Exists())
+			h.Expect.JSON[path].checkJSON(s, path, gjson.Get(a.body, path))
 		}
 	}
 	s.learn(h.Capture, a.body)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/invopop/jsonschema"
+	"github.com/tidwall/gjson"
 	"go.yaml.in/yaml/v4"
 
 	"github.com/shiksha/actions/pkg/fault"
@@ -118,6 +119,24 @@ func (m Match) checkRows(s *Sight, what, value string, exists, none bool) {
 	for _, c := range m.conditions {
 		one := Match{conditions: []condition{c}}
 		one.check(s, what, value, exists || none && c.operator == "empty")
+	}
+}
+
+// checkJSON compares a value of a JSON body. null is not there, nor are values of a path
+// through a list (`data.#.id`) of which none was found; they, `[]` and `{}` are empty. Who
+// writes JSON (`"null"`, `"[]"`) means just that.
+func (m Match) checkJSON(s *Sight, path string, value gjson.Result) {
+	hollow := value.IsArray() && len(value.Array()) == 0 || value.IsObject() && len(value.Map()) == 0
+	none := value.Exists() && (value.Type == gjson.Null || hollow && strings.Contains(path, "#"))
+	for _, c := range m.conditions {
+		one, text, exists := Match{conditions: []condition{c}}, value.String(), value.Exists() && !none
+		switch {
+		case (none || hollow) && c.operator == "empty":
+			text, exists = "", true
+		case none && c.operator == "equals":
+			text, exists = value.Raw, c.operand == value.Raw
+		}
+		one.check(s, path, text, exists)
 	}
 }
 

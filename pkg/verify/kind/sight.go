@@ -183,9 +183,12 @@ func (s *Sight) learn(captures map[string]Pattern, text string) {
 		if !s.need("capture", m != nil, fmt.Sprintf("a match of %s for {{%s}}", captures[name], name), quoted(text)) || m == nil {
 			continue
 		}
-		s.Vars[name] = m[len(m)-1]
+		s.Vars[name] = captured(m)
 	}
 }
+
+// captured is what the first group of a pattern matched; without a group, all of it.
+func captured(match []string) string { return match[min(1, len(match)-1)] }
 
 func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 

@@ -141,3 +141,18 @@ func TestScene_ShortValuesAreNoSecrets(t *testing.T) {
 	s.HideEnvironment()
 	assert.Equal(t, "2048 *** information", s.Clean("2048 long-enough information"))
 }
+
+// A pattern captures what its first group matches, and all of it without one; what is a
+// secret is hidden just so.
+func TestSight_Captures(t *testing.T) {
+	t.Parallel()
+	const body = "token=one-of-them, other=two-of-them"
+	for pattern, want := range map[string]string{`=(\S+), other=(\S+)`: "one-of-them", `token=(\S+),`: "one-of-them", `one-\S+them`: "one-of-them", `token=(\S+)(?:, )?(never)?`: "one-of-them,"} {
+		s := local(nil).Begin(t.Context(), "it")
+		captures := map[string]Pattern{"token": mustPattern(pattern)}
+		s.conceal(captures, body)
+		s.learn(captures, body)
+		assert.Equal(t, want, s.Vars["token"], pattern)
+		assert.NotContains(t, s.Clean(body), want, pattern)
+	}
+}
