@@ -22,6 +22,14 @@ func (in *Inputs) verifier(s *door.Session) (func(*stack.Stack) (converge.Verifi
 	}
 	return func(st *stack.Stack) (converge.Verifier, error) {
 		st.URL = in.URL // kept with the release, for a rollback to it
-		return verify.NewGate(st, settings)
+		gate, err := verify.NewGate(st, settings)
+		// The plan of a pull request has no address yet, and may have no version.
+		if err == nil && !in.DryRun {
+			err = gate.Addressed()
+		}
+		if err == nil && !in.DryRun {
+			err = gate.Versioned(in.Version)
+		}
+		return gate, err
 	}, nil
 }

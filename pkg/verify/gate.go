@@ -39,40 +39,82 @@ func NewGate(st *stack.Stack, settings Settings) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Gate{checks: checks, settings: settings}, nil
+	gate := &Gate{checks: checks, settings: settings}
+	return gate, gate.named(st)
 }
 
-// Addressed refuses checks that decide and ask the address that users come in by, where
-// nobody knows it: they could only be unknown, and that after everything was changed.
-func (g *Gate) Addressed() error {
-	if g.settings.URL != "" {
-		return nil
+// named refuses checks that decide and name what nothing gives a value: they could only be
+// unknown, and that after everything was changed.
+func (g *Gate) named(st *stack.Stack) error {
+	known := []string{"version", "release", "project", "url"}
+	if st != nil {
+		for _, service := range st.Order {
+			known = append(known, "image."+service, "digest."+service)
+		}
 	}
 	for i := range g.checks {
-		if c := &g.checks[i]; c.LeftOut == "" && c.NeedsURL() {
-			return fault.New(fault.Input, "url", "give the input url, or leave the check out with skip-checks",
-				"the check %q asks the address that users come in by, and no release was made with one", c.Name)
+		c := &g.checks[i]
+		if c.LeftOut != "" {
+			continue
+		}
+		for _, name := range c.Variables() {
+			if hint := near(name, known); hint != "" {
+				return fault.New(fault.Input, g.settings.where(st, c), hint, "check %q: nothing gives {{%s}} a value", c.Name, name)
+			}
 		}
 	}
 	return nil
 }
 
-// Before looks which alerts fire before the first change: they are not the
-// release's doing. What cannot be asked yet fires nothing.
+// Addressed refuses checks that decide and ask the address that users come in by, where
+// nobody knows it: they could only be unknown, and that after everything was changed.
+func (g *Gate) Addressed() error {
+	if name := g.naming("url"); g.settings.URL == "" && name != "" {
+		return fault.New(fault.Input, "url", "give the input url, or leave the check out with skip-checks",
+			"the check %q asks the address that users come in by, and nobody has given it", name)
+	}
+	return nil
+}
+
+// Versioned refuses checks that decide and name the version of a release that has none.
+func (g *Gate) Versioned(version string) error {
+	if name := g.naming("version"); version == "" && name != "" {
+		return fault.New(fault.Input, "version", "give the input version, or leave the check out with skip-checks",
+			"the check %q names {{version}}, and this release has none", name)
+	}
+	return nil
+}
+
+// naming is the first check that decides and needs a variable, "" for none.
+func (g *Gate) naming(variable string) string {
+	for i := range g.checks {
+		if c := &g.checks[i]; c.LeftOut == "" && slices.Contains(c.Variables(), variable) {
+			return c.Name
+		}
+	}
+	return ""
+}
+
+// Before looks which alerts are active before the first change: they are not the
+// release's doing. Where that cannot be asked, it is asked later since when each is.
 func (g *Gate) Before(ctx context.Context, t *target.Target, r converge.Released) {
 	scene := newScene(t, r.On, g.settings, r.Stack, nil)
+	g.before = map[string][]string{}
 	for i := range g.checks {
-		if g.checks[i].LeftOut != "" {
+		c := &g.checks[i]
+		if c.LeftOut != "" {
 			continue
 		}
-		for _, p := range g.checks[i].Prometheuses() {
+		var active []string
+		all := true
+		for _, p := range c.Prometheuses() {
 			looking, cancel := context.WithTimeout(ctx, 10*time.Second)
-			firing := p.Baseline(scene.Begin(looking, g.checks[i].Name))
+			some, answered := p.Baseline(scene.Begin(looking, c.Name))
 			cancel()
-			if g.before == nil {
-				g.before = map[string][]string{}
-			}
-			g.before[g.checks[i].Name] = append(g.before[g.checks[i].Name], firing...)
+			active, all = append(active, some...), all && answered
+		}
+		if all {
+			g.before[c.Name] = active
 		}
 	}
 }

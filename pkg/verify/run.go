@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -15,7 +16,7 @@ const (
 	// atOnce bounds the looks that are under way: the host gives one connection few
 	// sessions.
 	atOnce = 6
-	// defaultTimeout is how long a check may take to pass.
+	// defaultTimeout is how long a check may take to pass where its kind says nothing else.
 	defaultTimeout = 30 * time.Second
 	// oneLook bounds a single look, but one that reads something large or asks often.
 	oneLook = 30 * time.Second
@@ -36,7 +37,7 @@ func contractOf(c *kind.Check, window time.Duration) contract {
 	m := c.Manner()
 	out := contract{timeout: time.Duration(c.Timeout), interval: time.Duration(c.Interval), passes: c.Passes, look: oneLook}
 	if out.timeout == 0 {
-		out.timeout = defaultTimeout
+		out.timeout = cmp.Or(m.Timeout, defaultTimeout)
 	}
 	if m.Long {
 		out.look = max(oneLook, out.timeout)

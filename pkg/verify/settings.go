@@ -144,16 +144,21 @@ func (s Settings) services(st *stack.Stack, checks []kind.Check) error {
 	for i := range checks {
 		for _, name := range checks[i].Services() {
 			if hint := near(name, st.Order); hint != "" {
-				where := s.File
-				if where == "" && st.Checks != nil {
-					where = st.Checks.File
-				}
-				if checks[i].Line > 0 {
-					where = fmt.Sprintf("%s:%d", where, checks[i].Line)
-				}
-				return fault.New(fault.Input, where, hint, "check %q: there is no service %q in the stack", checks[i].Name, name)
+				return fault.New(fault.Input, s.where(st, &checks[i]), hint, "check %q: there is no service %q in the stack", checks[i].Name, name)
 			}
 		}
 	}
 	return nil
+}
+
+// where tells where a check is written down.
+func (s Settings) where(st *stack.Stack, c *kind.Check) string {
+	where := s.File
+	if where == "" && st != nil && st.Checks != nil {
+		where = st.Checks.File
+	}
+	if c.Line > 0 {
+		where = fmt.Sprintf("%s:%d", where, c.Line)
+	}
+	return where
 }

@@ -2,7 +2,9 @@ package kind
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -28,7 +30,7 @@ type File struct {
 type Check struct {
 	Name     string    `yaml:"name" jsonschema:"required" help:"What reports call it; unique."`
 	Level    string    `yaml:"level" jsonschema:"enum=fail,enum=warn" help:"fail (default): it decides whether the release stays. warn: it only informs."`
-	Timeout  Duration  `yaml:"timeout" jsonschema:"exclusiveMinimum=0" help:"Longest time to pass. The stability window does not count, and neither does the wait for its turn: six checks are looked at at a time. Default: 30s. A check that has passed every look has the time of one look more for the last ones. One look ends after 30s all the same, but that of backup, containers and logs, and that of celery with a task: it may take the whole timeout."`
+	Timeout  Duration  `yaml:"timeout" jsonschema:"exclusiveMinimum=0" help:"Longest time to pass. The stability window does not count, and neither does the wait for its turn: six checks are looked at at a time. Default: 30s, for prometheus 90s. A check that has passed every look has the time of one look more for the last ones. One look ends after 30s all the same, but that of backup, containers and logs, and that of celery with a task: it may take the whole timeout."`
 	Interval Duration  `yaml:"interval" jsonschema:"exclusiveMinimum=0" help:"Pause between two looks. Default: by kind."`
 	Passes   int       `yaml:"passes" help:"How many looks in a row have to pass. Default: by kind."`
 	Window   *Duration `yaml:"window" help:"How long it has to pass without a break. Default: the input stability-window, for kinds that are watched; 0s for the others."`
@@ -211,7 +213,7 @@ func (c *Check) Manner() Manner {
 		k, _ := c.All[i].Probe.Kind()
 		part := k.Manner()
 		m.Interval, m.Passes, m.Watched = max(m.Interval, part.Interval), max(m.Passes, part.Passes), m.Watched || part.Watched
-		m.Back, m.Long = m.Back || part.Back, m.Long || part.Long
+		m.Back, m.Long, m.Timeout = m.Back || part.Back, m.Long || part.Long, max(m.Timeout, part.Timeout)
 		m.Place = part.Place
 	}
 	return m
@@ -291,48 +293,58 @@ func (c *Check) Prometheuses() (out []*Prometheus) {
 	return out
 }
 
-// NeedsURL tells whether what decides of the check asks the address that users come in by:
-// it has only a path, or names {{url}}.
-func (c *Check) NeedsURL() bool {
+// Variables lists the names that have to have a value for what decides of the check, but for
+// those that an earlier part captures.
+func (c *Check) Variables() (names []string) {
+	captured := map[string]Pattern{}
 	for i, p := range c.probes() {
 		k, _ := p.Kind()
-		if c.Level != LevelWarn && (c.All == nil || c.All[i].Level != LevelWarn) && needsURL(reflect.ValueOf(k)) {
-			return true
+		if c.Level != LevelWarn && (c.All == nil || c.All[i].Level != LevelWarn) {
+			for _, name := range variablesIn(reflect.ValueOf(k), false) {
+				if _, known := captured[name]; !known {
+					names = append(names, name)
+				}
+			}
 		}
+		maps.Copy(captured, p.captures())
 	}
-	return false
+	return names
 }
 
-func needsURL(v reflect.Value) bool {
+// expanded are the fields of settings in which {{name}} stands for a value.
+var expanded = []string{"URL", "Path", "Body", "Query", "SQL", "Command", "Address", "text", "operand"}
+
+// variablesIn collects the names in settings, at any depth, and url for what has only a path.
+func variablesIn(v reflect.Value, text bool) (names []string) {
 	switch v.Kind() {
 	case reflect.String:
-		return strings.Contains(v.String(), "{{url}}")
+		for _, m := range variable.FindAllStringSubmatch(v.String(), -1) {
+			if text {
+				names = append(names, m[1])
+			}
+		}
 	case reflect.Pointer, reflect.Interface:
-		return needsURL(v.Elem())
+		names = variablesIn(v.Elem(), text)
 	case reflect.Slice:
 		for i := range v.Len() {
-			if needsURL(v.Index(i)) {
-				return true
-			}
+			names = append(names, variablesIn(v.Index(i), text)...)
 		}
 	case reflect.Map:
 		for _, key := range v.MapKeys() {
-			if needsURL(v.MapIndex(key)) {
-				return true
-			}
+			names = append(names, variablesIn(v.MapIndex(key), text)...)
 		}
 	case reflect.Struct:
 		if v.Type() == reflect.TypeFor[Request]() && v.FieldByName("URL").String() == "" && v.FieldByName("Service").String() == "" {
-			return true
+			names = append(names, "url")
 		}
 		ours := v.Type().PkgPath() == reflect.TypeFor[Check]().PkgPath() // what we read of a file may stand in a field of our own
 		for i := range v.NumField() {
-			if (ours || v.Type().Field(i).IsExported()) && needsURL(v.Field(i)) {
-				return true
+			if sf := v.Type().Field(i); ours || sf.IsExported() {
+				names = append(names, variablesIn(v.Field(i), slices.Contains(expanded, sf.Name))...)
 			}
 		}
 	}
-	return false
+	return names
 }
 
 // Services lists the services that a check names.

@@ -100,6 +100,17 @@ func (p *Probe) headers() map[string]Header {
 	return nil
 }
 
+// captures are what a probe keeps of an answer for the parts after it.
+func (p *Probe) captures() map[string]Pattern {
+	switch {
+	case p.HTTP != nil:
+		return p.HTTP.Capture
+	case p.Exec != nil:
+		return p.Exec.Capture
+	}
+	return nil
+}
+
 // conceal hides what will be captured of an answer, where it is a secret by its name or
 // by how it is sent. It comes before anything is told of the answer: a secret that is
 // cut in two is not known any more.

@@ -38,6 +38,8 @@ type Manner struct {
 	// pass.
 	Interval time.Duration
 	Passes   int
+	// Timeout is how long it may take to pass; 0 for as long as most do.
+	Timeout time.Duration
 	// Watched kinds have to pass all through the stability window; the others
 	// look at what does not change by the second.
 	Watched bool

@@ -3,7 +3,10 @@ package kind
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // Logs looks at what units wrote since the release began.
@@ -11,7 +14,7 @@ type Logs struct {
 	Services []string  `yaml:"services" jsonschema:"required" help:"Services whose units' logs are read."`
 	Forbid   []Pattern `yaml:"forbid" help:"Regular expressions that no line may match."`
 	Max      int       `yaml:"max" help:"How many lines may match forbid. Default: 0."`
-	Require  []Pattern `yaml:"require" help:"Regular expressions that a line of every unit has to match."`
+	Require  []Pattern `yaml:"require" help:"Regular expressions that a line of every unit has to match. Of a unit that is older than the release any line since the unit began counts, unless since says otherwise."`
 	Since    Duration  `yaml:"since" jsonschema:"exclusiveMinimum=0" help:"How far to look back. Default: to the beginning of the release or of the unit, whichever is later. A log that is too long to be read within the timeout of the check is unknown: the engine reads it from its beginning, whatever this says."`
 }
 
@@ -47,14 +50,23 @@ func (l *Logs) Look(s *Sight) {
 				s.blind(err)
 				continue
 			}
-			tally := l.tally()
-			if err := s.Shell.Logs(s.Ctx, u.ID, l.since(s, there), tally.add); err != nil {
+			since := l.since(s, there)
+			recent, err := l.read(s, u, since)
+			all := recent
+			kept := l.Since == 0 && !u.StartedAt.IsZero() && u.StartedAt.Before(since)
+			if err == nil && kept && slices.Contains(recent.required, false) {
+				// It said so before the release. A first line may be older than what the engine
+				// calls the start.
+				all, err = l.read(s, u, u.StartedAt.Add(-time.Second))
+			}
+			if err != nil {
 				s.blind(err, "the logging driver of the service may not be readable, or its log is too long to be read in time (the engine reads it from its beginning): give the service "+
 					`logging: {options: {max-size: 10m, max-file: "3"}}, or this check a longer timeout`)
 				continue
 			}
-			l.compare(s, tally)
-			lines += tally.lines
+			l.forbidden(s, recent)
+			l.required(s, all, kept)
+			lines += all.lines
 		}
 	}
 	s.settle("pass", "no line that must not be there", fmt.Sprintf("%d lines read", lines), "")
@@ -78,8 +90,10 @@ type tally struct {
 	required  []bool
 }
 
-func (l *Logs) tally() *tally {
-	return &tally{logs: l, forbidden: make([]int, len(l.Forbid)), last: make([]string, len(l.Forbid)), required: make([]bool, len(l.Require))}
+// read reads the log of a unit since a moment.
+func (l *Logs) read(s *Sight, u stack.Unit, since time.Time) (*tally, error) {
+	t := &tally{logs: l, forbidden: make([]int, len(l.Forbid)), last: make([]string, len(l.Forbid)), required: make([]bool, len(l.Require))}
+	return t, s.Shell.Logs(s.Ctx, u.ID, since, t.add)
 }
 
 func (t *tally) add(line string, cut bool) {
@@ -98,24 +112,34 @@ func (t *tally) add(line string, cut bool) {
 	}
 }
 
-// compare judges what was read. What decides is found in any part of a log; for the rest
-// all lines have to have been read to their end.
-func (l *Logs) compare(s *Sight, t *tally) {
-	whole := func() bool {
-		return s.know("logs.whole", t.cut == 0, "whole lines", fmt.Sprintf("only the beginning of %d of %d", t.cut, t.lines), "a line of more than 1 MiB is not read to its end")
-	}
+// whole tells whether all lines were read to their end. What decides is found in any part of
+// a log; for the rest they have to be.
+func (t *tally) whole(s *Sight) bool {
+	return s.know("logs.whole", t.cut == 0, "whole lines", fmt.Sprintf("only the beginning of %d of %d", t.cut, t.lines), "a line of more than 1 MiB is not read to its end")
+}
+
+// forbidden judges what no line may match.
+func (l *Logs) forbidden(s *Sight, t *tally) {
 	for i, pattern := range l.Forbid {
 		if t.forbidden[i] > 0 {
 			s.saw(pattern.String(), t.last[i])
 		}
 		if s.need("logs.forbid", t.forbidden[i] <= l.Max, fmt.Sprintf("at most %d lines that match %s", l.Max, pattern), fmt.Sprintf("%d, the last: %s", t.forbidden[i], t.last[i])) {
-			whole()
+			t.whole(s)
 		}
 	}
+}
+
+// required judges what a line has to match.
+func (l *Logs) required(s *Sight, t *tally, kept bool) {
+	hint := ""
+	if kept {
+		hint = "the release has not replaced this unit, and its log may not reach back to its start (max-size): require a line that it writes again and again"
+	}
 	for i, pattern := range l.Require {
-		if !t.required[i] && !whole() {
+		if !t.required[i] && !t.whole(s) {
 			continue
 		}
-		s.need("logs.require", t.required[i], "a line that matches "+pattern.String(), fmt.Sprintf("none in %d lines", t.lines))
+		s.need("logs.require", t.required[i], "a line that matches "+pattern.String(), fmt.Sprintf("none in %d lines", t.lines), hint)
 	}
 }

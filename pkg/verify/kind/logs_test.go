@@ -49,3 +49,45 @@ func TestLogs_Evidence(t *testing.T) {
 		assert.Len(t, f.Evidence, want, "%+v", f)
 	}
 }
+
+// A unit that the release kept wrote before it what is required of it; what is forbidden is
+// looked for since the release alone.
+func TestLogs_OfAUnitThatWasKept(t *testing.T) {
+	t.Parallel()
+	const ready, both = "logs: {services: [api], require: [ready]}", "logs: {services: [api], require: [ready], forbid: [Traceback]}"
+	for name, c := range map[string]struct {
+		check, before, after string
+		started              time.Duration // before the release
+		outcome              check.Outcome
+		reads                int
+		hint                 string
+	}{
+		"it said so before":              {ready, "ready\n", "", time.Hour, check.Pass, 2, ""},
+		"it said so again":               {ready, "ready\n", "ready\n", time.Hour, check.Pass, 1, ""},
+		"it never said so":               {ready, "works\n", "works\n", time.Hour, check.Fail, 2, "its log may not reach back"},
+		"it failed before":               {both, "Traceback\nready\n", "", time.Hour, check.Pass, 2, ""},
+		"it fails since":                 {both, "ready\n", "Traceback\n", time.Hour, check.Fail, 2, ""},
+		"a new one":                      {ready, "ready\n", "", -time.Second, check.Fail, 1, ""},
+		"one of which that is not known": {ready, "ready\n", "", 0, check.Fail, 1, ""},
+		"so far back and no farther":     {"logs: {services: [api], require: [ready], since: 1s}", "ready\n", "", time.Hour, check.Fail, 1, ""},
+	} {
+		reads, began := 0, time.Now().Add(-time.Minute)
+		f := look{check: c.check, scene: func(t *testing.T) *Scene {
+			s := one("api", nil)(t)
+			if c.started != 0 {
+				s.Units.(*fakeUnits).units["api"][0].StartedAt = began.Add(-c.started)
+			}
+			s.Began = began
+			s.Shell = fakeShell{logs: func(since time.Time) string {
+				if reads++; c.started > 0 && since.Before(began.Add(-c.started)) {
+					return c.before + c.after
+				}
+				return c.after
+			}}
+			return s
+		}}.at(t, "")
+		assert.Equal(t, c.outcome, f.Outcome, "%s: %+v", name, f)
+		assert.Equal(t, c.reads, reads, name)
+		assert.Contains(t, f.Hint, c.hint, name)
+	}
+}

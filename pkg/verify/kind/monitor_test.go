@@ -119,11 +119,11 @@ func monitorLooks() map[string]look {
 	p("no API", "prometheus.api", check.Unknown, "status 503", "/api/v1/targets", "!not now")
 	before := out["prometheus new alert"]
 	scene := before.scene
-	out["prometheus alert that fired before"] = look{"prometheus.alert-old", before.check, func(t *testing.T) *Scene {
+	out["prometheus alert that was active before"] = look{"prometheus.alert-old", before.check, func(t *testing.T) *Scene {
 		s := scene(t)
 		s.Before = map[string][]string{"it": {"alertname=ApiDown,severity=critical"}}
 		return s
-	}, check.Warn, "fired before the release"}
+	}, check.Warn, "active before the release"}
 	out["prometheus alert begun after the release did"] = look{"prometheus.alert", before.check, func(t *testing.T) *Scene {
 		s := scene(t)
 		s.Began = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -134,11 +134,21 @@ func monitorLooks() map[string]look {
 		s.Before, s.Began = map[string][]string{"it": {"alertname=Other,severity=critical"}}, time.Date(2026, 1, 3, 0, 0, 0, 0, time.UTC)
 		return s
 	}, check.Fail, "ApiDown fires"}
+	out["prometheus alert of which nobody could be asked before"] = look{"prometheus.alert-old", before.check, func(t *testing.T) *Scene {
+		s := scene(t)
+		s.Before, s.Began = map[string][]string{"another": nil}, time.Date(2026, 1, 3, 0, 0, 0, 0, time.UTC)
+		return s
+	}, check.Warn, "active before the release"}
+	out["prometheus alert where none was before"] = look{"prometheus.alert", before.check, func(t *testing.T) *Scene {
+		s := scene(t)
+		s.Before, s.Began = map[string][]string{"it": nil}, time.Date(2026, 1, 3, 0, 0, 0, 0, time.UTC)
+		return s
+	}, check.Fail, "ApiDown fires"}
 	out["prometheus alert active before the release"] = look{"prometheus.alert-old", before.check, func(t *testing.T) *Scene {
 		s := scene(t)
 		s.Began = time.Date(2026, 1, 3, 0, 0, 0, 0, time.UTC)
 		return s
-	}, check.Warn, "fired before the release"}
+	}, check.Warn, "active before the release"}
 
 	manager := map[string]string{"/-/ready": "OK", "/metrics": "alertmanager_config_last_reload_successful 1\n", "/api/v2/status": `{"cluster":{}}`, "/api/v2/receivers": `[{"name":"pager"}]`}
 	m := add("alertmanager", "alertmanager: {url: '{{url}}', receivers: [pager]}", manager)
@@ -222,7 +232,8 @@ func TestGrafana_Credentials(t *testing.T) {
 	}
 }
 
-// What fires before a release is remembered, what only might is not.
+// What is active before a release is remembered, also what fires only later; where nobody
+// answers, nothing is known.
 func TestPrometheus_Baseline(t *testing.T) {
 	t.Parallel()
 	s := fakeMonitor(map[string]string{"/api/v1/alerts": `{"data":{"alerts":[{"state":"firing","labels":{"severity":"critical","alertname":"A"}},{"state":"pending","labels":{"alertname":"B"}}]}}`})(t)
@@ -230,12 +241,29 @@ func TestPrometheus_Baseline(t *testing.T) {
 	if err != nil || len(checks[0].Prometheuses()) != 1 {
 		t.Fatal(err)
 	}
-	firing := checks[0].Prometheuses()[0].Baseline(s.Begin(t.Context(), "it"))
-	if len(firing) != 1 || firing[0] != "alertname=A,severity=critical" {
-		t.Error(firing)
+	active, answered := checks[0].Prometheuses()[0].Baseline(s.Begin(t.Context(), "it"))
+	assert.Equal(t, []string{"alertname=A,severity=critical", "alertname=B"}, active)
+	assert.True(t, answered)
+	for name, s := range map[string]*Scene{"nobody": nobody(t), "it is starting": fakeMonitor(map[string]string{"/api/v1/alerts": "!Service Unavailable"})(t)} {
+		active, answered = checks[0].Prometheuses()[0].Baseline(s.Begin(t.Context(), "it"))
+		assert.Empty(t, active, name)
+		assert.False(t, answered, name)
 	}
-	if firing := checks[0].Prometheuses()[0].Baseline(nobody(t).Begin(t.Context(), "it")); len(firing) != 0 {
-		t.Error("what cannot be asked fires nothing", firing)
+}
+
+// What Prometheus has not come to yet is told with what to do.
+func TestPrometheus_BeforeItsFirstTurn(t *testing.T) {
+	t.Parallel()
+	for path, answer := range map[string]string{
+		"/api/v1/targets": `{"data":{"activeTargets":[{"labels":{"job":"api"},"health":"unknown"}]}}`,
+		"/api/v1/rules":   `{"data":{"groups":[{"rules":[{"name":"ApiDown","health":"unknown"}]}]}}`,
+	} {
+		f := look{check: "prometheus: {url: '{{url}}', targets: true}", scene: fakeMonitor(map[string]string{
+			"/-/ready": "ready", "/metrics": "prometheus_config_last_reload_successful 1\n", "/api/v1/alerts": `{"data":{"alerts":[]}}`,
+			"/api/v1/targets": `{"data":{"activeTargets":[{"labels":{"job":"api"},"health":"up"}]}}`, "/api/v1/rules": `{"data":{"groups":[]}}`,
+		}, path, answer)}.at(t, "")
+		assert.Equal(t, check.Unknown, f.Outcome, "%+v", f)
+		assert.Contains(t, f.Hint, "timeout longer than its scrape_interval", path)
 	}
 }
 

@@ -18,7 +18,7 @@ type Prometheus struct {
 	Jobs          []string    `yaml:"jobs" help:"Scrape jobs that have to have targets, all of them up."`
 	Targets       *bool       `yaml:"targets" help:"Whether a target of any job that is down fails. Default: false; jobs names those that matter."`
 	Rules         int         `yaml:"rules" jsonschema:"exclusiveMinimum=0" help:"How many alerting rules have to be loaded. Default: any number."`
-	Alerts        *Alerts     `yaml:"alerts" help:"Firing alerts that fail, unless they fired before the release. Default: severity critical."`
+	Alerts        *Alerts     `yaml:"alerts" help:"Firing alerts that fail, unless they were active before the release, pending ones too. Default: severity critical."`
 	Alertmanagers int         `yaml:"alertmanagers" help:"How many Alertmanagers it has to know. Default: 0."`
 	Queries       []PromQuery `yaml:"queries" help:"More questions."`
 }
@@ -35,6 +35,17 @@ type PromQuery struct {
 	Query  string `yaml:"query" jsonschema:"required" help:"A PromQL expression. An answer without data is unknown, and so is one that is no number (NaN)."`
 	Expect Match  `yaml:"expect" jsonschema:"required" help:"What the value of every series has to be."`
 }
+
+// Manner is how it is looked at. By default it scrapes and evaluates once a minute, and before
+// the first time of each nothing is known.
+func (p *Prometheus) Manner() Manner {
+	m := p.Monitor.Manner()
+	m.Timeout = 90 * time.Second
+	return m
+}
+
+// firstTurn is what to do where the first scrape or evaluation was not waited for.
+const firstTurn = "Prometheus has not come to it since it started or was reloaded: give the check a timeout longer than its scrape_interval and evaluation_interval"
 
 func (p *Prometheus) dials() (service, addr string) { return p.dialsAt(9090) }
 
@@ -110,7 +121,7 @@ func (p *Prometheus) targets(a api) {
 		}
 		found := fmt.Sprintf("%s of %s is %s: %s", target.Get("labels.instance"), job, health, quoted(target.Get("lastError").String()))
 		// Before its first scrape nothing is known of a target.
-		if a.know("prometheus.scraped", health != "unknown", "every target scraped", found) {
+		if a.know("prometheus.scraped", health != "unknown", "every target scraped", found, firstTurn) {
 			a.need("prometheus.target", health == "up", "every target up", found)
 		}
 	}
@@ -132,7 +143,7 @@ func (p *Prometheus) rules(a api) {
 		for _, rule := range group.Get("rules").Array() {
 			n++
 			found := fmt.Sprintf("%s is %s: %s", rule.Get("name"), rule.Get("health"), quoted(rule.Get("lastError").String()))
-			if a.know("prometheus.evaluated", rule.Get("health").String() != "unknown", "every rule evaluated", found) {
+			if a.know("prometheus.evaluated", rule.Get("health").String() != "unknown", "every rule evaluated", found, firstTurn) {
 				a.need("prometheus.rule", rule.Get("health").String() == "ok", "every rule healthy", found)
 			}
 		}
@@ -142,18 +153,22 @@ func (p *Prometheus) rules(a api) {
 	}
 }
 
-// Baseline lists the alerts that fire now, for the comparison after a release.
-func (p *Prometheus) Baseline(s *Sight) (firing []string) {
-	for _, a := range p.apis(s, 9090, nil) {
-		if r, ok := a.json("prometheus.api", "/api/v1/alerts", nil); ok {
-			for _, alert := range r.Get("data.alerts").Array() {
-				if alert.Get("state").String() == "firing" {
-					firing = append(firing, fingerprint(alert))
-				}
-			}
+// Baseline lists the alerts that are active now, for the comparison after a release, and tells
+// whether every server has answered. A pending one fires in its time without the release.
+func (p *Prometheus) Baseline(s *Sight) (active []string, answered bool) {
+	apis := p.apis(s, 9090, nil)
+	answered = len(apis) > 0
+	for _, a := range apis {
+		r, ok := a.json("prometheus.api", "/api/v1/alerts", nil)
+		answered = answered && ok
+		if !ok {
+			continue
+		}
+		for _, alert := range r.Get("data.alerts").Array() {
+			active = append(active, fingerprint(alert))
 		}
 	}
-	return firing
+	return active, answered
 }
 
 // fingerprint tells alerts apart by all their labels.
@@ -186,23 +201,24 @@ func (p *Prometheus) alerts(a api) {
 		}
 		since := alert.Get("activeAt").String()
 		found := fmt.Sprintf("%s fires since %s: %s", name, since, fingerprint(alert))
-		if a.firedBefore(alert, since) {
-			a.want("prometheus.alert-old", false, "no firing alert of severity "+severity, found+"; it fired before the release")
+		if a.activeBefore(alert, since) {
+			a.want("prometheus.alert-old", false, "no firing alert of severity "+severity, found+"; it was active before the release")
 			continue
 		}
 		a.need("prometheus.alert", false, "no new alert of severity "+severity, found)
 	}
 }
 
-// firedBefore tells whether an alert is not the release's doing: it fired when
-// somebody looked before, or is active since before the release began. A unit says that
-// in its host's time; whose an address keeps is not known.
-func (a api) firedBefore(alert gjson.Result, since string) bool {
-	if slices.Contains(a.Before[a.Name], fingerprint(alert)) {
+// activeBefore tells whether an alert is not the release's doing: it was active when
+// somebody looked before, or, where nobody could, is so since before the release began. A
+// unit says that in its host's time; whose an address keeps is not known.
+func (a api) activeBefore(alert gjson.Result, since string) bool {
+	before, seen := a.Before[a.Name]
+	if slices.Contains(before, fingerprint(alert)) {
 		return true
 	}
 	at, err := time.Parse(time.RFC3339Nano, since)
-	if err != nil || a.Before != nil {
+	if err != nil || seen {
 		return false
 	}
 	var there clock

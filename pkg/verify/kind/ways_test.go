@@ -1,6 +1,7 @@
 package kind
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -16,7 +17,7 @@ func only(t *testing.T, text string) *Check {
 }
 
 // A check that decides needs the address of the users where it has a path only, or names it.
-func TestNeedsURL(t *testing.T) {
+func TestVariables_URL(t *testing.T) {
 	t.Parallel()
 	for text, needs := range map[string]bool{
 		"http: {path: /}": true,
@@ -36,7 +37,33 @@ func TestNeedsURL(t *testing.T) {
 		"level: warn\n  http: {path: /}":                         false,
 		"level: warn\n  all: [{http: {path: /}}]":                false,
 	} {
-		assert.Equal(t, needs, only(t, text).NeedsURL(), text)
+		assert.Equal(t, needs, slices.Contains(only(t, text).Variables(), "url"), text)
+	}
+}
+
+// What a check names and nothing gives a value is known before a release, wherever it stands
+// for one; what is handed on as it is names nothing.
+func TestVariables(t *testing.T) {
+	t.Parallel()
+	for text, names := range map[string][]string{
+		"http: {url: \"http://h/{{a}}\"}":                                                                                   {"a"},
+		"http: {service: s, port: 1, path: \"/{{ a }}?{{b.c-d}}\"}":                                                         {"a", "b.c-d"},
+		"http: {service: s, port: 1, body: \"{{a}}\"}":                                                                      {"a"},
+		"http: {service: s, port: 1, headers: {A: \"{{a}}\"}, expect: {body: {not: \"{{b}}\"}}}":                            {"a", "b"},
+		"http: {service: s, port: 1, expect: {json: {x: \"{{a}}\", \"{{no}}\": 1}}}":                                        {"a"},
+		"exec: {service: s, command: [x, \"{{a}}\"], stdin: \"{{no}}\"}":                                                    {"a"},
+		"exec: {on: host, command: [docker, inspect, -f, \"{{.State.Status}}\", x]}":                                        {".State.Status"},
+		"tcp: {address: \"{{a}}:1\", send: \"{{no}}\"}":                                                                     {"a"},
+		"tls: {address: \"{{a}}:1\"}":                                                                                       {"a"},
+		"prometheus: {url: \"{{a}}\", queries: [{query: \"up{v='{{b}}'}\", expect: 1}]}":                                    {"a", "b"},
+		"postgres: {service: s, queries: [{sql: \"select '{{a}}'\", expect: {ge: 1}}]}":                                     {"a"},
+		"redis: {service: s, commands: [{run: [EVAL, \"{{no}}\"], expect: \"{{a}}\"}]}":                                     {"a"},
+		"logs: {services: [s], require: [\"a{{1}}\"]}":                                                                      nil,
+		"all: [{exec: {service: s, command: [x], capture: {a: x}}}, {exec: {service: s, command: [\"{{a}}\", \"{{b}}\"]}}]": {"b"},
+		"all: [{exec: {service: s, command: [\"{{a}}\"]}}, {http: {url: \"http://h\", capture: {a: x}}}]":                   {"a"},
+		"all: [{exec: {service: s, command: [\"{{a}}\"]}, level: warn}, {disk: {}}]":                                        nil,
+	} {
+		assert.Equal(t, names, only(t, text).Variables(), text)
 	}
 }
 
