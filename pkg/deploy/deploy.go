@@ -52,10 +52,8 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 	defer t.Close()
 	t.Vault = o.Vault
 	result.Host = t.Host.String()
-	if t.StateDir != release.DefaultStateDir {
-		if st, err = o.load(ctx, t.StateDir); err != nil {
-			return err
-		}
+	if st, err = o.placed(ctx, st, t.StateDir); err != nil {
+		return err
 	}
 	on, err := platform.Choose(ctx, t, o.Engine, st.Engine, st.Name)
 	if err != nil {
@@ -100,6 +98,18 @@ func after(err, refusal error) error {
 		return err
 	}
 	return refusal
+}
+
+// placed is the stack with its files where the host keeps state, which is known only now.
+func (o Options) placed(ctx context.Context, st *stack.Stack, stateDir string) (*stack.Stack, error) {
+	if stateDir == release.DefaultStateDir {
+		return st, nil
+	}
+	there, err := o.load(ctx, stateDir)
+	if err == nil {
+		there.URL = st.URL // the verifier's, and kept with the release
+	}
+	return there, err
 }
 
 // load reads the stack and checks the inputs against it; it needs no host.

@@ -3,6 +3,7 @@ package deploy
 import (
 	"flag"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -152,5 +154,24 @@ func TestASwarmIsSpokenOf(t *testing.T) {
 			_, err = Run(t.Context(), o, event.Discard)
 			assert.Equal(t, c.spoken, err != nil && strings.Contains(err.Error(), "P17.volume"), "%v", err)
 		})
+	}
+}
+
+// A host that keeps state elsewhere has its files there; what the verifier set stays set.
+func TestAStackThatIsPlacedElsewhereKeepsItsAddress(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte("name: shop\nservices: {web: {image: \"nginx:1\", volumes: [\"./x:/x:ro\"]}}\n"), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "x"), []byte("1"), 0o644))
+	o := Options{Workspace: dir}
+	st, err := o.load(t.Context(), release.DefaultStateDir)
+	require.NoError(t, err)
+	st.URL = "https://shop.example.org"
+	for stateDir, same := range map[string]bool{release.DefaultStateDir: true, "/home/deploy/.local/state/shiksha": false} {
+		there, err := o.placed(t.Context(), st, stateDir)
+		require.NoError(t, err)
+		assert.Equal(t, "https://shop.example.org", there.URL)
+		assert.Equal(t, path.Join(stateDir, "shop"), there.Dir)
+		assert.Equal(t, same, there == st)
 	}
 }
