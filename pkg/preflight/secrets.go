@@ -66,7 +66,7 @@ func mayBeEmpty(name string, committed []byte) bool {
 	if signing.MatchString(name) {
 		return false
 	}
-	pattern := regexp.QuoteMeta(name) + `["']?\s*[:=]\s*["']?\$\{\w+:?-\}`
+	pattern := `\b` + regexp.QuoteMeta(name) + `["']?\s*[:=]\s*["']?\$\{\w+:?-\}`
 	return regexp.MustCompile(pattern).Match(committed)
 }
 
@@ -95,7 +95,7 @@ func document(text string) bool {
 // weigh tells what a secret's value lacks, without the value.
 func (f *findings) weigh(p finding.Place, name, value, mend string) {
 	switch {
-	case strings.TrimSpace(value) == "" && others.MatchString(name):
+	case strings.TrimSpace(value) == "" && others.MatchString(name) && !signing.MatchString(name):
 		f.Warn("P03.secrets", p, "leave it so where that service is not used, or asks for none; else "+mend, "%s is empty", name)
 	case strings.TrimSpace(value) == "":
 		f.Fail("P03.secrets", p, mend, "%s is empty", name)

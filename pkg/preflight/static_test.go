@@ -101,6 +101,7 @@ func TestSecretsAreSpokenOfByName(t *testing.T) {
       REDIS_PASSWORD: ${REDIS}
       API_TOKEN: written-down-here-0123
       EMAIL_PASSWORD: ""
+      EMAIL_JWT_TOKEN: ""
       OPENAI_API_KEY: ""
       INIT_PASSWORD: ${INIT:-}
       SIGNING_SECRET: ${INIT:-}
@@ -116,16 +117,17 @@ secrets: {cookie: {file: ./cookie.txt}, tls: {file: ./tls.pem}}
 	reported(t, r, "P03.secrets", check.Fail, "tls.pem", "secret key.pem is empty")
 	reported(t, r, "P03.committed", check.Warn, "compose.yaml:8", "API_TOKEN is written in the Compose file")
 	reported(t, r, "P03.secrets", check.Warn, "compose.yaml:9", "EMAIL_PASSWORD is empty")
-	reported(t, r, "P03.secrets", check.Warn, "compose.yaml:10", "OPENAI_API_KEY is empty")
-	reported(t, r, "P03.secrets", check.Warn, "compose.yaml:11", "INIT_PASSWORD is empty, as the Compose file lets it be")
-	reported(t, r, "P03.secrets", check.Fail, "compose.yaml:12", "SIGNING_SECRET is empty")
+	reported(t, r, "P03.secrets", check.Fail, "compose.yaml:10", "EMAIL_JWT_TOKEN is empty")
+	reported(t, r, "P03.secrets", check.Warn, "compose.yaml:11", "OPENAI_API_KEY is empty")
+	reported(t, r, "P03.secrets", check.Warn, "compose.yaml:12", "INIT_PASSWORD is empty, as the Compose file lets it be")
+	reported(t, r, "P03.secrets", check.Fail, "compose.yaml:13", "SIGNING_SECRET is empty")
 	data, err := json.Marshal(r)
 	require.NoError(t, err)
 	for _, value := range []string{"short-but-hidden", "ChangeMe123", "written-down-here"} {
 		assert.NotContains(t, string(data), value)
 	}
 	f["cookie.txt"], f["tls.pem"] = "8d1f6a2b9c7e4f3a", "-----BEGIN KEY-----"
-	f["compose.yaml"] = strings.NewReplacer("written-down-here-0123", "${TOKEN}", `: ""`, ": ${TOKEN}", "SIGNING_SECRET: ${INIT:-}", "SIGNING_SECRET: ${JWT}", "${INIT:-}", "${TOKEN}").Replace(f["compose.yaml"])
+	f["compose.yaml"] = strings.NewReplacer("written-down-here-0123", "${TOKEN}", `EMAIL_JWT_TOKEN: ""`, "EMAIL_JWT_TOKEN: ${JWT}", `: ""`, ": ${TOKEN}", "SIGNING_SECRET: ${INIT:-}", "SIGNING_SECRET: ${JWT}", "${INIT:-}", "${TOKEN}").Replace(f["compose.yaml"])
 	const set = "JWT=0123456789abcdef0123456789abcdef\nDB=0123456789abcdef\nREDIS=0123456789abcdef\nTOKEN=abcdef0123456789"
 	sound(t, look(t, f, set), "P03.secrets")
 	// A file of settings is no one value.

@@ -10,8 +10,8 @@ import (
 func TestProduction(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]bool{
-		"production": true, "prod": true, "Prod-EU": true, "prod2": true, "eu-production": true, "shop_prod": true, "shop/live": true, "LIVE": true,
-		"": false, "staging": false, "preprod": false, "pre-prod": false, "non-production": false, "reproduce": false, "delivery": false, "eu-pre-prod": false,
+		"production": true, "prod": true, "Prod-EU": true, "prod2": true, "eu-production": true, "shop_prod": true, "shop/live": true, "LIVE": true, "prd": true,
+		"": false, "staging": false, "staging-products": false, "review-product-page": false, "preprod": false, "pre-prod": false, "non-production": false, "reproduce": false, "delivery": false, "eu-pre-prod": false,
 	} {
 		assert.Equal(t, want, Production(name), name)
 	}

@@ -303,12 +303,12 @@ func (r *Release) Fail(err error) {
 }
 
 // Production tells whether an environment is one that real users depend on, by
-// its name: a word of it begins with prod (production, prod-2, eu-production) or is
-// live. What is before production (pre-prod) or none (non-prod) is not.
+// its name: a word of it is prod, production, prd or live, with a number or without
+// (prod-2, prod2, eu-production). What is before production (pre-prod) or none (non-prod) is not.
 func Production(environment string) bool {
 	words := strings.FieldsFunc(strings.ToLower(environment), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
 	for i, word := range words {
-		if strings.HasPrefix(word, "prod") || word == "live" {
+		if strings.Contains(" prod production prd live ", " "+strings.TrimRight(word, "0123456789")+" ") {
 			return i == 0 || words[i-1] != "pre" && words[i-1] != "non"
 		}
 	}

@@ -124,7 +124,8 @@ func (m Match) checkRows(s *Sight, what, value string, exists, none bool) {
 
 // checkJSON compares a value of a JSON body. null is not there, nor are values of a path
 // through a list (`data.#.id`) of which none was found; they, `[]` and `{}` are empty. Who
-// writes JSON (`"null"`, `"[]"`) means just that.
+// writes JSON (`"null"`, `"[]"`) means just that, and what a value is not to be null is not:
+// `last_error: {not_matches: timeout}` has no other way to say so.
 func (m Match) checkJSON(s *Sight, path string, value gjson.Result) {
 	hollow := value.IsArray() && len(value.Array()) == 0 || value.IsObject() && len(value.Map()) == 0
 	none := value.Exists() && (value.Type == gjson.Null || hollow && strings.Contains(path, "#"))
@@ -133,6 +134,8 @@ func (m Match) checkJSON(s *Sight, path string, value gjson.Result) {
 		switch {
 		case (none || hollow) && c.operator == "empty":
 			text, exists = "", true
+		case none && (c.operator == "not" || c.operator == "not_matches"):
+			exists = true
 		case none && c.operator == "equals":
 			text, exists = value.Raw, c.operand == value.Raw
 		}
