@@ -56,6 +56,9 @@ func Tell(result *converge.Result, a About, err error) *report.Release {
 	if p := result.Plan; p != nil {
 		r.Plan, r.Notes = p.String(), p.Notes
 		r.Backups, r.Drift, r.Refusals, r.FreeMemory = p.Backups, p.Drift, p.Refusals, p.FreeMemory
+		if p.Restores != nil {
+			r.RestoresDatabase = p.Restores.Backup
+		}
 		for _, m := range p.Migrations {
 			r.Migrations = append(r.Migrations, m.Service)
 		}

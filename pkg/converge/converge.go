@@ -127,9 +127,10 @@ func (d *transition) prepare(ctx context.Context) error {
 		return err
 	}
 	d.overtook()
-	d.result.Plan, d.result.Changed = d.plan, d.plan.Changed()
+	d.result.Plan = d.planned()
+	d.result.Changed = d.result.Plan.Changed()
 	d.was()
-	d.Say(event.Info, "plan", "", "%s", d.heading()+"\n"+d.plan.String())
+	d.Say(event.Info, "plan", "", "%s", d.heading()+"\n"+d.result.Plan.String())
 	if len(d.plan.Refusals) > 0 && !d.opts.DryRun {
 		return fault.New(fault.Refused, "", "mend the stack as said, then release again", "%s", d.plan.Refusals[0])
 	}

@@ -66,6 +66,18 @@ func (d *transition) preflight(ctx context.Context) error {
 	return nil
 }
 
+// planned is the plan as people read it: where a database is brought back, with who is stopped
+// for that. What is left to do then is planned anew once it was.
+func (d *transition) planned() *plan.Plan {
+	if !d.restores() {
+		return d.plan
+	}
+	b := d.opts.Back
+	idle := func(name string) bool { return len(running(d.facts.observed.Units[name])) == 0 }
+	stopped := slices.DeleteFunc(slices.Clone(b.Writers), idle)
+	return d.plan.Restoring(plan.Restore{Service: b.Service, Backup: b.Backup}, stopped, d.opts.Stack)
+}
+
 // found adds to what the preflight says.
 func (d *transition) found(results []check.Result) {
 	if d.result.Preflight == nil {

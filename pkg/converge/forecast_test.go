@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/shiksha/actions/pkg/engine"
+	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -86,4 +87,23 @@ func TestImagesIn(t *testing.T) {
 		assert.Equal(t, c.want, dir, name)
 		assert.Equal(t, c.sure, sure, name)
 	}
+}
+
+// What is told of a way back of a database is who is stopped for it; what does not run is not.
+// The plan that is recorded stays as it is.
+func TestWhoIsStoppedForADatabaseIsPlanned(t *testing.T) {
+	t.Parallel()
+	st := &stack.Stack{Name: "shop", Services: map[string]*stack.Service{"api": {Name: "api"}, "off": {Name: "off"}}}
+	units := map[string][]stack.Unit{"api": {{ID: "api-1", State: stack.Running}}, "off": {{ID: "off-1", State: stack.Exited}}}
+	p := &plan.Plan{Steps: []plan.Step{{Service: "api", Action: plan.Unchanged, Replicas: 1}, {Service: "off", Action: plan.Unchanged, Replicas: 1}}}
+	d := &transition{plan: p, facts: &facts{observed: stack.Observed{Units: units}}, opts: Options{Stack: st}}
+	assert.Same(t, p, d.planned(), "a deploy")
+	d.opts.Back = &Back{Service: "db", Backup: "db-1", Writers: []string{"api", "off", "gone"}}
+	assert.Same(t, p, d.planned(), "a rollback that leaves the database alone")
+	d.opts.Back.Database = func(context.Context) ([]string, func(context.Context) error, error) { return nil, nil, nil }
+	told := d.planned()
+	assert.Equal(t, []string{"api"}, told.Changed())
+	assert.Contains(t, told.String(), "backup db-1; stopped before: api\n")
+	assert.Equal(t, plan.Create, told.Step("api").Action)
+	assert.Empty(t, p.Changed())
 }

@@ -96,6 +96,9 @@ type Back struct {
 	// release that fails afterwards, nil when there is nothing to undo.
 	Database func(ctx context.Context) (stopped []string, undo func(context.Context) error, err error)
 	Backup   string
+	// Service is that of the database, Writers are those that may be stopped for it.
+	Service string
+	Writers []string
 }
 
 // Origin says who releases and from where, for the ledger and the lock.

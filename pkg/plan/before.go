@@ -2,6 +2,7 @@ package plan
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
 
@@ -63,4 +64,49 @@ func holds(in Input, svc *stack.Service) bool {
 		ours := slices.ContainsFunc(svc.Files, func(f stack.File) bool { return f.Target == m.Target })
 		return m.Type == types.VolumeTypeBind && !m.ReadOnly && !ours
 	})
+}
+
+// Restore is a database that goes back to a backup.
+type Restore struct {
+	Service string `json:"service"`
+	Backup  string `json:"backup"`
+}
+
+// Restoring gives the plan as it is carried out where a database goes back before its steps:
+// what writes to it is stopped, and what of that the stack has is then brought up like what
+// did not run. stopped are the services that are. The plan itself stays as it was: what
+// is recorded as created no release before had.
+func (p *Plan) Restoring(r Restore, stopped []string, to *stack.Stack) *Plan {
+	told := *p
+	told.Restores, told.Steps = &r, slices.Clone(p.Steps)
+	for i := range told.Steps {
+		s := &told.Steps[i]
+		if !slices.Contains(stopped, s.Service) {
+			continue
+		}
+		why := "it writes to the database that goes back to backup " + r.Backup
+		s.Stopped, s.InterruptionSeconds, s.Memory = true, 0, 0 // how long that takes nobody knows
+		if svc := to.Services[s.Service]; svc == nil || svc.Job || s.Replicas == 0 {
+			s.Interruption = "it is stopped, and nothing starts it again: " + why
+			continue
+		}
+		s.Interruption = "until the release is up: " + why
+		s.Action, s.Batch, s.Starting = Create, s.Replicas, false
+		s.Leftovers, s.Good, s.Old = slices.Concat(s.Leftovers, s.Old, s.Good), nil, nil
+	}
+	return &told
+}
+
+// text says what goes back, and who stops for it.
+func (r Restore) text(steps []Step) string {
+	var names []string
+	for _, s := range steps {
+		if s.Stopped {
+			names = append(names, s.Service)
+		}
+	}
+	if len(names) == 0 {
+		return "backup " + r.Backup
+	}
+	return "backup " + r.Backup + "; stopped before: " + strings.Join(names, ", ")
 }

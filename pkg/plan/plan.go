@@ -80,6 +80,9 @@ type Step struct {
 	Tolerated bool `json:"tolerated,omitempty"`
 	Anew      bool `json:"anew,omitempty"`
 	late      bool
+	// Stopped is set where its units are stopped before all steps, since they write to a
+	// database that goes back.
+	Stopped bool `json:"stopped,omitempty"`
 	// Before are the services that may start only once this one, which left the stack, is
 	// gone: they write where it does.
 	Before []string `json:"before,omitempty"`
@@ -95,7 +98,7 @@ type Step struct {
 }
 
 // Changes tells whether the step does anything to running containers.
-func (s Step) Changes() bool { return s.Action != Unchanged && s.Action != Keep }
+func (s Step) Changes() bool { return s.Stopped || s.Action != Unchanged && s.Action != Keep }
 
 // Replaces tells whether the step makes new units.
 func (s Step) Replaces() bool {
@@ -125,6 +128,8 @@ type Plan struct {
 	// Backups are the databases that are dumped before the Migrations change them.
 	Backups    []string    `json:"backups,omitempty"`
 	Migrations []Migration `json:"migrations,omitempty"`
+	// Restores is the database that goes back to a backup before the steps, nil for none.
+	Restores *Restore `json:"restores,omitempty"`
 	// Drift is what somebody changed on the host by hand since the last release.
 	Drift []string `json:"drift,omitempty"`
 	// FreeMemory is what the host has available, in bytes; 0 where that is not known.
@@ -150,7 +155,7 @@ type Migration struct {
 
 // Empty tells whether carrying the plan out would change nothing.
 func (p *Plan) Empty() bool {
-	if len(p.Networks)+len(p.Volumes) > 0 {
+	if len(p.Networks)+len(p.Volumes) > 0 || p.Restores != nil {
 		return false
 	}
 	for _, s := range p.Steps {

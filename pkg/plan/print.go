@@ -25,6 +25,9 @@ func (p *Plan) String() string {
 	for _, pull := range p.Pulls {
 		row(pull.Service, "pull", pull.text())
 	}
+	if r := p.Restores; r != nil {
+		row(r.Service, "restore", r.text(p.Steps))
+	}
 	for _, name := range p.Backups {
 		row(name, "back up", "a dump, read back whole, before the migration")
 	}

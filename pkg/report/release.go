@@ -50,6 +50,8 @@ type Release struct {
 	Drift      []string `json:"drift,omitempty"`
 	Refusals   []string `json:"refusals,omitempty"`
 	Notes      []string `json:"notes,omitempty"`
+	// RestoresDatabase is the backup that a database goes back to before services change.
+	RestoresDatabase string `json:"restores_database,omitempty"`
 	// FreeMemory is what the host has available, in bytes; 0 where that is not known.
 	FreeMemory int64 `json:"free_memory_bytes,omitempty"`
 	// Preflight is what was found before, nil when nobody looked.
@@ -176,10 +178,8 @@ func (r *Release) Sentence() string {
 	switch {
 	case r.Outcome == "":
 		return r.Label() + " begins"
-	case r.DryRun && r.Outcome == "planned" && len(r.Changed) == 0:
-		return "nothing to change"
 	case r.DryRun && r.Outcome == "planned":
-		return plural(len(r.Changed), "service") + " would change; this was a plan, nothing was changed"
+		return r.would()
 	case r.Outcome == "unchanged":
 		return fmt.Sprintf("nothing to change, %s serves", r.Label())
 	case r.Outcome == "verified":
@@ -198,6 +198,21 @@ func (r *Release) Sentence() string {
 		return line + ", nothing serves"
 	}
 	return line
+}
+
+// would says what a plan would do.
+func (r *Release) would() string {
+	var parts []string
+	if r.RestoresDatabase != "" {
+		parts = append(parts, "the database would go back to backup "+clean(r.RestoresDatabase))
+	}
+	if len(r.Changed) > 0 {
+		parts = append(parts, plural(len(r.Changed), "service")+" would change")
+	}
+	if len(parts) == 0 {
+		return "nothing to change"
+	}
+	return strings.Join(parts, " and ") + "; this was a plan, nothing was changed"
 }
 
 // stillIll names what was ill before the release and stays so: a verified one went past it.

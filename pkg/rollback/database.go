@@ -127,6 +127,9 @@ func named(all []release.Record, id string) bool {
 	return slices.ContainsFunc(all, func(r release.Record) bool { return slices.Contains(r.Backups, id) })
 }
 
+// writers are the services that are stopped while the database goes back.
+func (r *restoring) writers() []string { return r.needs.above(r.into.Service) }
+
 // run restores into a fresh database beside the one in use, stops the writers and
 // swaps names. undo swaps back; it is for a release that fails afterwards.
 func (r *restoring) run(ctx context.Context) (stopped []string, undo func(context.Context) error, err error) {
@@ -134,7 +137,7 @@ func (r *restoring) run(ctx context.Context) (stopped []string, undo func(contex
 	if err != nil {
 		return nil, nil, err
 	}
-	services := r.needs.above(r.into.Service)
+	services := r.writers()
 	r.Say(event.Warning, "restore", "", "users are not served from here until the release is up: stopping what writes to %s (%s), each within the stop_grace_period that it was made with",
 		restored.Database, strings.Join(services, ", "))
 	if err := r.on.Stop(ctx, r.stack.Name, services); err != nil {

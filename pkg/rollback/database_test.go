@@ -114,6 +114,7 @@ func TestNoWriterMeetsTheOlderDatabase(t *testing.T) {
 		server.ran = nil
 		stopped, undo, err := r.run(t.Context())
 		assert.Equal(t, []string{"api"}, stopped, name)
+		assert.Equal(t, r.writers(), stopped, "whom the plan names")
 		if stays != nil {
 			require.ErrorIs(t, err, stays)
 			assert.Nil(t, undo, "nothing was swapped")

@@ -104,6 +104,7 @@ func (o Options) request(ctx context.Context, t *target.Target, on platform.Plat
 			return converge.Options{}, err
 		}
 		back.Database, back.Backup = r.run, r.backup.ID
+		back.Service, back.Writers = r.into.Service, r.writers()
 	}
 	run := o.Run
 	run.Commit = c.to.Commit
