@@ -150,7 +150,7 @@ type Migration struct {
 
 // Empty tells whether carrying the plan out would change nothing.
 func (p *Plan) Empty() bool {
-	if len(p.Networks)+len(p.Volumes) > 0 {
+	if len(p.Networks)+len(p.Volumes)+len(p.Migrations) > 0 {
 		return false
 	}
 	for _, s := range p.Steps {

@@ -176,10 +176,8 @@ func (r *Release) Sentence() string {
 	switch {
 	case r.Outcome == "":
 		return r.Label() + " begins"
-	case r.DryRun && r.Outcome == "planned" && len(r.Changed) == 0:
-		return "nothing to change"
 	case r.DryRun && r.Outcome == "planned":
-		return plural(len(r.Changed), "service") + " would change; this was a plan, nothing was changed"
+		return r.planned()
 	case r.Outcome == "unchanged":
 		return fmt.Sprintf("nothing to change, %s serves", r.Label())
 	case r.Outcome == "verified":
@@ -198,6 +196,24 @@ func (r *Release) Sentence() string {
 		return line + ", nothing serves"
 	}
 	return line
+}
+
+// planned says what a release would do, and whether it would come to that.
+func (r *Release) planned() string {
+	would, end := "nothing to change", ""
+	switch {
+	case len(r.Changed) > 0:
+		would = plural(len(r.Changed), "service") + " would change"
+	case len(r.Migrations) > 0:
+		would = "a database would be migrated"
+	}
+	switch {
+	case len(r.Refusals) > 0:
+		end = ", and a release would be refused: " + shorten(clean(Brief(r.Refusals[0])), 160)
+	case len(r.Changed)+len(r.Migrations) > 0:
+		end = "; this was a plan, nothing was changed"
+	}
+	return would + end
 }
 
 // stillIll names what was ill before the release and stays so: a verified one went past it.
