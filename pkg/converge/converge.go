@@ -127,6 +127,7 @@ func (d *transition) prepare(ctx context.Context) error {
 		return err
 	}
 	d.overtook()
+	d.underWay(ctx, d.LockOf)
 	d.result.Plan, d.result.Changed = d.plan, d.plan.Changed()
 	d.was()
 	d.Say(event.Info, "plan", "", "%s", d.heading()+"\n"+d.plan.String())
