@@ -127,6 +127,7 @@ func (d *transition) prepare(ctx context.Context) error {
 		return err
 	}
 	d.overtook()
+	d.underWay(ctx, d.LockOf)
 	d.result.Plan = d.planned()
 	d.result.Changed = d.result.Plan.Changed()
 	d.was()

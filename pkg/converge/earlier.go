@@ -173,6 +173,18 @@ func (d *transition) hides(ctx context.Context) error {
 	return nil
 }
 
+// underWay says in a plan that a release is at work: a dry run waits for nobody, and plans
+// as if that one had been cut off where it is now.
+func (d *transition) underWay(ctx context.Context, look func(ctx context.Context, project string) release.Sight) {
+	n := d.facts.newest
+	if !d.opts.DryRun || n == nil || n.Outcome != release.Started {
+		return
+	}
+	if seen := look(ctx, d.opts.Stack.Name); seen.Of(*n) == release.UnderWay {
+		d.plan.Notes = append(d.plan.Notes, n.Told(seen)+": this plan takes it for interrupted, so plan again when it has ended")
+	}
+}
+
 // afterFailure says what to do after a migration that failed. Code that lacks a migration
 // which the database has, as a hotfix of what was gone back to does, needs that migration:
 // the backup would cost what was written since.

@@ -64,6 +64,29 @@ func TestMake_AJobIsDoneWhereItEndedWell(t *testing.T) {
 	}
 }
 
+// A job of the version before that ended well is no leftover of a release that was cut off.
+func TestMake_AJobOfANewVersionSaysWhatChanged(t *testing.T) {
+	t.Parallel()
+	const dead = "1 unit of an interrupted release or dead"
+	was := running("worker", "v1", 1, 1)[0]
+	was.State, was.Health = stack.Exited, stack.NoHealth
+	failed := was
+	failed.ID, failed.Number, failed.ExitCode = "job-2", 2, 1
+	for name, c := range map[string]struct {
+		left []stack.Unit
+		want []string
+	}{
+		"it ended well":       {[]stack.Unit{was}, []string{"image registry.example/worker@sha256:111111111111 -> registry.example/worker:v2; runs again"}},
+		"one beside it died":  {[]stack.Unit{was, failed}, []string{"image registry.example/worker@sha256:111111111111 -> registry.example/worker:v2; runs again", dead}},
+		"it failed":           {[]stack.Unit{failed}, []string{dead}},
+		"another did it anew": {[]stack.Unit{was, jobUnit(3, 0, "worker-v2")}, []string{dead}},
+	} {
+		in := plan.Input{Desired: quickstart(), Observed: observed("v2")}
+		in.Desired.Services["worker"].Job, in.Observed.Units["worker"] = true, c.left
+		assert.Equal(t, c.want, plan.Make(in).Step("worker").Reasons, name)
+	}
+}
+
 // What a job did is gone where the database was brought back to a backup from before it.
 func TestMake_AJobWhoseWorkWentRunsAgain(t *testing.T) {
 	t.Parallel()

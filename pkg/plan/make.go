@@ -29,6 +29,7 @@ func Make(in Input) *Plan {
 	refuseDrift(in, p)
 	refuseDiverged(in, p)
 	refusePorts(in, p)
+	refuseParted(in, p)
 	return p
 }
 
@@ -84,7 +85,7 @@ func decide(in Input, svc *stack.Service, so *Plan) Step {
 	fit(in, &s)
 	s.Reasons = append(s.Reasons, nameless(in, svc, s, g)...)
 	s.Interruption = interruption(in, svc, s)
-	if s.Interruption != "" {
+	if s.Action.StopsFirst() {
 		s.InterruptionSeconds = in.Away[svc.Name].Seconds()
 	}
 	return s
@@ -313,7 +314,13 @@ func size(n int64) string {
 	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
 }
 
+// takenAway is what users notice of a service of which nothing is left.
+const takenAway = "it is taken away"
+
 func interruption(in Input, svc *stack.Service, s Step) string {
+	if s.Action == Scale && s.Replicas == 0 {
+		return takenAway
+	}
 	if !s.Action.StopsFirst() {
 		return ""
 	}
@@ -324,13 +331,24 @@ func interruption(in Input, svc *stack.Service, s Step) string {
 	if b := surgeBlocker(in, svc); b != "" {
 		why = b
 	}
-	if s.Batch < s.Replicas {
-		return fmt.Sprintf("%d of %d units at a time: %s", s.Batch, s.Replicas, why)
+	if n, of := s.meanwhile(); n < of {
+		return fmt.Sprintf("%d of %d units at a time: %s", n, of, why)
 	}
 	if away := in.Away[svc.Name]; away > 0 {
 		return fmt.Sprintf("about %s: %s", max(time.Second, away.Round(max(time.Second, away/20).Round(time.Second))), why)
 	}
 	return "until the new units are well: " + why
+}
+
+// meanwhile says how many units at most are away at a time where old ones stop first, and of
+// how many; of as many where nobody serves meanwhile. The last batch stops all old ones that
+// are left, so what is there beyond the wanted number does not count.
+func (s Step) meanwhile() (n, of int) {
+	of = min(len(s.Good)+len(s.Old), s.Replicas)
+	if len(s.Good) == 0 && (s.Batch >= s.Missing() || s.Batch >= len(s.Old)) {
+		return of, of
+	}
+	return min(s.Batch, len(s.Old)), of
 }
 
 // orphans makes the steps for services that run and are not in the stack, by name.
@@ -349,10 +367,16 @@ func orphans(in Input) []Step {
 		if why := stays(in, name); why != "" {
 			s.Action, s.Reasons = Keep, []string{why}
 		}
+		var serves, goOn bool
 		for _, u := range in.Observed.Units[name] {
-			if !u.OneOff && (s.Action == Keep || !in.Back || undone(in, u)) {
+			goes := !u.OneOff && (s.Action == Keep || !in.Back || undone(in, u))
+			if goes {
 				s.Old = append(s.Old, u.ID)
 			}
+			serves, goOn = serves || goes && u.Serving(), goOn || !goes && !u.OneOff && u.Serving()
+		}
+		if s.Action == Remove && serves && !goOn {
+			s.Interruption = takenAway
 		}
 		steps = append(steps, s)
 	}

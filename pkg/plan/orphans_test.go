@@ -31,6 +31,7 @@ func TestOrphans_AWayBackTakesAwayOnlyWhatWasMadeSince(t *testing.T) {
   postgres  keep               not made by a release that is undone, so it is left alone
   redis     keep               no release created it, so nothing could make again what ran before: it stays as it is now
   vllm      remove             not in the release to go back to
+                               interruption: it is taken away
 `, p.String())
 }
 

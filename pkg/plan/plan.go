@@ -155,7 +155,7 @@ type Migration struct {
 
 // Empty tells whether carrying the plan out would change nothing.
 func (p *Plan) Empty() bool {
-	if len(p.Networks)+len(p.Volumes) > 0 || p.Restores != nil {
+	if len(p.Networks)+len(p.Volumes)+len(p.Migrations) > 0 || p.Restores != nil {
 		return false
 	}
 	for _, s := range p.Steps {

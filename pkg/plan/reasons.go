@@ -22,8 +22,9 @@ func reasons(in Input, svc *stack.Service, g groups) []string {
 		out = append(out, "not running yet")
 	case len(g.old) > 0:
 		out = append(out, changes(in, svc, past, known, g.old[0])...)
-	case len(g.good) > 0 && len(g.good) != svc.Replicas:
-		out = append(out, fmt.Sprintf("%s wanted, %d run", plural(svc.Replicas, "unit"), len(g.good)))
+	}
+	if run := len(g.good) + len(g.old); run > 0 && run != svc.Replicas {
+		out = append(out, fmt.Sprintf("%s wanted, %d run", plural(svc.Replicas, "unit"), run))
 	}
 	if b := surgeBlocker(in, svc); b != "" && svc.Update.Order == stack.StartFirst && len(g.old) > 0 {
 		out = append(out, "start-first is not possible: "+b)
@@ -38,6 +39,11 @@ func reasons(in Input, svc *stack.Service, g groups) []string {
 			out = append(out, "what it did is gone: a database was brought back to a backup from before")
 		}
 	}
+	ended := func(u stack.Unit) bool { return endedBefore(in, svc, u) }
+	if i := slices.IndexFunc(dead, ended); i >= 0 && len(g.done)+len(g.old)+len(g.good) == 0 {
+		out = append(out, strings.Join(changes(in, svc, past, known, dead[i]), ", ")+"; runs again")
+		dead = slices.DeleteFunc(slices.Clone(dead), ended)
+	}
 	if n := len(dead); n > 0 {
 		out = append(out, fmt.Sprintf("%s of an interrupted release or dead", plural(n, "unit")))
 	}
@@ -48,6 +54,11 @@ func reasons(in Input, svc *stack.Service, g groups) []string {
 		out = append(out, "started by a release that was interrupted before it was proved")
 	}
 	return out
+}
+
+// endedBefore tells whether a unit is of a job as it was before, and did what it was to do.
+func endedBefore(in Input, svc *stack.Service, u stack.Unit) bool {
+	return svc.Job && u.State == stack.Exited && u.ExitCode == 0 && !asWanted(in, svc, u)
 }
 
 // changes compares the running unit and the ledger's knowledge of it with what

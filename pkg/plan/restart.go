@@ -1,8 +1,11 @@
 package plan
 
 import (
+	"fmt"
 	"slices"
 	"time"
+
+	"github.com/compose-spec/compose-go/v2/types"
 
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -15,7 +18,7 @@ import (
 func restartsWith(in Input, svc *stack.Service, so *Plan) (with []string, why string) {
 	for _, d := range svc.DependsOn {
 		s := so.Step(d.Service)
-		replaced := s != nil && (s.Action == Surge || s.Action.StopsFirst() || in.Back && s.Action == Create && !s.Ill)
+		replaced := s.swaps() || s != nil && in.Back && s.Action == Create && !s.Ill
 		by, because := boundBy(in, d), ""
 		switch {
 		case replaced && slices.Contains(svc.Shares, d.Service):
@@ -32,6 +35,46 @@ func restartsWith(in Input, svc *stack.Service, so *Plan) (with []string, why st
 		}
 	}
 	return with, why
+}
+
+// swaps tells whether a step, if there is one, puts new units in the place of others.
+func (s *Step) swaps() bool { return s != nil && (s.Action == Surge || s.Action.StopsFirst()) }
+
+// refuseParted refuses a release of some services that would leave others, which run, with
+// the network, the processes or the address of a unit that is gone: they look well, and reach
+// nobody. What is only to restart goes on, as with Compose, and that is said. A way back takes
+// along what was replaced.
+func refuseParted(in Input, p *Plan) {
+	if len(in.Only) == 0 || in.Back {
+		return
+	}
+	for _, name := range order(in.Desired) {
+		serves := func(u stack.Unit) bool { return !u.OneOff && u.Serving() }
+		if selected(in, name) || !slices.ContainsFunc(in.Observed.Units[name], serves) {
+			continue
+		}
+		svc := in.Desired.Services[name]
+		for _, d := range svc.DependsOn {
+			by, goes := boundBy(in, d), p.Step(d.Service).swaps()
+			switch {
+			case goes && joins(in.Desired.Project.Services[name], d.Service) && !in.Observed.Scheduled:
+				p.Refusals = append(p.Refusals, fmt.Sprintf("%s shares the network or the processes of %s, which is replaced, and would be left "+
+					"with those of a unit that is gone: name %s in services too", name, d.Service, name))
+			case goes && by == "links":
+				p.Refusals = append(p.Refusals, fmt.Sprintf("%s links to %s, which is replaced, and would be left with the address of a unit that is gone: "+
+					"name %s in services too", name, d.Service, name))
+			case goes && by != "":
+				p.Notes = append(p.Notes, fmt.Sprintf("%s is to restart with %s (%s), and is not among the services of this release: it runs on as it is",
+					name, d.Service, by))
+			}
+		}
+	}
+}
+
+// joins tells whether a service has its network, memory or processes with another. Volumes
+// that it takes from there stay with it.
+func joins(c types.ServiceConfig, other string) bool {
+	return slices.Contains([]string{c.NetworkMode, c.Ipc, c.Pid}, types.ServicePrefix+other)
 }
 
 // Bound lists what restarts with given services, or with what restarts with them.

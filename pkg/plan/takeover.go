@@ -109,6 +109,7 @@ func (p *Plan) goFirst(left, service, place string) {
 	if slices.Contains(gone.Before, service) {
 		return
 	}
+	gone.Interruption = "" // who takes its place says it
 	gone.Before = append(gone.Before, service)
 	gone.Reasons[0] += fmt.Sprintf("; goes first, since %s writes to its %s", service, noun(place))
 	p.Steps = slices.Insert(slices.Delete(p.Steps, from, from+1), min(from, to), gone)

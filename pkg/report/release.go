@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"sort"
@@ -179,7 +180,7 @@ func (r *Release) Sentence() string {
 	case r.Outcome == "":
 		return r.Label() + " begins"
 	case r.DryRun && r.Outcome == "planned":
-		return r.would()
+		return r.planned()
 	case r.Outcome == "unchanged":
 		return fmt.Sprintf("nothing to change, %s serves", r.Label())
 	case r.Outcome == "verified":
@@ -200,19 +201,26 @@ func (r *Release) Sentence() string {
 	return line
 }
 
-// would says what a plan would do.
-func (r *Release) would() string {
+// planned says what a release would do, and whether it would come to that.
+func (r *Release) planned() string {
 	var parts []string
 	if r.RestoresDatabase != "" {
 		parts = append(parts, "the database would go back to backup "+clean(r.RestoresDatabase))
 	}
-	if len(r.Changed) > 0 {
+	switch {
+	case len(r.Changed) > 0:
 		parts = append(parts, plural(len(r.Changed), "service")+" would change")
+	case len(r.Migrations) > 0:
+		parts = append(parts, "a database would be migrated")
 	}
-	if len(parts) == 0 {
+	would := strings.Join(parts, " and ")
+	switch {
+	case len(r.Refusals) > 0:
+		return cmp.Or(would, "nothing to change") + ", and a release would be refused: " + shorten(clean(Brief(r.Refusals[0])), 160)
+	case would == "":
 		return "nothing to change"
 	}
-	return strings.Join(parts, " and ") + "; this was a plan, nothing was changed"
+	return would + "; this was a plan, nothing was changed"
 }
 
 // stillIll names what was ill before the release and stays so: a verified one went past it.
