@@ -56,6 +56,24 @@ func TestABackupWithoutItsFileIsLetGo(t *testing.T) {
 	}
 }
 
+// A backup is named after its second: one that a release takes in the second of another,
+// as after a quick `shiksha backup`, is another one all the same.
+func TestTwoBackupsOfOneSecondAreTwo(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	s.Engine, s.Sink = &fakeServer{rows: "1\torders\n"}, event.Discard
+	ids := map[string]bool{}
+	for range 3 {
+		b, err := s.Take(t.Context(), backup.Source{Service: "db", Options: stack.Backups{Timeout: time.Minute, Least: 9}})
+		require.NoError(t, err)
+		ids[b.ID] = true
+	}
+	assert.Len(t, ids, 3)
+	all, err := s.List(t.Context())
+	require.NoError(t, err)
+	assert.Len(t, all, 3)
+}
+
 // fakeFailing is a database whose tools end with 1, but for what ends an interrupted run.
 type fakeFailing struct{ fakeDisk }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"strconv"
@@ -74,8 +75,11 @@ func (s *Store) Take(ctx context.Context, from Source) (Backup, error) {
 	if err := s.sweep(ctx); err != nil {
 		return Backup{}, err
 	}
-	now := time.Now().UTC().Truncate(time.Second)
-	b := Backup{Schema: schema, ID: from.Service + "-" + now.Format(stamp), Project: s.Project, Service: from.Service,
+	now, err := s.unused(ctx, from.Service)
+	if err != nil {
+		return Backup{}, err
+	}
+	b := Backup{Schema: schema, ID: name(from.Service, now), Project: s.Project, Service: from.Service,
 		Database: access["PGDATABASE"], Release: from.Release, Version: from.Version, Taken: now, Node: s.Node}
 	last := s.last(ctx, from.Service, b.Database)
 	need, of := s.dumpNeeds(ctx, from, last)
@@ -99,6 +103,28 @@ func (s *Store) Take(ctx context.Context, from Source) (Backup, error) {
 	s.tell(b, last, from.Options)
 	s.settle(ctx, b, from)
 	return b, nil
+}
+
+// name is how the backup of a service from a moment is called.
+func name(service string, at time.Time) string { return service + "-" + at.Format(stamp) }
+
+// unused is now, or the next second where there is a backup of this one already: that must
+// not go for another.
+func (s *Store) unused(ctx context.Context, service string) (time.Time, error) {
+	for {
+		now := time.Now().UTC().Truncate(time.Second)
+		switch _, err := s.Files.Read(ctx, s.manifest(name(service, now))); {
+		case errors.Is(err, fs.ErrNotExist):
+			return now, nil
+		case err != nil:
+			return now, fmt.Errorf("look for backups of %s: %w", service, err)
+		}
+		select {
+		case <-time.After(time.Until(now.Add(time.Second))):
+		case <-ctx.Done():
+			return now, context.Cause(ctx)
+		}
+	}
 }
 
 // tell says what a dump has, and what it has not: as a warning what the last one had, so that
