@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -28,8 +29,14 @@ func TestMake_RefusesToReplaceWhatOthersAreBoundTo(t *testing.T) {
 		edit          func(*plan.Input)
 		refused, note string
 	}{
-		"shares":                  {edit: share, refused: shares},
-		"links":                   {edit: func(in *plan.Input) { mine(in).DependsOn[0].Linked = true }, refused: links},
+		"shares": {edit: share, refused: shares},
+		"links":  {edit: func(in *plan.Input) { mine(in).DependsOn[0].Linked = true }, refused: links},
+		"links to a name of its own": {edit: func(in *plan.Input) {
+			mine(in).DependsOn[0].Linked, in.Desired.Services["db"].ContainerName = true, "db"
+		}, note: strings.Replace(restart, "depends_on.restart", "links", 1)},
+		"and has the default network": {edit: func(in *plan.Input) {
+			mine(in).DependsOn[0].Linked, in.Desired.Services["db"].ContainerName, mine(in).NetworkMode = true, "db", "bridge"
+		}, refused: links},
 		"restarts with it":        {edit: func(in *plan.Input) { mine(in).DependsOn[0].Restart = true }, note: restart},
 		"takes its volumes":       {edit: func(in *plan.Input) { mine(in).Shares = []string{"db"} }},
 		"only depends on it":      {edit: func(*plan.Input) {}},

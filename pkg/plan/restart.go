@@ -60,7 +60,9 @@ func refuseParted(in Input, p *Plan) {
 			case goes && joins(in.Desired.Project.Services[name], d.Service) && !in.Observed.Scheduled:
 				p.Refusals = append(p.Refusals, fmt.Sprintf("%s shares the network or the processes of %s, which is replaced, and would be left "+
 					"with those of a unit that is gone: name %s in services too", name, d.Service, name))
-			case goes && by == "links":
+			// A link to a container's own name finds whoever has that name now, but for the
+			// engine's default network, where the address was written down.
+			case goes && by == "links" && (in.Desired.Services[d.Service].ContainerName == "" || svc.NetworkMode == "bridge"):
 				p.Refusals = append(p.Refusals, fmt.Sprintf("%s links to %s, which is replaced, and would be left with the address of a unit that is gone: "+
 					"name %s in services too", name, d.Service, name))
 			case goes && by != "":
