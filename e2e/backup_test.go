@@ -111,7 +111,7 @@ func TestBackup_MigrationAndTheWaysBack(t *testing.T) {
 	assert.Contains(t, rollback(t, f, 0, "--dry-run", "--accept-schema").Stdout, "back to release 1 (v1)")
 
 	back := rollback(t, f, 0, "--restore-database", r.Backups[0])
-	assert.Contains(t, back.Stdout, "stopped before: app", "the plan says who is not served")
+	assert.Contains(t, back.Stderr, "stopped before: app", "the plan says who is not served")
 	assert.Equal(t, "before", ask(t, f, "shop", "SELECT note FROM orders"), "the rows of that moment")
 	aside := ask(t, f, "postgres", "SELECT datname FROM pg_database WHERE datname LIKE 'shop_replaced_%'")
 	assert.Equal(t, "before\nafter", ask(t, f, aside, "SELECT remark FROM orders"), "the replaced database is kept")
