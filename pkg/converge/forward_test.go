@@ -45,6 +45,7 @@ func TestWhatSSHDDoesNotForward(t *testing.T) {
 		"nothing has to be reached":   {plan.Create, nil, nil, false, forbidden, nil},
 		"the service stays":           {plan.Remove, running, nil, false, forbidden, nil},
 		"nothing changes":             {plan.Unchanged, running, checks, false, forbidden, nil},
+		"only a database goes back":   {plan.Unchanged, running, checks, false, forbidden, []string{check}},
 		"a Swarm's updater does":      {plan.Surge, running, checks, true, forbidden, []string{check}},
 		"nobody listens":              {plan.Surge, running, checks, false, errors.New("connection refused"), nil},
 		"it forwards, and is reached": {plan.Surge, running, checks, false, nil, nil},
@@ -56,6 +57,9 @@ func TestWhatSSHDDoesNotForward(t *testing.T) {
 			d := &transition{opts: Options{Stack: &stack.Stack{Name: "shop", Services: map[string]*stack.Service{"api": api}}, Verify: c.verify},
 				plan:  &plan.Plan{Steps: []plan.Step{{Service: "api", Gateway: "gateway", Action: c.action}}},
 				facts: &facts{observed: stack.Observed{Scheduled: c.swarm, Units: map[string][]stack.Unit{"gateway": c.gateways}}}}
+			if name == "only a database goes back" {
+				d.opts.Back = &Back{Database: func(context.Context) ([]string, func(context.Context) error, error) { return nil, nil, nil }}
+			}
 			asked := 0
 			closed, err := d.forwards(t.Context(), func(_ context.Context, addr string) error {
 				asked++

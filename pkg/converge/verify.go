@@ -62,7 +62,7 @@ func (d *transition) baseline(ctx context.Context) {
 // is not known yet, but sshd's answer is mostly the same for the host's own. Where it allows
 // a fixed one only, it allows that of the unit that runs or of the Compose file.
 func (d *transition) forwards(ctx context.Context, dial func(ctx context.Context, addr string) error) ([]string, error) {
-	if d.plan.Empty() && len(d.unproved) == 0 {
+	if d.idle() {
 		return nil, nil
 	}
 	asked := map[string]Way{}
