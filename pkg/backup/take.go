@@ -14,6 +14,7 @@ import (
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -46,6 +47,9 @@ mv "$part" "$final"`
 
 // stamp is how the name of a backup says when it was taken.
 const stamp = "20060102T150405Z"
+
+// name is how the backup of a service from a moment is called.
+func name(service string, at time.Time) string { return service + "-" + at.Format(stamp) }
 
 // TakenAt reads when a backup was taken from its name, false where that does not say it.
 func TakenAt(id string) (time.Time, bool) {
@@ -105,9 +109,6 @@ func (s *Store) Take(ctx context.Context, from Source) (Backup, error) {
 	return b, nil
 }
 
-// name is how the backup of a service from a moment is called.
-func name(service string, at time.Time) string { return service + "-" + at.Format(stamp) }
-
 // unused is now, or the next second where there is a backup of this one already: that must
 // not go for another.
 func (s *Store) unused(ctx context.Context, service string) (time.Time, error) {
@@ -119,10 +120,8 @@ func (s *Store) unused(ctx context.Context, service string) (time.Time, error) {
 		case err != nil:
 			return now, fmt.Errorf("look for backups of %s: %w", service, err)
 		}
-		select {
-		case <-time.After(time.Until(now.Add(time.Second))):
-		case <-ctx.Done():
-			return now, context.Cause(ctx)
+		if err := grace.Pause(ctx, time.Until(now.Add(time.Second))); err != nil {
+			return now, err
 		}
 	}
 }

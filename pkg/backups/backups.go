@@ -148,7 +148,7 @@ func (o Options) serving(ctx context.Context, ledger *release.Ledger) (*stack.St
 		return nil, serving, fault.New(fault.Refused, "", "release the stack first with shiksha deploy; if another user did, log in as that one, or give its state-dir",
 			"nothing of %s was released here yet", o.Project)
 	}
-	st, err := opened(ctx, ledger, serving.Number)
+	st, err := ledger.Stack(ctx, serving.Number)
 	return st, serving, err
 }
 
@@ -221,16 +221,6 @@ func running(ctx context.Context, t *target.Target, on target.Where, st *stack.S
 // without says which database has no dump: among several the reason alone does not.
 func without(service string, err error) error {
 	return fault.As(fault.Refused, fmt.Errorf("no backup of %s was made: %w", service, err))
-}
-
-// opened is the stack of a release, of which nothing is made: a dump needs no hash, and one
-// is due also after an upgrade that makes units otherwise.
-func opened(ctx context.Context, ledger *release.Ledger, number int) (*stack.Stack, error) {
-	sealed, err := ledger.ReadSealed(ctx, number)
-	if err != nil {
-		return nil, err
-	}
-	return stack.Open(sealed)
 }
 
 // List gives all backups of a project, on the host and on the other nodes of its Swarm

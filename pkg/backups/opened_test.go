@@ -30,10 +30,10 @@ func TestAReleaseThatIsMadeOtherwiseIsBackedUp(t *testing.T) {
 	l, err := release.Open(t.Context(), disk.Files{}, t.TempDir(), "shop")
 	require.NoError(t, err)
 	require.NoError(t, l.Append(t.Context(), &release.Record{Outcome: release.Verified}))
-	_, err = opened(t.Context(), l, 1)
+	_, _, err = Options{}.serving(t.Context(), l)
 	require.ErrorContains(t, err, "the host has no stored environment and model of release 1")
 	require.NoError(t, l.WriteSealed(t.Context(), 1, []byte(otherwise)))
-	serves, err := opened(t.Context(), l, 1)
+	serves, _, err := Options{}.serving(t.Context(), l)
 	require.NoError(t, err)
 	assert.Equal(t, st.Services["db"].Ext.Backups, serves.Services["db"].Ext.Backups)
 }

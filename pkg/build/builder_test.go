@@ -134,7 +134,7 @@ func TestABuilderThatAnotherBuildTakesAlong(t *testing.T) {
 			require.False(t, r.builder.started)
 			f.dieNext()
 			if err := build(r); err != nil {
-				require.ErrorContains(t, err, "not implemented")
+				require.ErrorContains(t, err, buildsNothing)
 			}
 			assert.Equal(t, [2]int{1, 2}, f.counts())
 			assert.True(t, r.builder.started, "it goes with this build")
@@ -157,7 +157,7 @@ func TestABuilderThatNobodyTookAlong(t *testing.T) {
 	t.Parallel()
 	f := &fakeEngine{version: "v0.34.2", container: true}
 	r, _ := onFake(t, f)
-	require.ErrorContains(t, r.solve(t.Context(), nil), "not implemented")
+	require.ErrorContains(t, r.solve(t.Context(), nil), buildsNothing)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	assert.False(t, r.anew(t.Context()), "it answers")

@@ -164,7 +164,7 @@ func (f *fakeEngine) Solve(context.Context, *control.SolveRequest) (*control.Sol
 		f.dies, f.container = false, false
 		f.hangUp()
 	}
-	return nil, status.Error(codes.Unimplemented, "not implemented")
+	return nil, status.Error(codes.Unimplemented, buildsNothing)
 }
 
 // connected is BuildKit to one client. What follows a build says nothing before that has
@@ -198,8 +198,11 @@ func (c *connected) follow(ctx context.Context) error {
 	case <-asked:
 	case <-ctx.Done():
 	}
-	return status.Error(codes.Unimplemented, "not implemented")
+	return status.Error(codes.Unimplemented, buildsNothing)
 }
+
+// buildsNothing is what the fake answers to a build that it does not lose.
+const buildsNothing = "this fake builds nothing"
 
 // read is a connection of which a part was read already.
 type read struct {

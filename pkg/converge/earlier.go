@@ -48,22 +48,20 @@ func unended(runs []release.Record) []release.Record {
 // othersSecrets are those of the releases whose units may run, which a rollback has from
 // nobody else. One that cannot be read is told where that matters.
 func (d *transition) othersSecrets(ctx context.Context) (secrets []string) {
-	add := func(sealed []byte) {
-		if st, err := stack.Open(sealed); err == nil {
+	add := func(st *stack.Stack, err error) {
+		if err == nil {
 			secrets = append(secrets, st.Secrets()...)
 		}
 	}
 	if s := d.facts.standing; s != nil {
-		add(s.sealed)
+		add(stack.Open(s.sealed))
 	}
 	runs := slices.Clone(unended(d.facts.since))
 	if v := d.facts.verified; v != nil {
 		runs = append(runs, *v)
 	}
 	for _, r := range runs {
-		if sealed, err := d.ledger.ReadSealed(ctx, r.Number); err == nil {
-			add(sealed)
-		}
+		add(d.ledger.Stack(ctx, r.Number))
 	}
 	return secrets
 }
@@ -248,14 +246,12 @@ func (d *transition) made(ctx context.Context) map[string][]string {
 	}
 	for _, damage := range d.ledger.Damage() {
 		for n := max(damage.Number, d.opts.Back.Restores+1); n <= max(damage.Number, damage.Through); n++ {
-			sealed, err := d.ledger.ReadSealed(ctx, n)
+			st, err := d.ledger.Stack(ctx, n)
 			if err != nil {
 				continue // what nobody can say stays
 			}
-			if st, err := stack.Open(sealed); err == nil {
-				for name, svc := range st.Services {
-					made[name] = append(made[name], svc.Hash)
-				}
+			for name, svc := range st.Services {
+				made[name] = append(made[name], svc.Hash)
 			}
 		}
 	}

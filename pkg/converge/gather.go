@@ -103,7 +103,7 @@ func (f *facts) know(l *release.Ledger) {
 		if (f.verified == nil || r.Number > f.verified.Number) && !r.ChangedNothing() {
 			f.since = append(f.since, r)
 		}
-		if r.RestoresDatabase != "" && r.Outcome != release.Failed && r.Outcome != release.Refused {
+		if r.BroughtBack() {
 			f.restores = append(f.restores, r)
 		}
 	}

@@ -177,11 +177,7 @@ func (d *transition) kept(ctx context.Context) (kept []*stack.Stack, err error) 
 		if r.Outcome != release.Verified {
 			continue
 		}
-		sealed, err := d.ledger.ReadSealed(ctx, r.Number)
-		if err != nil {
-			return nil, err
-		}
-		st, err := stack.Open(sealed)
+		st, err := d.ledger.Stack(ctx, r.Number)
 		if err == nil {
 			err = d.on.Adapt(ctx, st)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/shiksha/actions/pkg/host"
 	"github.com/shiksha/actions/pkg/platform"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
@@ -18,9 +19,6 @@ import (
 // looks is how many things are looked at on the host at once.
 const looks = 8
 
-// unrestorable begins what a release lacks whose stored stack cannot be opened.
-const unrestorable = "cannot be restored"
-
 // unopened says why the stored stack of a release cannot be opened.
 func unopened(ctx context.Context, l *release.Ledger, number int) error {
 	sealed, err := l.ReadSealed(ctx, number)
@@ -28,6 +26,15 @@ func unopened(ctx context.Context, l *release.Ledger, number int) error {
 		_, err = stack.Unseal(sealed)
 	}
 	return err
+}
+
+// lost tells whether a release cannot be brought back at all.
+func lost(ctx context.Context, l *release.Ledger, number int) (bool, error) {
+	err := unopened(ctx, l, number)
+	if err != nil && (ctx.Err() != nil || host.IsConnectionLost(err)) {
+		return false, err
+	}
+	return err != nil, nil
 }
 
 // restorable says of verified releases what a rollback to them would lack; one
@@ -46,7 +53,7 @@ func restorable(ctx context.Context, t *target.Target, on platform.Platform, l *
 			continue
 		}
 		if err := unopened(ctx, l, r.Number); err != nil {
-			lacks[r.Number] = fmt.Sprintf("%s: %v", unrestorable, err)
+			lacks[r.Number] = fmt.Sprintf("cannot be restored: %v", err)
 			continue
 		}
 		var gone []string

@@ -4,14 +4,12 @@ import (
 	"context"
 	"slices"
 	"sort"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
-	"github.com/shiksha/actions/pkg/host"
 	"github.com/shiksha/actions/pkg/platform"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
@@ -97,11 +95,9 @@ func Status(ctx context.Context, o Options, sink event.Sink) (*StatusResult, err
 	out.Newest, out.Unfinished = since(verified, l.All())
 	out.Migrated = release.MigratedSince(l.All(), verified.Number)
 	if any && out.Newest != nil {
-		err := unopened(ctx, l, verified.Number)
-		if err != nil && (ctx.Err() != nil || host.IsConnectionLost(err)) {
+		if out.Lost, err = lost(ctx, l, verified.Number); err != nil {
 			return nil, err
 		}
-		out.Lost = err != nil
 	}
 	out.Newer = newer(l)
 	out.Services = statuses(closer(ctx, t.SteadyOn(t.Here()), seen), verified)
@@ -219,9 +215,10 @@ func History(ctx context.Context, o Options, sink event.Sink) (*HistoryResult, e
 	if out.Lacks, err = restorable(ctx, t, on, l, all); err != nil {
 		return nil, err
 	}
-	verified, _ := l.LatestVerified()
-	out.Lost = strings.HasPrefix(out.Lacks[verified.Number], unrestorable)
-	return out, nil
+	if verified, any := l.LatestVerified(); any {
+		out.Lost, err = lost(ctx, l, verified.Number)
+	}
+	return out, err
 }
 
 // newer says what of a ledger a newer version of shiksha wrote, "" for nothing.

@@ -23,8 +23,9 @@ import (
 
 // Observe takes a snapshot of a project: its containers in any state, its
 // networks and its volumes, in three calls at once however many there are; only where
-// the list does not say how a container ended it is looked into. Runners of Compose's pre_start hooks are no units and left out. Where two networks or
-// volumes carry the same key (one was renamed), the newer one is given.
+// the list does not say how a container ended it is looked into. Runners of Compose's
+// pre_start hooks are no units and left out. Where two networks or volumes carry the same
+// key (one was renamed), the newer one is given.
 func (e *Engine) Observe(ctx context.Context, project string) (stack.Observed, error) {
 	mine := make(client.Filters).Add("label", api.ProjectLabel+"="+project)
 	var containers client.ContainerListResult

@@ -10,8 +10,9 @@ const tellEvery = 30 * time.Second
 
 // Tell tells from time to time, as event as, how a wait stands, until the function that it
 // gives is called: who sees nothing for minutes takes the release for hung and cancels
-// it. What takes less than half a minute tells nothing. how says in words what is waited for and its state
-// ("" has nothing to tell now), and how long it may take at most (0 where nobody knows).
+// it. What takes less than half a minute tells nothing. how says in words what is waited
+// for and its state ("" has nothing to tell now), and how long it may take at most (0
+// where nobody knows).
 func Tell(sink Sink, as Event, how func() (state string, limit time.Duration)) (stop func()) {
 	began, over, ended := time.Now(), make(chan struct{}), make(chan struct{})
 	go func() {

@@ -73,9 +73,10 @@ const slice = 2 * time.Second
 // the last request they had has been answered, at most for budget. At the end of
 // the budget it counts the client connections that old workers still hold (each a
 // WebSocket, an event stream or a very slow request) and ends these workers, unless
-// KeepOldWorkers was given (then only the oldest of very many) or gen came of Latest. Where the container does not let the connections be
-// counted, the number of old workers stands for theirs, each of which holds one at least.
-// The fingerprint is of the moment the drain ended in.
+// KeepOldWorkers was given (then only the oldest of very many) or gen came of Latest. Where
+// the container does not let the connections be counted, the number of old workers stands
+// for theirs, each of which holds one at least. The fingerprint is of the moment the drain
+// ended in.
 func (g *Nginx) Drained(ctx context.Context, gen Generation, budget time.Duration) (left Left, end Fingerprint, err error) {
 	unit, err := g.inspect(ctx)
 	if err != nil {

@@ -48,24 +48,31 @@ func secrets(f *findings) {
 }
 
 func (f *findings) secret(svc *stack.Service, name, value string, committed []byte) {
-	place := finding.At(svc.Name, "environment."+name)
-	if strings.TrimSpace(value) == "" && mayBeEmpty(name, committed) {
-		f.Warn("P03.secrets", place, "leave it so where nothing uses it; else set it in env-file", "%s is empty, as the Compose file lets it be", name)
-		return
-	}
-	f.weigh(place, name, value, "set it in env-file, for example from: openssl rand -hex 32")
+	f.weigh(finding.At(svc.Name, "environment."+name), name, value, "set it in env-file, for example from: openssl rand -hex 32", committed)
 	if len(value) >= 8 && bytes.Contains(committed, []byte(value)) {
 		f.Warn("P03.committed", finding.At(svc.Name, "environment."+name), "take it from env-file: ${"+name+":?} in the Compose file, and change the secret: the history keeps it",
 			"the value of %s is written in the Compose file, for everybody who can read the repository", name)
 	}
 }
 
-// mayBeEmpty tells whether the Compose file itself gives a variable nothing as its default:
-// `NAME: ${NAME:-}` says that the service does without. What signs is never empty.
-func mayBeEmpty(name string, committed []byte) bool {
-	if signing.MatchString(name) {
-		return false
+// empty tells of a secret that is. What signs never may be; a stack may do without one of
+// somebody else's service, and without one to which its file itself gives nothing.
+func (f *findings) empty(p finding.Place, name, mend string, committed []byte) {
+	switch {
+	case signing.MatchString(name):
+		f.Fail("P03.secrets", p, mend, "%s is empty", name)
+	case nothingByDefault(name, committed):
+		f.Warn("P03.secrets", p, "leave it so where nothing uses it; else "+mend, "%s is empty, as the Compose file lets it be", name)
+	case others.MatchString(name):
+		f.Warn("P03.secrets", p, "leave it so where that service is not used, or asks for none; else "+mend, "%s is empty", name)
+	default:
+		f.Fail("P03.secrets", p, mend, "%s is empty", name)
 	}
+}
+
+// nothingByDefault tells whether the Compose file gives a variable nothing where nobody sets
+// it, as in `NAME: ${NAME:-}`.
+func nothingByDefault(name string, committed []byte) bool {
 	pattern := `\b` + regexp.QuoteMeta(name) + `["']?\s*[:=]\s*["']?\$\{\w+:?-\}`
 	return regexp.MustCompile(pattern).Match(committed)
 }
@@ -84,7 +91,7 @@ func (f *findings) secretFile(svc *stack.Service, file stack.File, committed []b
 	if text != "" && document(text) {
 		return // settings, of which no word has to be the secret
 	}
-	f.weigh(place, "secret "+name, text, mend)
+	f.weigh(place, "secret "+name, text, mend, nil)
 }
 
 // document tells whether a secret's file is more than one value.
@@ -93,12 +100,10 @@ func document(text string) bool {
 }
 
 // weigh tells what a secret's value lacks, without the value.
-func (f *findings) weigh(p finding.Place, name, value, mend string) {
+func (f *findings) weigh(p finding.Place, name, value, mend string, committed []byte) {
 	switch {
-	case strings.TrimSpace(value) == "" && others.MatchString(name) && !signing.MatchString(name):
-		f.Warn("P03.secrets", p, "leave it so where that service is not used, or asks for none; else "+mend, "%s is empty", name)
 	case strings.TrimSpace(value) == "":
-		f.Fail("P03.secrets", p, mend, "%s is empty", name)
+		f.empty(p, name, mend, committed)
 	case placeholder.MatchString(value):
 		f.Fail("P03.secrets", p, mend, "%s is still a placeholder", name)
 	case signing.MatchString(name) && len(value) < leastSigning:

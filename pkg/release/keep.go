@@ -14,6 +14,7 @@ import (
 	"strconv"
 
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 const keySize = 32
@@ -61,6 +62,16 @@ func (l *Ledger) ReadSealed(ctx context.Context, n int) ([]byte, error) {
 		return nil, fault.New(fault.Refused, "", hint, "the stored environment and model of release %d are damaged (%s)", n, l.sealed(n))
 	}
 	return data, nil
+}
+
+// Stack opens the stack of a release for who makes nothing of it (see stack.Open): a dump, a
+// look or a question need no hash, also after an upgrade that makes units otherwise.
+func (l *Ledger) Stack(ctx context.Context, n int) (*stack.Stack, error) {
+	sealed, err := l.ReadSealed(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	return stack.Open(sealed)
 }
 
 // Key gives the host's key for the hashes of environment values, 32 bytes made

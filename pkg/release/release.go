@@ -242,6 +242,12 @@ type Migration struct {
 // Nothing tells whether a migration is known to have left the database as it found it.
 func (m Migration) Nothing() bool { return sameRevision(m.Before, m.BeforeSum, m.After, m.AfterSum) }
 
+// BroughtBack tells whether a release brought a database back to a backup, or may have: one
+// that failed has swapped it back, of one that was cut off nobody knows.
+func (r Record) BroughtBack() bool {
+	return r.RestoresDatabase != "" && r.Outcome != Failed && r.Outcome != Refused
+}
+
 // MigratedSince tells whether releases after one may have migrated a database with which that
 // one served meanwhile. False where one of them may have brought it back to a backup.
 func MigratedSince(all []Record, number int) (migrated bool) {
@@ -249,8 +255,8 @@ func MigratedSince(all []Record, number int) (migrated bool) {
 		if r.Number <= number {
 			continue
 		}
-		if r.RestoresDatabase != "" && r.Outcome != Failed && r.Outcome != Refused {
-			return false // it was not swapped back, as far as is known
+		if r.BroughtBack() {
+			return false
 		}
 		migrated = migrated || slices.ContainsFunc(r.Migrations, func(m Migration) bool { return !m.Nothing() })
 	}

@@ -28,13 +28,9 @@ func needing(ctx context.Context, l *release.Ledger, to *stack.Stack, backup str
 		if !since && !slices.Contains(r.Backups, backup) {
 			continue
 		}
-		sealed, err := l.ReadSealed(ctx, r.Number)
-		if err == nil {
-			var st *stack.Stack
-			if st, err = stack.Open(sealed); err == nil {
-				n.stacks = append(n.stacks, st)
-				continue
-			}
+		if st, err := l.Stack(ctx, r.Number); err == nil {
+			n.stacks = append(n.stacks, st)
+			continue
 		}
 		for name := range r.Services {
 			if since && to.Services[name] == nil && !slices.Contains(n.blind, name) {

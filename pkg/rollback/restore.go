@@ -52,11 +52,7 @@ func (o Options) address(ctx context.Context, l *release.Ledger, st *stack.Stack
 		return
 	}
 	verified, _ := l.LatestVerified()
-	sealed, err := l.ReadSealed(ctx, verified.Number)
-	if err != nil {
-		return
-	}
-	if serving, err := stack.Open(sealed); err == nil {
+	if serving, err := l.Stack(ctx, verified.Number); err == nil {
 		st.URL = serving.URL
 	}
 }
@@ -80,11 +76,7 @@ func altered(ctx context.Context, store *content.Store, on platform.Platform, l 
 	if newest, _ := l.LatestChange(); newest.Number <= verified.Number || verified.Number == 0 {
 		return nil, nil
 	}
-	sealed, err := l.ReadSealed(ctx, verified.Number)
-	if err != nil {
-		return nil, nil
-	}
-	st, err := stack.Open(sealed)
+	st, err := l.Stack(ctx, verified.Number)
 	if err != nil || on.Adapt(ctx, st) != nil {
 		return nil, nil
 	}

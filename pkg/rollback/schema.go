@@ -54,7 +54,7 @@ func schemasOf(all []release.Record, damage []release.Damage) schemas {
 	for _, r := range all {
 		s.lost(damage, r.Number)
 		s.found[r.Number] = s.now
-		if r.RestoresDatabase != "" && r.Outcome != release.Failed && r.Outcome != release.Refused {
+		if r.BroughtBack() {
 			s.restored(r, all)
 		}
 		for _, m := range r.Migrations {

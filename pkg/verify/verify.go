@@ -171,14 +171,9 @@ func (o *Options) released(ctx context.Context, t *target.Target, l *release.Led
 	if !any {
 		return nil, nil
 	}
-	sealed, err := l.ReadSealed(ctx, record.Number)
+	st, err := l.Stack(ctx, record.Number)
 	if err != nil {
 		// The record alone still says which units should run.
-		t.Say(event.Warning, phase, "", "published ports and jobs are not known: %v", err)
-		return nil, &record
-	}
-	st, err := stack.Open(sealed)
-	if err != nil {
 		t.Say(event.Warning, phase, "", "published ports and jobs are not known: %v", err)
 		return nil, &record
 	}
