@@ -26,7 +26,7 @@ func TestGate_Before(t *testing.T) {
 		t.Cleanup(s.Close)
 		return s.URL
 	}
-	some := serve(200, `{"data":{"alerts":[{"state":"pending","labels":{"alertname":"Errors"}}]}}`)
+	some := serve(200, `{"data":{"alerts":[{"state":"pending","activeAt":"2026-01-02T00:00:00Z","labels":{"alertname":"Errors"}}]}}`)
 	none, starting := serve(200, `{"data":{"alerts":[]}}`), serve(503, "Service Unavailable")
 	gate, err := NewGate(nil, Settings{File: "verify.yml", Content: fmt.Appendf(nil, `
 - {name: some, prometheus: {url: %q}}
@@ -36,7 +36,7 @@ func TestGate_Before(t *testing.T) {
 `, some, none, starting, some, starting)})
 	require.NoError(t, err)
 	gate.Before(t.Context(), &target.Target{}, converge.Released{})
-	assert.Equal(t, map[string][]string{"some": {"alertname=Errors"}, "none": nil}, gate.before)
+	assert.Equal(t, map[string][]string{"some": {"alertname=Errors since 2026-01-02T00:00:00Z"}, "none": nil}, gate.before)
 }
 
 // What a Prometheus that has just started has not come to yet is waited for at the intervals

@@ -232,22 +232,55 @@ func TestGrafana_Credentials(t *testing.T) {
 	}
 }
 
-// What is active before a release is remembered, also what fires only later; where nobody
-// answers, nothing is known.
+// What is active before a release is remembered, also what fires only later, with since when;
+// where nobody answers, nothing is known.
 func TestPrometheus_Baseline(t *testing.T) {
 	t.Parallel()
-	s := fakeMonitor(map[string]string{"/api/v1/alerts": `{"data":{"alerts":[{"state":"firing","labels":{"severity":"critical","alertname":"A"}},{"state":"pending","labels":{"alertname":"B"}}]}}`})(t)
+	s := fakeMonitor(map[string]string{"/api/v1/alerts": `{"data":{"alerts":[{"state":"firing","labels":{"severity":"critical","alertname":"A"}},{"state":"pending","activeAt":"2026-01-02T00:00:00Z","labels":{"alertname":"B"}}]}}`})(t)
 	checks, err := ReadFile("v.yml", []byte("- {name: it, all: [{disk: {}}, {prometheus: {url: '{{url}}'}}]}"))
 	if err != nil || len(checks[0].Prometheuses()) != 1 {
 		t.Fatal(err)
 	}
 	active, answered := checks[0].Prometheuses()[0].Baseline(s.Begin(t.Context(), "it"))
-	assert.Equal(t, []string{"alertname=A,severity=critical", "alertname=B"}, active)
+	assert.Equal(t, []string{"alertname=A,severity=critical", "alertname=B since 2026-01-02T00:00:00Z"}, active)
 	assert.True(t, answered)
 	for name, s := range map[string]*Scene{"nobody": nobody(t), "it is starting": fakeMonitor(map[string]string{"/api/v1/alerts": "!Service Unavailable"})(t)} {
 		active, answered = checks[0].Prometheuses()[0].Baseline(s.Begin(t.Context(), "it"))
 		assert.Empty(t, active, name)
 		assert.False(t, answered, name)
+	}
+}
+
+// An alert that was pending when the release began is old as long as it has been active since
+// then; one that was inactive in between is the release's doing.
+func TestPrometheus_PendingBefore(t *testing.T) {
+	t.Parallel()
+	answer := func(state, zone, since string) map[string]string {
+		return map[string]string{
+			"/-/ready": "ready", "/metrics": "prometheus_config_last_reload_successful 1\n", "/api/v1/rules": `{"data":{"groups":[]}}`,
+			"/api/v1/alerts": fmt.Sprintf(`{"data":{"alerts":[{"state":%q,"activeAt":%q,"labels":{"alertname":"ApiDown","severity":"critical","zone":%q}}]}}`, state, since, zone),
+		}
+	}
+	began := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct {
+		state, zone, before, after string
+		want                       check.Outcome
+	}{
+		"active without a break":              {"pending", "a", "2026-01-02T11:59:00Z", "2026-01-02T11:59:00Z", check.Warn},
+		"by a clock that runs ahead":          {"pending", "a", "2026-01-02T12:00:30Z", "2026-01-02T12:00:30Z", check.Warn},
+		"active anew":                         {"pending", "a", "2026-01-02T11:59:00Z", "2026-01-02T12:09:00Z", check.Fail},
+		"told anew by a Prometheus restarted": {"pending", "a", "2026-01-02T11:59:00Z", "2026-01-02T11:59:20Z", check.Warn},
+		"another one":                         {"pending", "ab", "2026-01-02T11:59:00Z", "2026-01-02T11:59:00Z", check.Fail},
+		"firing, whatever came later":         {"firing", "a", "2026-01-02T11:59:00Z", "2026-01-02T12:09:00Z", check.Warn},
+	} {
+		begins := fakeMonitor(answer(c.state, c.zone, c.before))(t)
+		before, _ := (&Prometheus{Monitor: Monitor{URL: begins.URL}}).Baseline(begins.Begin(t.Context(), "it"))
+		f := look{check: "prometheus: {url: '{{url}}'}", scene: func(t *testing.T) *Scene {
+			s := fakeMonitor(answer("firing", "a", c.after))(t)
+			s.Before, s.Began = map[string][]string{"it": before}, began
+			return s
+		}}.at(t, "")
+		assert.Equal(t, c.want, f.Outcome, "%s: %+v", name, f)
 	}
 }
 

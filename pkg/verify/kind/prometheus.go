@@ -18,7 +18,7 @@ type Prometheus struct {
 	Jobs          []string    `yaml:"jobs" help:"Scrape jobs that have to have targets, all of them up."`
 	Targets       *bool       `yaml:"targets" help:"Whether a target of any job that is down fails. Default: false; jobs names those that matter."`
 	Rules         int         `yaml:"rules" jsonschema:"exclusiveMinimum=0" help:"How many alerting rules have to be loaded. Default: any number."`
-	Alerts        *Alerts     `yaml:"alerts" help:"Firing alerts that fail, unless they were active before the release, pending ones too. Default: severity critical."`
+	Alerts        *Alerts     `yaml:"alerts" help:"Firing alerts that fail, unless they fired before the release or have been active since before it. Default: severity critical."`
 	Alertmanagers int         `yaml:"alertmanagers" help:"How many Alertmanagers it has to know. Default: 0."`
 	Queries       []PromQuery `yaml:"queries" help:"More questions."`
 }
@@ -154,7 +154,8 @@ func (p *Prometheus) rules(a api) {
 }
 
 // Baseline lists the alerts that are active now, for the comparison after a release, and tells
-// whether every server has answered. A pending one fires in its time without the release.
+// whether every server has answered. A pending one fires in its time without the release, if
+// it stays active; most end by themselves, so that it is listed with since when it is.
 func (p *Prometheus) Baseline(s *Sight) (active []string, answered bool) {
 	apis := p.apis(s, 9090, nil)
 	answered = len(apis) > 0
@@ -165,11 +166,18 @@ func (p *Prometheus) Baseline(s *Sight) (active []string, answered bool) {
 			continue
 		}
 		for _, alert := range r.Get("data.alerts").Array() {
-			active = append(active, fingerprint(alert))
+			name := fingerprint(alert)
+			if alert.Get("state").String() == "pending" {
+				name += pendingSince + alert.Get("activeAt").String()
+			}
+			active = append(active, name)
 		}
 	}
 	return active, answered
 }
+
+// pendingSince stands between a pending alert of a Baseline and the moment that it is active from.
+const pendingSince = " since "
 
 // fingerprint tells alerts apart by all their labels.
 func fingerprint(alert gjson.Result) string {
@@ -209,16 +217,20 @@ func (p *Prometheus) alerts(a api) {
 	}
 }
 
-// activeBefore tells whether an alert is not the release's doing: it was active when
-// somebody looked before, or, where nobody could, is so since before the release began. A
-// unit says that in its host's time; whose an address keeps is not known.
+// activeBefore tells whether an alert is not the release's doing: it fired when somebody
+// looked before, was pending then and has been active since, or, where nobody could look, is
+// so since before the release began. Prometheus moves what was pending a little when it starts
+// anew: that is told by the beginning too. A unit says it in its host's time; whose an address
+// keeps is not known.
 func (a api) activeBefore(alert gjson.Result, since string) bool {
 	before, seen := a.Before[a.Name]
-	if slices.Contains(before, fingerprint(alert)) {
+	name := fingerprint(alert)
+	if slices.Contains(before, name) || slices.Contains(before, name+pendingSince+since) {
 		return true
 	}
+	pending := slices.ContainsFunc(before, func(b string) bool { return strings.HasPrefix(b, name+pendingSince) })
 	at, err := time.Parse(time.RFC3339Nano, since)
-	if err != nil || seen {
+	if err != nil || seen && !pending {
 		return false
 	}
 	var there clock

@@ -36,8 +36,8 @@ type Scene struct {
 	URL string
 	// Window is how long nothing may have restarted.
 	Window time.Duration
-	// Before are the alerts that were active before the release, by check; a check of
-	// which nobody could see all has none.
+	// Before are the alerts that were active before the release, as a Baseline lists them,
+	// by check; a check of which nobody could see all has none.
 	Before map[string][]string
 	// Backups gives the backups of the project where the database of a service runs, and
 	// the host that has them.
