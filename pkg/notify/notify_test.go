@@ -152,7 +152,7 @@ func TestPagerDuty(t *testing.T) {
 	require.NoError(t, err)
 	golden(t, "pagerduty.json", string(data))
 
-	for _, environment := range []string{"", "live", "eu-production", "shop/Prod-2"} {
+	for _, environment := range []string{"", "live", "eu-production", "shop/Prod-2", "prodeu"} {
 		f.got = nil
 		other := stuck()
 		other.Environment = environment

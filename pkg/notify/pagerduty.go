@@ -34,7 +34,7 @@ func (p *PagerDuty) Finished(ctx context.Context, r *report.Release) error {
 		return nil
 	}
 	if r.Environment != "" && !report.Production(r.Environment) {
-		return fmt.Errorf("PagerDuty was not called: by its name the environment %s is not production (no word of it is prod, production, prd or live); call somebody where users depend on it", r.Environment)
+		return fmt.Errorf("PagerDuty was not called: by its name the environment %s is not production (one that is begins with prod, not with product, or has a word prod, production, prd or live); call somebody where users depend on it", r.Environment)
 	}
 	address := p.url
 	if address == "" {
