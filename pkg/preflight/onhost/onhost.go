@@ -132,7 +132,7 @@ type findings struct{ *finding.Findings }
 func Look(st *stack.Stack, p *plan.Plan, seen stack.Observed, h Facts) []check.Result {
 	f := findings{finding.Of(context.Background(), st, finding.Options{})}
 	f.clock(h)
-	f.engine(h)
+	f.engine(seen, h)
 	f.forwarding(h)
 	f.hostPortsFree(p, seen, h)
 	f.gpus(p, seen, h)
@@ -175,11 +175,12 @@ func (f findings) clock(h Facts) {
 	}
 }
 
-func (f findings) engine(h Facts) {
+func (f findings) engine(seen stack.Observed, h Facts) {
 	if h.Version != "" && olderEngine(h.Version) {
 		f.Fail("P10.engine", finding.Place{}, "install Docker Engine "+minEngine+" or newer", "the engine is %s", h.Version)
 	}
-	if strings.HasPrefix(h.RootDir, "/var/snap/") && mountsFiles(f.Stack) && !snapSees(f.Stack.Dir) {
+	// A Swarm gives files to tasks as configs and secrets: none mounts the state folder.
+	if !seen.Scheduled && strings.HasPrefix(h.RootDir, "/var/snap/") && mountsFiles(f.Stack) && !snapSees(f.Stack.Dir) {
 		f.Fail("P10.engine", finding.Place{}, "install Docker's own packages (docs.docker.com/engine/install) in its place, or name a folder below /home without a dot in its name as state-dir",
 			"the engine is a snap, which does not see %s: no unit that mounts a file of the workspace could be made", f.Stack.Dir)
 	}

@@ -195,6 +195,7 @@ func TestASnapsEngineAndTheStateFolder(t *testing.T) {
 		h := onhost.Facts{Version: "28.4.0", RootDir: "/var/snap/docker/common/var-lib-docker", Clock: now, Asked: now}
 		refused := func() bool { return len(about(onhost.Look(st, p, stack.Observed{}, h), "P10.engine")) == 1 }
 		assert.Equal(t, !sees, refused(), dir)
+		assert.Empty(t, about(onhost.Look(st, p, stack.Observed{Scheduled: true}, h), "P10.engine"), "a Swarm hands files out as configs and secrets")
 		h.RootDir = "/var/lib/docker"
 		assert.False(t, refused(), dir)
 		h.RootDir, st.Services["web"].Files = "/var/snap/docker/common/var-lib-docker", nil
