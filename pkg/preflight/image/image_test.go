@@ -136,17 +136,21 @@ func TestWhatIsFound(t *testing.T) {
 	assert.Equal(t, check.Skip, found["P08.amtool"].Outcome, "an image without the tool is no fault")
 }
 
-// What cannot be mounted for a trial cannot be mounted for a unit.
+// What of the state folder cannot be mounted for a trial cannot be mounted for a unit; another
+// folder of the host the release may make before the unit, by a job.
 func TestWhatTheEngineDoesNotSeeIsNoUntriedTest(t *testing.T) {
 	t.Parallel()
 	f := &fakeEngine{errs: map[string]error{
-		"web":    errors.New(`create a container: invalid mount config for type "bind": bind source path does not exist: /var/lib/shiksha/shop/files/3f`),
-		"alerts": errors.New("start a container: no space left on device"),
+		"web":        errors.New(`create a container: invalid mount config for type "bind": bind source path does not exist: /var/lib/shiksha/shop/files/3f`),
+		"prometheus": errors.New(`create a container: invalid mount config for type "bind": bind source path does not exist: /var/lib/shiksha/shop-certs`),
+		"alerts":     errors.New("start a container: no space left on device"),
 	}}
 	found := look(t, f, first)
 	assert.Equal(t, check.Fail, found["P05.test"].Outcome)
 	assert.Contains(t, found["P05.test"].Found, "does not exist: /var/lib/shiksha/shop/files/3f")
 	assert.Contains(t, found["P05.test"].Hint, "snap")
+	assert.Equal(t, check.Warn, found["P07.promtool"].Outcome)
+	assert.Contains(t, found["P07.promtool"].Found, "it could not be tried")
 	assert.Equal(t, check.Warn, found["P08.amtool"].Outcome)
 }
 
