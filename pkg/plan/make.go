@@ -167,7 +167,7 @@ func sortUnits(in Input, svc *stack.Service) groups {
 }
 
 func asWanted(in Input, svc *stack.Service, u stack.Unit) bool {
-	return u.Hash == svc.Hash && len(in.Desired.Elsewhere(svc.Name, u)) == 0
+	return u.Hash == svc.UnitHash() && len(in.Desired.Elsewhere(svc.Name, u)) == 0
 }
 
 // await keeps the units of a service where all that run are starting yet and as they are

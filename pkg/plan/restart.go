@@ -114,8 +114,8 @@ func leftBehind(in Input, svc *stack.Service, dependency string) bool {
 	if !in.Interrupted || d == nil || in.Past[dependency].Hash == d.Hash {
 		return false
 	}
-	first, _ := born(in.Observed.Units[svc.Name], svc.Hash)
-	_, last := born(in.Observed.Units[dependency], d.Hash)
+	first, _ := born(in.Observed.Units[svc.Name], svc.UnitHash())
+	_, last := born(in.Observed.Units[dependency], d.UnitHash())
 	return !first.IsZero() && first.Before(last)
 }
 

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,10 +28,14 @@ func (s *Stack) Pin(images map[string]string) error {
 			return fmt.Errorf("hashing service %s: %w", name, err)
 		}
 		s.Project.Services[name] = c
-		s.Services[name].Pinned, s.Services[name].Hash = images[name], hash
+		s.Services[name].Pinned, s.Services[name].Hash, s.Services[name].Made = images[name], hash, ""
 	}
 	return nil
 }
+
+// UnitHash is the hash on a unit of the service that is made now, as far as what runs was
+// looked at; Hash is of the release, whatever runs.
+func (s *Service) UnitHash() string { return cmp.Or(s.Made, s.Hash) }
 
 // ResolvedHash is the hash that Compose writes on the containers of a service
 // that Shares others: it puts the ID of the container it shares with in the

@@ -86,6 +86,20 @@ func TestResolvedHash(t *testing.T) {
 	assert.Equal(t, s.Services["api"].Hash, got)
 }
 
+// A look at what runs says what a unit of a service that shares would have for its hash: that
+// is of the container it shares with, and no part of what is brought back.
+func TestSealAfterACompare(t *testing.T) {
+	t.Parallel()
+	s := pinned(t, everything(t))
+	before, err := s.Seal()
+	require.NoError(t, err)
+	s.Services["sidecar"].Made, err = s.ResolvedHash("sidecar", map[string]string{"db": "0123"})
+	require.NoError(t, err)
+	after, err := s.Seal()
+	require.NoError(t, err)
+	assert.Equal(t, string(before), string(after))
+}
+
 func TestSealRoundTrip(t *testing.T) {
 	t.Parallel()
 	s := pinned(t, everything(t))
