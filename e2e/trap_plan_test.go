@@ -211,8 +211,7 @@ func TestTrap_WhoSharesANetworkIsReleasedAgain(t *testing.T) {
 	}
 	assert.Contains(t, f.Deploy("v2", 0).Stdout, "nothing to change", "once is enough")
 
-	back := f.Shiksha("rollback")
-	require.Equal(t, 0, back.Exit, back.Stdout+back.Stderr)
+	rollback(t, f, 0)
 	assert.NotEqual(t, third["torrent"], f.MustUnits()["torrent"])
 	assert.Regexp(t, `torrent +1/1 +ok`, f.Shiksha("status").Stdout)
 }

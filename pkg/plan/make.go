@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/compose-spec/compose-go/v2/types"
-
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -248,8 +246,8 @@ func surgeBlocker(in Input, svc *stack.Service) string {
 // sharesNetwork tells whether all units of a service are in one network that is not theirs:
 // of the host or of another unit. A Swarm leaves that out.
 func sharesNetwork(in Input, svc *stack.Service) bool {
-	of := func(prefix string) bool { return strings.HasPrefix(svc.NetworkMode, prefix) }
-	return !in.Observed.Scheduled && (svc.NetworkMode == "host" || of(types.ServicePrefix) || of(types.ContainerPrefix))
+	_, of := stack.OfAnother(svc.NetworkMode)
+	return !in.Observed.Scheduled && (svc.NetworkMode == "host" || of)
 }
 
 // dataBlocker says of a database that is to start first what it writes to: two generations

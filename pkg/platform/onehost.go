@@ -65,7 +65,7 @@ func (o oneHost) Compare(ctx context.Context, st *stack.Stack, seen stack.Observ
 		if len(svc.Shares) == 0 {
 			continue
 		}
-		if svc.Made, err = engine.Hash(st, name, seen); err != nil {
+		if svc.Made, err = st.ResolvedHash(name, seen); err != nil {
 			return nil, nil, err
 		}
 	}

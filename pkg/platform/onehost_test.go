@@ -103,7 +103,7 @@ func TestCompareIsOfUnitsAndNotOfTheRelease(t *testing.T) {
 	beside := func(id string) stack.Observed {
 		return stack.Observed{Units: map[string][]stack.Unit{"vpn": {{ID: id, Name: id, Service: "vpn", State: stack.Running, Hash: st.Services["vpn"].Hash}}}}
 	}
-	made, err := engine.Hash(st, "torrent", beside("vpn-1"))
+	made, err := st.ResolvedHash("torrent", beside("vpn-1"))
 	require.NoError(t, err)
 	for id, changed := range map[string][]string{"vpn-1": nil, "vpn-2": {"torrent"}} {
 		seen := beside(id)
