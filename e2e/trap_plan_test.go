@@ -182,6 +182,40 @@ networks:
 	assert.Contains(t, f.Deploy("v2", 0).Stdout, "nothing to change", "once is enough")
 }
 
+// The hash of what has the network of another unit is of that unit: it is released as often as
+// anything else, and made anew where that unit is, forwards and back.
+func TestTrap_WhoSharesANetworkIsReleasedAgain(t *testing.T) {
+	t.Parallel()
+	const one = "\n    image: nginx:1.22\n    pull_policy: never\n    command: [sleep, infinity]\n    stop_signal: SIGKILL\n    deploy: { update_config: { monitor: 0s } }\n"
+	f := lab.New(t)
+	trapWrite(t, f, "compose.yaml", "services:\n  vpn:"+one+"    environment: { EXIT: here }\n"+
+		"  torrent:"+one+"    environment: { VERSION: \"${VERSION}\" }\n    network_mode: service:vpn\n")
+	f.Deploy("v1", 0)
+	before := f.MustUnits()
+	assert.Contains(t, f.Deploy("v1", 0).Stdout, "nothing to change")
+	assert.Equal(t, before, f.MustUnits())
+
+	f.Deploy("v2", 0)
+	second := f.MustUnits()
+	assert.Equal(t, before["vpn"], second["vpn"])
+	assert.NotEqual(t, before["torrent"], second["torrent"])
+	assert.Regexp(t, `torrent +1/1 +ok`, f.Shiksha("status").Stdout)
+
+	trapEdit(t, f, "compose.yaml", "EXIT: here", "EXIT: there")
+	assert.Regexp(t, `torrent +stop-first 1 +shares the network or volumes of vpn, which is replaced`, f.Shiksha("plan", "--version", "v2").Stdout)
+	f.Deploy("v2", 0)
+	third := f.MustUnits()
+	for _, name := range []string{"vpn", "torrent"} {
+		assert.Len(t, third[name], 1)
+		assert.NotEqual(t, second[name], third[name])
+	}
+	assert.Contains(t, f.Deploy("v2", 0).Stdout, "nothing to change", "once is enough")
+
+	rollback(t, f, 0)
+	assert.NotEqual(t, third["torrent"], f.MustUnits()["torrent"])
+	assert.Regexp(t, `torrent +1/1 +ok`, f.Shiksha("status").Stdout)
+}
+
 // Orphans are always listed and never removed unless that is asked for.
 func TestTrap_OrphansAreRemovedOnlyWhenAsked(t *testing.T) {
 	t.Parallel()

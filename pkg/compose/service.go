@@ -117,15 +117,9 @@ func replicas(s types.ServiceConfig) int {
 // shares lists the services whose namespaces or volumes a service uses.
 func shares(s types.ServiceConfig) []string {
 	var names []string
-	for _, mode := range []string{s.NetworkMode, s.Ipc, s.Pid} {
-		if name, ok := strings.CutPrefix(mode, types.ServicePrefix); ok {
-			names = append(names, name)
-		}
-	}
-	for _, from := range s.VolumesFrom {
-		if !strings.HasPrefix(from, types.ContainerPrefix) {
-			name, _, _ := strings.Cut(from, ":")
-			names = append(names, name)
+	for _, of := range stack.SharesOf(s.ContainerSpec) {
+		if of.Service != "" {
+			names = append(names, of.Service)
 		}
 	}
 	slices.Sort(names)

@@ -278,7 +278,7 @@ func (d *transition) undone(seen stack.Observed) (ids []string) {
 		svc := d.opts.Stack.Services[name]
 		for _, u := range units {
 			was := slices.ContainsFunc(d.facts.observed.Units[name], func(was stack.Unit) bool { return was.ID == u.ID })
-			if !was || svc != nil && u.Hash == svc.Hash || madeBy(d.earlier.since, name, u) {
+			if !was || svc != nil && u.Hash == svc.UnitHash() || madeBy(d.earlier.since, name, u) {
 				ids = append(ids, u.ID)
 			}
 		}

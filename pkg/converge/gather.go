@@ -151,7 +151,7 @@ func (d *transition) isRunning(ctx context.Context, sealed []byte, seen stack.Ob
 		for _, u := range seen.Units[name] {
 			switch {
 			case u.OneOff || !u.Serving():
-			case u.Hash != svc.Hash || len(st.Elsewhere(name, u)) > 0:
+			case u.Hash != svc.UnitHash() || len(st.Elsewhere(name, u)) > 0:
 				return false
 			default:
 				serving++
@@ -356,7 +356,7 @@ func (d *transition) isOther(ctx context.Context, before *stack.Stack, svc *stac
 		return false, nil // no way back runs it again, nor ends one that is at work
 	}
 	e, runs := d.earlier, meant(d.earlier.since, svc.Name)
-	other := func(u stack.Unit) bool { return u.Hash != svc.Hash || len(before.Elsewhere(svc.Name, u)) > 0 }
+	other := func(u stack.Unit) bool { return u.Hash != svc.UnitHash() || len(before.Elsewhere(svc.Name, u)) > 0 }
 	if len(svc.Shares) == 0 && slices.ContainsFunc(units, other) {
 		return true, nil
 	}
@@ -389,7 +389,7 @@ func (d *transition) told(svc *stack.Service, units []stack.Unit) (ids []string)
 	}
 	for _, u := range units {
 		there := func(was stack.Unit) bool { return was.ID == u.ID }
-		if u.Serving() && u.Hash == svc.Hash && slices.ContainsFunc(d.facts.observed.Units[svc.Name], there) {
+		if u.Serving() && u.Hash == svc.UnitHash() && slices.ContainsFunc(d.facts.observed.Units[svc.Name], there) {
 			ids = append(ids, u.ID)
 		}
 	}

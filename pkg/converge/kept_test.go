@@ -86,6 +86,9 @@ func TestWhatChangesNoUnitIsKept(t *testing.T) {
 		"checks":          {pinned, func(st *stack.Stack, _ *transition) { st.Checks = database(t, pinned, after).Checks }, "", true},
 		"another version": {pinned, func(st *stack.Stack, _ *transition) { st.Project.Environment["VERSION"] = "v2" }, "", false},
 		"nothing":         {pinned, func(*stack.Stack, *transition) {}, "", false},
+		"beside the container of another": {pinned, func(st *stack.Stack, _ *transition) {
+			st.Services["db"].Update.Delay, st.Services["old"].Made = time.Second, "of the container"
+		}, "", true},
 		"without a service that stays": {pinned, func(st *stack.Stack, _ *transition) {
 			st.Services["db"].Update.Delay = time.Second
 			delete(st.Services, "old")

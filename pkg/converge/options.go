@@ -75,8 +75,8 @@ type Platform interface {
 	target.Sight
 	// Adapt makes of a stack what it means there; one that is pinned stays so.
 	Adapt(ctx context.Context, st *stack.Stack) error
-	// Compare completes the hashes that cover what runs and what was seen of networks and
-	// volumes, and names those that exist with another definition.
+	// Compare says what hashes units have that cover what runs (stack.Service.Made), completes
+	// what was seen of networks and volumes, and names those that exist with another definition.
 	Compare(ctx context.Context, st *stack.Stack, seen stack.Observed) (networks, volumes []string, err error)
 	// Carry carries a plan for a stack out.
 	Carry(ctx context.Context, p *plan.Plan, st *stack.Stack, how rollout.How) (rollout.Report, error)

@@ -187,7 +187,7 @@ func (d *transition) wasIll(name string) bool {
 	}
 	units := slices.DeleteFunc(slices.Clone(d.facts.observed.Units[name]), func(u stack.Unit) bool { return u.OneOff })
 	return len(units) > 0 && !slices.ContainsFunc(units, func(u stack.Unit) bool {
-		return u.Serving() || u.Hash != svc.Hash || u.Health == stack.HealthStart
+		return u.Serving() || u.Hash != svc.UnitHash() || u.Health == stack.HealthStart
 	})
 }
 
@@ -196,7 +196,7 @@ func (d *transition) wasIll(name string) bool {
 func (d *transition) asIll(before *stack.Stack, seen stack.Observed, name string) bool {
 	svc := before.Services[name]
 	units := slices.DeleteFunc(slices.Clone(seen.Units[name]), func(u stack.Unit) bool { return u.OneOff })
-	other := func(u stack.Unit) bool { return u.Hash != svc.Hash || len(before.Elsewhere(name, u)) > 0 }
+	other := func(u stack.Unit) bool { return u.Hash != svc.UnitHash() || len(before.Elsewhere(name, u)) > 0 }
 	if svc == nil || svc.Ext.Reload != nil || slices.Contains(d.writers, name) || !slices.Contains(d.ill(), name) {
 		return false
 	}

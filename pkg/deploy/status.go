@@ -150,7 +150,7 @@ func closer(ctx context.Context, e eyes, seen stack.Observed) stack.Observed {
 
 // statuses compares what runs with what the release wants, by service name.
 func statuses(seen stack.Observed, verified release.Record) []ServiceStatus {
-	names, jobs := map[string]bool{}, verified.Jobs()
+	names, jobs, sharing := map[string]bool{}, verified.Jobs(), verified.Sharing()
 	for n := range seen.Units {
 		names[n] = true
 	}
@@ -160,6 +160,9 @@ func statuses(seen stack.Observed, verified release.Record) []ServiceStatus {
 	var out []ServiceStatus
 	for n := range names {
 		wanted := verified.Services[n]
+		if sharing[n] {
+			wanted.Hash = "" // its units have that of the container they share with
+		}
 		st := ServiceStatus{Service: n, Image: wanted.Image, Wanted: wanted.Replicas}
 		for _, u := range seen.Units[n] {
 			st.count(u, wanted.Hash, jobs[n])

@@ -84,6 +84,19 @@ func TestStatuses_JobsAfterARollback(t *testing.T) {
 	}
 }
 
+// The hash of a unit that shares the network of another is of that other one, which no record
+// knows: it is the release's own all the same. That of a container which the file names is known.
+func TestStatuses_WhoSharesANetwork(t *testing.T) {
+	t.Parallel()
+	verified := release.Record{Services: map[string]release.ServiceRecord{"vpn": {Image: "vpn", Hash: "v1", Replicas: 1}, "torrent": {Image: "torrent", Hash: "v1", Replicas: 1},
+		"heir": {Image: "heir", Hash: "v1", Replicas: 1}},
+		Model: []byte(`{"services": {"vpn": {}, "torrent": {"network_mode": "service:vpn"}, "heir": {"volumes_from": ["container:legacy"]}}}`)}
+	seen := stack.Observed{Units: map[string][]stack.Unit{"vpn": {{State: stack.Running, Hash: "v1"}}, "torrent": {{State: stack.Running, Hash: "beside vpn-1"}},
+		"heir": {{State: stack.Running, Hash: "v2"}}}}
+	assert.Equal(t, []ServiceStatus{{Service: "heir", Image: "heir", Wanted: 1, Foreign: 1}, {Service: "torrent", Image: "torrent", Wanted: 1, Serving: 1}, {Service: "vpn", Image: "vpn", Wanted: 1, Serving: 1}},
+		statuses(seen, verified))
+}
+
 // A Swarm's manager knows no container, and makes a new task of one that ended.
 func TestASwarmIsNotLookedInto(t *testing.T) {
 	t.Parallel()

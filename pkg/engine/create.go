@@ -11,7 +11,6 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/containerd/errdefs"
 	"github.com/docker/compose/v5/pkg/api"
-	"github.com/docker/compose/v5/pkg/compose"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
@@ -185,7 +184,7 @@ func (c *creation) nameFree(svc types.ServiceConfig) error {
 // or where it shares something of another service, one that covers which
 // container that is.
 func (c *creation) expectedHash(svc types.ServiceConfig) (string, error) {
-	if len(references(svc)) == 0 {
+	if len(stack.SharesOf(svc.ContainerSpec)) == 0 {
 		return c.stack.Services[c.service].Hash, nil
 	}
 	byService := map[string][]stack.Unit{}
@@ -193,7 +192,7 @@ func (c *creation) expectedHash(svc types.ServiceConfig) (string, error) {
 		u := unitOf(s)
 		byService[u.Service] = append(byService[u.Service], u)
 	}
-	return Hash(c.stack, c.service, stack.Observed{Units: byService})
+	return c.stack.ResolvedHash(c.service, stack.Observed{Units: byService})
 }
 
 // verify makes sure that the engine has exactly the new units that were asked for,
@@ -306,15 +305,9 @@ func standIn(name, image string, scale int) types.ServiceConfig {
 // seen to make its own.
 func references(svc types.ServiceConfig) []string {
 	var out []string
-	for _, mode := range []string{svc.NetworkMode, svc.Ipc, svc.Pid} {
-		if name, ok := strings.CutPrefix(mode, types.ServicePrefix); ok {
-			out = append(out, name)
-		}
-	}
-	for _, from := range svc.VolumesFrom {
-		if !strings.HasPrefix(from, types.ContainerPrefix) {
-			name, _, _ := strings.Cut(from, ":")
-			out = append(out, name)
+	for _, of := range stack.SharesOf(svc.ContainerSpec) {
+		if of.Service != "" {
+			out = append(out, of.Service)
 		}
 	}
 	for _, link := range svc.Links {
@@ -323,44 +316,4 @@ func references(svc types.ServiceConfig) []string {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
-}
-
-// Hash is the config hash that Compose writes on a unit of a service made now. It
-// is the service's own Hash unless the service shares namespaces or volumes of
-// another (network_mode: service:x, volumes_from): then it covers the id of that
-// other container, and changes when the other is replaced.
-func Hash(s *stack.Stack, service string, seen stack.Observed) (string, error) {
-	svc, known := s.Project.Services[service]
-	if !known {
-		return "", fmt.Errorf("project %s has no service %s", s.Name, service)
-	}
-	// Compose takes the first by name.
-	first := func(name string) string {
-		units := slices.DeleteFunc(slices.Clone(seen.Units[name]), func(u stack.Unit) bool { return u.OneOff })
-		if len(units) == 0 {
-			return ""
-		}
-		return slices.MinFunc(units, func(a, b stack.Unit) int { return strings.Compare(a.Name, b.Name) }).ID
-	}
-	share := func(mode string) string {
-		if name, ok := strings.CutPrefix(mode, types.ServicePrefix); ok && first(name) != "" {
-			return types.ContainerPrefix + first(name)
-		}
-		return mode
-	}
-	svc.NetworkMode, svc.Ipc, svc.Pid = share(svc.NetworkMode), share(svc.Ipc), share(svc.Pid)
-	svc.VolumesFrom = slices.Clone(svc.VolumesFrom)
-	for i, from := range svc.VolumesFrom {
-		name, rest, _ := strings.Cut(from, ":")
-		if name == "container" {
-			svc.VolumesFrom[i], _, _ = strings.Cut(rest, ":")
-		} else if id := first(name); id != "" {
-			svc.VolumesFrom[i] = id
-		}
-	}
-	hash, err := compose.ServiceHash(svc)
-	if err != nil {
-		return "", fmt.Errorf("hash of %s: %w", service, err)
-	}
-	return hash, nil
 }

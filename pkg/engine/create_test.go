@@ -283,12 +283,16 @@ func TestCreateOfAServiceThatSharesANamespace(t *testing.T) {
 		require.NoError(t, err, service)
 		seen, err := e.Observe(t.Context(), s.Name)
 		require.NoError(t, err)
-		hash, err := Hash(s, service, seen)
+		hash, err := s.ResolvedHash(service, seen)
 		require.NoError(t, err)
 		assert.Equal(t, hash, inspect(t, ids[0]).Config.Labels[api.ConfigHashLabel], service)
 		assert.NotEqual(t, s.Services[service].Hash, hash, service)
 	}
 	assert.Equal(t, []stack.State{stack.Paused}, states(t, e, s.Name, "main"))
+	foreign := load(t, `{services: {side: {image: V1, volumes_from: ["container:`+main[0]+`:ro"]}}}`)
+	ground(t, e, foreign)
+	_, err = e.Create(t.Context(), foreign, "side", 1)
+	require.NoError(t, err, "a container that the file names")
 }
 
 func TestCreateIgnoresOneOffContainers(t *testing.T) {

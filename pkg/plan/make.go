@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/compose-spec/compose-go/v2/types"
-
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -167,7 +165,7 @@ func sortUnits(in Input, svc *stack.Service) groups {
 }
 
 func asWanted(in Input, svc *stack.Service, u stack.Unit) bool {
-	return u.Hash == svc.Hash && len(in.Desired.Elsewhere(svc.Name, u)) == 0
+	return u.Hash == svc.UnitHash() && len(in.Desired.Elsewhere(svc.Name, u)) == 0
 }
 
 // await keeps the units of a service where all that run are starting yet and as they are
@@ -248,8 +246,8 @@ func surgeBlocker(in Input, svc *stack.Service) string {
 // sharesNetwork tells whether all units of a service are in one network that is not theirs:
 // of the host or of another unit. A Swarm leaves that out.
 func sharesNetwork(in Input, svc *stack.Service) bool {
-	of := func(prefix string) bool { return strings.HasPrefix(svc.NetworkMode, prefix) }
-	return !in.Observed.Scheduled && (svc.NetworkMode == "host" || of(types.ServicePrefix) || of(types.ContainerPrefix))
+	_, of := stack.OfAnother(svc.NetworkMode)
+	return !in.Observed.Scheduled && (svc.NetworkMode == "host" || of)
 }
 
 // dataBlocker says of a database that is to start first what it writes to: two generations

@@ -66,13 +66,13 @@ func endedBefore(in Input, svc *stack.Service, u stack.Unit) bool {
 func changes(in Input, svc *stack.Service, past Past, known bool, old stack.Unit) []string {
 	var out []string
 	elsewhere := in.Desired.Elsewhere(svc.Name, old)
-	if old.Hash == svc.Hash && len(elsewhere) > 0 {
+	if old.Hash == svc.UnitHash() && len(elsewhere) > 0 {
 		return elsewhere
 	}
-	if old.Hash == svc.Hash && svc.Ext.Idle != nil && old.Serving() {
+	if old.Hash == svc.UnitHash() && svc.Ext.Idle != nil && old.Serving() {
 		return []string{"an interrupted release may have told it to take no more work"}
 	}
-	if old.Hash == svc.Hash {
+	if old.Hash == svc.UnitHash() {
 		return []string{string("unit is " + string(old.Health))}
 	}
 	if old.Image != svc.Pinned {

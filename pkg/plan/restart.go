@@ -57,7 +57,7 @@ func refuseParted(in Input, p *Plan) {
 		for _, d := range svc.DependsOn {
 			by, goes := boundBy(in, d), p.Step(d.Service).swaps()
 			switch {
-			case goes && joins(in.Desired.Project.Services[name], d.Service) && !in.Observed.Scheduled:
+			case goes && joins(in.Desired.Project.Services[name].ContainerSpec, d.Service) && !in.Observed.Scheduled:
 				p.Refusals = append(p.Refusals, fmt.Sprintf("%s shares the network or the processes of %s, which is replaced, and would be left "+
 					"with those of a unit that is gone: name %s in services too", name, d.Service, name))
 			// A link to a container's own name finds whoever has that name now, but for the
@@ -75,8 +75,8 @@ func refuseParted(in Input, p *Plan) {
 
 // joins tells whether a service has its network, memory or processes with another. Volumes
 // that it takes from there stay with it.
-func joins(c types.ServiceConfig, other string) bool {
-	return slices.Contains([]string{c.NetworkMode, c.Ipc, c.Pid}, types.ServicePrefix+other)
+func joins(c types.ContainerSpec, other string) bool {
+	return slices.ContainsFunc(stack.SharesOf(c), func(s stack.Share) bool { return s.Namespace() && s.Service == other })
 }
 
 // Bound lists what restarts with given services, or with what restarts with them.
@@ -114,8 +114,8 @@ func leftBehind(in Input, svc *stack.Service, dependency string) bool {
 	if !in.Interrupted || d == nil || in.Past[dependency].Hash == d.Hash {
 		return false
 	}
-	first, _ := born(in.Observed.Units[svc.Name], svc.Hash)
-	_, last := born(in.Observed.Units[dependency], d.Hash)
+	first, _ := born(in.Observed.Units[svc.Name], svc.UnitHash())
+	_, last := born(in.Observed.Units[dependency], d.UnitHash())
 	return !first.IsZero() && first.Before(last)
 }
 

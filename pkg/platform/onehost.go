@@ -57,15 +57,15 @@ func (o oneHost) Observe(ctx context.Context, project string) (stack.Observed, e
 	return o.Steady(o).Observe(ctx, project)
 }
 
-// Compare completes the hashes of services that share another's network or
-// volumes: they cover the other's unit, which a release may replace. And what was seen
+// Compare says what hash the units of services have that share another's network or
+// volumes: it covers the other's unit, which a release may replace. And what was seen
 // by the networks and volumes that somebody else made.
 func (o oneHost) Compare(ctx context.Context, st *stack.Stack, seen stack.Observed) (networks, volumes []string, err error) {
 	for name, svc := range st.Services {
 		if len(svc.Shares) == 0 {
 			continue
 		}
-		if svc.Hash, err = engine.Hash(st, name, seen); err != nil {
+		if svc.Made, err = st.ResolvedHash(name, seen); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/stack"
 	"github.com/shiksha/actions/pkg/target"
 )
@@ -82,4 +83,36 @@ func TestStopGivesEachUnitItsOwnTime(t *testing.T) {
 	on := oneHost{&target.Target{Engine: e, Sink: event.Discard}}
 	require.NoError(t, on.Stop(t.Context(), "shop", []string{"worker"}))
 	assert.Equal(t, map[string]*int{"worker-1": nil}, workers.given)
+}
+
+// The second release of a stack in which one service has the network of another: its unit is
+// as it is to be while that of the other stands, and what is written down is made of no unit.
+func TestCompareIsOfUnitsAndNotOfTheRelease(t *testing.T) {
+	t.Parallel()
+	vpn, torrent := types.ServiceConfig{Name: "vpn"}, types.ServiceConfig{Name: "torrent"}
+	vpn.Image, torrent.Image, torrent.NetworkMode = "vpn", "torrent", "service:vpn"
+	st := &stack.Stack{Name: "shop", Dir: "/state/shop", Order: []string{"vpn", "torrent"},
+		Project:  &types.Project{Name: "shop", Services: types.Services{"vpn": vpn, "torrent": torrent}},
+		Services: map[string]*stack.Service{"vpn": {Name: "vpn", Replicas: 1}, "torrent": {Name: "torrent", Replicas: 1, Shares: []string{"vpn"}}}}
+	require.NoError(t, st.Pin(map[string]string{"vpn": "sha256:1", "torrent": "sha256:2"}))
+	first, err := st.Seal()
+	require.NoError(t, err)
+	e, err := engine.New(&fakeWorkers{}, event.Discard)
+	require.NoError(t, err)
+	on := oneHost{&target.Target{Engine: e, Sink: event.Discard}}
+	beside := func(id string) stack.Observed {
+		return stack.Observed{Units: map[string][]stack.Unit{"vpn": {{ID: id, Name: id, Service: "vpn", State: stack.Running, Hash: st.Services["vpn"].Hash}}}}
+	}
+	made, err := st.ResolvedHash("torrent", beside("vpn-1"))
+	require.NoError(t, err)
+	for id, changed := range map[string][]string{"vpn-1": nil, "vpn-2": {"torrent"}} {
+		seen := beside(id)
+		seen.Units["torrent"] = []stack.Unit{{ID: "torrent-1", Name: "torrent-1", Service: "torrent", State: stack.Running, Hash: made}}
+		_, _, err := on.Compare(t.Context(), st, seen)
+		require.NoError(t, err)
+		assert.Equal(t, changed, plan.Make(plan.Input{Desired: st, Observed: seen}).Changed(), id)
+		again, err := st.Seal()
+		require.NoError(t, err)
+		assert.Equal(t, string(first), string(again), id)
+	}
 }

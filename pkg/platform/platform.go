@@ -29,8 +29,8 @@ type Platform interface {
 	// Adapt makes of a stack what it means here. Doing it twice is doing it once. It
 	// comes before the stack is pinned; one that is pinned already stays so.
 	Adapt(ctx context.Context, st *stack.Stack) error
-	// Compare completes the hashes that cover what runs and what was seen of networks and
-	// volumes, and names those that exist with another definition.
+	// Compare says what hashes units have that cover what runs (stack.Service.Made), completes
+	// what was seen of networks and volumes, and names those that exist with another definition.
 	Compare(ctx context.Context, st *stack.Stack, seen stack.Observed) (networks, volumes []string, err error)
 	// Carry carries a plan for a stack out. Of a step that failed it leaves the
 	// service as it was where it can; the report says what else was changed.

@@ -13,8 +13,9 @@ import (
 	"io/fs"
 	"path"
 	"slices"
-	"strings"
 	"time"
+
+	"github.com/compose-spec/compose-go/v2/types"
 
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/stack"
@@ -183,8 +184,8 @@ func (r Record) Sharing() map[string]bool {
 	_ = json.Unmarshal(r.Model, &model) // one that cannot be read names none of those
 	sharing := map[string]bool{}
 	for name, svc := range model.Services {
-		with := func(of string) bool { return strings.HasPrefix(of, "service:") }
-		sharing[name] = with(svc.NetworkMode) || with(svc.IPC) || with(svc.PID) || len(svc.VolumesFrom) > 0
+		shares := stack.SharesOf(types.ContainerSpec{NetworkMode: svc.NetworkMode, Ipc: svc.IPC, Pid: svc.PID, VolumesFrom: svc.VolumesFrom})
+		sharing[name] = slices.ContainsFunc(shares, func(s stack.Share) bool { return s.Service != "" })
 	}
 	return sharing
 }

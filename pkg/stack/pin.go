@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,53 +23,103 @@ func (s *Stack) Pin(images map[string]string) error {
 	for _, name := range s.Order {
 		c := s.Project.Services[name]
 		c.Image = images[name]
-		hash, err := sdk.ServiceHash(c)
+		hash, err := hashOf(c, noUnits)
 		if err != nil {
-			return fmt.Errorf("hashing service %s: %w", name, err)
+			return err
 		}
 		s.Project.Services[name] = c
-		s.Services[name].Pinned, s.Services[name].Hash = images[name], hash
+		s.Services[name].Pinned, s.Services[name].Hash, s.Services[name].Made = images[name], hash, ""
 	}
 	return nil
 }
 
-// ResolvedHash is the hash that Compose writes on the containers of a service
-// that Shares others: it puts the ID of the container it shares with in the
-// place of the service's name. containers maps those services to that ID. For
-// all other services it is the same as Hash.
-func (s *Stack) ResolvedHash(service string, containers map[string]string) (string, error) {
-	c, ok := s.Project.Services[service]
-	if !ok {
-		return "", fmt.Errorf("no service %s in the stack", service)
+// UnitHash is the hash on a unit of the service that is made now, as far as what runs was
+// looked at; Hash is of the release, whatever runs.
+func (s *Service) UnitHash() string { return cmp.Or(s.Made, s.Hash) }
+
+// Share is one thing that the units of a service have of another container in the place of
+// their own.
+type Share struct {
+	// Key is the one of the Compose file, Says what it says there: "service:db", "db:ro",
+	// "container:legacy".
+	Key, Says string
+	// Service is whose it is, "" for a container that the file names itself.
+	Service string
+}
+
+// Namespace tells whether it goes with the container that it is of. Volumes stay with who took
+// them.
+func (s Share) Namespace() bool { return s.Key != "volumes_from" }
+
+// SharesOf lists what the units of a service have of other containers: the network, the memory,
+// the processes, then volumes.
+func SharesOf(c types.ContainerSpec) (shares []Share) {
+	for _, mode := range [][2]string{{"network_mode", c.NetworkMode}, {"ipc", c.Ipc}, {"pid", c.Pid}} {
+		if service, of := OfAnother(mode[1]); of {
+			shares = append(shares, Share{mode[0], mode[1], service})
+		}
 	}
+	for _, from := range c.VolumesFrom {
+		service, _, _ := strings.Cut(from, ":")
+		if strings.HasPrefix(from, types.ContainerPrefix) {
+			service = ""
+		}
+		shares = append(shares, Share{"volumes_from", from, service})
+	}
+	return shares
+}
+
+// OfAnother tells whether a network_mode, ipc or pid is of another container, and of which
+// service that is: "" where the file names the container itself.
+func OfAnother(mode string) (service string, of bool) {
+	if service, of = strings.CutPrefix(mode, types.ServicePrefix); of {
+		return service, true
+	}
+	return "", strings.HasPrefix(mode, types.ContainerPrefix)
+}
+
+// ResolvedHash is the hash that Compose writes on a unit of a service that is made beside what
+// was seen. It is the service's own Hash unless the service Shares others: then it covers the
+// ID of the container that it shares with, and changes when that is replaced.
+func (s *Stack) ResolvedHash(service string, seen Observed) (string, error) {
+	c, known := s.Project.Services[service]
+	if !known {
+		return "", fmt.Errorf("project %s has no service %s", s.Name, service)
+	}
+	// Compose takes the first by name.
+	return hashOf(c, func(of string) string {
+		units := slices.DeleteFunc(slices.Clone(seen.Units[of]), func(u Unit) bool { return u.OneOff })
+		if len(units) == 0 {
+			return ""
+		}
+		return slices.MinFunc(units, func(a, b Unit) int { return strings.Compare(a.Name, b.Name) }).ID
+	})
+}
+
+// noUnits is where nothing of any service runs.
+func noUnits(string) string { return "" }
+
+// hashOf is the hash that Compose writes on a unit of a service, where first gives the ID of the
+// container that one which it shares with has, "" for none yet. It names a container without
+// the word before it in volumes_from, and with it elsewhere.
+func hashOf(c types.ServiceConfig, first func(service string) string) (string, error) {
 	for _, mode := range []*string{&c.NetworkMode, &c.Ipc, &c.Pid} {
-		for name, id := range containers {
-			if *mode == types.ServicePrefix+name {
-				*mode = types.ContainerPrefix + id
-			}
+		if service, _ := OfAnother(*mode); service != "" && first(service) != "" {
+			*mode = types.ContainerPrefix + first(service)
 		}
 	}
 	c.VolumesFrom = slices.Clone(c.VolumesFrom)
 	for i, from := range c.VolumesFrom {
-		c.VolumesFrom[i] = resolveVolumesFrom(from, containers)
+		service, _, _ := strings.Cut(from, ":")
+		if name, foreign := strings.CutPrefix(from, types.ContainerPrefix); foreign {
+			c.VolumesFrom[i], _, _ = strings.Cut(name, ":")
+		} else if id := first(service); id != "" {
+			c.VolumesFrom[i] = id
+		}
 	}
 	hash, err := sdk.ServiceHash(c)
 	if err != nil {
-		return "", fmt.Errorf("hashing service %s: %w", service, err)
+		return "", fmt.Errorf("hashing service %s: %w", c.Name, err)
 	}
 	return hash, nil
-}
-
-// resolveVolumesFrom is one entry of volumes_from ("service", "service:ro",
-// "container:name") as Compose hashes it.
-func resolveVolumesFrom(from string, containers map[string]string) string {
-	name, rest, _ := strings.Cut(from, ":")
-	if name == "container" {
-		name, _, _ = strings.Cut(rest, ":")
-		return name
-	}
-	if id, ok := containers[name]; ok {
-		return id
-	}
-	return from
 }

@@ -127,9 +127,9 @@ func Unseal(data []byte) (*Stack, error) {
 	}
 	for _, name := range s.Order {
 		service := s.Services[name]
-		hash, err := sdk.ServiceHash(s.Project.Services[name])
+		hash, err := hashOf(s.Project.Services[name], noUnits)
 		if err != nil {
-			return nil, fmt.Errorf("hashing service %s: %w", name, err)
+			return nil, err
 		}
 		if hash != service.Hash {
 			return nil, fmt.Errorf("service %s of the sealed stack %s is made otherwise by this program: its hash is %.12s and was %.12s", name, s.Name, hash, service.Hash)

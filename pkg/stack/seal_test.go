@@ -70,10 +70,13 @@ func TestPin(t *testing.T) {
 	assert.NotEqual(t, before, s.Services["a"].Hash)
 }
 
+// beside is where a database runs, and a command of it.
+var beside = stack.Observed{Units: map[string][]stack.Unit{"db": {{ID: "4567", Name: "shop-db-2"}, {ID: "0123", Name: "shop-db-1"}, {ID: "89ab", Name: "run", OneOff: true}}}}
+
 func TestResolvedHash(t *testing.T) {
 	t.Parallel()
 	s := pinned(t, everything(t))
-	got, err := s.ResolvedHash("sidecar", map[string]string{"db": "0123"})
+	got, err := s.ResolvedHash("sidecar", beside)
 	require.NoError(t, err)
 	c := s.Project.Services["sidecar"]
 	c.NetworkMode, c.Pid, c.VolumesFrom = "container:0123", "container:0123", []string{"0123"}
@@ -81,9 +84,38 @@ func TestResolvedHash(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, want, got)
 	assert.Equal(t, []string{"db:ro"}, s.Project.Services["sidecar"].VolumesFrom, "the model stays")
-	got, err = s.ResolvedHash("api", nil)
+	got, err = s.ResolvedHash("api", beside)
 	require.NoError(t, err)
 	assert.Equal(t, s.Services["api"].Hash, got)
+}
+
+// The container that volumes_from names itself is hashed by Compose without the word before it.
+func TestPinOfAForeignContainersVolumes(t *testing.T) {
+	t.Parallel()
+	s := loaded(t, "services: {a: {image: a, volumes_from: [\"container:legacy:ro\"]}}\n", "")
+	require.NoError(t, s.Pin(map[string]string{"a": "a@sha256:1"}))
+	c := s.Project.Services["a"]
+	assert.Equal(t, []string{"container:legacy:ro"}, c.VolumesFrom, "the model stays")
+	c.VolumesFrom = []string{"legacy"}
+	want, err := sdk.ServiceHash(c)
+	require.NoError(t, err)
+	assert.Equal(t, want, s.Services["a"].Hash)
+	_, err = s.Seal()
+	require.NoError(t, err)
+}
+
+// A look at what runs says what a unit of a service that shares would have for its hash: that
+// is of the container it shares with, and no part of what is brought back.
+func TestSealAfterACompare(t *testing.T) {
+	t.Parallel()
+	s := pinned(t, everything(t))
+	before, err := s.Seal()
+	require.NoError(t, err)
+	s.Services["sidecar"].Made, err = s.ResolvedHash("sidecar", beside)
+	require.NoError(t, err)
+	after, err := s.Seal()
+	require.NoError(t, err)
+	assert.Equal(t, string(before), string(after))
 }
 
 func TestSealRoundTrip(t *testing.T) {

@@ -143,9 +143,14 @@ type Service struct {
 	PullPolicy string
 	// Built is set where the file says how to build the image.
 	Built bool
-	// Hash is the config hash that Compose writes on the containers of this
-	// service; empty until pinned.
-	Hash      string
+	// Hash is the config hash that Compose writes on the containers of this service, of the
+	// model alone: what is sealed and recorded. Empty until pinned. Compare its units with
+	// UnitHash.
+	Hash string
+	// Made is the hash on a unit that is made now, where that covers the container that it
+	// shares with; "" where it does not. A look at what runs sets it, and it is in no sealed
+	// stack.
+	Made      string `json:"-"`
 	Update    Update
 	Rollback  Update
 	StopGrace time.Duration
@@ -161,7 +166,7 @@ type Service struct {
 	NetworkMode string
 	// Shares are the services whose network, IPC or PID namespace or whose
 	// volumes this one uses. Compose resolves them to container IDs before it
-	// hashes: compare such a service with Stack.ResolvedHash, not with Hash.
+	// hashes: compare its units with UnitHash.
 	Shares []string
 	// Global is set where the file asks for one unit on each node. A single host is one
 	// node.

@@ -115,13 +115,11 @@ func (a *adapting) possible(name string, c types.ServiceConfig) error {
 		}
 		return fault.New(fault.Refused, where, hint, "service %s: "+format, append([]any{name}, args...)...)
 	}
-	for key, mode := range map[string]string{"network_mode": c.NetworkMode, "ipc": c.Ipc, "pid": c.Pid} {
-		if strings.HasPrefix(mode, types.ServicePrefix) || strings.HasPrefix(mode, types.ContainerPrefix) {
-			return refuse(key, "put both programs into one service, or let them speak over a network", "%s: %s is not possible on a Swarm, whose tasks may be on different nodes", key, mode)
+	for _, of := range stack.SharesOf(c.ContainerSpec) {
+		if !of.Namespace() {
+			return refuse(of.Key, "name the volumes in both services", "%s is not possible on a Swarm", of.Key)
 		}
-	}
-	if len(c.VolumesFrom) > 0 {
-		return refuse("volumes_from", "name the volumes in both services", "volumes_from is not possible on a Swarm")
+		return refuse(of.Key, "put both programs into one service, or let them speak over a network", "%s: %s is not possible on a Swarm, whose tasks may be on different nodes", of.Key, of.Says)
 	}
 	return nil
 }

@@ -210,6 +210,7 @@ func TestWhatASwarmCannot(t *testing.T) {
 		"network_mode: service:b": "network_mode: service:b is not possible",
 		"ipc: service:b":          "ipc: service:b is not possible",
 		"volumes_from: [b]":       "volumes_from is not possible",
+		"network_mode: service:b\n    pid: service:b\n    ipc: service:b": "network_mode: service:b is not possible",
 	} {
 		dir := t.TempDir()
 		file := "services:\n  a:\n    image: a\n    " + text + "\n  b: {image: b}\n"

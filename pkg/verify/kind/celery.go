@@ -171,8 +171,8 @@ func (d *celerySession) borrows() bool {
 	if d.Stack == nil || d.Stack.Services[d.c.Service] == nil {
 		return true
 	}
-	kind, _, shared := strings.Cut(d.Stack.Services[d.c.Service].NetworkMode, ":")
-	return shared && (kind == "service" || kind == "container")
+	_, of := stack.OfAnother(d.Stack.Services[d.c.Service].NetworkMode)
+	return of
 }
 
 func (d *celerySession) queues() {
