@@ -39,12 +39,15 @@ func TestAddressesThatNginxKeeps(t *testing.T) {
 		"resolve":        behind("", first, "resolver 127.0.0.11;\nupstream f { zone f 64k; server front:3000 resolve; }"),
 		"is down":        behind("", first, "upstream f { server front:3000 down; }"),
 		"restarts along": behind("    depends_on: {front: {condition: service_started, restart: true}}\n", first, passed),
-		"linked":         behind("    links: [front]\n", first, passed),
+		"linked":         behind("    links: [front]\n    depends_on: {front: {condition: service_started}}\n", first, passed),
+		"a group's name": behind("", first, "upstream front { server 10.0.0.9:80; }\nserver { location / { proxy_pass http://front; } }"),
+		"none of it":     behind("", "    deploy: {replicas: 0, update_config: {order: start-first}}\n", passed),
+		"a job":          behind("", first, passed).more("  api: {image: \"example/api:v1\", depends_on: {front: {condition: service_completed_successfully}}}\n"),
 		"extra_hosts":    behind("    extra_hosts: [\"front:10.0.0.9\"]\n", first, passed),
 		"another's name": behind("", first, "server { location / { proxy_pass http://front.example.org; } }"),
 		"itself":         behind("", first, "server { location / { proxy_pass http://nginx:8080; } }"),
 		"host network":   behind("    network_mode: host\n", first, passed),
-		"its address": behind("    networks: [edge]\n", "    networks: {edge: {ipv4_address: 10.9.0.5}}\n"+first, passed).with(files{}).more(
+		"its address": behind("    networks: [edge]\n", "    networks: {edge: {ipv4_address: 10.9.0.5}}\n"+first, passed).more(
 			"networks: {edge: {ipam: {config: [{subnet: 10.9.0.0/24}]}}}\n"),
 	} {
 		assert.Empty(t, about(look(t, f, ""), "P05.gateway"), name)
@@ -70,6 +73,8 @@ func TestAddressesThatNginxMayKeep(t *testing.T) {
 		"behind another one":  behind("", first+"    x-shiksha: {gateway: edge, port: 3000}\n", passed).more("  edge: {image: \"nginx:1.27\"}\n"),
 		"reloaded by another": behind("", first, passed).more("  watch: {image: \"nginxproxy/docker-gen:0.14\"}\n"),
 		"reloads by itself":   {"compose.yaml": strings.Replace(behind("", first, passed)["compose.yaml"], "nginx:1.27", "nginxproxy/nginx-proxy:1.6", 1), "nginx.conf": behind("", first, passed)["nginx.conf"]},
+		"an address elsewhere": behind("    networks: [edge]\n", "    networks: {edge: {}, back: {ipv4_address: 10.9.0.5}}\n"+first, passed).more(
+			"networks: {edge: {}, back: {ipam: {config: [{subnet: 10.9.0.0/24}]}}}\n"),
 		"one name of several": behind("", "    networks: {default: {aliases: [web]}}\n"+first, "server {\n location / { proxy_pass http://web:3000; }\n}").more(
 			"  back: {image: \"example/front:v1\", networks: {default: {aliases: [web]}}}\n"),
 	} {
