@@ -13,7 +13,7 @@ P02.database-ports P02.eviction P02.health P02.health-lies P02.host-file P02.lat
 P02.restart P02.stop-grace P02.wait-timeout
 P03.committed P03.secrets
 P04.registry
-P05.alias P05.headers P05.health P05.hosts P05.limits P05.max-fails P05.nginx P05.stub-status P05.test
+P05.alias P05.gateway P05.headers P05.health P05.hosts P05.limits P05.max-fails P05.nginx P05.stub-status P05.test
 P06.certificate P06.chain P06.expiry P06.key P06.names
 P07.config P07.metrics P07.prometheus P07.promtool P07.rules P07.targets
 P08.alertmanager P08.amtool P08.config P08.routes P08.variables

@@ -53,6 +53,7 @@ func nginx(f *findings) {
 		if len(f.Results) == before {
 			f.Pass("P05.nginx", "%s: names resolve, headers and limits are kept", svc.Name)
 		}
+		f.stale(s)
 	}
 }
 
@@ -141,7 +142,7 @@ var passes = []string{"proxy_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass", "
 func (f *findings) siteHosts(s *site) {
 	told := map[string]bool{}
 	s.walk(func(d *gateway.Directive, above []*gateway.Directive) {
-		isServer := d.Name == "server" && !d.Block && len(above) > 0 && above[len(above)-1].Name == "upstream"
+		isServer := inUpstream(d, above)
 		if len(d.Args) == 0 || !isServer && !slices.Contains(passes, d.Name) {
 			return
 		}

@@ -99,21 +99,16 @@ func (f *Findings) Reach(from *stack.Service, host string) (reached check.Outcom
 	if _, extra := c.ExtraHosts[host]; extra || slices.ContainsFunc(c.ExternalLinks, func(l string) bool { return strings.HasSuffix(l, host) }) {
 		return check.Pass, "", ""
 	}
-	for _, l := range c.Links {
-		if linked, alias := Link(l); alias == host && !f.Options.Swarm {
-			host = linked
-		}
-	}
+	host = f.linked(from, host)
 	var apart string
 	var known []string
 	for _, name := range f.Stack.Order {
 		svc := f.Stack.Services[name]
-		names := append([]string{name, f.Stack.Project.Services[name].Hostname}, f.Stack.Aliases(name)...)
 		known = append(known, name)
-		if !slices.Contains(names, host) && !isUnit(f.Stack.Name+"-"+name, host, svc.Replicas) {
+		if !f.called(svc, host) {
 			continue
 		}
-		if name == from.Name || svc.NetworkMode == "" && slices.ContainsFunc(svc.Networks, func(n string) bool { return slices.Contains(from.Networks, n) }) {
+		if name == from.Name || meet(svc, from) {
 			return check.Pass, "", ""
 		}
 		apart = name
@@ -137,6 +132,43 @@ func (f *Findings) Reach(from *stack.Service, host string) (reached check.Outcom
 		hint = "write " + base + ": that name gives all its replicas, and Compose gives none the name " + host
 	}
 	return check.Fail, "no service is called " + host, hint
+}
+
+// Named lists the other services of the stack that a host of a configuration of a service
+// is the name of, as Docker's DNS answers it.
+func (f *Findings) Named(from *stack.Service, host string) []*stack.Service {
+	if _, extra := f.Stack.Project.Services[from.Name].ExtraHosts[host]; extra || host == "" || from.NetworkMode != "" {
+		return nil
+	}
+	host = f.linked(from, host)
+	var out []*stack.Service
+	for _, name := range f.Stack.Order {
+		if svc := f.Stack.Services[name]; name != from.Name && f.called(svc, host) && meet(svc, from) {
+			out = append(out, svc)
+		}
+	}
+	return out
+}
+
+// linked is what a service calls a host by one of its links.
+func (f *Findings) linked(from *stack.Service, host string) string {
+	for _, l := range f.Stack.Project.Services[from.Name].Links {
+		if linked, alias := Link(l); alias == host && !f.Options.Swarm {
+			host = linked
+		}
+	}
+	return host
+}
+
+// called tells whether a host is a name of a service or of one of its units.
+func (f *Findings) called(svc *stack.Service, host string) bool {
+	names := append([]string{svc.Name, f.Stack.Project.Services[svc.Name].Hostname}, f.Stack.Aliases(svc.Name)...)
+	return slices.Contains(names, host) || isUnit(f.Stack.Name+"-"+svc.Name, host, svc.Replicas)
+}
+
+// meet tells whether two services are on one network.
+func meet(a, b *stack.Service) bool {
+	return a.NetworkMode == "" && slices.ContainsFunc(a.Networks, func(n string) bool { return slices.Contains(b.Networks, n) })
 }
 
 // Link cuts what stands under links into what is linked to and the name that the
