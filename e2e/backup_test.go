@@ -119,6 +119,26 @@ func TestBackup_MigrationAndTheWaysBack(t *testing.T) {
 	assert.Equal(t, r.Backups[0], record(t, f, "3").RestoresDatabase)
 }
 
+// A database whose volume has another key would begin with an empty one, and what is dumped and
+// migrated would be the one that is left behind.
+func TestBackup_OfADatabaseThatWouldBeginEmpty(t *testing.T) {
+	t.Parallel()
+	f := data(t)
+	migrate(t, f, "v1", first, 0)
+	ask(t, f, "shop", "INSERT INTO orders VALUES ('before')")
+	before := f.MustUnits()
+	trapEdit(t, f, "compose.yaml", "data:/var/lib", "data2:/var/lib", "volumes: { data: {} }", "volumes: { data2: {} }")
+	told := "db begins with an empty volume: " + f.Project + "_data2 is not there, and its data is in volume " + f.Project + "_data;"
+	assert.Contains(t, migrate(t, f, "v2", second, 2).Stderr, told)
+	assert.Contains(t, f.Shiksha("plan", "--version", "v2").Stdout, "refused: "+told)
+	assert.Equal(t, before, f.MustUnits(), "nothing was touched")
+	assert.Equal(t, "1", ask(t, f, "shop", "SELECT max(revision) FROM revisions"))
+
+	trapEdit(t, f, "compose.yaml", "volumes: { data2: {} }", "volumes: { data2: { name: "+f.Project+"_data } }")
+	migrate(t, f, "v2", second, 0)
+	assert.Equal(t, "before", ask(t, f, "shop", "SELECT remark FROM orders"))
+}
+
 // A migration that fails, waits for a lock or is killed with its deployer changes no
 // unit, and the message says where the database is.
 func TestBackup_MigrationFaults(t *testing.T) {

@@ -118,12 +118,13 @@ func unitOf(c container.Summary) stack.Unit {
 		ID: c.ID, Name: containerName(c.Names), Service: c.Labels[api.ServiceLabel], Number: number,
 		State: stack.State(c.State), ExitCode: exitOf(c), Health: healthOf(c), Hash: c.Labels[api.ConfigHashLabel],
 		Image: c.Image, ImageID: c.ImageID, Created: time.Unix(c.Created, 0), OneOff: isOneOff(c),
-		StateDir: c.Labels[stack.StateLabel], Addresses: map[string]string{}, Volumes: volumesOf(c.Mounts), Writes: writesOf(c.Mounts),
+		StateDir: c.Labels[stack.StateLabel], Addresses: map[string]string{}, Volumes: volumesOf(c.Mounts),
 	}
 	if c.NetworkSettings != nil {
 		u.Addresses, u.Networks = addressesOf(c.NetworkSettings.Networks), networksOf(c.NetworkSettings.Networks)
 	}
 	u.Mounts, u.Anonymous = mountsOf(c.Mounts)
+	u.Writes, u.Targets = writesOf(c.Mounts)
 	return u
 }
 
@@ -220,20 +221,19 @@ func networksOf(networks map[string]*network.EndpointSettings) []string {
 }
 
 // writesOf are the volumes and the host paths among the mounts of a container that it may
-// write to.
-func writesOf(mounts []container.MountPoint) []string {
-	var out []string
+// write to, sorted, and by where in it they are.
+func writesOf(mounts []container.MountPoint) (places []string, at map[string]string) {
+	at = map[string]string{}
 	for _, m := range mounts {
 		switch {
 		case !m.RW:
 		case m.Type == mount.TypeVolume:
-			out = append(out, m.Name)
+			at[m.Destination] = m.Name
 		case m.Type == mount.TypeBind:
-			out = append(out, m.Source)
+			at[m.Destination] = m.Source
 		}
 	}
-	slices.Sort(out)
-	return out
+	return slices.Sorted(maps.Values(at)), at
 }
 
 // volumesOf are the names of the volumes among the mounts of a container.
@@ -286,9 +286,10 @@ func (e *Engine) Inspect(ctx context.Context, id string) (stack.Unit, error) {
 	c := res.Container
 	u := stack.Unit{
 		ID: c.ID, Name: strings.TrimPrefix(c.Name, "/"), ImageID: c.Image, Restarts: c.RestartCount,
-		Created: instant(c.Created), Addresses: map[string]string{}, Env: map[string]string{}, Volumes: volumesOf(c.Mounts), Writes: writesOf(c.Mounts),
+		Created: instant(c.Created), Addresses: map[string]string{}, Env: map[string]string{}, Volumes: volumesOf(c.Mounts),
 	}
 	u.Mounts, u.Anonymous = mountsOf(c.Mounts)
+	u.Writes, u.Targets = writesOf(c.Mounts)
 	if cfg := c.Config; cfg != nil {
 		u.Service, u.Image, u.Hash = cfg.Labels[api.ServiceLabel], cfg.Image, cfg.Labels[api.ConfigHashLabel]
 		u.Command = cfg.Cmd

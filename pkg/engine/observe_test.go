@@ -26,13 +26,14 @@ func TestUnitOfKnowsNetworksAndVolumes(t *testing.T) {
 		"shop_edge": {NetworkID: "4fe2"}, "common": {NetworkID: "3ad1"}, "gone": nil,
 	}}, Mounts: []container.MountPoint{
 		{Type: mount.TypeVolume, Name: "pg_v1", Source: "/var/lib/docker/volumes/pg_v1/_data"},
-		{Type: mount.TypeVolume, Name: "cache", RW: true}, {Type: mount.TypeBind, Source: "/srv"},
-		{Type: mount.TypeBind, Source: "/data", RW: true}, {Type: mount.TypeTmpfs, RW: true},
+		{Type: mount.TypeVolume, Name: "cache", Destination: "/var/cache", RW: true}, {Type: mount.TypeBind, Source: "/srv"},
+		{Type: mount.TypeBind, Source: "/data", Destination: "/in/data", RW: true}, {Type: mount.TypeTmpfs, RW: true},
 	}}
 	u := unitOf(c)
 	assert.Equal(t, []string{"common", "3ad1", "gone", "shop_edge", "4fe2"}, u.Networks)
 	assert.Equal(t, []string{"cache", "pg_v1"}, u.Volumes)
 	assert.Equal(t, []string{"/data", "cache"}, u.Writes)
+	assert.Equal(t, map[string]string{"/var/cache": "cache", "/in/data": "/data"}, u.Targets)
 
 	alone := unitOf(container.Summary{NetworkSettings: &container.NetworkSettingsSummary{}})
 	assert.Equal(t, []string{}, alone.Networks)

@@ -29,13 +29,15 @@ while [ "$n" -gt 0 ]; do
 done
 ` + lookScript
 
-// heldScript prints the sockets of each of the processes $2... and the tables that say
-// what they are connected to. Links under /proc/<pid>/fd are readable for the
-// owner of the process only, so it becomes that user where $1 names another one.
+// heldScript prints what each of the processes $2... that are there has open, and the
+// tables that say what its sockets are connected to. Links under /proc/<pid>/fd are readable
+// for the owner of the process only, so it becomes that user where $1 names another one.
+// One ls reads all links of a process, which may be thousands: what looks takes from nginx's
+// own CPU. That it fails for one that was closed meanwhile says nothing.
 const heldScript = `
 uid=$1
 shift
-links='for p; do echo "shiksha-of $p"; for f in /proc/$p/fd/*; do readlink "$f"; done; done'
+links='for p; do [ -d "/proc/$p" ] && echo "shiksha-of $p" && ls -ln "/proc/$p/fd" 2>/dev/null; done; :'
 if [ "$uid" = "$(id -u)" ]; then
   sh -c "$links" sh "$@" || exit 97
 else
@@ -205,7 +207,8 @@ func (g *Nginx) end(ctx context.Context, gen Generation, old []worker) ([]worker
 // they end with the units there, also where these workers live on. Unasked are the clients
 // of these workers that no connection to a unit is for: their request has not come, or not
 // whole, and would be sent to where gen no longer sends it. (Or their answer is on its way
-// from nginx's own buffers.)
+// from nginx's own buffers.) Where connections cannot be seen each of these workers stands for
+// one such client, beside the error.
 func (g *Nginx) Held(ctx context.Context, gen Generation, addrs []string) (to, unasked int, err error) {
 	old, _, err := g.older(ctx, gen, 0, nil)
 	if err != nil || len(old) == 0 {
@@ -220,7 +223,7 @@ func (g *Nginx) Held(ctx context.Context, gen Generation, addrs []string) (to, u
 		links, tables, ok = g.sockets(ctx, old)
 	}
 	if !ok {
-		return 0, 0, g.fail("", "the connections of nginx's old workers cannot be seen")
+		return 0, len(old), g.fail("", "the connections of nginx's old workers cannot be seen")
 	}
 	for _, h := range holdings(links, tables) {
 		unasked += max(0, h.clients-h.units)
@@ -263,8 +266,21 @@ func (g *Nginx) sockets(ctx context.Context, old []worker) (links, tables string
 	res, err := g.script(ctx, "count the connections of nginx's old workers", heldScript, nil,
 		append([]string{strings.TrimSpace(uids.stdout)}, pids(old)...)...)
 	links, tables, whole := strings.Cut(res.stdout, "shiksha-tables\n")
-	return links, tables, err == nil && res.exit == 0 && whole && strings.HasSuffix(tables, "shiksha-end\n")
+	return links, tables, err == nil && res.exit == 0 && whole && readable(links) && strings.HasSuffix(tables, "shiksha-end\n")
 }
+
+// readable tells whether of each process some link could be read: each has some.
+func readable(links string) bool {
+	for of := range strings.SplitSeq(links, "shiksha-of ") {
+		if of != "" && !strings.Contains(of, arrow) {
+			return false
+		}
+	}
+	return true
+}
+
+// arrow is what every ls puts between a link and what it leads to.
+const arrow = " -> "
 
 // uidScript prints the user of process $1.
 const uidScript = `while read -r k v _; do [ "$k" = Uid: ] && printf '%s\n' "$v"; done <"/proc/$1/status"`
@@ -321,17 +337,20 @@ func kernelAddress(addr netip.Addr) string {
 	return strings.ToUpper(hex.EncodeToString(bytes))
 }
 
-// matchSockets matches the socket links (socket:[inode]) of processes with the kernel's tables.
+// matchSockets matches the socket links (socket:[inode]) that ls listed of processes with the
+// kernel's tables.
 func matchSockets(links, tables string) (sockets []socket, listens map[string]bool) {
 	const established, listening = "01", "0A"
 	owners, pid := map[string]int{}, 0
-	for link := range strings.Lines(links) {
-		link = strings.TrimSpace(link)
-		if of, isPID := strings.CutPrefix(link, "shiksha-of "); isPID {
+	for line := range strings.Lines(links) {
+		line = strings.TrimSpace(line)
+		if of, isPID := strings.CutPrefix(line, "shiksha-of "); isPID {
 			pid, _ = strconv.Atoi(of)
 			continue
 		}
-		owners[link] = pid
+		if _, link, ok := strings.Cut(line, arrow); ok {
+			owners[strings.Trim(link, `'"`)] = pid
+		}
 	}
 	listens = map[string]bool{}
 	for line := range strings.Lines(tables) {

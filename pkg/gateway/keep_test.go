@@ -95,7 +95,7 @@ func TestOnlyTheOldestGetSIGKILL(t *testing.T) {
 func TestHeld(t *testing.T) {
 	t.Parallel()
 	table := func(lines ...string) string {
-		return "socket:[201]\nsocket:[202]\nsocket:[203]\nsocket:[204]\nshiksha-tables\n" + strings.Join(lines, "\n") + "\nshiksha-end\n"
+		return "shiksha-of 200\n3 -> socket:[201]\n4 -> socket:[202]\n5 -> socket:[203]\n6 -> socket:[204]\nshiksha-tables\n" + strings.Join(lines, "\n") + "\nshiksha-end\n"
 	}
 	const rest = " 00000000:00000000 00:00000000 00000000 33 0 "
 	whole := table(
@@ -116,10 +116,11 @@ func TestHeld(t *testing.T) {
 		"to a unit":                    {sight: leavingWorkers(1, 1), held: whole, addrs: []string{"192.168.0.3"}, want: 2},
 		"to several":                   {sight: leavingWorkers(1, 1), held: whole, addrs: []string{"192.168.0.3", "192.168.0.4"}, want: 3},
 		"to none":                      {sight: leavingWorkers(1, 1), held: whole, addrs: []string{"192.168.0.9", ""}},
-		"a client that has not asked":  {sight: leavingWorkers(1, 1), held: strings.Replace(whole, "socket:[202]\nsocket:[203]\n", "", 1), addrs: []string{"192.168.0.4"}, unasked: 1},
+		"a client that has not asked":  {sight: leavingWorkers(1, 1), held: strings.Replace(whole, "4 -> socket:[202]\n5 -> socket:[203]\n", "", 1), addrs: []string{"192.168.0.4"}, unasked: 1},
 		"no old worker is left":        {sight: leavingWorkers(0, 1), held: whole, addrs: []string{"192.168.0.3"}},
-		"they cannot be counted":       {sight: leavingWorkers(1, 1), addrs: []string{"192.168.0.3"}, fails: true},
-		"an answer that was cut short": {sight: leavingWorkers(1, 1), held: whole[:len(whole)-3], addrs: []string{"192.168.0.3"}, fails: true},
+		"they cannot be counted":       {sight: leavingWorkers(2, 1), addrs: []string{"192.168.0.3"}, unasked: 2, fails: true},
+		"nor those of one of them":     {sight: leavingWorkers(2, 1), held: "shiksha-of 201\ntotal 0\n" + whole, addrs: []string{"192.168.0.3"}, unasked: 2, fails: true},
+		"an answer that was cut short": {sight: leavingWorkers(1, 1), held: whole[:len(whole)-3], addrs: []string{"192.168.0.3"}, unasked: 1, fails: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -154,7 +155,7 @@ func TestConnectionsAreFoundInTheKernelsTables(t *testing.T) {
 		require.NoError(t, err)
 		for _, fd := range fds {
 			if link, err := os.Readlink(fd); err == nil {
-				links.WriteString(link + "\n")
+				links.WriteString(filepath.Base(fd) + " -> " + link + "\n")
 			}
 		}
 		var table strings.Builder

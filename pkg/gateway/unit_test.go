@@ -170,7 +170,7 @@ func TestWhatWorkersHold(t *testing.T) {
 		"   3: 0200A8C0:B001 0300A8C0:1F40 01 00000000:00000000 00:00000000 00000000    33        0 203 1", // to a unit
 		"   4: 0200A8C0:0050 0100A8C0:A003 08 00000000:00000000 00:00000000 00000000    33        0 204 1", // closing
 	}, "\n")
-	links := "shiksha-of 31\nsocket:[201]\nsocket:[204]\n/dev/null\nanon_inode:[eventpoll]\nshiksha-of 32\nsocket:[203]\n"
+	links := "shiksha-of 31\n3 -> socket:[201]\n4 -> socket:[204]\n0 -> /dev/null\n5 -> anon_inode:[eventpoll]\nshiksha-of 32\n3 -> socket:[203]\n"
 	assert.Equal(t, held{31: {clients: 1}, 32: {units: 1}}, holdings(links, tables))
 }
 

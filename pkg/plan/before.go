@@ -53,9 +53,7 @@ func holds(in Input, svc *stack.Service) bool {
 	absent := missing(in, slices.Clone(svc.Volumes), in.Observed.Volumes, func(key string) string { return in.Desired.Project.Volumes[key].Name })
 	for _, key := range svc.Volumes {
 		v := in.Desired.Project.Volumes[key]
-		// A volume of such a driver may be made of what is there: a folder, a share.
-		elsewhere := len(v.DriverOpts) > 0 || v.Driver != "" && v.Driver != "local"
-		if elsewhere || bool(v.External) || !slices.Contains(absent, key) {
+		if !beginsEmpty(v) || bool(v.External) || !slices.Contains(absent, key) {
 			return true
 		}
 	}
@@ -64,6 +62,12 @@ func holds(in Input, svc *stack.Service) bool {
 		ours := slices.ContainsFunc(svc.Files, func(f stack.File) bool { return f.Target == m.Target })
 		return m.Type == types.VolumeTypeBind && !m.ReadOnly && !ours
 	})
+}
+
+// beginsEmpty tells whether a volume that is made has nothing in it: those of some drivers
+// are made of what is there, a folder or a share.
+func beginsEmpty(v types.VolumeConfig) bool {
+	return len(v.DriverOpts) == 0 && (v.Driver == "" || v.Driver == "local")
 }
 
 // Restore is a database that goes back to a backup.

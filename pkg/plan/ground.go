@@ -1,8 +1,14 @@
 package plan
 
 import (
+	"fmt"
+	"maps"
+	"path"
 	"slices"
 	"sort"
+	"strings"
+
+	"github.com/compose-spec/compose-go/v2/types"
 
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -67,4 +73,84 @@ func foreign(kind string, keys []string, have map[string]stack.Resource) []strin
 		}
 	}
 	return notes
+}
+
+// emptied says which databases begin with an empty volume that this release makes, while
+// what they wrote to is in no place of theirs any more: nothing else would tell, since an
+// empty database is well. Of one that is dumped that is a refusal: what is dumped before a
+// migration, and migrated, would be the one that is left behind, and its dumps would go by
+// age for those of the empty one.
+func emptied(in Input, p *Plan) {
+	for _, s := range p.Steps {
+		svc := in.Desired.Services[s.Service]
+		if svc == nil || !s.Replaces() || !in.Desired.IsDatabase(svc.Name) {
+			continue
+		}
+		for _, m := range in.Desired.Project.Services[svc.Name].Volumes {
+			v := in.Desired.Project.Volumes[m.Source]
+			if m.Type != types.VolumeTypeVolume || m.ReadOnly || !slices.Contains(p.Volumes, m.Source) || !beginsEmpty(v) {
+				continue
+			}
+			former, named := formerPlace(in, svc.Name, path.Clean(m.Target), v.Name)
+			if former == "" {
+				continue
+			}
+			text := fmt.Sprintf("%s begins with an empty volume: %s is not there, and its data is in %s; ", svc.Name, v.Name, noun(former))
+			switch {
+			case in.Back: // what file there is now is not the one that is gone back to
+			case path.IsAbs(former):
+				text += "to keep the data mount that as before, else "
+			case named:
+				text += fmt.Sprintf("to keep the data say name: %s for volume %s in the Compose file, else ", former, m.Source)
+			}
+			text += "make it first, with a copy of the data or to begin empty: docker volume create " + v.Name
+			if svc.Ext.Backups != nil {
+				p.Refusals = append(p.Refusals, text)
+			} else {
+				p.Notes = append(p.Notes, text)
+			}
+		}
+	}
+}
+
+// formerPlace gives the place that units of a service wrote to, at a target or else above or
+// below it, and that it is not to have any more, "" for none, and whether it is a volume that
+// somebody named. Where another service of the stack has both that and the new volume it is
+// there to copy.
+func formerPlace(in Input, service, target, volume string) (place string, named bool) {
+	for _, u := range in.Observed.Units[service] {
+		for _, at := range slices.Sorted(maps.Keys(u.Targets)) {
+			was := u.Targets[at]
+			kept := func(name string) bool {
+				has := mounted(in, name)
+				return slices.Contains(has, was) && (name == service || slices.Contains(has, volume))
+			}
+			if u.OneOff || !nested(at, target) || slices.ContainsFunc(in.Desired.Order, kept) {
+				continue
+			}
+			if place == "" || at == target {
+				place, named = was, !slices.Contains(u.Anonymous, at)
+			}
+		}
+	}
+	return place, named
+}
+
+// nested tells whether one of two paths is, or is in, the other.
+func nested(a, b string) bool {
+	in := func(a, b string) bool { return a == b || strings.HasPrefix(a, strings.TrimSuffix(b, "/")+"/") }
+	return in(a, b) || in(b, a)
+}
+
+// mounted lists the volumes, by name, and the folders of the host that a service has.
+func mounted(in Input, service string) []string {
+	var out []string
+	for _, m := range in.Desired.Project.Services[service].Volumes {
+		if m.Type == types.VolumeTypeVolume {
+			out = append(out, in.Desired.Project.Volumes[m.Source].Name)
+		} else {
+			out = append(out, path.Clean(m.Source))
+		}
+	}
+	return out
 }

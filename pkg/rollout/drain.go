@@ -3,6 +3,7 @@ package rollout
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -46,7 +47,8 @@ const unasked = time.Minute
 // budget: ids are the units that serve now. Where old workers live on for others, what
 // they have to the other units of this service ends with these, and nothing else does.
 // Clients of theirs that have not asked yet would ask those units: they are waited for
-// until the given time, so that these are still there.
+// until the given time, so that these are still there, and so is whoever is at an old worker
+// where that cannot be seen.
 func (t *traffic) outlived(ctx context.Context, g *gate, gen gateway.Generation, left gateway.Left, ids []string, until time.Time) error {
 	t.cut(left.Cut, "were ended")
 	if left.Kept == 0 {
@@ -58,14 +60,17 @@ func (t *traffic) outlived(ctx context.Context, g *gate, gen gateway.Generation,
 		return nil
 	}
 	to, waiting := 0, 0
-	for told := false; err == nil; told = true {
-		if to, waiting, err = g.Held(ctx, gen, addrs); err != nil || waiting == 0 || time.Now().After(until) {
+	for told := false; err == nil || waiting > 0; told = true {
+		began := time.Now()
+		if to, waiting, err = g.Held(ctx, gen, addrs); waiting == 0 || time.Now().After(until) {
 			break
 		}
 		if !told {
-			t.say(event.Info, t.svc.Name, "%d clients of nginx's old workers have not sent a whole request yet; they have until %s after the switch", waiting, unasked)
+			t.say(event.Info, t.svc.Name, "%s; they have until %s after the switch", yet(waiting, err), unasked)
 		}
-		if err := grace.Pause(ctx, time.Second); err != nil {
+		// A look takes from nginx's own CPU, which those need that serve.
+		rest := max(time.Second, min(5*time.Since(began), time.Until(until)))
+		if err := grace.Pause(ctx, rest); err != nil {
 			return err
 		}
 	}
@@ -78,6 +83,14 @@ func (t *traffic) outlived(ctx context.Context, g *gate, gen gateway.Generation,
 	}
 	t.cut(to, end)
 	return nil
+}
+
+// yet says who may not have asked yet.
+func yet(waiting int, unseen error) string {
+	if unseen != nil {
+		return fmt.Sprintf("it cannot be seen whether clients of nginx's %d old workers have sent a whole request yet", waiting)
+	}
+	return fmt.Sprintf("%d clients of nginx's old workers have not sent a whole request yet", waiting)
 }
 
 // cut books connections that outlived the drain budget, and says how they end.

@@ -125,6 +125,70 @@ func TestDrain_ClientsThatHaveNotAskedYet(t *testing.T) {
 	}
 }
 
+// What looks for clients takes from nginx's own CPU: where that is long it looks seldom.
+func TestDrain_ADearLookIsSeldom(t *testing.T) {
+	t.Parallel()
+	for takes, looks := range map[time.Duration]int{0: 62, 100 * time.Millisecond: 56, 5 * time.Second: 3, 90 * time.Second: 1} {
+		synctest.Test(t, func(t *testing.T) {
+			h, st := pair()
+			h.cut, h.unasked = 5, 900
+			n := 0
+			h.onAct = func(act string) {
+				if strings.HasPrefix(act, "look for ") {
+					n++
+					time.Sleep(takes)
+				}
+			}
+			_, _, err := followed(t, h, st, plan.Step{Service: "api", Action: plan.Surge, Replicas: 2, Old: []string{"api-1", "api-2"}, Batch: 2})
+			require.NoError(t, err)
+			assert.Equal(t, looks, n, "a look of %s", takes)
+		})
+	}
+}
+
+// Where connections cannot be seen nobody knows who has asked nothing yet: the units that go
+// are there for as long as such a client may take, or until the old workers have ended.
+func TestDrain_ClientsThatCannotBeSeen(t *testing.T) {
+	t.Parallel()
+	for blind, want := range map[int]struct {
+		took time.Duration
+		said []string
+	}{
+		3: {took: 3 * time.Second},
+		900: {took: 61 * time.Second, said: []string{"how many connections to it outlived the drain budget of 30s is not known, " +
+			"they end with the units that they are to: broken on purpose"}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h, st := pair()
+			h.cut, h.blind = 5, blind
+			var drained, stopped time.Time
+			h.onAct = func(act string) {
+				switch {
+				case strings.HasPrefix(act, "drain"):
+					drained = time.Now()
+				case strings.HasPrefix(act, "stop "):
+					stopped = time.Now()
+				}
+			}
+			told, _, err := followed(t, h, st, plan.Step{Service: "api", Action: plan.Surge, Replicas: 2, Old: []string{"api-1", "api-2"}, Batch: 2})
+			require.NoError(t, err)
+			assert.Equal(t, want.took, stopped.Sub(drained), "from the drain to the stop")
+			var said []string
+			told1 := 0
+			for _, e := range told.Events() {
+				if e.Level == event.Warning {
+					said = append(said, e.Text)
+				}
+				if strings.Contains(e.Text, "cannot be seen whether") {
+					told1++
+				}
+			}
+			assert.Equal(t, want.said, said)
+			assert.Equal(t, 1, told1)
+		})
+	}
+}
+
 // A batch that fails after the switch goes back to the old units: what leads to the new ones ends with them.
 func TestDrain_OnTheWayBack(t *testing.T) {
 	t.Parallel()

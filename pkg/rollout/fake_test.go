@@ -61,9 +61,10 @@ type fakeHost struct {
 	scrapped []string
 	// cut is how many connections outlive each drain budget; budgets are those. ended is how
 	// many were ended with their workers. held are those of the rest by where they lead,
-	// unasked how many clients have asked nothing yet; one does with each look.
-	cut, ended int
-	unasked    int
+	// unasked how many clients have asked nothing yet; one does with each look. blind is how
+	// many looks see no connections.
+	cut, ended     int
+	unasked, blind int
 	// latest is set where those that are drained are of whatever reload was before.
 	latest  bool
 	budgets []time.Duration
@@ -373,6 +374,9 @@ func (g fakeGateway) Drained(ctx context.Context, _ gateway.Generation, budget t
 func (g fakeGateway) Held(_ context.Context, _ gateway.Generation, addrs []string) (to, unasked int, err error) {
 	if err := g.act("look for connections to %s", strings.Join(addrs, " ")); err != nil {
 		return 0, 0, err
+	}
+	if g.blind--; g.blind >= 0 {
+		return 0, 2, errBroken
 	}
 	n := 0
 	for _, a := range addrs {

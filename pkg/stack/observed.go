@@ -67,8 +67,10 @@ type Unit struct {
 	// Networks are the names and the ids of the networks that it is on, Volumes the names
 	// of the volumes that it mounts; nil where that is not known.
 	Networks, Volumes []string
-	// Writes are the volumes, by name, and the host paths that it mounts to write to.
-	Writes []string
+	// Writes are the volumes, by name, and the host paths that it mounts to write to, Targets
+	// the same by where in it they are.
+	Writes  []string
+	Targets map[string]string
 	// OneOff is set for `compose run` containers, which are never touched.
 	OneOff bool
 	// Node is the host that it runs on where a stack has several, else "", and
