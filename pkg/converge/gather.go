@@ -66,7 +66,7 @@ func (d *transition) gather(ctx context.Context) (*facts, error) {
 		return err
 	})
 	eg.Go(func() (err error) {
-		f.images, err = d.opts.Images(looking)
+		f.images, err = d.opts.Images(looking, f.verified)
 		return err
 	})
 	eg.Go(func() error {

@@ -40,6 +40,25 @@ func (d *transition) tag(ctx context.Context) error {
 	return nil
 }
 
+// resolved tells whether a service runs what its image means. Of what this release does not
+// ask a registry for the record says it that it is taken from.
+func (d *transition) resolved(svc *stack.Service) bool {
+	asked := len(d.opts.Services) == 0 || slices.Contains(d.opts.Services, svc.Name)
+	if d.opts.Back == nil && asked {
+		return d.opts.Given[svc.Name] == ""
+	}
+	was := d.facts.verified
+	if d.opts.Back != nil {
+		r, err := d.ledger.Get(d.opts.Back.Restores)
+		was = optional(r, err == nil)
+	}
+	if was == nil {
+		return false
+	}
+	s := was.Services[svc.Name]
+	return s.Resolved && s.Image == svc.Image && s.Pinned == svc.Pinned
+}
+
 // pullBack pulls what a way back makes units of and the host has no more: its units are gone,
 // and a tag is nothing to `docker image prune -a`. It says what could not be had, "" for
 // nothing: that keeps nothing else from going back.

@@ -27,8 +27,10 @@ const (
 // Options says what a host should run from now on, and how to get there.
 type Options struct {
 	Stack *stack.Stack
-	// Images finds the image of every service by digest.
-	Images func(context.Context) (map[string]engine.Image, error)
+	// Images finds the image of every service by digest; it is told of the last verified
+	// release, nil where there is none. Given are those that it was given beside the file.
+	Images func(context.Context, *release.Record) (map[string]engine.Image, error)
+	Given  map[string]string
 	// Registry is the login for what has to be pulled.
 	Registry engine.Auth
 	// Lock is held by the caller; nil with DryRun.

@@ -136,7 +136,7 @@ func (d *transition) services(runs *stack.Stack, key []byte) map[string]release.
 	out := map[string]release.ServiceRecord{}
 	for _, name := range runs.Order {
 		svc := runs.Services[name]
-		r := release.ServiceRecord{Image: svc.Image, Pinned: svc.Pinned, Hash: svc.Hash, Replicas: svc.Replicas,
+		r := release.ServiceRecord{Image: svc.Image, Pinned: svc.Pinned, Resolved: d.resolved(svc), Hash: svc.Hash, Replicas: svc.Replicas,
 			Environment: env[name], Files: sums(svc), Action: string(plan.Unchanged)}
 		if s := d.plan.Step(name); s != nil {
 			r.Action = string(s.Action)

@@ -115,7 +115,7 @@ func TestWhatIsKnownStays(t *testing.T) {
 	require.NoError(t, err)
 	known := &facts{verified: &release.Record{Number: 1, Version: "v1"}}
 	d := &transition{Target: &target.Target{Sink: event.Discard, Host: &host.Host{}}, on: silentPlatform{}, ledger: ledger, facts: known,
-		opts: Options{Stack: &stack.Stack{Name: "shop"}, Images: func(context.Context) (map[string]engine.Image, error) { return nil, nil }}}
+		opts: Options{Stack: &stack.Stack{Name: "shop"}, Images: func(context.Context, *release.Record) (map[string]engine.Image, error) { return nil, nil }}}
 	require.Error(t, d.replan(cancelled(t)), "and nobody dials")
 	assert.Same(t, known, d.facts)
 	assert.Equal(t, "v1 serves again", d.servesNow())

@@ -151,9 +151,10 @@ func (o Options) verifier(st *stack.Stack) (converge.Verifier, error) {
 func (o Options) request(t *target.Target, st *stack.Stack) converge.Options {
 	return converge.Options{
 		Stack: st, Registry: o.Registry,
-		Images: func(ctx context.Context) (map[string]engine.Image, error) {
-			return o.resolve(ctx, t.Engine, st)
+		Images: func(ctx context.Context, verified *release.Record) (map[string]engine.Image, error) {
+			return o.resolve(ctx, t.Engine, st, verified)
 		},
+		Given:   o.Images,
 		Version: o.Version, Services: o.Services, Strategy: o.Strategy, Lenient: o.Preflight == Warn || o.Preflight == Off, Untried: o.Preflight == Off, Adopt: o.Adopt,
 		DryRun: o.DryRun, RollbackOnFailure: o.RollbackOnFailure,
 		KeepReleases: o.KeepReleases, WaitTimeout: o.WaitTimeout, RemoveOrphans: o.RemoveOrphans,
@@ -163,7 +164,7 @@ func (o Options) request(t *target.Target, st *stack.Stack) converge.Options {
 
 // resolve asks the registries for the images, but for those that they cannot have
 // yet: these are named by their tag.
-func (o Options) resolve(ctx context.Context, e *engine.Engine, st *stack.Stack) (map[string]engine.Image, error) {
+func (o Options) resolve(ctx context.Context, e *engine.Engine, st *stack.Stack, verified *release.Record) (map[string]engine.Image, error) {
 	known := *st
 	known.Services = maps.Clone(st.Services)
 	for _, name := range o.Unpushed {
@@ -173,7 +174,7 @@ func (o Options) resolve(ctx context.Context, e *engine.Engine, st *stack.Stack)
 	if o.DryRun {
 		resolve = e.Foresee
 	}
-	images, err := resolve(ctx, &known, o.Images, o.Registry)
+	images, err := resolve(ctx, &known, o.Images, o.Registry, pins(verified))
 	if err != nil {
 		return nil, err
 	}
@@ -183,4 +184,19 @@ func (o Options) resolve(ctx context.Context, e *engine.Engine, st *stack.Stack)
 		}
 	}
 	return images, nil
+}
+
+// pins are the images that a release was verified with, but for those that were given beside
+// its file: what these were is no answer to what the file's mean.
+func pins(verified *release.Record) map[string]engine.Known {
+	known := map[string]engine.Known{}
+	if verified == nil {
+		return known
+	}
+	for name, svc := range verified.Services {
+		if svc.Resolved {
+			known[name] = engine.Known{Image: svc.Image, Pinned: svc.Pinned}
+		}
+	}
+	return known
 }

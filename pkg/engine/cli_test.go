@@ -99,7 +99,7 @@ volumes: {data: {}}
 		}
 	}
 	// Docker Hub has no such image or cannot be reached: either way this one is used.
-	images, err := e.Resolve(t.Context(), s, nil, Auth{})
+	images, err := e.Resolve(t.Context(), s, nil, Auth{}, nil)
 	require.NoError(t, err)
 	assert.NotEmpty(t, images["api"].Note)
 	assert.Zero(t, reached(), "nothing was sent to the stray engine or proxy")

@@ -126,7 +126,7 @@ func TestALostConnectionIsPassedOn(t *testing.T) {
 		"clock":    second(e.Ahead(ctx)),
 		"observe":  second(e.Observe(ctx, s.Name)),
 		"inspect":  second(e.Inspect(ctx, ids[0])),
-		"resolve":  second(e.Resolve(ctx, s, nil, Auth{})),
+		"resolve":  second(e.Resolve(ctx, s, nil, Auth{}, nil)),
 		"pull":     e.Pull(ctx, "x@sha256:"+digest0, "", Auth{}),
 		"networks": e.EnsureNetworks(ctx, s, nil),
 		"volumes":  e.EnsureVolumes(ctx, s, nil),
@@ -295,7 +295,7 @@ func TestResolveOfWhatAContainerdStoreHas(t *testing.T) {
 			ID: id, Os: "linux", Architecture: "amd64", RepoDigests: []string{digest}, RepoTags: append(c.tags, "shop-api:latest"), Identity: c.identity,
 		}}, nil)
 		require.NoError(t, err)
-		images, err := e.Resolve(t.Context(), wanting("shop-api", c.policy, ""), nil, Auth{})
+		images, err := e.Resolve(t.Context(), wanting("shop-api", c.policy, ""), nil, Auth{}, nil)
 		if assert.NoError(t, err, name) {
 			assert.Equal(t, c.want, images["api"].Pinned, name)
 		}
@@ -303,7 +303,7 @@ func TestResolveOfWhatAContainerdStoreHas(t *testing.T) {
 	// What was pulled from a registry that refuses now is not released as if it was built here.
 	e, err := New(&fakeStore{refuse: hidden, img: image.InspectResponse{ID: id, RepoDigests: []string{digest}, Identity: pulled("docker.io/library/shop-api")}}, nil)
 	require.NoError(t, err)
-	_, err = e.Resolve(t.Context(), wanting("shop-api", "", ""), nil, Auth{})
+	_, err = e.Resolve(t.Context(), wanting("shop-api", "", ""), nil, Auth{}, nil)
 	require.ErrorContains(t, err, "registry docker.io wants credentials for shop-api")
 }
 

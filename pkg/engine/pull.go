@@ -217,6 +217,37 @@ func (p *pulling) explain(ctx context.Context, err error) error {
 	return fmt.Errorf("pull %s: %w", p.ref, err)
 }
 
+// Layers lists the layers (by the sum of their unpacked content) of images that the
+// host has, so that what they share with others need not be pulled. Images that are
+// gone have none.
+func (e *Engine) Layers(ctx context.Context, images []string) (map[string]bool, error) {
+	out := map[string]bool{}
+	for _, ref := range images {
+		img, err := e.api.ImageInspect(ctx, ref)
+		if isGone(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look at image %s: %w", ref, err)
+		}
+		for _, layer := range img.RootFS.Layers {
+			out[layer] = true
+		}
+	}
+	return out, nil
+}
+
+// ImagePresent tells whether the host has the image of a reference or ID.
+func (e *Engine) ImagePresent(ctx context.Context, ref string) (bool, error) {
+	if _, err := e.api.ImageInspect(ctx, ref); err != nil {
+		if isGone(err) {
+			return false, nil
+		}
+		return false, fmt.Errorf("look at image %s: %w", ref, err)
+	}
+	return true, nil
+}
+
 // Tag gives an image another name, so that it is not pruned.
 func (e *Engine) Tag(ctx context.Context, image, tag string) error {
 	if _, err := e.api.ImageTag(ctx, client.ImageTagOptions{Source: image, Target: tag}); err != nil {

@@ -169,3 +169,15 @@ func explain(auth Auth, ref string, named reference.Named, err error) error {
 	}
 	return fmt.Errorf("ask the registry for %s: %w", ref, err)
 }
+
+// whyKnown says what keeps the registry's image from being had.
+func whyKnown(t trouble, w wish, named reference.Named) string {
+	host := reference.Domain(named)
+	switch t {
+	case missing:
+		return fmt.Sprintf("registry %s has no %s any more", host, w.ref)
+	case denied:
+		return fmt.Sprintf("registry %s does not give %s", host, w.ref)
+	}
+	return fmt.Sprintf("registry %s cannot be reached from the host", host)
+}

@@ -31,9 +31,14 @@ type Image struct {
 	Note    string
 }
 
-// wish is one image that one or more services want.
+// Known is what a service was verified with: Image is what its file named, and Pinned
+// what that was.
+type Known struct{ Image, Pinned string }
+
+// wish is one image that one or more services want. known is what it was when they were
+// verified with it, "" where they were not.
 type wish struct {
-	ref, platform, policy string
+	ref, platform, policy, known string
 }
 
 // problem is a wish that cannot be granted, still without its services.
@@ -50,26 +55,28 @@ func (p *problem) Error() string { return p.message }
 // without digest) win over the file's; a reference with a digest is taken as it
 // is. pull_policy decides between the host's image and the registry's; without one
 // the registry's is taken, and the host's only when the registry cannot be reached,
-// which is tried again as a pull is. Credentials go to the one registry they are for.
+// which is tried again as a pull is. Where the registry does not give an image of the file
+// any more, or pull_policy asks for what is there, a service has the one that is known of
+// it (by service), if the host does. Credentials go to the one registry they are for.
 // All images that cannot be had are reported together.
-func (e *Engine) Resolve(ctx context.Context, s *stack.Stack, given map[string]string, auth Auth) (map[string]Image, error) {
-	return e.images(ctx, s, given, &resolving{auth: auth})
+func (e *Engine) Resolve(ctx context.Context, s *stack.Stack, given map[string]string, auth Auth, known map[string]Known) (map[string]Image, error) {
+	return e.images(ctx, s, given, known, &resolving{auth: auth})
 }
 
 // Foresee is Resolve for a plan: an image that its registry does not have yet is named
 // by its tag, with a note, since it may be built when the release comes.
-func (e *Engine) Foresee(ctx context.Context, s *stack.Stack, given map[string]string, auth Auth) (map[string]Image, error) {
-	return e.images(ctx, s, given, &resolving{auth: auth, ahead: true})
+func (e *Engine) Foresee(ctx context.Context, s *stack.Stack, given map[string]string, auth Auth, known map[string]Known) (map[string]Image, error) {
+	return e.images(ctx, s, given, known, &resolving{auth: auth, ahead: true})
 }
 
 // ResolveForNodes is Resolve of a stack that was released before, where each node pulls for
 // itself: its services have a login still, which nobody can read, and a node may have the
 // image. So a registry that wants a login for a digest is no problem while none is given.
-func (e *Engine) ResolveForNodes(ctx context.Context, s *stack.Stack, given map[string]string, auth Auth) (map[string]Image, error) {
-	return e.images(ctx, s, given, &resolving{auth: auth, nodes: true})
+func (e *Engine) ResolveForNodes(ctx context.Context, s *stack.Stack, given map[string]string, auth Auth, known map[string]Known) (map[string]Image, error) {
+	return e.images(ctx, s, given, known, &resolving{auth: auth, nodes: true})
 }
 
-func (e *Engine) images(ctx context.Context, s *stack.Stack, given map[string]string, r *resolving) (map[string]Image, error) {
+func (e *Engine) images(ctx context.Context, s *stack.Stack, given map[string]string, known map[string]Known, r *resolving) (map[string]Image, error) {
 	info, err := e.Info(ctx)
 	if err != nil {
 		return nil, err
@@ -80,11 +87,13 @@ func (e *Engine) images(ctx context.Context, s *stack.Stack, given map[string]st
 	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
 		svc := s.Services[name]
 		w := wish{ref: svc.Image, platform: svc.Platform, policy: svc.PullPolicy}
-		if given[name] != "" {
+		switch {
+		case given[name] != "":
 			w.ref = given[name]
-		}
-		if w.ref == "" {
+		case w.ref == "":
 			w.ref, w.policy = s.Name+"-"+name, "never" // what `docker compose build` would have called it
+		case known[name].Image == w.ref:
+			w.known = known[name].Pinned
 		}
 		wanted[w] = append(wanted[w], name)
 	}
@@ -184,6 +193,9 @@ func (r *resolving) resolve(ctx context.Context, w wish) (Image, error) {
 		return r.local(ctx, w, named, want, true)
 	case "missing", "if_not_present":
 		img, err := r.local(ctx, w, named, want, false)
+		if isProblem(err) {
+			img, err = r.known(ctx, w, named, want)
+		}
 		if err == nil || !isProblem(err) {
 			return img, err
 		}
@@ -246,7 +258,8 @@ func (r *resolving) remote(ctx context.Context, w wish, named reference.Named, w
 }
 
 // instead takes the host's image where the registry's cannot be had, if that is
-// what was meant: the registry is out of reach, or the image was built on the host.
+// what was meant: it was built on the host, it is what was verified, or the registry is
+// out of reach. What was verified comes before a tag, which may be from long before.
 func (r *resolving) instead(ctx context.Context, w wish, named reference.Named, want specs.Platform, cause error) (Image, error) {
 	trouble := classify(cause)
 	if trouble == unknown {
@@ -256,15 +269,19 @@ func (r *resolving) instead(ctx context.Context, w wish, named reference.Named, 
 		return Image{}, r.explain(w, named, cause)
 	}
 	img, err := r.local(ctx, w, named, want, w.policy == "build" || trouble != unreachable)
-	if err != nil {
-		if isProblem(err) {
-			return Image{}, r.explain(w, named, cause)
-		}
+	if err != nil && !isProblem(err) {
 		return Image{}, err
 	}
-	ownBuild := strings.HasPrefix(img.Pinned, "sha256:")
+	there, ownBuild := err == nil, strings.HasPrefix(img.Pinned, "sha256:")
+	if w.policy == "" && (!ownBuild || trouble != unreachable && r.auth.covers(named)) {
+		known, err := r.known(ctx, w, named, want)
+		if !isProblem(err) {
+			known.Note = whyKnown(trouble, w, named) + ", so the image that was verified last is used: " + w.known
+			return known, err
+		}
+	}
 	switch {
-	case trouble == unreachable:
+	case there && trouble == unreachable:
 		img.Note = fmt.Sprintf("registry %s cannot be reached from the host, so the image that is there is used", reference.Domain(named))
 		return img, nil
 	case ownBuild && !r.auth.covers(named):
@@ -272,6 +289,19 @@ func (r *resolving) instead(ctx context.Context, w wish, named reference.Named, 
 		return img, nil
 	}
 	return Image{}, r.explain(w, named, cause)
+}
+
+// known takes what the services were verified with, if it is of the same repository and the
+// host has it.
+func (r *resolving) known(ctx context.Context, w wish, named reference.Named, want specs.Platform) (Image, error) {
+	if !strings.HasPrefix(w.known, reference.FamiliarName(named)+"@") {
+		return Image{}, absent(w)
+	}
+	present, err := r.present(ctx, w.known, want)
+	if err == nil && !present {
+		err = absent(w)
+	}
+	return Image{Pinned: w.known, Present: present}, err
 }
 
 // local takes the image that the host has under the reference. Own tells that it was
@@ -356,35 +386,4 @@ func built(w wish, has []specs.Platform, want specs.Platform) error {
 	return &problem{kind: fault.Input,
 		message: fmt.Sprintf("image %s has no build for %s, only for %s", w.ref, platforms.Format(platforms.Normalize(want)), strings.Join(names, ", ")),
 		hint:    "build it for the host's platform, or name another with platform: in the Compose file"}
-}
-
-// Layers lists the layers (by the sum of their unpacked content) of images that the
-// host has, so that what they share with others need not be pulled. Images that are
-// gone have none.
-func (e *Engine) Layers(ctx context.Context, images []string) (map[string]bool, error) {
-	out := map[string]bool{}
-	for _, ref := range images {
-		img, err := e.api.ImageInspect(ctx, ref)
-		if isGone(err) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("look at image %s: %w", ref, err)
-		}
-		for _, layer := range img.RootFS.Layers {
-			out[layer] = true
-		}
-	}
-	return out, nil
-}
-
-// ImagePresent tells whether the host has the image of a reference or ID.
-func (e *Engine) ImagePresent(ctx context.Context, ref string) (bool, error) {
-	if _, err := e.api.ImageInspect(ctx, ref); err != nil {
-		if isGone(err) {
-			return false, nil
-		}
-		return false, fmt.Errorf("look at image %s: %w", ref, err)
-	}
-	return true, nil
 }

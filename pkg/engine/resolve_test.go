@@ -55,7 +55,7 @@ func TestResolvePinsToTheRegistrysDigest(t *testing.T) {
 		"d": {Image: r.host + "/team/nothing:v1"}, "e": {Image: single, PullPolicy: "always"},
 	}}
 	given := map[string]string{"d": r.host + "/team/api:other@" + strings.SplitN(single, "@", 2)[1]}
-	images, err := e.Resolve(t.Context(), s, given, r.auth)
+	images, err := e.Resolve(t.Context(), s, given, r.auth, nil)
 	require.NoError(t, err)
 	for name, want := range map[string]string{"a": single, "b": single, "c": many, "d": single, "e": single} {
 		assert.Equal(t, Image{Pinned: want}, images[name], name)
@@ -64,7 +64,7 @@ func TestResolvePinsToTheRegistrysDigest(t *testing.T) {
 	// What is pinned is found on the host once it was pulled, and pulled once.
 	require.NoError(t, e.Pull(t.Context(), single, "", r.auth))
 	require.NoError(t, e.Pull(t.Context(), many, here, r.auth))
-	images, err = e.Resolve(t.Context(), s, given, r.auth)
+	images, err = e.Resolve(t.Context(), s, given, r.auth, nil)
 	require.NoError(t, err)
 	for name := range s.Services {
 		assert.True(t, images[name].Present, name)
@@ -114,7 +114,7 @@ func TestResolveRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := e.Resolve(t.Context(), c.s, nil, c.auth)
+			_, err := e.Resolve(t.Context(), c.s, nil, c.auth, nil)
 			require.Error(t, err)
 			assert.Equal(t, c.kind, fault.Of(err))
 			assert.True(t, strings.HasPrefix(err.Error(), c.where+": "), err.Error())
@@ -135,18 +135,18 @@ func TestForeseeTakesWhatIsNotPushedYet(t *testing.T) {
 	r := startRegistry(t, "s3cret-pass")
 	r.push(t, "team/api:v1", platformImage(t, "linux", runtime.GOARCH, 1))
 	for _, policy := range []string{"", "always", "missing"} {
-		images, err := e.Foresee(t.Context(), wanting(r.host+"/team/api:v9", policy, ""), nil, r.auth)
+		images, err := e.Foresee(t.Context(), wanting(r.host+"/team/api:v9", policy, ""), nil, r.auth, nil)
 		require.NoError(t, err, policy)
 		assert.Equal(t, Image{Pinned: r.host + "/team/api:v9", Note: "image " + r.host + "/team/api:v9 is in no registry yet: the release needs it there"}, images["api"])
 	}
-	images, err := e.Foresee(t.Context(), wanting(r.host+"/team/api:v1", "", ""), nil, r.auth)
+	images, err := e.Foresee(t.Context(), wanting(r.host+"/team/api:v1", "", ""), nil, r.auth, nil)
 	require.NoError(t, err)
 	assert.Contains(t, images["api"].Pinned, "/team/api@sha256:")
-	_, err = e.Foresee(t.Context(), wanting(r.host+"/team/api@sha256:"+strings.Repeat("0", 64), "", ""), nil, r.auth)
+	_, err = e.Foresee(t.Context(), wanting(r.host+"/team/api@sha256:"+strings.Repeat("0", 64), "", ""), nil, r.auth, nil)
 	require.ErrorContains(t, err, "does not exist", "a digest is of what was pushed")
-	_, err = e.Foresee(t.Context(), wanting(r.host+"/team/api:v9", "never", ""), nil, r.auth)
+	_, err = e.Foresee(t.Context(), wanting(r.host+"/team/api:v9", "never", ""), nil, r.auth, nil)
 	require.ErrorContains(t, err, "pull_policy forbids")
-	_, err = e.Foresee(t.Context(), wanting(r.host+"/team/api:v9", "", ""), nil, Auth{})
+	_, err = e.Foresee(t.Context(), wanting(r.host+"/team/api:v9", "", ""), nil, Auth{}, nil)
 	require.ErrorContains(t, err, "wants credentials")
 }
 
@@ -158,7 +158,7 @@ func TestResolveTellsAllProblemsAtOnce(t *testing.T) {
 	s := &stack.Stack{Name: "enginetest-none", Services: map[string]*stack.Service{
 		"api": {Image: r.host + "/nope:v1"}, "worker": {Image: r.host + "/nope:v1"}, "web": {Image: r.host + "/foreign:v1"}, "ok": {Image: imageV1},
 	}}
-	_, err := e.Resolve(t.Context(), s, nil, Auth{})
+	_, err := e.Resolve(t.Context(), s, nil, Auth{}, nil)
 	require.Error(t, err)
 	assert.Equal(t, fault.Input, fault.Of(err))
 	lines := strings.Split(err.Error(), "\n")
@@ -190,7 +190,7 @@ func TestResolveTakesTheHostsImage(t *testing.T) {
 	require.NoError(t, err)
 
 	resolve := func(image, policy string, auth Auth) (Image, error) {
-		images, err := e.Resolve(t.Context(), wanting(image, policy, ""), nil, auth)
+		images, err := e.Resolve(t.Context(), wanting(image, policy, ""), nil, auth, nil)
 		return images["api"], err
 	}
 	check := func(want Image, note, image, policy string) {
@@ -244,7 +244,7 @@ func TestResolveTriesAgain(t *testing.T) {
 		})
 		pinned := strings.Replace(r.push(t, "api:v1", platformImage(t, "linux", runtime.GOARCH, 1)), r.host, w.host, 1)
 		for _, image := range []string{w.host + "/api:v1", pinned} {
-			images, err := e.Resolve(t.Context(), wanting(image, "", ""), nil, Auth{})
+			images, err := e.Resolve(t.Context(), wanting(image, "", ""), nil, Auth{}, nil)
 			if assert.NoError(t, err, status) {
 				assert.Equal(t, Image{Pinned: pinned}, images["api"])
 			}
@@ -284,7 +284,7 @@ func TestWhatIsAskedAgain(t *testing.T) {
 		e, err := New(fake, nil)
 		require.NoError(t, err)
 		e.backoff = time.Millisecond
-		images, err := e.Resolve(t.Context(), wanting(wanted, "", ""), nil, Auth{})
+		images, err := e.Resolve(t.Context(), wanting(wanted, "", ""), nil, Auth{}, nil)
 		if c.says != "" {
 			assert.ErrorContains(t, err, c.says, name)
 		} else if assert.NoError(t, err, name) {

@@ -70,7 +70,7 @@ func (o Outcome) Clean() bool { return o == Verified || o == Failed || o == Refu
 // Schema is the version of the record's and the chain's format that this program writes.
 // It is raised with every field and outcome added, so that an older program says it cannot
 // read a record rather than calling it damaged.
-const Schema = 4
+const Schema = 5
 
 // Record is one release as the host remembers it (releases/<number>.json). What
 // is above the second gap is fixed once it was appended; the rest may be
@@ -203,10 +203,13 @@ func (r Record) Refused() bool {
 
 // ServiceRecord is one service of a release. Environment has keyed hashes of
 // the values (Ledger.Key), Files the sum of each mounted file by its target in
-// the container, Action what the release did with the service.
+// the container, Action what the release did with the service. Resolved is set where Pinned is
+// what Image meant: not for an image that was given beside the file, which another tag of the
+// same repository may be, nor in records from before schema 5.
 type ServiceRecord struct {
 	Image       string            `json:"image,omitempty"`
 	Pinned      string            `json:"pinned,omitempty"`
+	Resolved    bool              `json:"resolved,omitempty"`
 	Hash        string            `json:"hash,omitempty"`
 	Replicas    int               `json:"replicas"`
 	Environment map[string]string `json:"environment,omitempty"`

@@ -61,8 +61,7 @@ func (o Options) restoring(ctx context.Context, t *target.Target, on ground, l *
 			return nil, err
 		}
 	}
-	records := n.about(r.backup.Service, l.All())
-	if err := suits(r.backup, follow(records, l.Damage(), st), records, to); err != nil {
+	if err := n.suits(r.backup, l, st, to); err != nil {
 		return nil, err
 	}
 	if migrates(st) && !takenHere(r.backup, l.All()) && r.backup.Version != to.Version && !named(l.All(), r.backup.ID) {
@@ -75,6 +74,14 @@ func (o Options) restoring(ctx context.Context, t *target.Target, on ground, l *
 	}
 	r.backup, err = r.store.Claim(ctx, r.backup, all, copies...)
 	return r, err
+}
+
+// suits asks the ledger whether a backup may come back with a release.
+func (n needs) suits(b backup.Backup, l *release.Ledger, st *stack.Stack, to release.Record) error {
+	records := n.about(b.Service, l.All())
+	s := follow(records, l.Damage(), st)
+	s.pruned = l.Pruned
+	return suits(b, s, records, to)
 }
 
 // backedUp is the stack that comes back with the `backups` of its services, and where their

@@ -95,8 +95,8 @@ func altered(ctx context.Context, store *content.Store, on platform.Platform, l 
 // images gives the images of a sealed stack as they were: what the host has needs
 // no registry, what it lacks is asked of its registry by digest. What mends that comes
 // before going elsewhere: a login, or a registry that answers again.
-func images(t *target.Target, on platform.Platform, st *stack.Stack, r release.Record, auth engine.Auth) func(context.Context) (map[string]engine.Image, error) {
-	return func(ctx context.Context) (map[string]engine.Image, error) {
+func images(t *target.Target, on platform.Platform, st *stack.Stack, r release.Record, auth engine.Auth) func(context.Context, *release.Record) (map[string]engine.Image, error) {
+	return func(ctx context.Context, _ *release.Record) (map[string]engine.Image, error) {
 		pinned := map[string]string{}
 		for name, svc := range st.Services {
 			pinned[name] = svc.Pinned
@@ -105,7 +105,7 @@ func images(t *target.Target, on platform.Platform, st *stack.Stack, r release.R
 		if !on.HoldsImages() {
 			resolve = t.Engine.ResolveForNodes
 		}
-		found, err := resolve(ctx, st, pinned, auth)
+		found, err := resolve(ctx, st, pinned, auth, nil)
 		if err != nil {
 			hint := elsewhere
 			if mend := fault.Hint(err); mend != "" {

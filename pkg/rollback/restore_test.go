@@ -81,7 +81,7 @@ func TestWhoseImageIsGone(t *testing.T) {
 		"it is in no registry, on a Swarm": {notThere, engine.Auth{}, true, "push it"},
 	} {
 		st := &stack.Stack{Name: "shop", Services: map[string]*stack.Service{"api": {Name: "api", Image: "ghcr.io/team/api:v1", Pinned: pinned}}}
-		found, err := images(goneFrom(t, c.says), fakeHost{nodes: c.nodes}, st, release.Record{Number: 11, Version: "v41"}, c.auth)(t.Context())
+		found, err := images(goneFrom(t, c.says), fakeHost{nodes: c.nodes}, st, release.Record{Number: 11, Version: "v41"}, c.auth)(t.Context(), nil)
 		if c.hint == "" {
 			require.NoError(t, err, name)
 			assert.Equal(t, pinned, found["api"].Pinned, name)

@@ -42,6 +42,8 @@ type schemas struct {
 	left, found map[int]int
 	now         int
 	done        []since
+	// pruned tells whether the ledger has forgotten a release; nil where it forgot none.
+	pruned func(int) bool
 }
 
 // schemasOf follows the schema through the ledger. A migration that is known to have
@@ -318,11 +320,32 @@ func fits(b backup.Backup, s schemas, all []release.Record, to release.Record) b
 	if ok {
 		return schema == s.left[to.Number]
 	}
+	if s.overtook(b, to) != nil {
+		return false
+	}
 	done := s.after(to.Number)
 	if !takenHere(b, all) {
 		done = slices.DeleteFunc(done, func(d since) bool { return d.restored })
 	}
 	return len(done) == 0 || b.Taken.Before(done[0].at) // too old for the ledger, and nothing speaks against it
+}
+
+// overtook is the first migration after a backup of which a release was left with the outcome,
+// where the ledger has forgotten the release that the backup is of; nil where there is none.
+// Without that a migration says nothing: on a new host the first release made the schema anew.
+func (s schemas) overtook(b backup.Backup, to release.Record) *since {
+	if s.pruned == nil || !s.pruned(b.Release) {
+		return nil
+	}
+	for _, d := range s.done {
+		if d.service != "" && d.number <= to.Number && d.at.After(b.Taken) {
+			if d.found == s.left[to.Number] {
+				return nil // the database was brought back to before it
+			}
+			return &d
+		}
+	}
+	return nil
 }
 
 // suits refuses a backup whose schema is not the one that a release was left with, and names the
@@ -332,13 +355,19 @@ func suits(b backup.Backup, s schemas, all []release.Record, to release.Record) 
 		return nil
 	}
 	_, ok := s.of(b, all)
-	hint := "name another backup: shiksha backups lists them"
+	by, why := s.overtook(b, to), ""
+	hint, goBack := "name another backup: shiksha backups lists them", "go back to the release that it is of as well"
+	if by != nil {
+		why = fmt.Sprintf(": %s since, and release %d, which it is of, is not remembered any more", by.what, b.Release)
+		hint += fmt.Sprintf("; or restore %s by hand into a database of another name, and copy from there what you need", b.ID)
+		goBack = "go back to a release without that as well"
+	}
 	for _, r := range all {
-		of := ok || !takenHere(b, all) && r.Version == b.Version && b.Version != ""
+		of := ok || by != nil || !takenHere(b, all) && r.Version == b.Version && b.Version != ""
 		if r.Outcome == release.Verified && of && fits(b, s, all, r) {
-			hint = fmt.Sprintf("go back to the release that it is of as well: --release %d --restore-database %s", r.Number, b.ID)
+			hint = fmt.Sprintf("%s: --release %d --restore-database %s", goBack, r.Number, b.ID)
 		}
 	}
-	return fault.New(fault.Refused, "restore-database", hint, "backup %s of %s has another schema than %s was left with",
-		b.ID, b.Taken.UTC().Format(time.DateTime), title(to))
+	return fault.New(fault.Refused, "restore-database", hint, "backup %s of %s has another schema than %s was left with%s",
+		b.ID, b.Taken.UTC().Format(time.DateTime), title(to), why)
 }

@@ -1,10 +1,12 @@
 package rollback
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/backup"
 	"github.com/shiksha/actions/pkg/fault"
@@ -96,6 +98,71 @@ func TestSuits(t *testing.T) {
 		assert.ErrorContains(t, err, "has another schema than release", name)
 		assert.Contains(t, fault.Hint(err), c.hint, name)
 	}
+}
+
+// What the ledger has forgotten says nothing of a backup, but what it remembers does: a release
+// that migrated since keeps an older backup from coming back with what that one left. On a new
+// host no release of that number was ever forgotten.
+func TestBackupsOlderThanWhatIsRemembered(t *testing.T) {
+	t.Parallel()
+	at := migration("", "")[0].Started
+	ended := func(n int) time.Time { return at.Add(time.Duration(n-47) * time.Hour) }
+	kept := []release.Record{
+		{Number: 46, Version: "v46", Outcome: good, Ended: ended(46)},
+		{Number: 47, Version: "v47", Outcome: good, Migrations: migration("46", "47"), Backups: []string{"b47"}, Ended: ended(47).Add(time.Minute)},
+		{Number: 50, Version: "v50", Outcome: good, Ended: ended(50)},
+	}
+	quiet := []release.Record{kept[0], {Number: 47, Outcome: good, Ended: ended(47)}, kept[2]}
+	restored := append(slices.Clone(kept), release.Record{Number: 51, Version: "v46", Outcome: good, Restores: 46, RestoresDatabase: "b47", Started: ended(51), Ended: ended(51)})
+	b := backup.Backup{ID: "b44", Release: 44, Version: "v44", Taken: ended(44)}
+	forgotten := func(n int) bool { return n < 46 }
+	for name, c := range map[string]struct {
+		all    []release.Record
+		pruned func(int) bool
+		to     int
+		hint   string
+	}{
+		"with what migrated since":   {kept, forgotten, 47, "--release 46 --restore-database b44"},
+		"with what came after that":  {kept, forgotten, 50, "--release 46 --restore-database b44"},
+		"with what came before that": {kept, forgotten, 46, ""},
+		"nothing migrated":           {quiet, forgotten, 50, ""},
+		"on a new host":              {kept, nil, 50, ""},
+		"brought back to before it":  {restored, forgotten, 51, ""},
+		"the first that is kept did": {kept[1:], forgotten, 50, "restore b44 by hand into a database of another name"},
+	} {
+		s := schemasOf(c.all, nil)
+		s.pruned = c.pruned
+		to := c.all[slices.IndexFunc(c.all, func(r release.Record) bool { return r.Number == c.to })]
+		err := suits(b, s, c.all, to)
+		if c.hint == "" {
+			assert.NoError(t, err, name)
+			continue
+		}
+		assert.Equal(t, fault.Refused, fault.Of(err), name)
+		assert.ErrorContains(t, err, "has another schema than release", name)
+		assert.ErrorContains(t, err, "release 47 migrated the database of app (revision 46 to 47) since", name)
+		assert.Contains(t, fault.Hint(err), c.hint, name)
+	}
+}
+
+// What a ledger has forgotten it says itself.
+func TestBackupOfAForgottenRelease(t *testing.T) {
+	t.Parallel()
+	at := migration("", "")[0].Started
+	l, _ := ledger(t,
+		release.Record{Version: "v1", Outcome: good, Ended: at.Add(-2 * time.Hour)},
+		release.Record{Version: "v2", Outcome: good, Migrations: migration("1", "2"), Ended: at.Add(time.Minute)},
+		release.Record{Version: "v3", Outcome: good, Ended: at.Add(time.Hour)})
+	st := depending(map[string][]string{"shopdb": nil, "app": {"shopdb"}})
+	b, n := backup.Backup{ID: "b1", Service: "shopdb", Release: 1, Version: "v1", Taken: at.Add(-time.Hour)}, needs{stacks: []*stack.Stack{st}}
+	newest := l.All()[2]
+	require.ErrorContains(t, n.suits(b, l, st, newest), "another schema", "while it is remembered")
+	_, err := l.Prune(t.Context(), 2)
+	require.NoError(t, err)
+	require.True(t, l.Pruned(1))
+	require.ErrorContains(t, n.suits(b, l, st, newest), "another schema")
+	b.Release = 7
+	require.NoError(t, n.suits(b, l, st, newest), "of another host")
 }
 
 // A hint names no release that is refused with the backup as well: a backup that an outdated
