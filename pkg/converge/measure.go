@@ -128,21 +128,23 @@ func (m *measurement) exceeded(budget int) error {
 func (d *transition) outlived(ctx context.Context) error {
 	m, budget := d.probe, d.opts.ProbeBudget
 	if m == nil || m.silent {
+		d.askOlder(ctx)
 		return nil
 	}
 	m.quiet(ctx, "migrated")
 	r := m.Report()
 	m.Mark("during")
-	err := m.within(budget)
-	if err == nil || ctx.Err() != nil {
-		return nil // who was told to end is by the rollout
-	}
-	now := r.Phases["migrated"]
-	if m.broken = 2*now.Failed > now.Requests; !m.broken {
+	err, now := m.within(budget), r.Phases["migrated"]
+	if m.broken = err != nil && ctx.Err() == nil && 2*now.Failed > now.Requests; !m.broken {
+		d.askOlder(ctx)
+		if err == nil || ctx.Err() != nil {
+			return nil // who was told to end is by the rollout
+		}
 		return fault.New(fault.Failed, "", "what served before serves on"+d.migrated()+
 			"; what the migration kept users from (by a lock, for one) it does no more, so that it can be run again",
 			"%w (%s): they failed while the database was backed up and migrated, before any unit was changed", err, classes(r))
 	}
+	// The older code need not be asked: users have, and wait for the new one.
 	d.blind = fmt.Sprintf("with it %d of %d requests of the probe failed (%s)", now.Failed, now.Requests, classes(r))
 	d.Say(event.Warning, "probe", "", "the database stays migrated, and %s: %s does not seem to work with it; "+
 		"the release goes on, since what is new was made for it, and fails for what is lost", d.blind, cmp.Or(d.result.Serving, "what serves"))
@@ -159,9 +161,9 @@ func (d *transition) migrated() string {
 	if d.blind == "" {
 		return text
 	}
-	text += ", and " + d.blind
+	text += ", and " + d.blind + ": release a version that works"
 	if v := d.facts.verified; v != nil && len(d.record.Backups) == 1 {
-		text += fmt.Sprintf(": release a version that works, or bring the database back, which loses what was written since: shiksha rollback --release %d --restore-database %s",
+		text += fmt.Sprintf(", or bring the database back, which loses what was written since: shiksha rollback --release %d --restore-database %s",
 			v.Number, d.record.Backups[0])
 	}
 	return text

@@ -3,9 +3,11 @@ package converge
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -76,6 +78,7 @@ type fakeMoved struct {
 	carried func(version string)
 	moves   []string
 	hash    string
+	ill     string // the version of which no unit gets well
 }
 
 func (*fakeMoved) Adapt(context.Context, *stack.Stack) error { return nil }
@@ -95,6 +98,9 @@ func (f *fakeMoved) Carry(ctx context.Context, p *plan.Plan, st *stack.Stack, ho
 	version := st.Services["api"].Image
 	f.hash, f.moves = st.Services["api"].Hash, append(f.moves, version)
 	f.carried(version)
+	if version == f.ill {
+		return rollout.Report{Touched: []string{"api"}}, errors.New("api is ill")
+	}
 	return rollout.Report{Touched: []string{"api"}}, nil
 }
 
@@ -211,4 +217,58 @@ func TestWhatAFailedMigrationCost(t *testing.T) {
 	assert.Empty(t, on.moves)
 	require.NotNil(t, d.result.Probe)
 	assert.Positive(t, d.result.Probe.Failed)
+}
+
+// The older code is asked what it makes of the migrated database, before any unit is changed: that
+// it cannot read it is told, and again where the release goes back to it.
+func TestTheOlderCodeIsAskedAboutAMigration(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		judges bool
+		exit   int
+		asked  []string
+	}{
+		"it can read it":  {true, 0, []string{"migrate", "compatible v1", "v2", "v1"}},
+		"it cannot":       {true, 1, []string{"migrate", "compatible v1", "v2", "v1"}},
+		"it says nothing": {false, 1, []string{"migrate", "v2", "v1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var did []string
+			d, on, told := migrates(t, func(command string, _ *atomic.Bool) int {
+				if did = append(did, command); command == "migrate" {
+					return 0
+				}
+				return c.exit
+			}, func(version string, _ *atomic.Bool) { did = append(did, version) })
+			d.judges, d.opts.Probe, on.ill = c.judges, probe.Config{}, "v2"
+			err := d.release(t.Context())
+			require.ErrorContains(t, err, "api is ill")
+			assert.Equal(t, c.asked, did)
+			const says = "v1 says of itself that it cannot read it (exit code 1)"
+			warned := slices.ContainsFunc(told.Events(), func(e event.Event) bool { return e.Level == event.Warning && strings.Contains(e.Text, says) })
+			assert.Equal(t, c.judges && c.exit > 0, warned)
+			hint := "v1 serves again; the database stays migrated, at revision unknown"
+			if warned {
+				hint += ", and " + says + ": release a version that works"
+			}
+			assert.Equal(t, hint, fault.Hint(err))
+		})
+	}
+}
+
+// Who goes back to code that does not work with the migrated database is told which backup would
+// bring that back, where it is one.
+func TestWhatBringsTheDatabaseBack(t *testing.T) {
+	t.Parallel()
+	record := &release.Record{Number: 8, Migrations: []release.Migration{{Service: "api", Before: "41", After: "42"}}, Backups: []string{"b1"}}
+	d := &transition{facts: &facts{verified: &release.Record{Number: 7}}, record: record}
+	assert.Equal(t, "; the database stays migrated, at revision 42", d.migrated())
+	assert.Contains(t, d.former(""), "shiksha rollback --release 7 --accept-schema")
+	d.blind = "v1 cannot read it"
+	const says = "; the database stays migrated, at revision 42, and v1 cannot read it: release a version that works"
+	assert.Equal(t, says+", or bring the database back, which loses what was written since: shiksha rollback --release 7 --restore-database b1", d.migrated())
+	assert.Empty(t, d.former(""), "it did not serve with this schema")
+	record.Backups = append(record.Backups, "b2")
+	assert.Equal(t, says, d.migrated(), "each is of a database of its own")
 }
