@@ -57,6 +57,9 @@ type transition struct {
 	// where that release says itself which schema it can read.
 	lost   string
 	judges bool
+	// blind says why what served before does not work with the database as it was migrated, ""
+	// where nobody knows that.
+	blind  string
 	probe  *measurement
 	result *Result
 }
@@ -239,22 +242,24 @@ func (d *transition) release(ctx context.Context) error {
 		return d.refuse(ctx, err)
 	}
 	d.baseline(ctx)
-	if err := d.migrate(ctx); err != nil {
-		return d.unchanged(ctx, err)
-	}
+	// Who is away while a database is brought back is meant to be; what a migration does to
+	// users is the release's doing.
 	if err := d.restore(ctx); err != nil {
 		return d.unchanged(ctx, err)
 	}
 	d.Step("measure")
 	d.probe = d.measure(ctx)
+	if err := d.migrate(ctx); err != nil {
+		return d.unchanged(ctx, err)
+	}
 	err := d.roll(ctx)
 	if err == nil {
 		err = d.verify(ctx)
 	}
 	if err == nil {
-		err = d.probe.finish(ctx, d.opts.ProbeBudget)
+		err = d.finish(ctx)
 	}
-	if err != nil {
+	if err != nil && !d.probe.mends() {
 		err = d.fail(ctx, err)
 	}
 	d.result.Probe = d.probe.stop()
@@ -279,10 +284,18 @@ func (d *transition) roll(ctx context.Context) error {
 // guard is asked before every act: the lock has to be ours and the measured
 // failures within the budget.
 func (d *transition) guard(ctx context.Context) error {
+	if err := d.locked(ctx); err != nil {
+		return err
+	}
+	return d.probe.within(d.opts.ProbeBudget)
+}
+
+// locked makes sure that the lock is ours.
+func (d *transition) locked(ctx context.Context) error {
 	if err := d.opts.Lock.Check(ctx); err != nil {
 		return fault.New(fault.Interrupted, "", "see who releases now with: shiksha status", "%w", err)
 	}
-	return d.probe.within(d.opts.ProbeBudget)
+	return nil
 }
 
 // verify decides whether the release stays: everything runs as planned, and the

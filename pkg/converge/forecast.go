@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/shiksha/actions/pkg/backup"
@@ -141,6 +142,39 @@ func judges(st *stack.Stack) bool {
 		}
 	}
 	return false
+}
+
+// olderTime bounds how long the code that serves is asked: users may wait for the new one.
+const olderTime = 30 * time.Second
+
+// askOlder asks the code that serves whether it can read what the database was migrated to: until
+// the new one serves users get what it makes of that, and so they do after a way back. It is told
+// and decides nothing: the database stays migrated whatever the release does.
+func (d *transition) askOlder(ctx context.Context) {
+	if !d.judges {
+		return
+	}
+	before, err := d.before(ctx)
+	if err != nil {
+		return // the preflight has read it; who goes back hears why it cannot be read now
+	}
+	for _, m := range d.record.Migrations {
+		svc := before.Services[m.Service]
+		if m.Nothing() || svc == nil || svc.Ext.Migrate == nil || len(svc.Ext.Migrate.Compatible) == 0 || ctx.Err() != nil {
+			continue
+		}
+		asked, cancel := context.WithTimeout(ctx, olderTime)
+		ended, err := d.Engine.RunService(asked, before, m.Service, stack.Task{Name: "compatible", Command: svc.Ext.Migrate.Compatible})
+		cancel()
+		switch {
+		case err != nil:
+			d.Say(event.Info, "migrate", m.Service, "%s cannot be asked whether it can read the migrated database: %v", d.beforeTitle(), err)
+		case ended.Exit != 0:
+			said, _ := at(strings.TrimSpace(before.Hide(ended.Output)))
+			d.blind = strings.TrimSuffix(fmt.Sprintf("%s says of itself that it cannot read it (exit code %d): %s", d.beforeTitle(), ended.Exit, said), ": ")
+			d.Say(event.Warning, "migrate", m.Service, "the database is migrated, and %s; its users may get errors until what is new serves, and where the release goes back", d.blind)
+		}
+	}
 }
 
 // writes tells whether a service may write to the database that a backup is of. One that depends

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/probe"
 )
@@ -25,6 +26,9 @@ type measurement struct {
 	// silent is set when nothing answered before the first change: then there are
 	// no users yet who could lose anything, until the release is over.
 	silent bool
+	// broken is set when most requests failed after a migration; mended once the release is
+	// over and they do no more.
+	broken, mended bool
 	// timeout is how long one request may take.
 	timeout time.Duration
 }
@@ -47,11 +51,11 @@ func (d *transition) measure(ctx context.Context) *measurement {
 	before := r.Phases["before"]
 	switch m.silent = nothingAnswers(before); {
 	case m.silent:
-		d.sayUnanswered()
+		d.sayUnanswered(r)
 	case before.Failed > 0:
 		d.Say(event.Warning, "probe", "", "%d of %d requests fail already (%s): what fails goes on counting against probe-budget %d; "+
 			"where requests are limited, lower probe-rate", before.Failed, before.Requests,
-			strings.Join(slices.Sorted(maps.Keys(r.Failures)), ", "), d.opts.ProbeBudget)
+			classes(r), d.opts.ProbeBudget)
 	}
 	if to := p.Elsewhere("before"); to != "" {
 		d.Say(event.Warning, "probe", "", "every answer at the probe's address is a redirect to %s: what is behind it is not measured; "+
@@ -80,14 +84,20 @@ func (m *measurement) quiet(ctx context.Context, phase string) {
 
 // sayUnanswered tells that nothing answers before the first change. Where a release
 // serves that is an outage, which this release may end, or a wrong address.
-func (d *transition) sayUnanswered() {
+func (d *transition) sayUnanswered(r probe.Report) {
 	const counts = "its failures count once the release is over"
 	if v := d.facts.verified; v != nil {
-		d.Say(event.Warning, "probe", "", "nothing answers at the probe's address, though %s serves: is probe-url right, and does it lead there from here? %s",
-			title(v.Version, v.Number), counts)
+		d.Say(event.Warning, "probe", "", "nothing answers at the probe's address (all %d requests: %s), though %s serves: is probe-url right, and does it lead there from here? %s",
+			r.Failed, classes(r), title(v.Version, v.Number), counts)
 		return
 	}
 	d.Say(event.Notice, "probe", "", "nothing answers at the probe's address yet: %s", counts)
+}
+
+// classes names what failed: a status is of a gateway or a service that is ill, the rest mostly of
+// the way there.
+func classes(r probe.Report) string {
+	return strings.Join(slices.Sorted(maps.Keys(r.Failures)), ", ")
 }
 
 // nothingAnswers tells that requests were sent and all of them failed.
@@ -95,13 +105,80 @@ func nothingAnswers(p probe.PhaseReport) bool { return p.Requests > 0 && p.Faile
 
 // within tells whether the failures since the first change are in the budget.
 func (m *measurement) within(budget int) error {
-	if m == nil || m.done || m.silent {
+	if m == nil || m.done || m.silent || m.broken {
 		return nil
 	}
-	if n := m.FailuresIn("during"); n > budget {
-		return fmt.Errorf("the probe counted %d failed requests since the first change, more than probe-budget %d", n, budget)
+	return m.exceeded(budget)
+}
+
+// exceeded is the error of a release that lost more than its budget.
+func (m *measurement) exceeded(budget int) error {
+	if n := m.FailuresIn("during") + m.FailuresIn("migrated"); n > budget {
+		return fmt.Errorf("the probe counted %d failed requests during the release, more than probe-budget %d", n, budget)
 	}
 	return nil
+}
+
+// outlived looks, after the migrations and before any unit is changed, whether users still get
+// answers. What they lost is the release's doing. Where what serves answers again the release
+// fails as with any budget that is exceeded: ending it costs nobody anything. Where most requests
+// fail, what serves does not work with the migrated database, and it stays migrated: ending would
+// leave the outage to last. The new code was made for that database, so going on ends it, and the
+// budget decides once that serves.
+func (d *transition) outlived(ctx context.Context) error {
+	m, budget := d.probe, d.opts.ProbeBudget
+	if m == nil || m.silent {
+		d.askOlder(ctx)
+		return nil
+	}
+	m.quiet(ctx, "migrated")
+	r := m.Report()
+	m.Mark("during")
+	err, now := m.within(budget), r.Phases["migrated"]
+	if m.broken = err != nil && ctx.Err() == nil && 2*now.Failed > now.Requests; !m.broken {
+		d.askOlder(ctx)
+		if err == nil || ctx.Err() != nil {
+			return nil // who was told to end is by the rollout
+		}
+		return fault.New(fault.Failed, "", "what served before serves on"+d.migrated()+
+			"; what the migration kept users from (by a lock, for one) it does no more, so that it can be run again",
+			"%w (%s): they failed while the database was backed up and migrated, before any unit was changed", err, classes(r))
+	}
+	// The older code need not be asked: users have, and wait for the new one.
+	d.blind = fmt.Sprintf("with it %d of %d requests of the probe failed (%s)", now.Failed, now.Requests, classes(r))
+	d.Say(event.Warning, "probe", "", "the database stays migrated, and %s: %s does not seem to work with it; "+
+		"the release goes on, since what is new was made for it, and fails for what is lost", d.blind, cmp.Or(d.result.Serving, "what serves"))
+	return nil
+}
+
+// migrated says what a release that went back leaves of its migrations.
+func (d *transition) migrated() string {
+	if d.record == nil || len(d.record.Migrations) == 0 {
+		return ""
+	}
+	last := d.record.Migrations[len(d.record.Migrations)-1]
+	text := fmt.Sprintf("; the database stays migrated, at revision %s", known(last.After))
+	if d.blind == "" {
+		return text
+	}
+	text += ", and " + d.blind + ": release a version that works"
+	if v := d.facts.verified; v != nil && len(d.record.Backups) == 1 {
+		text += fmt.Sprintf(", or bring the database back, which loses what was written since: shiksha rollback --release %d --restore-database %s",
+			v.Number, d.record.Backups[0])
+	}
+	return text
+}
+
+// finish measures the quiet system again and decides. What ended an outage that its own migration
+// made stays, though it fails: what served before would only begin that again.
+func (d *transition) finish(ctx context.Context) error {
+	err := d.probe.finish(ctx, d.opts.ProbeBudget)
+	if !d.probe.mends() {
+		return err
+	}
+	now := title(d.opts.Version, d.result.Release)
+	return fault.New(fault.Failed, "", now+" serves and passed its checks: run it again to have it verified",
+		"%w: most failed once the database was migrated, so %s stays", err, now)
 }
 
 // finish measures the quiet system again and decides.
@@ -115,13 +192,20 @@ func (m *measurement) finish(ctx context.Context, budget int) error {
 	}
 	if n := m.FailuresIn("after"); n > budget {
 		err := fmt.Errorf("the probe counted %d failed requests after the last change, more than probe-budget %d", n, budget)
-		if m.silent && nothingAnswers(m.Report().Phases["after"]) {
-			err = fmt.Errorf("%w; nothing answered before the release either: is probe-url right, and does it lead there from here?", err)
+		if r := m.Report(); m.silent && nothingAnswers(r.Phases["after"]) {
+			err = fmt.Errorf("%w; nothing answered before the release either (%s): is probe-url right, and does it lead there from here?", err, classes(r))
 		}
 		return err
 	}
+	if m.broken {
+		m.mended = true
+		return m.exceeded(budget)
+	}
 	return nil
 }
+
+// mends tells whether what was released ended an outage that its own migration made.
+func (m *measurement) mends() bool { return m != nil && m.mended }
 
 // stop ends the probe and gives its report, nil when nothing was measured.
 func (m *measurement) stop() *probe.Report {

@@ -149,15 +149,19 @@ func (d *transition) migrate(ctx context.Context) error {
 	if err := d.backUp(ctx); err != nil {
 		return err
 	}
+	if err := d.guard(ctx); err != nil {
+		return err
+	}
 	for _, name := range names {
-		if err := d.guard(ctx); err != nil {
+		// What was lost is asked once, after the last: between two nothing new could serve.
+		if err := d.locked(ctx); err != nil {
 			return err
 		}
 		if err := d.migrateOne(ctx, name); err != nil {
 			return err
 		}
 	}
-	return nil
+	return d.outlived(ctx)
 }
 
 // ground creates what the migrating services depend on and nothing runs of (on the
@@ -365,15 +369,6 @@ func (d *transition) unchanged(ctx context.Context, cause error) error {
 	}
 	d.end(ctx, cause)
 	return cause
-}
-
-// migrated says what a release that went back leaves of its migrations.
-func (d *transition) migrated() string {
-	if d.record == nil || len(d.record.Migrations) == 0 {
-		return ""
-	}
-	last := d.record.Migrations[len(d.record.Migrations)-1]
-	return fmt.Sprintf("; the database stays migrated, at revision %s", known(last.After))
 }
 
 func known(revision string) string {

@@ -216,7 +216,7 @@ func (d *transition) end(ctx context.Context, cause error) {
 // not checked.
 func (d *transition) former(join string) string {
 	v := d.facts.verified
-	if v == nil || d.facts.standing != nil || d.lost != "" {
+	if v == nil || d.facts.standing != nil || d.lost != "" || d.blind != "" {
 		return ""
 	}
 	text, runs := fmt.Sprintf("%sgo back to what served before: shiksha rollback --release %d", join, v.Number), d.facts.since
@@ -323,6 +323,7 @@ func (d *transition) swapBack(ctx context.Context) error {
 
 // conclude records an outcome as the last thing that a release does.
 func (d *transition) conclude(ctx context.Context, outcome release.Outcome, cause error) {
+	d.result.Probe = d.probe.stop()
 	limit := calmWords
 	if ctx.Err() != nil {
 		limit = lastWords
