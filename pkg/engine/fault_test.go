@@ -8,8 +8,6 @@ import (
 	"iter"
 	"net"
 	"net/http"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -305,67 +303,4 @@ func TestResolveOfWhatAContainerdStoreHas(t *testing.T) {
 	require.NoError(t, err)
 	_, err = e.Resolve(t.Context(), wanting("shop-api", "", ""), nil, Auth{})
 	require.ErrorContains(t, err, "registry docker.io wants credentials for shop-api")
-}
-
-// fakeNames are the names of one image. The containerd store lists that of a pull by
-// digest among the tags, and its digest is the image's ID; the classic one does neither.
-// The last name cannot be taken while a container has the image.
-type fakeNames struct {
-	client.APIClient
-	id    string
-	names []string
-	used  bool
-}
-
-func (f *fakeNames) ImageInspect(_ context.Context, ref string, _ ...client.ImageInspectOption) (client.ImageInspectResult, error) {
-	if !slices.Contains(f.names, ref) {
-		return client.ImageInspectResult{}, errdefs.ErrNotFound
-	}
-	out := image.InspectResponse{ID: f.id}
-	for _, name := range f.names {
-		if repository, digest, _ := strings.Cut(name, "@"); digest == "" || f.id == digest {
-			out.RepoTags = append(out.RepoTags, name)
-		} else {
-			out.RepoDigests = append(out.RepoDigests, repository+"@"+digest)
-		}
-	}
-	return client.ImageInspectResult{InspectResponse: out}, nil
-}
-
-func (f *fakeNames) ImageRemove(_ context.Context, ref string, _ client.ImageRemoveOptions) (client.ImageRemoveResult, error) {
-	switch i := slices.Index(f.names, ref); {
-	case i < 0:
-		return client.ImageRemoveResult{}, errdefs.ErrNotFound
-	case f.used && len(f.names) == 1:
-		return client.ImageRemoveResult{}, errdefs.ErrConflict
-	default:
-		f.names = slices.Delete(f.names, i, i+1)
-	}
-	return client.ImageRemoveResult{}, nil
-}
-
-func TestUntagLetsWhatWasPulledGo(t *testing.T) {
-	t.Parallel()
-	const id, pulled = "sha256:" + digest0, "ghcr.io/team/api@sha256:" + digest0
-	const first, second = "shiksha.local/shop/api:release-1", "shiksha.local/shop/api:release-2"
-	for name, c := range map[string]struct {
-		id    string
-		names []string
-		used  bool
-		left  []string
-	}{
-		"the last release":    {id, []string{first, pulled}, false, []string{}},
-		"another release":     {id, []string{first, second, pulled}, false, []string{second, pulled}},
-		"a tag of somebody's": {id, []string{first, "ghcr.io/team/api:main", pulled}, false, []string{"ghcr.io/team/api:main", pulled}},
-		"a container":         {id, []string{first, pulled}, true, []string{pulled}},
-		"built on the host":   {id, []string{first}, false, []string{}},
-		"the classic store":   {"sha256:1", []string{first, pulled}, false, []string{pulled}},
-		"gone already":        {id, []string{pulled}, false, []string{pulled}},
-	} {
-		store := &fakeNames{id: c.id, names: c.names, used: c.used}
-		e, err := New(store, nil)
-		require.NoError(t, err)
-		require.NoError(t, e.Untag(t.Context(), first), name)
-		assert.Equal(t, c.left, store.names, name)
-	}
 }

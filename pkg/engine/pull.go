@@ -246,12 +246,13 @@ func (e *Engine) Tags(ctx context.Context, pattern string) ([]string, error) {
 	return tags, nil
 }
 
-// Untag takes a tag off its image, and the image off the host when that was its last
-// one and nothing uses it. With the containerd store the name that it was pulled by
-// goes with its last tag: nothing but `docker image prune -a` would take it. A name
-// that is gone is no error; one that a container still needs stays, and is no error
-// either.
-func (e *Engine) Untag(ctx context.Context, tag string) error {
+// Untag takes a tag of ours off its image, and the image off the host when that was its
+// last tag and nothing uses it. The names by digest that it was pulled by go with its
+// last tag, also one that somebody else pulled it by: nothing but a prune by hand would
+// take them. They stay where one of kept is among them, which are what releases go back to,
+// tagged or not. A name that is gone is no error; one that a container still needs stays,
+// and is no error either.
+func (e *Engine) Untag(ctx context.Context, tag string, kept ...string) error {
 	img, err := e.api.ImageInspect(ctx, tag)
 	if isGone(err) {
 		return nil
@@ -259,7 +260,22 @@ func (e *Engine) Untag(ctx context.Context, tag string) error {
 	if err != nil {
 		return fmt.Errorf("untag %s: %w", tag, err)
 	}
-	for _, name := range append([]string{tag}, pulledAs(img, tag)...) {
+	if err := e.removeName(ctx, tag); err != nil {
+		return err
+	}
+	names := pulledAs(img, tag)
+	if len(names) == 0 || slices.ContainsFunc(names, func(name string) bool { return slices.Contains(kept, name) }) {
+		return nil
+	}
+	// Of several names the engine refuses only the last one that a container needs.
+	using, err := e.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: make(client.Filters).Add("ancestor", img.ID)})
+	if err != nil {
+		return fmt.Errorf("untag %s: who uses its image: %w", tag, err)
+	}
+	if len(using.Items) > 0 {
+		return nil
+	}
+	for _, name := range names {
 		if err := e.removeName(ctx, name); err != nil {
 			return err
 		}
@@ -268,7 +284,8 @@ func (e *Engine) Untag(ctx context.Context, tag string) error {
 }
 
 // pulledAs are the names by digest that an image has beside a tag, nil where it has
-// more tags. Only the containerd store lists such names with the tags.
+// more tags. The containerd store lists such names with the tags, and beside them a digest
+// for each tag, its ID, which is no name; with the classic one the ID is no digest.
 func pulledAs(img client.ImageInspectResult, tag string) (names []string) {
 	for _, name := range img.RepoTags {
 		switch {
@@ -277,6 +294,11 @@ func pulledAs(img client.ImageInspectResult, tag string) (names []string) {
 			names = append(names, name)
 		default:
 			return nil
+		}
+	}
+	for _, name := range img.RepoDigests {
+		if !strings.HasSuffix(name, "@"+img.ID) {
+			names = append(names, name)
 		}
 	}
 	return names
