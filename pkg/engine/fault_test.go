@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -67,6 +68,39 @@ func TestPullOnAFullDisk(t *testing.T) {
 	assert.Equal(t, 1, full.pulls, "not tried again")
 	assert.Len(t, rec.Events(), 1, "progress at most once a second")
 	assert.Equal(t, event.Debug, rec.Events()[0].Level)
+}
+
+// fakeStumbling is an engine whose registry has too much to do.
+type fakeStumbling struct {
+	fakeAsked
+	pulls int
+}
+
+func (f *fakeStumbling) ImageInspect(context.Context, string, ...client.ImageInspectOption) (client.ImageInspectResult, error) {
+	return client.ImageInspectResult{}, errdefs.ErrNotFound
+}
+
+func (f *fakeStumbling) ImagePull(context.Context, string, client.ImagePullOptions) (client.ImagePullResponse, error) {
+	f.pulls++
+	return nil, f.refuse
+}
+
+// A registry that answers 5xx does so for longer than some seconds, and a pull is past what
+// somebody waits for: it has 35 s. What is only asked may be on the host.
+func TestAPullHasTimeForARegistryToComeBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		fake := &fakeStumbling{fakeAsked: fakeAsked{fakeStore: fakeStore{refuse: errdefs.ErrInternal.WithMessage("received unexpected HTTP status: 502 Bad Gateway")}}}
+		e, err := New(fake, nil)
+		require.NoError(t, err)
+		began := time.Now()
+		require.Error(t, e.Pull(t.Context(), "ghcr.io/team/api@sha256:"+digest0, "", Auth{}))
+		assert.Equal(t, []any{tries, 35 * time.Second}, []any{fake.pulls, time.Since(began)})
+		began = time.Now()
+		_, err = e.Resolve(t.Context(), wanting("ghcr.io/team/api:v1", "", ""), nil, Auth{})
+		require.Error(t, err)
+		assert.Equal(t, []any{int64(tries), 7 * time.Second}, []any{fake.asked.Load(), time.Since(began)})
+	})
 }
 
 const digest0 = "0000000000000000000000000000000000000000000000000000000000000000"

@@ -24,6 +24,10 @@ import (
 const (
 	// tries is how often a registry is asked, or pulled from, that does not answer.
 	tries = 4
+	// pullAgain is before the second try of a pull, askAgain before that of a question: 35 s
+	// and 7 s in all, since a registry that stumbles takes longer than some seconds, and what
+	// is only asked for may be on the host.
+	pullAgain, askAgain = 5 * time.Second, time.Second
 	// Progress is told every second to who wants details, every ten to everybody:
 	// a model image takes a quarter of an hour.
 	detailEvery, toldEvery = time.Second, 10 * time.Second
@@ -54,7 +58,7 @@ func (e *Engine) Pull(ctx context.Context, ref, platform string, auth Auth) erro
 			"it is not on the host any more and, having no registry, cannot be pulled")
 	}
 	p.named = named
-	return p.explain(ctx, e.patiently(ctx, "pull of "+ref, again, func() error { return p.once(ctx) }))
+	return p.explain(ctx, e.patiently(ctx, "pull of "+ref, e.backoff, again, func() error { return p.once(ctx) }))
 }
 
 // pulling is one Pull under way.
@@ -162,9 +166,8 @@ func (p *pulling) stands() string {
 }
 
 // patiently does what needs a registry, and does it again where that may help, after a
-// longer wait each time.
-func (e *Engine) patiently(ctx context.Context, what string, helps func(error) bool, once func() error) error {
-	wait := e.backoff
+// wait that doubles.
+func (e *Engine) patiently(ctx context.Context, what string, wait time.Duration, helps func(error) bool, once func() error) error {
 	for try := 1; ; try++ {
 		err := once()
 		if err == nil || ctx.Err() != nil || try == tries || !helps(err) {
