@@ -28,7 +28,14 @@ func (d *transition) tag(ctx context.Context) error {
 		return nil // their registry does
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.record.Services)) {
-		err := d.Engine.Tag(ctx, d.record.Services[name].Pinned, releaseTag(d.record.Project, name, d.record.Number))
+		pinned, kept := d.record.Services[name].Pinned, releaseTag(d.record.Project, name, d.record.Number)
+		err := d.Engine.Tag(ctx, pinned, kept)
+		if svc := d.opts.Stack.Services[name]; err != nil && svc != nil && d.plan.Step(name) != nil {
+			// It was there, but another project may just have forgotten its last release of it.
+			if err = d.Engine.Pull(ctx, pinned, svc.Platform, d.opts.Registry); err == nil {
+				err = d.Engine.Tag(ctx, pinned, kept)
+			}
+		}
 		switch {
 		case err != nil && d.plan.Step(name) != nil:
 			return fmt.Errorf("keep the image of %s: %w", name, err)
@@ -209,14 +216,20 @@ func (d *transition) kept(ctx context.Context) (kept []*stack.Stack, err error) 
 }
 
 // untag lets the images of forgotten releases go, also those of services that have
-// left the stack since and those that an interrupted pruning left. On the containerd
-// store they leave the host with it, on the classic one with `docker image prune`.
+// left the stack since and those that an interrupted pruning left. They leave the host
+// with it, but for what a release that is kept was pinned to: somebody may have taken its tag.
 func (d *transition) untag(ctx context.Context) error {
 	tags, err := d.Engine.Tags(ctx, tagRepository(d.opts.Stack.Name, "*"))
 	errs := []error{err}
+	var kept []string
+	for _, r := range d.ledger.All() {
+		for _, s := range r.Services {
+			kept = append(kept, s.Pinned)
+		}
+	}
 	for _, tag := range tags {
 		if n, ok := tagged(tag); ok && d.ledger.Pruned(n) {
-			errs = append(errs, d.Engine.Untag(ctx, tag))
+			errs = append(errs, d.Engine.Untag(ctx, tag, kept...))
 		}
 	}
 	return errors.Join(errs...)

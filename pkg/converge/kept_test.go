@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v4"
 
+	"github.com/shiksha/actions/e2e/disk"
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
@@ -147,6 +148,7 @@ type fakeImages struct {
 	there   map[string]bool
 	nowhere string
 	slow    string
+	strict  bool // only what is there can be tagged
 	tagged  chan struct{}
 	once    sync.Once
 	asked   []string
@@ -174,7 +176,7 @@ func (f *fakeImages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprint(w, `{"message":"manifest unknown"}`)
 	case what == "pull":
 		f.there[name] = true
-	case what == "tag":
+	case what == "tag" && (!f.strict || f.there[name]):
 		w.WriteHeader(http.StatusCreated)
 		f.once.Do(func() {
 			if f.tagged != nil {
@@ -267,6 +269,64 @@ func TestWhatIsPulledIsKeptAtOnce(t *testing.T) {
 	first, ended := slices.Index(images.asked, "tag sha256:api"), slices.Index(images.asked, "pull sha256:beat")
 	assert.GreaterOrEqual(t, first, 0)
 	assert.Less(t, first, ended, "%v", images.asked)
+}
+
+// An image that was there when the release began may be let go by another project before it is tagged.
+func TestWhatAnotherProjectLetGoIsPulled(t *testing.T) {
+	t.Parallel()
+	st := cutOffShop(t)
+	images := &fakeImages{there: map[string]bool{}, strict: true}
+	d := &transition{Target: &target.Target{Sink: event.Discard, Engine: served(t, images)}, on: &fakePruned{images: images}, result: &Result{},
+		opts:   Options{Stack: st, Registry: engine.Auth{Username: "ci", Password: "secret"}},
+		plan:   &plan.Plan{Steps: []plan.Step{{Service: "api"}}},
+		record: &release.Record{Project: "shop", Number: 2, Services: map[string]release.ServiceRecord{"api": {Pinned: st.Services["api"].Pinned}}}}
+	require.NoError(t, d.tag(t.Context()))
+	assert.Equal(t, []string{"tag sha256:api", "look sha256:api", "pull sha256:api", "tag sha256:api"}, images.asked)
+
+	images.there, images.nowhere = map[string]bool{}, "sha256:api"
+	require.ErrorContains(t, d.tag(t.Context()), "keep the image of api: ")
+}
+
+// What a kept release was pinned to stays though somebody took its tag, under which another
+// release of the same image, forgotten since, was kept.
+func TestWhatAKeptReleaseIsPinnedToStays(t *testing.T) {
+	t.Parallel()
+	const tag, pulled = "shiksha.local/shop/api:release-3", "ghcr.io/team/api@sha256:a"
+	for kept, want := range map[string][]string{
+		pulled:                            {tag},
+		"ghcr.io/team/api@sha256:b":       {tag, pulled},
+		"ghcr.io/team/api-other@sha256:a": {tag, pulled},
+	} {
+		l, err := release.Open(t.Context(), disk.Files{}, t.TempDir(), "shop")
+		require.NoError(t, err)
+		for _, r := range []release.Record{{Outcome: release.Verified}, {Outcome: release.Verified}, {Outcome: release.Failed}, {Outcome: release.Failed}} {
+			outcome := r.Outcome
+			r.Outcome, r.Services = release.Started, map[string]release.ServiceRecord{"api": {Pinned: kept}}
+			require.NoError(t, l.Append(t.Context(), &r))
+			r.Outcome = outcome
+			require.NoError(t, l.Update(t.Context(), &r))
+		}
+		_, err = l.Prune(t.Context(), 1)
+		require.NoError(t, err)
+		var taken []string
+		d := &transition{ledger: l, opts: Options{Stack: &stack.Stack{Name: "shop"}}, Target: &target.Target{
+			Engine: served(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				switch name, isImage := strings.CutPrefix(r.URL.Path, "/v1.41/images/"); {
+				case r.Method == http.MethodDelete:
+					taken = append(taken, name)
+					_, _ = fmt.Fprint(w, `[]`)
+				case !isImage:
+					_, _ = fmt.Fprint(w, `[]`)
+				case name == "json":
+					_, _ = fmt.Fprintf(w, `[{"Id":"sha256:1","RepoTags":[%q]}]`, tag)
+				default:
+					_, _ = fmt.Fprintf(w, `{"Id":"sha256:1","RepoTags":[%q],"RepoDigests":[%q]}`, tag, pulled)
+				}
+			}))}}
+		require.NoError(t, d.untag(t.Context()))
+		assert.Equal(t, want, taken, kept)
+	}
 }
 
 // Going back once more is not the way out where the database is the older one.

@@ -130,7 +130,7 @@ func (d *transition) unprotected() {
 	for _, name := range d.migrating() {
 		if !d.opts.Stack.Services[name].Ext.Migrate.Elsewhere {
 			d.plan.Refusals = append(d.plan.Refusals, fmt.Sprintf("service %s has x-shiksha.migrate, and a migration never runs without a backup: "+
-				"give the database's service x-shiksha.backups, or say backed-up-elsewhere: true in migrate", name))
+				"give the database's service x-shiksha.backups (PostgreSQL only), or say backed-up-elsewhere: true in migrate", name))
 		}
 	}
 }

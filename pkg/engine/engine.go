@@ -64,7 +64,7 @@ func New(api client.APIClient, sink event.Sink) (*Engine, error) {
 	}
 	captureLogs()
 	return &Engine{
-		api: api, sink: sink, backoff: time.Second, patience: patience,
+		api: api, sink: sink, backoff: pullAgain, patience: patience,
 		creating: map[string]*sync.Mutex{}, names: map[string]string{},
 		held: map[string]container.RestartPolicy{},
 	}, nil

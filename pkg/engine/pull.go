@@ -24,6 +24,10 @@ import (
 const (
 	// tries is how often a registry is asked, or pulled from, that does not answer.
 	tries = 4
+	// pullAgain is before the second try of a pull, askAgain before that of a question: 35 s
+	// and 7 s in all, since a registry that stumbles takes longer than some seconds, and what
+	// is only asked for may be on the host.
+	pullAgain, askAgain = 5 * time.Second, time.Second
 	// Progress is told every second to who wants details, every ten to everybody:
 	// a model image takes a quarter of an hour.
 	detailEvery, toldEvery = time.Second, 10 * time.Second
@@ -54,7 +58,7 @@ func (e *Engine) Pull(ctx context.Context, ref, platform string, auth Auth) erro
 			"it is not on the host any more and, having no registry, cannot be pulled")
 	}
 	p.named = named
-	return p.explain(ctx, e.patiently(ctx, "pull of "+ref, again, func() error { return p.once(ctx) }))
+	return p.explain(ctx, e.patiently(ctx, "pull of "+ref, e.backoff, again, func() error { return p.once(ctx) }))
 }
 
 // pulling is one Pull under way.
@@ -162,9 +166,8 @@ func (p *pulling) stands() string {
 }
 
 // patiently does what needs a registry, and does it again where that may help, after a
-// longer wait each time.
-func (e *Engine) patiently(ctx context.Context, what string, helps func(error) bool, once func() error) error {
-	wait := e.backoff
+// wait that doubles.
+func (e *Engine) patiently(ctx context.Context, what string, wait time.Duration, helps func(error) bool, once func() error) error {
 	for try := 1; ; try++ {
 		err := once()
 		if err == nil || ctx.Err() != nil || try == tries || !helps(err) {
@@ -277,12 +280,13 @@ func (e *Engine) Tags(ctx context.Context, pattern string) ([]string, error) {
 	return tags, nil
 }
 
-// Untag takes a tag off its image, and the image off the host when that was its last
-// one and nothing uses it. With the containerd store the name that it was pulled by
-// goes with its last tag: nothing but `docker image prune -a` would take it. A name
-// that is gone is no error; one that a container still needs stays, and is no error
-// either.
-func (e *Engine) Untag(ctx context.Context, tag string) error {
+// Untag takes a tag of ours off its image, and the image off the host when that was its
+// last tag and nothing uses it. The names by digest that it was pulled by go with its
+// last tag, also one that somebody else pulled it by: nothing but a prune by hand would
+// take them. They stay where one of kept is among them, which are what releases go back to,
+// tagged or not. A name that is gone is no error; one that a container still needs stays,
+// and is no error either.
+func (e *Engine) Untag(ctx context.Context, tag string, kept ...string) error {
 	img, err := e.api.ImageInspect(ctx, tag)
 	if isGone(err) {
 		return nil
@@ -290,7 +294,22 @@ func (e *Engine) Untag(ctx context.Context, tag string) error {
 	if err != nil {
 		return fmt.Errorf("untag %s: %w", tag, err)
 	}
-	for _, name := range append([]string{tag}, pulledAs(img, tag)...) {
+	if err := e.removeName(ctx, tag); err != nil {
+		return err
+	}
+	names := pulledAs(img, tag)
+	if len(names) == 0 || slices.ContainsFunc(names, func(name string) bool { return slices.Contains(kept, name) }) {
+		return nil
+	}
+	// Of several names the engine refuses only the last one that a container needs.
+	using, err := e.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: make(client.Filters).Add("ancestor", img.ID)})
+	if err != nil {
+		return fmt.Errorf("untag %s: who uses its image: %w", tag, err)
+	}
+	if len(using.Items) > 0 {
+		return nil
+	}
+	for _, name := range names {
 		if err := e.removeName(ctx, name); err != nil {
 			return err
 		}
@@ -299,7 +318,8 @@ func (e *Engine) Untag(ctx context.Context, tag string) error {
 }
 
 // pulledAs are the names by digest that an image has beside a tag, nil where it has
-// more tags. Only the containerd store lists such names with the tags.
+// more tags. The containerd store lists such names with the tags, and beside them a digest
+// for each tag, its ID, which is no name; with the classic one the ID is no digest.
 func pulledAs(img client.ImageInspectResult, tag string) (names []string) {
 	for _, name := range img.RepoTags {
 		switch {
@@ -308,6 +328,11 @@ func pulledAs(img client.ImageInspectResult, tag string) (names []string) {
 			names = append(names, name)
 		default:
 			return nil
+		}
+	}
+	for _, name := range img.RepoDigests {
+		if !strings.HasSuffix(name, "@"+img.ID) {
+			names = append(names, name)
 		}
 	}
 	return names

@@ -128,7 +128,7 @@ func (r *resolving) ask(ctx context.Context, named reference.Named, ref string) 
 		return client.DistributionInspectResult{}, err
 	}
 	var res client.DistributionInspectResult
-	err = r.patiently(ctx, "asking "+reference.Domain(named)+" for "+ref, r.again, func() (err error) {
+	err = r.patiently(ctx, "asking "+reference.Domain(named)+" for "+ref, min(r.backoff, askAgain), r.again, func() (err error) {
 		start := time.Now()
 		res, err = r.api.DistributionInspect(ctx, ref, client.DistributionInspectOptions{EncodedRegistryAuth: header})
 		r.sink.Emit(event.Event{Time: time.Now(), Level: event.Debug,

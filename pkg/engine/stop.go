@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -20,36 +21,75 @@ const removalTime = 30 * time.Second
 
 // Stop stops units, all at once: their stop signal, then grace (rounded up to
 // whole seconds, 0 kills at once; stack.OwnGrace is what each was made with), then
-// SIGKILL. A unit that is stopped or gone already is no error. It runs no hooks; see
+// SIGKILL, which is told. A unit that is stopped or gone already is no error. It runs no hooks; see
 // StopService. A stopped unit stays so when the engine starts again, whatever its
 // restart policy, until Restart.
 func (e *Engine) Stop(ctx context.Context, ids []string, grace time.Duration) error {
-	return e.each(ids, func(id string) error { return e.stop(ctx, id, grace) })
+	return e.each(ids, func(id string) error { return e.stop(ctx, "", id, grace) })
 }
 
 // StopService is Stop with the service's pre_stop hooks run in each running unit
 // first, as `docker compose stop` does. A hook that fails is reported as a warning
-// and the unit stopped all the same.
+// and the unit stopped all the same. A unit that was made with a longer grace has that: the
+// file is of another release, and the unit may be in the middle of a task.
 func (e *Engine) StopService(ctx context.Context, s *stack.Stack, service string, ids []string, grace time.Duration) error {
 	hooks := s.Project.Services[service].PreStop
 	return e.each(ids, func(id string) error {
 		e.preStop(ctx, s, service, id, hooks)
-		return e.stop(ctx, id, grace)
+		return e.stop(ctx, service, id, grace)
 	})
 }
 
-func (e *Engine) stop(ctx context.Context, id string, grace time.Duration) error {
-	e.hold(ctx, id)
-	var o client.ContainerStopOptions
-	if grace != stack.OwnGrace {
-		seconds := int((max(grace, 0) + time.Second - 1) / time.Second)
-		o.Timeout = &seconds
+// stop stops a unit of a service, or of "" for none, which has grace and no more.
+func (e *Engine) stop(ctx context.Context, service, id string, grace time.Duration) error {
+	res, err := e.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+	was := res.Container
+	known := err == nil && was.State != nil && was.HostConfig != nil // else the stop says why
+	if known {
+		e.hold(ctx, id, was)
 	}
-	_, err := e.api.ContainerStop(ctx, id, o)
+	own := ownGrace(was)
+	var o client.ContainerStopOptions
+	if grace == stack.OwnGrace || known && service != "" && own > grace {
+		grace = own
+	} else {
+		seconds := int((max(grace, 0) + time.Second - 1) / time.Second)
+		grace, o.Timeout = time.Duration(seconds)*time.Second, &seconds
+	}
+	began := time.Now()
+	_, err = e.api.ContainerStop(ctx, id, o)
 	if err != nil && !isGone(err) {
 		return fmt.Errorf("stop %s: %w", e.unit(id), err)
 	}
+	// Who is given less than it asked for is in our way: that it is killed is meant.
+	if known && was.State.Running && grace > 0 && grace >= own && time.Since(began) >= grace {
+		e.tellKilled(ctx, service, id, grace)
+	}
 	return nil
+}
+
+// ownGrace is the time to end that a unit was made with.
+func ownGrace(c container.InspectResponse) time.Duration {
+	switch {
+	case c.Config == nil || c.Config.StopTimeout == nil:
+		return stack.DefaultGrace // the engine's, too
+	case *c.Config.StopTimeout < 0:
+		return math.MaxInt64 // it is waited for without an end
+	}
+	return time.Duration(*c.Config.StopTimeout) * time.Second
+}
+
+// tellKilled tells of a unit that had to be killed at the end of its time: nothing else
+// does, and it will be at each release.
+func (e *Engine) tellKilled(ctx context.Context, service, id string, grace time.Duration) {
+	const sigkilled = 137
+	res, err := e.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+	if st := res.Container.State; err != nil || st == nil || st.Running || st.ExitCode != sigkilled || st.OOMKilled {
+		return
+	}
+	e.sink.Emit(event.Event{Time: time.Now(), Level: event.Warning, Service: service, Unit: e.unit(id),
+		Text: fmt.Sprintf("did not end within %s and was killed, with what it was doing: does its stop signal reach the program "+
+			"(exec in a shell's command, or init: true)? Else give it a longer stop_grace_period", grace)})
 }
 
 // hold has a unit that is about to be stopped stay so. An engine that starts again
@@ -60,13 +100,9 @@ func (e *Engine) stop(ctx context.Context, id string, grace time.Duration) error
 // its policy is `no`, until it is replaced or let go. It is done before the stop, with which the
 // engine goes on when nobody waits any more. A policy that cannot be changed keeps no
 // unit from being stopped.
-func (e *Engine) hold(ctx context.Context, id string) {
-	res, err := e.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
-	if err != nil || res.Container.HostConfig == nil || res.Container.State == nil {
-		return // the stop says why
-	}
-	policy, name := res.Container.HostConfig.RestartPolicy, container.RestartPolicyUnlessStopped
-	if !res.Container.State.Running {
+func (e *Engine) hold(ctx context.Context, id string, c container.InspectResponse) {
+	policy, name := c.HostConfig.RestartPolicy, container.RestartPolicyUnlessStopped
+	if !c.State.Running {
 		name = container.RestartPolicyDisabled
 	}
 	if policy.IsNone() || policy.Name == name || e.setPolicy(ctx, id, container.RestartPolicy{Name: name}) != nil {

@@ -20,7 +20,7 @@ P08.alertmanager P08.amtool P08.config P08.routes P08.variables
 P09.dashboard P09.dashboards P09.datasource P09.provider
 P10.clock P10.disk P10.engine P10.forwarding P10.host P10.inodes P10.ports
 P11.database P11.heads
-P12.pipefail P12.space P12.userns
+P12.pipefail P12.postgres P12.space P12.userns
 P13.ledger
 P14.rollback
 P15.gpu P15.runtime P15.vram

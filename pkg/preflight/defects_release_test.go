@@ -81,6 +81,21 @@ func TestD35_ABackupThatIsNone(t *testing.T) {
 	reported(t, look(t, files{"compose.yaml": inline}, ""), "P12.pipefail", check.Warn, "compose.yaml:4", "taken for a good one")
 }
 
+// Only PostgreSQL is dumped: of another database each release was refused after its pull.
+func TestBackupsAreOfPostgres(t *testing.T) {
+	t.Parallel()
+	const stack = "services:\n  db:\n    image: %s\n    x-shiksha:\n      backups: {}\n"
+	for _, image := range []string{"mariadb:11", "docker.io/library/mysql:8", "redis:7", "cockroachdb/cockroach:v24", "ghcr.io/team/mongo:7"} {
+		r := look(t, files{"compose.yaml": fmt.Sprintf(stack, image)}, "")
+		reported(t, r, "P12.postgres", check.Fail, "compose.yaml:5", "only PostgreSQL is dumped")
+		assert.Contains(t, about(r, "P12.postgres")[0].Hint, "backed-up-elsewhere")
+	}
+	for _, image := range []string{"postgres:16", "bitnami/postgresql:16", "postgis/postgis:16-3.4", "pgvector/pgvector:pg16", "timescale/timescaledb:latest-pg16", "ghcr.io/team/shop-db:1"} {
+		sound(t, look(t, files{"compose.yaml": fmt.Sprintf(stack, image)}, ""), "P12.postgres")
+	}
+	sound(t, look(t, files{"compose.yaml": "services:\n  db: {image: \"mariadb:11\"}\n"}, ""), "P12.postgres")
+}
+
 // A plan is no deployment: a fork's has neither an environment nor a host.
 func TestAPlanNeedsNoEnvironment(t *testing.T) {
 	t.Parallel()

@@ -10,9 +10,16 @@ import (
 
 var piped = regexp.MustCompile(`\b(pg_dump|pg_dumpall|mysqldump|mariadb-dump)\b[^\n;&|]*\|[^|]`)
 
-// dumps finds backups that count as done when only the last command of a pipe is: a
-// failed dump is then an empty file, and the good ones before it are deleted.
+// dumps finds backups that cannot be made, and those that count as done when only the last
+// command of a pipe is: a failed dump is then an empty file, and the good ones before it are deleted.
 func dumps(f *findings) {
+	f.Each("P12.postgres", "every database that is to be dumped may be one of PostgreSQL", func(svc *stack.Service) {
+		if svc.Ext.Backups != nil && stack.DatabaseImage(svc.Image) && !stack.PostgresImage(svc.Image) {
+			f.Fail("P12.postgres", finding.At(svc.Name, "x-shiksha.backups"),
+				"take it out and dump it by other means; what migrates it says so: x-shiksha: {migrate: {backed-up-elsewhere: true}}",
+				"only PostgreSQL is dumped, and its image is of %s", stack.ImageName(svc.Image))
+		}
+	})
 	f.Each("P12.pipefail", "no backup takes the compressor's success for the dump's", func(svc *stack.Service) {
 		c := f.Stack.Project.Services[svc.Name]
 		if text := strings.Join(append(append([]string{}, c.Entrypoint...), c.Command...), " "); careless(text) >= 0 {

@@ -41,11 +41,17 @@ func (s *Stack) MemoryLimit(service string) int64 {
 
 // databases are images whose ports nobody outside the stack has business with, and of
 // which two at once must not have the same data.
-var databases = []string{
-	"postgres", "postgresql", "pgvector", "postgis", "timescaledb", "mysql", "mariadb", "percona", "mongo", "mongodb", "redis", "redis-stack",
+var databases = append(slices.Clone(postgres),
+	"mysql", "mariadb", "percona", "mongo", "mongodb", "redis", "redis-stack",
 	"redis-stack-server", "valkey", "keydb", "dragonfly", "memcached", "elasticsearch", "opensearch", "clickhouse", "clickhouse-server",
 	"cassandra", "scylla", "rabbitmq", "etcd", "neo4j", "qdrant", "weaviate", "milvus", "influxdb", "couchdb", "cockroach", "nats", "kafka",
-}
+)
+
+// postgres are those of them that pg_dump dumps.
+var postgres = []string{"postgres", "postgresql", "pgvector", "postgis", "timescaledb"}
+
+// PostgresImage tells whether an image is one of PostgreSQL, as far as its name tells.
+func PostgresImage(image string) bool { return slices.Contains(postgres, ImageName(image)) }
 
 // DatabaseImage tells whether an image is one of a database, as far as its name tells.
 func DatabaseImage(image string) bool { return slices.Contains(databases, ImageName(image)) }
