@@ -132,6 +132,14 @@ func TestTrap_GatewaysThatCannotBeMovedAreRefused(t *testing.T) {
 	after := f.MustUnits()
 	assert.NotEqual(t, before["ok"], after["ok"])
 	assert.Equal(t, before["locked"], after["locked"])
+
+	trapEdit(t, f, "compose.yaml", "resolver 127.0.0.11; server { listen 80; location / { set $$up asked; proxy_pass http://$$up:80; } }",
+		"upstream u { server asked:80 max_fails=0; } server { listen 80; location / { proxy_pass http://u; } }")
+	result := f.Deploy("v2", 2, "--services", "asked,asked-gate")
+	assert.Contains(t, result.Stderr, "release asked-gate alone first", "the mend alone does not let it through: the gateway comes after")
+	f.Deploy("v2", 0, "--services", "asked-gate")
+	f.Deploy("v2", 0, "--services", "asked")
+	assert.NotEqual(t, before["asked"], f.MustUnits()["asked"])
 }
 
 // depends_on.restart takes the dependents along, each as a rollout of its own: a
