@@ -15,6 +15,7 @@ import (
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
 	"github.com/shiksha/actions/pkg/target"
 )
@@ -138,5 +139,93 @@ func TestAGatewayThatCannotBeSwitchedAsItRuns(t *testing.T) {
 				assert.Contains(t, strings.Join(d.plan.Notes, "\n"), "nginx goes back first")
 			}
 		})
+	}
+}
+
+// A gateway that a service leaves, and that runs and sends requests to it, is led nowhere
+// when its units are replaced: that is refused before anything changes.
+func TestAServiceWhoseGatewayBecomesAnother(t *testing.T) {
+	t.Parallel()
+	surge := []plan.Step{{Service: "api", Action: plan.Surge, Gateway: "edge", Old: []string{"api"}, Replicas: 1, Batch: 1}}
+	stays := []plan.Step{{Service: "api", Action: plan.Unchanged, Gateway: "edge", Good: []string{"api"}, Replicas: 1}}
+	const left = "gateway nginx, where api was until now, runs and sends requests to it"
+	for name, c := range map[string]struct {
+		config  string
+		steps   []plan.Step
+		change  func(*transition, *stack.Stack)
+		refused string
+	}{
+		"renamed":            {toAPI, surge, nil, "keep its name, or stop it (docker stop shop-nginx-1), release edge alone"},
+		"moved":              {toAPI, surge, func(d *transition, st *stack.Stack) { st.Services["nginx"] = &stack.Service{Name: "nginx"} }, "release nginx alone"},
+		"renamed on a Swarm": {toAPI, surge, func(d *transition, _ *stack.Stack) { d.facts.observed.Scheduled = true }, "docker service scale shop_nginx=0"},
+		"only its gateway":   {toAPI, stays, nil, left},
+		"a rollback":         {toAPI, surge, func(d *transition, _ *stack.Stack) { d.opts.Back = &Back{} }, "deploy the version to go back to with x-shiksha.gateway: nginx"},
+		"no longer in nginx": {toNobody, surge, nil, ""},
+		"asked at each":      {byLookup, surge, nil, ""},
+		"nginx is not seen":  {locked, surge, nil, left},
+		"of a run that was cut": {toAPI, surge, func(d *transition, st *stack.Stack) {
+			st.Services["api"].Ext.Gateway = "web" // as the verified one; the one that was cut off has nginx
+			seal(t, d, 2, behind(t, "nginx"))
+			seal(t, d, 1, behind(t, "web"))
+			d.earlier.since = []release.Record{{Number: 2}}
+		}, left},
+		"stopped":             {toAPI, surge, func(d *transition, _ *stack.Stack) { d.facts.observed.Units["nginx"][0].State = stack.Exited }, ""},
+		"another is released": {toAPI, nil, nil, ""},
+		"the same":            {toAPI, surge, func(_ *transition, st *stack.Stack) { st.Services["api"].Ext.Gateway = "nginx" }, ""},
+		"none any more":       {toAPI, surge, func(_ *transition, st *stack.Stack) { st.Services["api"].Ext.Gateway = "" }, ""},
+		"balanced by a Swarm": {toAPI, surge, func(_ *transition, st *stack.Stack) { st.Services["api"].Virtual = true }, ""},
+		"cannot be read":      {toAPI, surge, func(d *transition, _ *stack.Stack) { d.facts.verified.Number = 7 }, ""},
+		"a first release":     {toAPI, surge, func(d *transition, _ *stack.Stack) { d.facts.verified = nil }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			on := gates(t, map[string]string{"nginx": c.config})
+			on.units["nginx"] = up("nginx")
+			d := begun(t, fakeFiles{}, &release.Record{Outcome: release.Verified})
+			d.on, d.plan, d.opts.Stack = on, &plan.Plan{Steps: c.steps}, behind(t, "edge")
+			d.facts = &facts{observed: stack.Observed{Units: on.units}, verified: d.record}
+			seal(t, d, 1, behind(t, "nginx"))
+			if c.change != nil {
+				c.change(d, d.opts.Stack)
+			}
+			require.NoError(t, d.classify(t.Context()))
+			if c.refused == "" {
+				assert.Empty(t, d.plan.Refusals)
+				return
+			}
+			require.Len(t, d.plan.Refusals, 1)
+			assert.Contains(t, d.plan.Refusals[0], left)
+			assert.Contains(t, d.plan.Refusals[0], c.refused)
+		})
+	}
+}
+
+func seal(t *testing.T, d *transition, n int, st *stack.Stack) {
+	t.Helper()
+	sealed, err := st.Seal()
+	require.NoError(t, err)
+	require.NoError(t, d.ledger.WriteSealed(t.Context(), n, sealed))
+}
+
+// Users come by the gateway that the release gave a service: where that one fails, its way
+// back is led there, too, unless that gateway goes or cannot reach what comes back.
+func TestAWayBackLeadsTheGatewayOfTheRelease(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ now, network, want string }{
+		"another":                {"search", "front", "search"},
+		"the same":               {"nginx", "front", "nginx"},
+		"none any more":          {"", "front", "nginx"},
+		"one that is taken away": {"edge", "front", "nginx"},
+		"one that is elsewhere":  {"search", "back", "nginx"},
+	} {
+		d, _ := afterCutOff(t, map[string]string{"api": "v1", "beat": "v1", "worker": "v1", "search": string(stack.Exited)})
+		was := behind(t, "nginx")
+		was.Services["api"].Networks, was.Services["search"].Networks = []string{"front"}, []string{c.network}
+		seal(t, d, 1, was)
+		d.opts.Stack = behind(t, c.now)
+		before, in, err := d.wayBack(t.Context(), []string{"api"})
+		require.NoError(t, err, name)
+		assert.Equal(t, c.want, before.Services["api"].Ext.Gateway, name)
+		assert.Equal(t, c.want, plan.Make(in).Step("api").Gateway, name)
 	}
 }

@@ -48,7 +48,7 @@ func (d *transition) classify(ctx context.Context) error {
 			d.judge(f, d.opts.Back != nil && goesFirst(u, f, d.plan.Steps[:i]))
 		}
 	}
-	return nil
+	return d.leftBehind(ctx)
 }
 
 func (d *transition) classifyAt(ctx context.Context, u stack.Unit, svc *stack.Service) (gateway.Finding, error) {
