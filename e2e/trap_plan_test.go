@@ -132,6 +132,69 @@ func TestTrap_GatewaysThatCannotBeMovedAreRefused(t *testing.T) {
 	after := f.MustUnits()
 	assert.NotEqual(t, before["ok"], after["ok"])
 	assert.Equal(t, before["locked"], after["locked"])
+
+	trapEdit(t, f, "compose.yaml", "resolver 127.0.0.11; server { listen 80; location / { set $$up asked; proxy_pass http://$$up:80; } }",
+		"upstream u { server asked:80 max_fails=0; } server { listen 80; location / { proxy_pass http://u; } }")
+	result := f.Deploy("v2", 2, "--services", "asked,asked-gate")
+	assert.Contains(t, result.Stderr, "release asked-gate alone first", "the mend alone does not let it through: the gateway comes after")
+	f.Deploy("v2", 0, "--services", "asked-gate")
+	f.Deploy("v2", 0, "--services", "asked")
+	assert.NotEqual(t, before["asked"], f.MustUnits()["asked"])
+}
+
+// trapMove has a service behind one of two gateways.
+const trapMove = `
+services:
+  ok:
+    image: nginx:1.22
+    pull_policy: never
+    command: [sh, -c, "sleep 1 && touch /run/ready & exec nginx -g 'daemon off;'"]
+    environment: { VERSION: "${VERSION}" }
+    configs: [{ source: site, target: /etc/nginx/nginx.conf }]
+    healthcheck: { test: [CMD, test, -e, /run/ready], interval: 1s, timeout: 5s, retries: 20 }
+    deploy: { update_config: { order: start-first, monitor: 0s } }
+    x-shiksha: { gateway: web, port: 80 }
+  web: &gate
+    image: nginx:1.22
+    pull_policy: never
+    configs: [{ source: leads, target: /etc/nginx/nginx.conf }]
+    deploy: { update_config: { monitor: 0s } }
+    depends_on: { ok: { condition: service_healthy } }
+  edge:
+    <<: *gate
+    configs: [{ source: idle, target: /etc/nginx/nginx.conf }]
+configs:
+  site:
+    content: "events {} http { server { listen 80; return 200; } }"
+  leads:
+    content: "events {} http { upstream u { server ok:80 max_fails=0; } server { listen 80; location / { proxy_pass http://u; } } }"
+  idle:
+    content: "events {} http { server { listen 80; return 404; } }"
+`
+
+// A gateway that a service leaves and that sends requests to it yet would be left on units
+// that are gone. The way that the refusal names ends with the other gateway.
+func TestTrap_AServiceWhoseGatewayBecomesAnother(t *testing.T) {
+	t.Parallel()
+	f := lab.New(t)
+	trapWrite(t, f, "compose.yaml", trapMove)
+	f.Deploy("v1", 0)
+	before := f.MustUnits()
+
+	trapEdit(t, f, "compose.yaml", "gateway: web", "gateway: edge", "source: idle,", "source: leads,")
+	f.Deploy("v1", 0, "--services", "edge")
+	assert.Regexp(t, `refused: .*nobody would lead it to the new units`, f.Shiksha("plan", "--version", "v2").Stdout)
+	result := f.Deploy("v2", 2)
+	assert.Contains(t, result.Stderr, "gateway web, where ok was until now, runs and sends requests to it")
+	assert.Equal(t, before["ok"], f.MustUnits()["ok"])
+
+	trapEdit(t, f, "compose.yaml", "source: leads,", "source: idle,") // the first is web's
+	f.Deploy("v1", 0, "--services", "web")
+	f.Deploy("v2", 0)
+	after := f.MustUnits()
+	assert.NotEqual(t, before["ok"], after["ok"])
+	answer := trapDocker(t, f, "exec", after["edge"][0], "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "http://localhost/")
+	assert.Equal(t, "200", strings.TrimSpace(answer))
 }
 
 // depends_on.restart takes the dependents along, each as a rollout of its own: a

@@ -220,6 +220,7 @@ func (d *transition) wayBack(ctx context.Context, touched []string) (*stack.Stac
 		// One that cannot go back keeps no other from it.
 		svc.Update.FailureAction = stack.Continue
 	}
+	comeBy(before, d.opts.Stack)
 	in, err := d.backInput(ctx, before, touched)
 	return before, in, err
 }

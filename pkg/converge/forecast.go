@@ -11,6 +11,7 @@ import (
 	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
+	"github.com/shiksha/actions/pkg/gateway"
 	"github.com/shiksha/actions/pkg/host"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/preflight/onhost"
@@ -175,6 +176,122 @@ func (d *transition) askOlder(ctx context.Context) {
 			d.Say(event.Warning, "migrate", m.Service, "the database is migrated, and %s; its users may get errors until what is new serves, and where the release goes back", d.blind)
 		}
 	}
+}
+
+// leftBehind refuses a release that gives a service another gateway while a former one runs
+// and sends requests to it: nobody leads that one to the new units, in this release or in a
+// later one, since no file says any more that it balances them.
+func (d *transition) leftBehind(ctx context.Context) error {
+	formers, err := d.formers(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range d.opts.Stack.Order {
+		svc := d.opts.Stack.Services[name]
+		if svc.Ext.Gateway == "" || svc.Virtual || d.plan.Step(name) == nil {
+			continue
+		}
+		for _, former := range formers[name] {
+			if former == svc.Ext.Gateway {
+				continue
+			}
+			var units []string
+			for _, u := range d.facts.observed.Units[former] {
+				if u.OneOff || u.State != stack.Running {
+					continue
+				}
+				f, err := d.classifyAt(ctx, u, svc)
+				if err != nil {
+					return fmt.Errorf("read the configuration of %s: %w", u.Name, err)
+				}
+				if loses(f) {
+					units = append(units, u.Name)
+				}
+			}
+			if len(units) > 0 {
+				d.plan.Refusals = append(d.plan.Refusals, d.handOver(svc, former, units))
+			}
+		}
+	}
+	return nil
+}
+
+// formers are the gateways that each service had in what may run: the release that serves,
+// and those after it that may have left something. Where one cannot be read, nothing is known of it.
+func (d *transition) formers(ctx context.Context) (map[string][]string, error) {
+	var stacks []*stack.Stack
+	runs := slices.Clone(d.earlier.since)
+	if s := d.facts.standing; s != nil {
+		if st, err := stack.Open(s.sealed); err == nil {
+			stacks = append(stacks, st)
+		}
+	} else if v := d.facts.verified; v != nil {
+		runs = append(runs, *v)
+	}
+	for _, r := range runs {
+		st, err := d.ledger.Stack(ctx, r.Number)
+		switch {
+		case err == nil:
+			stacks = append(stacks, st)
+		case unreached(ctx, err):
+			return nil, err
+		}
+	}
+	out := map[string][]string{}
+	for _, st := range stacks {
+		for name, svc := range st.Services {
+			if g := svc.Ext.Gateway; g != "" && !slices.Contains(out[name], g) {
+				out[name] = append(out[name], g)
+			}
+		}
+	}
+	return out, nil
+}
+
+// comeBy gives services of a release that comes back the gateway that users come by: that of
+// the release which failed, since a former one was let go of before it. One that the way back
+// takes away, or that cannot reach them, leads nobody.
+func comeBy(before, now *stack.Stack) {
+	for name, svc := range before.Services {
+		other := now.Services[name]
+		if other == nil || before.Services[other.Ext.Gateway] == nil {
+			continue
+		}
+		reached := before.Services[other.Ext.Gateway].Networks
+		if slices.ContainsFunc(svc.Networks, func(key string) bool { return slices.Contains(reached, key) }) {
+			svc.Ext.Gateway = other.Ext.Gateway
+		}
+	}
+}
+
+// loses tells whether a gateway that nobody leads stays on addresses of a service that are
+// gone. One that asks DNS each time does not; what could not be looked into may.
+func loses(f gateway.Finding) bool {
+	resolved := func(u gateway.Use) bool { return u.Kind != gateway.Resolve && u.Kind != gateway.Variable }
+	none := f.Kind == gateway.NotReferenced || f.Kind == gateway.NotNginx
+	return !none && (len(f.Uses) == 0 || slices.ContainsFunc(f.Uses, resolved))
+}
+
+// handOver words that a service may not change its gateway yet, and how it can.
+func (d *transition) handOver(svc *stack.Service, former string, units []string) string {
+	next, stop := svc.Ext.Gateway, "docker stop "+strings.Join(units, " ")
+	if d.facts.observed.Scheduled {
+		stop = fmt.Sprintf("docker service scale %s_%s=0", d.opts.Stack.Name, former)
+	}
+	alone := func(name string) string {
+		return fmt.Sprintf("release %s alone (input services: %[1]s, or --services %[1]s)", name)
+	}
+	mend := fmt.Sprintf("%s, have it load what runs (docker exec NAME nginx -s reload) and lead users there, then take %s out of what %s sends requests to and %s, then release the rest",
+		alone(next), svc.Name, former, alone(former))
+	switch {
+	case d.opts.Back != nil:
+		mend = fmt.Sprintf("deploy the version to go back to with x-shiksha.gateway: %s, or stop %[1]s first (%s), which nobody comes by any more then", former, stop)
+	case d.opts.Stack.Services[former] == nil:
+		mend = fmt.Sprintf("keep its name, or stop it (%s), %s, then the rest: users wait from the stop until %s runs; on other ports it can be released before that",
+			stop, alone(next), next)
+	}
+	return fmt.Sprintf("gateway %s, where %s was until now, runs and sends requests to it; with gateway %s nobody would lead it to the new units: %s",
+		former, svc.Name, next, mend)
 }
 
 // writes tells whether a service may write to the database that a backup is of. One that depends

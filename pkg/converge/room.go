@@ -33,7 +33,7 @@ import (
 // classify asks the running gateways whether they can be switched for the
 // services that will be replaced.
 func (d *transition) classify(ctx context.Context) error {
-	for _, step := range d.plan.Steps {
+	for i, step := range d.plan.Steps {
 		if step.Gateway == "" || !step.Replaces() || step.Action == plan.Create || step.Virtual {
 			continue
 		}
@@ -41,32 +41,49 @@ func (d *transition) classify(ctx context.Context) error {
 			if u.OneOff || !u.Serving() {
 				continue
 			}
-			if err := d.classifyAt(ctx, u, d.opts.Stack.Services[step.Service]); err != nil {
+			f, err := d.classifyAt(ctx, u, d.opts.Stack.Services[step.Service])
+			if err != nil {
 				return fmt.Errorf("read the configuration of %s: %w", u.Name, err)
 			}
+			d.judge(f, d.opts.Back != nil && goesFirst(u, f, d.plan.Steps[:i]))
 		}
 	}
-	return nil
+	return d.leftBehind(ctx)
 }
 
-func (d *transition) classifyAt(ctx context.Context, u stack.Unit, svc *stack.Service) error {
-	f, err := d.Nginx(d.on, u).Classify(ctx, svc.Name, svc.Ext.Port,
+func (d *transition) classifyAt(ctx context.Context, u stack.Unit, svc *stack.Service) (gateway.Finding, error) {
+	return d.Nginx(d.on, u).Classify(ctx, svc.Name, svc.Ext.Port,
 		gateway.Aliases(d.opts.Stack.Aliases(svc.Name)...), gateway.OtherServices(d.opts.Stack.Order...))
-	if err != nil {
-		return err
-	}
+}
+
+// judge puts what a gateway is found to be into the plan. What runs is judged, and not what
+// it is about to be: one that goes back first is another by the time that it is switched,
+// and in a release its mend comes after what it would lose requests of.
+func (d *transition) judge(f gateway.Finding, goesBack bool) {
 	text := f.Text
 	if f.Hint != "" {
 		text += "; " + f.Hint
 	}
-	switch f.Verdict {
-	case gateway.Refused:
-		d.plan.Refusals = append(d.plan.Refusals, text)
-	case gateway.Announced:
+	alone := fmt.Sprintf("%s alone first (input services: %[1]s, or --services %[1]s)", f.Gateway)
+	switch {
+	case f.Verdict == gateway.Refused && goesBack:
+		d.plan.Notes = append(d.plan.Notes, fmt.Sprintf("%s; that is as it runs now, and %s goes back first", f.Text, f.Gateway))
+	case f.Verdict == gateway.Refused && d.opts.Back != nil:
+		d.plan.Refusals = append(d.plan.Refusals, text+"; no rollback mends that: deploy the version to go back to with the mend in its files, "+alone)
+	case f.Verdict == gateway.Refused:
+		d.plan.Refusals = append(d.plan.Refusals, text+"; that is as it runs now: once the files have the mend, release "+alone+", then the rest")
+	case f.Verdict == gateway.Announced:
 		d.plan.Notes = append(d.plan.Notes, text)
 	}
 	d.plan.Notes = append(d.plan.Notes, f.Notes...)
-	return nil
+}
+
+// goesFirst tells whether one of some steps replaces a unit of a gateway, or hands it other
+// files where its configuration is what is wrong with it.
+func goesFirst(u stack.Unit, f gateway.Finding, before []plan.Step) bool {
+	return slices.ContainsFunc(before, func(s plan.Step) bool {
+		return s.Service == u.Service && (slices.Contains(s.Old, u.ID) || s.Action == plan.Reload && f.Configured())
+	})
 }
 
 // asking bounds what registries are asked before a plan: without an answer the plan

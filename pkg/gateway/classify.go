@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -71,6 +72,12 @@ func (f Finding) Err() error {
 		return nil
 	}
 	return fault.New(fault.Refused, "service "+f.Service, f.Hint, "%s", f.Text)
+}
+
+// Configured tells whether what was found is of the configuration alone, which another
+// one mends without another unit.
+func (f Finding) Configured() bool {
+	return !slices.Contains([]Kind{Overridden, ReadOnly, NoShell, NotNginx, NoSignal}, f.Kind)
 }
 
 const (

@@ -83,7 +83,7 @@ func decide(in Input, svc *stack.Service, so *Plan) Step {
 	s.Batch = batch(in, svc, s)
 	fit(in, &s)
 	s.Reasons = append(s.Reasons, nameless(in, svc, s, g)...)
-	s.Interruption = interruption(in, svc, s)
+	s.Interruption, s.unled = interruption(in, svc, s), !gateRuns(in, svc)
 	if s.Action.StopsFirst() {
 		s.InterruptionSeconds = in.Away[svc.Name].Seconds()
 	}

@@ -64,3 +64,8 @@ func predecessors(s *stack.Stack, name string) []string {
 	}
 	return out
 }
+
+// gateRuns tells whether a unit of a service's gateway runs.
+func gateRuns(in Input, svc *stack.Service) bool {
+	return slices.ContainsFunc(in.Observed.Units[svc.Ext.Gateway], func(u stack.Unit) bool { return u.State == stack.Running && !u.OneOff })
+}

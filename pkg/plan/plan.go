@@ -62,6 +62,8 @@ type Step struct {
 	// the nodes' kernels do that, so that no gateway has to be switched.
 	Gateway string `json:"gateway,omitempty"`
 	Virtual bool   `json:"virtual,omitempty"`
+	// unled is set where nothing of the gateway runs that could be switched.
+	unled bool
 	// Stale is set where a unit of the gateway has addresses pinned, and may have loaded
 	// them, that no unit has any more: it is led to those that serve before all else.
 	Stale bool `json:"stale,omitempty"`

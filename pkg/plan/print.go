@@ -106,6 +106,8 @@ func (s Step) lines(free int64) []string {
 		lines = append(lines, "interruption: "+s.Interruption)
 	case s.Action == Surge && s.Virtual:
 		lines = append(lines, "no interruption: new units first, and the Swarm balances what serves")
+	case s.Action == Surge && s.Gateway != "" && s.unled:
+		lines = append(lines, "new units first; nothing of "+s.Gateway+" runs now that could be switched")
 	case s.Action == Surge && s.Gateway != "":
 		lines = append(lines, "no interruption: new units first, then "+s.Gateway+" is switched")
 	case s.Action == Surge:

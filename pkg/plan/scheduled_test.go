@@ -50,6 +50,7 @@ func TestMake_WhatACutOffReleaseLeftOnAScheduler(t *testing.T) {
 func TestPrint_WhatIsBalancedByTheKernel(t *testing.T) {
 	t.Parallel()
 	in := scheduled(task("a", "old"), task("b", "old"))
+	in.Observed.Units["nginx"] = []stack.Unit{{ID: "n", Service: "nginx", State: stack.Running}}
 	assert.Contains(t, plan.Make(in).String(), "then nginx is switched")
 	in.Desired.Services["api"].Virtual = true
 	assert.Contains(t, plan.Make(in).String(), "no interruption: new units first, and the Swarm balances what serves")

@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -40,5 +41,18 @@ func TestBack_RenewsWhoWasTold(t *testing.T) {
 		if c.action == plan.Drain {
 			assert.Equal(t, []string{"an interrupted release may have told it to take no more work"}, step.Reasons, name)
 		}
+	}
+}
+
+// Nobody is led to new units where nothing of their gateway runs, and the plan does not say
+// that users notice nothing.
+func TestAGatewayThatDoesNotRunSwitchesNothing(t *testing.T) {
+	t.Parallel()
+	for state, switched := range map[stack.State]bool{stack.Running: true, stack.Exited: false} {
+		in := plan.Input{Desired: quickstart(), Observed: observed("v1")}
+		in.Observed.Units["gateway"][0].State = state
+		text := plan.Make(in).String()
+		assert.Equal(t, switched, strings.Contains(text, "then gateway is switched"), text)
+		assert.Equal(t, !switched, strings.Contains(text, "nothing of gateway runs now that could be switched"), text)
 	}
 }
