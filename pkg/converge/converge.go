@@ -242,9 +242,12 @@ func (d *transition) release(ctx context.Context) error {
 		return d.refuse(ctx, err)
 	}
 	d.baseline(ctx)
-	// Who is away while a database is brought back is meant to be; what a migration does to
-	// users is the release's doing.
+	// Who is away while a database is brought back is meant to be, and a dump of an hour takes
+	// nothing from users; what a migration does to them is the release's doing.
 	if err := d.restore(ctx); err != nil {
+		return d.unchanged(ctx, err)
+	}
+	if err := d.secure(ctx); err != nil {
 		return d.unchanged(ctx, err)
 	}
 	d.Step("measure")
@@ -259,7 +262,7 @@ func (d *transition) release(ctx context.Context) error {
 	if err == nil {
 		err = d.finish(ctx)
 	}
-	if err != nil && !d.probe.mends() {
+	if err != nil {
 		err = d.fail(ctx, err)
 	}
 	d.result.Probe = d.probe.stop()

@@ -152,8 +152,8 @@ const olderTime = 30 * time.Second
 // the new one serves users get what it makes of that, and so they do after a way back. It is told
 // and decides nothing: the database stays migrated whatever the release does.
 func (d *transition) askOlder(ctx context.Context) {
-	if !d.judges {
-		return
+	if !d.judges || d.earlier.any() {
+		return // of what an earlier run left nobody knows who serves
 	}
 	before, err := d.before(ctx)
 	if err != nil {
@@ -170,6 +170,8 @@ func (d *transition) askOlder(ctx context.Context) {
 		switch {
 		case err != nil:
 			d.Say(event.Info, "migrate", m.Service, "%s cannot be asked whether it can read the migrated database: %v", d.beforeTitle(), err)
+		case ended.Exit >= 125: // by convention of the engine, a shell or a signal
+			d.Say(event.Info, "migrate", m.Service, "%s cannot be asked whether it can read the migrated database: exit code %d", d.beforeTitle(), ended.Exit)
 		case ended.Exit != 0:
 			said, _ := at(strings.TrimSpace(before.Hide(ended.Output)))
 			d.blind = strings.TrimSuffix(fmt.Sprintf("%s says of itself that it cannot read it (exit code %d): %s", d.beforeTitle(), ended.Exit, said), ": ")

@@ -26,9 +26,8 @@ type measurement struct {
 	// silent is set when nothing answered before the first change: then there are
 	// no users yet who could lose anything, until the release is over.
 	silent bool
-	// broken is set when most requests failed after a migration; mended once the release is
-	// over and they do no more.
-	broken, mended bool
+	// broken is set when most requests failed after a migration: no failure stops what ends that.
+	broken bool
 	// timeout is how long one request may take.
 	timeout time.Duration
 }
@@ -123,10 +122,10 @@ func (m *measurement) exceeded(budget int) error {
 // answers. What they lost is the release's doing. Where what serves answers again the release
 // fails as with any budget that is exceeded: ending it costs nobody anything. Where most requests
 // fail, what serves does not work with the migrated database, and it stays migrated: ending would
-// leave the outage to last. The new code was made for that database, so going on ends it, and the
-// budget decides once that serves.
+// leave the outage to last, and so would any way back. The new code was made for that database, so
+// going on ends it, whatever it takes.
 func (d *transition) outlived(ctx context.Context) error {
-	m, budget := d.probe, d.opts.ProbeBudget
+	m := d.probe
 	if m == nil || m.silent {
 		d.askOlder(ctx)
 		return nil
@@ -134,21 +133,28 @@ func (d *transition) outlived(ctx context.Context) error {
 	m.quiet(ctx, "migrated")
 	r := m.Report()
 	m.Mark("during")
-	err, now := m.within(budget), r.Phases["migrated"]
-	if m.broken = err != nil && ctx.Err() == nil && 2*now.Failed > now.Requests; !m.broken {
-		d.askOlder(ctx)
-		if err == nil || ctx.Err() != nil {
-			return nil // who was told to end is by the rollout
-		}
-		return fault.New(fault.Failed, "", "what served before serves on"+d.migrated()+
-			"; what the migration kept users from (by a lock, for one) it does no more, so that it can be run again",
-			"%w (%s): they failed while the database was backed up and migrated, before any unit was changed", err, classes(r))
+	now := r.Phases["migrated"]
+	if ctx.Err() != nil {
+		return nil // who was told to end is by the rollout
 	}
-	// The older code need not be asked: users have, and wait for the new one.
-	d.blind = fmt.Sprintf("with it %d of %d requests of the probe failed (%s)", now.Failed, now.Requests, classes(r))
-	d.Say(event.Warning, "probe", "", "the database stays migrated, and %s: %s does not seem to work with it; "+
-		"the release goes on, since what is new was made for it, and fails for what is lost", d.blind, cmp.Or(d.result.Serving, "what serves"))
-	return nil
+	if m.broken = 2*now.Failed > now.Requests; m.broken {
+		// The older code need not be asked: users have, and wait for the new one.
+		d.blind = fmt.Sprintf("with it %d of %d requests of the probe failed (%s)", now.Failed, now.Requests, classes(r))
+		d.Say(event.Warning, "probe", "", "the database stays migrated, and %s: %s does not seem to work with it; "+
+			"the release goes on whatever is lost, since what is new was made for it", d.blind, cmp.Or(d.result.Serving, "what serves"))
+		return nil
+	}
+	d.askOlder(ctx)
+	err := m.within(d.opts.ProbeBudget)
+	if err == nil {
+		return nil
+	}
+	hint := "what the migration kept users from (by a lock, for one) it does no more, so that it can be run again"
+	if now.Failed > 0 {
+		hint = fmt.Sprintf("%d of %d requests fail yet: see why, then run it again, with a probe-budget for what fails on", now.Failed, now.Requests)
+	}
+	return fault.New(fault.Failed, "", "what served before serves on"+d.migrated()+"; "+hint,
+		"%w (%s): they failed while the database was migrated, before any unit was changed", err, classes(r))
 }
 
 // migrated says what a release that went back leaves of its migrations.
@@ -170,15 +176,17 @@ func (d *transition) migrated() string {
 }
 
 // finish measures the quiet system again and decides. What ended an outage that its own migration
-// made stays, though it fails: what served before would only begin that again.
+// made is told and stays: it answers, and what served before would only begin that again.
 func (d *transition) finish(ctx context.Context) error {
-	err := d.probe.finish(ctx, d.opts.ProbeBudget)
-	if !d.probe.mends() {
+	m, budget := d.probe, d.opts.ProbeBudget
+	if err := m.finish(ctx, budget); err != nil || m == nil || !m.broken {
 		return err
 	}
-	now := title(d.opts.Version, d.result.Release)
-	return fault.New(fault.Failed, "", now+" serves and passed its checks: run it again to have it verified",
-		"%w: most failed once the database was migrated, so %s stays", err, now)
+	if err := m.exceeded(budget); err != nil {
+		d.Say(event.Warning, "probe", "", "%v: most failed once the database was migrated, and no more since %s serves, so it stays",
+			err, title(d.opts.Version, d.result.Release))
+	}
+	return nil
 }
 
 // finish measures the quiet system again and decides.
@@ -190,22 +198,20 @@ func (m *measurement) finish(ctx context.Context, budget int) error {
 	if err := m.within(budget); err != nil {
 		return err
 	}
-	if n := m.FailuresIn("after"); n > budget {
-		err := fmt.Errorf("the probe counted %d failed requests after the last change, more than probe-budget %d", n, budget)
-		if r := m.Report(); m.silent && nothingAnswers(r.Phases["after"]) {
+	r := m.Report()
+	after := r.Phases["after"]
+	if m.broken && 2*after.Failed > after.Requests {
+		budget = 0 // whoever allows much allows no outage that goes on
+	}
+	if after.Failed > budget {
+		err := fmt.Errorf("the probe counted %d failed requests after the last change, more than probe-budget %d", after.Failed, budget)
+		if m.silent && nothingAnswers(after) {
 			err = fmt.Errorf("%w; nothing answered before the release either (%s): is probe-url right, and does it lead there from here?", err, classes(r))
 		}
 		return err
 	}
-	if m.broken {
-		m.mended = true
-		return m.exceeded(budget)
-	}
 	return nil
 }
-
-// mends tells whether what was released ended an outage that its own migration made.
-func (m *measurement) mends() bool { return m != nil && m.mended }
 
 // stop ends the probe and gives its report, nil when nothing was measured.
 func (m *measurement) stop() *probe.Report {

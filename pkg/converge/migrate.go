@@ -135,10 +135,9 @@ func (d *transition) unprotected() {
 	}
 }
 
-// migrate brings the database to the schema of the new release, after a backup that
-// was read back whole and before any unit is replaced. What the migration and the backup need
+// secure makes ready for the migrations: a backup that was read back whole. What that and they need
 // and does not run yet is brought up first.
-func (d *transition) migrate(ctx context.Context) error {
+func (d *transition) secure(ctx context.Context) error {
 	names := d.migrating()
 	if len(names) == 0 {
 		return nil
@@ -146,11 +145,14 @@ func (d *transition) migrate(ctx context.Context) error {
 	if err := d.ground(ctx, names); err != nil {
 		return err
 	}
-	if err := d.backUp(ctx); err != nil {
-		return err
-	}
-	if err := d.guard(ctx); err != nil {
-		return err
+	return d.backUp(ctx)
+}
+
+// migrate brings the database to the schema of the new release, before any unit is replaced.
+func (d *transition) migrate(ctx context.Context) error {
+	names := d.migrating()
+	if len(names) == 0 {
+		return nil
 	}
 	for _, name := range names {
 		// What was lost is asked once, after the last: between two nothing new could serve.

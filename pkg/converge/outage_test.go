@@ -144,8 +144,8 @@ func migrates(t *testing.T, runs func(command string, ill *atomic.Bool) int, car
 }
 
 // What users lose while a database is migrated is the release's doing. It ends before a unit is
-// changed where what serves answers again, and goes on where only the new code can: back is no
-// way, since the database stays migrated.
+// changed where what serves answers again, and goes on where only the new code can, which stays:
+// back is no way, since the database stays migrated.
 func TestAMigrationThatUsersNotice(t *testing.T) {
 	t.Parallel()
 	const breaks, heals = true, false
@@ -154,12 +154,14 @@ func TestAMigrationThatUsersNotice(t *testing.T) {
 		moves             []string
 		says, hint        string
 		warns             string
+		budget            int
 	}{
-		"nobody": {heals, heals, heals, []string{"v2"}, "", "", ""},
-		"a lock that is let go": {breaks, heals, heals, nil, "while the database was backed up and migrated, before any unit was changed",
-			"what served before serves on; the database stays migrated", ""},
-		"what v1 reads is gone": {breaks, breaks, heals, []string{"v2"}, "so v2 stays", "v2 serves and passed its checks: run it again", "the release goes on"},
-		"and v2 is no better":   {breaks, breaks, breaks, []string{"v2", "v1"}, "after the last change", "v1 serves again; the database stays migrated, at revision unknown, and with it", "the release goes on"},
+		"nobody": {heals, heals, heals, []string{"v2"}, "", "", "", 0},
+		"a lock that is let go": {breaks, heals, heals, nil, "while the database was migrated, before any unit was changed",
+			"what served before serves on; the database stays migrated", "", 0},
+		"what v1 reads is gone":   {breaks, breaks, heals, []string{"v2"}, "", "", "the release goes on", 0},
+		"and few requests so far": {breaks, breaks, heals, []string{"v2"}, "", "", "the release goes on", 130},
+		"and v2 is no better":     {breaks, breaks, breaks, []string{"v2", "v1"}, "after the last change", "v1 serves again; the database stays migrated, at revision unknown, and with it", "the release goes on", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -171,8 +173,12 @@ func TestAMigrationThatUsersNotice(t *testing.T) {
 				}
 				return 0
 			}, func(version string, ill *atomic.Bool) {
+				if c.budget > 0 {
+					time.Sleep(time.Second)
+				}
 				ill.Store(version == "v2" && c.v2 || version == "v1" && c.after)
 			})
+			d.opts.ProbeBudget = c.budget
 			err := d.release(t.Context())
 			assert.Equal(t, c.moves, on.moves)
 			require.NotNil(t, d.result.Probe)
@@ -189,7 +195,8 @@ func TestAMigrationThatUsersNotice(t *testing.T) {
 			if c.says == "" {
 				require.NoError(t, err)
 				assert.Equal(t, release.Verified, last.Outcome)
-				assert.Zero(t, d.result.Probe.Failed)
+				assert.Equal(t, c.after, d.result.Probe.Failed > 0)
+				assert.Equal(t, c.after, strings.Contains(warned, "no more since v2 serves, so it stays"), warned)
 				return
 			}
 			require.ErrorContains(t, err, "more than probe-budget 0")

@@ -95,7 +95,7 @@ func TestAnotherDatabaseThatDoesNotRunBeforeAMigration(t *testing.T) {
 			d.on, d.opts.Stack = on, several()
 			d.plan = &plan.Plan{Backups: c.backups, Migrations: []plan.Migration{{Service: "api"}},
 				Steps: append(c.steps, plan.Step{Service: "api", Action: plan.StopFirst}, plan.Step{Service: "web", Action: plan.Create})}
-			err := d.migrate(t.Context())
+			err := d.secure(t.Context())
 			require.ErrorContains(t, err, c.says)
 			assert.Equal(t, fault.Refused, fault.Of(err))
 			assert.Equal(t, c.first, on.back)
