@@ -27,7 +27,8 @@ func Run(ctx context.Context, o Options, sink event.Sink) (*converge.Result, err
 
 func run(ctx context.Context, o Options, sink event.Sink, result *converge.Result) error {
 	result.Project = o.Project // until the files are read
-	// What is wrong with the stack is told before a host is needed.
+	// What is wrong with the stack is told before a host is needed, but for what only the
+	// host can tell to be wrong.
 	st, err := o.load(ctx, release.DefaultStateDir)
 	if err != nil {
 		return err
@@ -37,8 +38,11 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 	if err != nil {
 		return err
 	}
-	asked := o.asksForSwarm(st)
-	refusal := o.look(ctx, st, asked, sink, result)
+	asked, later := o.asksForSwarm(st), o.hostDecides(ctx, st)
+	var refusal error
+	if !later {
+		refusal = o.look(ctx, st, asked, sink, result)
+	}
 	if refusal != nil && !o.DryRun {
 		return refusal
 	}
@@ -46,6 +50,9 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 		return after(o.offline(st, sink, result), refusal)
 	}
 	t, err := target.Open(ctx, o.Host, o.StateDir, sink)
+	if err != nil && later {
+		return after(o.look(ctx, st, false, sink, result), err)
+	}
 	if err != nil {
 		return err
 	}
@@ -59,9 +66,9 @@ func run(ctx context.Context, o Options, sink event.Sink, result *converge.Resul
 	if err != nil {
 		return err
 	}
-	if on.Name() == platform.Swarm && !asked {
-		// It runs there already, which nobody knew before.
-		if refusal = o.look(ctx, st, true, sink, result); refusal != nil && !o.DryRun {
+	if swarm := on.Name() == platform.Swarm; later || swarm && !asked {
+		// What runs on a Swarm already nobody knew before.
+		if refusal = o.look(ctx, st, swarm, sink, result); refusal != nil && !o.DryRun {
 			return refusal
 		}
 	}

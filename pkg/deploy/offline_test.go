@@ -157,6 +157,41 @@ func TestASwarmIsSpokenOf(t *testing.T) {
 	}
 }
 
+// What is wrong on one host and right on a Swarm is no refusal before the host has said which
+// it is, unless that is known; a host that cannot be asked does not hide it.
+func TestWhatOnlyTheHostDecides(t *testing.T) {
+	t.Parallel()
+	const services = "services:\n  nginx:\n    image: nginx:1.27\n    volumes: [\"./nginx.conf:/etc/nginx/nginx.conf:ro\"]\n" +
+		"  front:\n    image: example/front:v1\n    deploy: {update_config: {order: start-first}}\n"
+	const volume = "  db:\n    image: postgres:15\n    volumes: [\"data:/data\"]\nvolumes: {data: {}}\n"
+	for name, c := range map[string]struct {
+		engine, head, tail, preflight, address string
+		later                                  bool
+	}{
+		"nobody said anything": {later: true}, "auto": {engine: "auto", later: true}, "strict": {preflight: Strict},
+		"one host": {engine: "compose"}, "one host by its file": {head: "x-shiksha: {engine: compose}\n"},
+		"a Swarm": {engine: "swarm"}, "a Swarm by its file": {head: "x-shiksha: {engine: swarm}\n"},
+		"wrong on both": {tail: volume}, "does not refuse": {preflight: Warn}, "no host": {address: "none"},
+	} {
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte(c.head+services+c.tail), 0o600))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte("events {}\nhttp { server { location / { proxy_pass http://front:3000; } } }\n"), 0o600))
+		o := Options{Workspace: dir, Project: "shop", Engine: c.engine, Preflight: c.preflight}
+		if c.address == "" {
+			o.Host.Address = "deploy@127.0.0.1:1"
+		}
+		st, err := o.load(t.Context(), release.DefaultStateDir)
+		require.NoError(t, err)
+		assert.Equal(t, c.later, o.hostDecides(t.Context(), st), name)
+		if c.later {
+			sink := &event.Recorder{}
+			_, err = Run(t.Context(), o, sink)
+			require.ErrorContains(t, err, "P05.gateway", name)
+			assert.Equal(t, fault.Refused, fault.Of(err))
+		}
+	}
+}
+
 // A host that keeps state elsewhere has its files there; what the verifier set stays set.
 func TestAStackThatIsPlacedElsewhereKeepsItsAddress(t *testing.T) {
 	t.Parallel()

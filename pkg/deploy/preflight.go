@@ -43,8 +43,19 @@ func (o Options) asksForSwarm(st *stack.Stack) bool {
 	return o.Engine == platform.Swarm || (o.Engine == "" || o.Engine == platform.Auto) && st.Engine == platform.Swarm
 }
 
+// hostDecides tells whether a stack is refused on one host and not on a Swarm, and only its
+// host knows whether it runs on one already.
+func (o Options) hostDecides(ctx context.Context, st *stack.Stack) bool {
+	auto := func(engine string) bool { return engine == "" || engine == platform.Auto }
+	if o.Host.Address == "" || !auto(o.Engine) || !auto(st.Engine) {
+		return false
+	}
+	refused := func(swarm bool) bool { return o.decide(o.static(ctx, st, swarm)) != nil }
+	return refused(false) && !refused(true)
+}
+
 func (o Options) static(ctx context.Context, st *stack.Stack, swarm bool) *check.Report {
-	return preflight.Static(ctx, st, preflight.Options{Workspace: o.Workspace, Images: o.Images, Swarm: swarm, WaitTimeout: o.WaitTimeout})
+	return preflight.Static(ctx, st, preflight.Options{Workspace: o.Workspace, Images: o.Images, Swarm: swarm, Services: o.Services, WaitTimeout: o.WaitTimeout})
 }
 
 // look looks at everything that can be known without the host, and gives what

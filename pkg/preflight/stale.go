@@ -3,6 +3,7 @@ package preflight
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,21 +19,27 @@ type held struct {
 	svc        *stack.Service
 	host, port string
 	at         finding.Place
-	// lost is set where every address is another one after a release.
-	lost bool
+	// lost is set where every address is another one after a release, udp where the port is
+	// none to connect to.
+	lost, udp bool
+	// rewrite does what the path of a pass did, once the host is in a variable.
+	rewrite string
 }
 
 // stale finds services that nginx loses when a release replaces them: it looks names up
 // when it loads, and only where a service says that this is its gateway does a release load
 // it anew.
 func (f *findings) stale(s *site) {
+	if s.svc.Job || s.svc.Replicas == 0 {
+		return
+	}
 	var may []held
 	for _, h := range f.held(s) {
 		if !h.lost {
 			may = append(may, h)
 			continue
 		}
-		f.Fail("P05.gateway", h.at, f.led(s, []held{h}), "new units of %s start beside the old ones (order: start-first), and %s keeps the addresses that it found when it loaded: after a release every request to %s gets 502",
+		f.Fail("P05.gateway", h.at, f.led(s, []held{h})+f.elsewhere(), "new units of %s start beside the old ones (order: start-first), and %s keeps the addresses that it found when it loaded: after a release every request to %s gets 502",
 			h.svc.Name, s.svc.Name, h.svc.Name)
 	}
 	if len(may) == 0 {
@@ -60,8 +67,11 @@ func (f *findings) held(s *site) []held {
 		}
 		named := f.Named(s.svc, host)
 		for _, svc := range named {
-			known := slices.ContainsFunc(out, func(h held) bool { return h.svc == svc })
-			if known || svc.Job || svc.Replicas == 0 || svc.Ext.Gateway == s.svc.Name || f.keeps(s.svc, svc) {
+			if i := slices.IndexFunc(out, func(h held) bool { return h.svc == svc }); i >= 0 {
+				out[i].rewrite = cmp.Or(out[i].rewrite, rewrite(d, above))
+				continue
+			}
+			if svc.Job || svc.Replicas == 0 || svc.Ext.Gateway == s.svc.Name || f.keeps(s.svc, svc) {
 				continue
 			}
 			if port == "" && (strings.HasPrefix(d.Args[0], "https:") || strings.HasPrefix(d.Args[0], "grpcs:")) {
@@ -71,8 +81,8 @@ func (f *findings) held(s *site) []held {
 				port = strconv.Itoa(int(inside))
 			}
 			// Where several have the name, the others answer meanwhile.
-			lost := len(named) == 1 && svc.Ext.Gateway == "" && f.moves(svc) && !f.reloads(s.svc)
-			out = append(out, held{svc, host, cmp.Or(port, "80"), finding.In(s.svc.Name, d.File, d.Line), lost})
+			lost := len(named) == 1 && svc.Ext.Gateway == "" && f.released(svc) && f.moves(svc) && !f.reloads(s.svc)
+			out = append(out, held{svc, host, cmp.Or(port, "80"), finding.In(s.svc.Name, d.File, d.Line), lost, datagrams(d, above), rewrite(d, above)})
 		}
 	})
 	return out
@@ -81,6 +91,33 @@ func (f *findings) held(s *site) []held {
 // inUpstream tells whether a directive is a server of an upstream.
 func inUpstream(d *gateway.Directive, above []*gateway.Directive) bool {
 	return d.Name == "server" && !d.Block && len(above) > 0 && above[len(above)-1].Name == "upstream"
+}
+
+// datagrams tells whether what a directive of stream{} names is sent UDP.
+func datagrams(d *gateway.Directive, above []*gateway.Directive) bool {
+	if len(above) < 2 || above[0].Name != "stream" {
+		return false
+	}
+	return slices.ContainsFunc(above[0].Inner, func(server *gateway.Directive) bool {
+		udp := slices.ContainsFunc(server.Inner, func(l *gateway.Directive) bool { return l.Name == "listen" && slices.Contains(l.Args, "udp") })
+		pass := has(server.Inner, "proxy_pass")
+		return udp && pass != nil && (pass == d || slices.Equal(pass.Args, above[1].Args))
+	})
+}
+
+// rewrite gives what does the same as the path of a pass, "" where it has none: nginx puts it
+// in the place of what the location matched, but not where a variable is beside it.
+func rewrite(d *gateway.Directive, above []*gateway.Directive) string {
+	_, rest, _ := strings.Cut(d.Args[0], "://")
+	_, path, given := strings.Cut(rest, "/")
+	if !given || d.Name != "proxy_pass" || len(above) == 0 {
+		return ""
+	}
+	location := above[len(above)-1]
+	if location.Name != "location" || len(location.Args) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("`rewrite ^%s(.*) /%s$1 break;`", regexp.QuoteMeta(location.Args[len(location.Args)-1]), path)
 }
 
 // asksLater tells whether nginx asks DNS for a directive's host while it runs, or never.
@@ -104,6 +141,11 @@ func (f *findings) keeps(nginx, svc *stack.Service) bool {
 	return fixed || slices.ContainsFunc(nginx.DependsOn, func(d stack.Dependency) bool {
 		return d.Service == svc.Name && (d.Restart || d.Linked)
 	})
+}
+
+// released tells whether the release may replace a service.
+func (f *findings) released(svc *stack.Service) bool {
+	return len(f.Options.Services) == 0 || slices.Contains(f.Options.Services, svc.Name)
 }
 
 // moves tells whether new units of a service are started beside the old ones, which hold
@@ -134,10 +176,13 @@ func (f *findings) reloads(nginx *stack.Service) bool {
 // be led, or that leads to what another one is the gateway of, has to ask DNS itself.
 func (f *findings) led(s *site, list []held) string {
 	const ask = "let %s ask DNS for %s while it runs: `resolver 127.0.0.11 valid=5s;`, and the host in a variable"
-	var lines, renamed, others []string
+	var lines, renamed, others, rewrites []string
 	for _, h := range list {
-		if h.svc.Ext.Gateway != "" || f.rigid(s.svc) {
+		if h.svc.Ext.Gateway != "" || h.udp || f.rigid(s.svc) {
 			others = append(others, h.svc.Name)
+			if h.rewrite != "" {
+				rewrites = append(rewrites, h.rewrite)
+			}
 			continue
 		}
 		lines = append(lines, fmt.Sprintf("`x-shiksha: {gateway: %s, port: %s}` at %s", s.svc.Name, h.port, h.svc.Name))
@@ -157,7 +202,19 @@ func (f *findings) led(s *site, list []held) string {
 	if len(others) > 0 {
 		out = append(out, fmt.Sprintf(ask, s.svc.Name, strings.Join(others, ", ")))
 	}
+	if len(rewrites) > 0 {
+		out[len(out)-1] += ", which passes the path as it is: take it off proxy_pass and write " + strings.Join(rewrites, ", ")
+	}
+	out = append(out, fmt.Sprintf("if something else reloads %s: `x-shiksha: {exempt: {P05.gateway: \"...\"}}` at %s", s.svc.Name, s.svc.Name))
 	return strings.Join(out, "; ")
+}
+
+// elsewhere says what to write where this is no fault: on a Swarm that nobody spoke of.
+func (f *findings) elsewhere() string {
+	if f.Options.Swarm || f.Stack.Engine != "" && f.Stack.Engine != "auto" {
+		return ""
+	}
+	return "; on a Swarm say so: `x-shiksha: {engine: swarm}` at the top level"
 }
 
 // rigid tells whether an nginx can lead nobody: its /etc/hosts cannot be written.

@@ -29,7 +29,8 @@ func TestAddressesThatNginxKeeps(t *testing.T) {
 	t.Parallel()
 	bad := look(t, behind("", first, "upstream f {\n server front:3000;\n}\nserver { location / { proxy_pass http://f; } }"), "")
 	reported(t, bad, "P05.gateway", check.Fail, "nginx.conf:4", "every request to front gets 502")
-	assert.Equal(t, "write `x-shiksha: {gateway: nginx, port: 3000}` at front: releases then lead nginx to its new units", about(bad, "P05.gateway")[0].Hint)
+	assert.Equal(t, "write `x-shiksha: {gateway: nginx, port: 3000}` at front: releases then lead nginx to its new units; if something else reloads nginx: "+
+		"`x-shiksha: {exempt: {P05.gateway: \"...\"}}` at nginx; on a Swarm say so: `x-shiksha: {engine: swarm}` at the top level", about(bad, "P05.gateway")[0].Hint)
 	assert.Len(t, about(bad, "P05.nginx"), 1, "names resolve all the same")
 	reported(t, look(t, behind("", "", passed), ""), "P05.gateway", check.Warn, "nginx.conf:4", "front once, when it loads")
 
@@ -42,6 +43,8 @@ func TestAddressesThatNginxKeeps(t *testing.T) {
 		"linked":         behind("    links: [front]\n    depends_on: {front: {condition: service_started}}\n", first, passed),
 		"a group's name": behind("", first, "upstream front { server 10.0.0.9:80; }\nserver { location / { proxy_pass http://front; } }"),
 		"none of it":     behind("", "    deploy: {replicas: 0, update_config: {order: start-first}}\n", passed),
+		"nginx a job":    behind("    command: nginx -t\n", first, passed).more("  api: {image: \"example/api:v1\", depends_on: {nginx: {condition: service_completed_successfully}}}\n"),
+		"no nginx":       behind("    deploy: {replicas: 0}\n", first, passed),
 		"a job":          behind("", first, passed).more("  api: {image: \"example/api:v1\", depends_on: {front: {condition: service_completed_successfully}}}\n"),
 		"extra_hosts":    behind("    extra_hosts: [\"front:10.0.0.9\"]\n", first, passed),
 		"another's name": behind("", first, "server { location / { proxy_pass http://front.example.org; } }"),
@@ -86,7 +89,8 @@ func TestAddressesThatNginxMayKeep(t *testing.T) {
 	told := about(look(t, two, ""), "P05.gateway")
 	require.Len(t, told, 1, "many are one line")
 	assert.Contains(t, told[0].Found, "front, api once")
-	assert.Equal(t, "write `x-shiksha: {gateway: nginx, port: 3000}` at front, `x-shiksha: {gateway: nginx, port: 80}` at api: releases then lead nginx to their new units", told[0].Hint)
+	assert.Equal(t, "write `x-shiksha: {gateway: nginx, port: 3000}` at front, `x-shiksha: {gateway: nginx, port: 80}` at api: releases then lead nginx to their new units; "+
+		"if something else reloads nginx: `x-shiksha: {exempt: {P05.gateway: \"...\"}}` at nginx", told[0].Hint)
 }
 
 // The mend is one that the release takes: only the service's own name can be moved, and
@@ -102,8 +106,41 @@ func TestTheMendOfAnAddressThatNginxKeeps(t *testing.T) {
 		fixed := look(t, behind(keys, first, passed), "")
 		reported(t, fixed, "P05.gateway", check.Fail, "nginx.conf:4", "every request to front gets 502")
 		hint := about(fixed, "P05.gateway")[0].Hint
-		assert.NotContains(t, hint, "x-shiksha")
+		assert.NotContains(t, hint, "{gateway:")
 		assert.Contains(t, hint, "resolver 127.0.0.11")
+	}
+}
+
+// A variable passes the path as it is, and a port that gets datagrams is none to connect to.
+func TestTheMendOfAnAddressThatIsAskedFor(t *testing.T) {
+	t.Parallel()
+	const pass = "server {\n location / { proxy_pass http://front:3000; }\n location /api/ { proxy_pass http://front:3000/v1/; }\n}"
+	hint := about(look(t, behind("    read_only: true\n", first, pass), ""), "P05.gateway")[0].Hint
+	assert.Contains(t, hint, "the host in a variable, which passes the path as it is: take it off proxy_pass and write `rewrite ^/api/(.*) /v1/$1 break;`")
+	plain := about(look(t, behind("    read_only: true\n", first, passed), ""), "P05.gateway")[0].Hint
+	assert.NotContains(t, plain, "rewrite")
+
+	for _, stream := range []string{
+		"server {\n listen 514 udp;\n proxy_pass front:514;\n}", "upstream logs { server front:514; }\nserver { listen 514 udp; proxy_pass logs; }",
+	} {
+		f := behind("", first, "")
+		f["nginx.conf"] = "events {}\nstream {\n" + stream + "\n}\n"
+		found := about(look(t, f, ""), "P05.gateway")
+		require.Len(t, found, 1)
+		assert.NotContains(t, found[0].Hint, "port:", "a release connects to it by TCP")
+		assert.Contains(t, found[0].Hint, "let nginx ask DNS for front")
+	}
+}
+
+// A release of other services does nothing to front: there it is told only.
+func TestAddressesOfARelease(t *testing.T) {
+	t.Parallel()
+	st, dir, err := load(t, behind("", first, passed), "")
+	require.NoError(t, err)
+	for service, want := range map[string]check.Outcome{"nginx": check.Warn, "front": check.Fail} {
+		found := about(preflight.Static(t.Context(), st, preflight.Options{Workspace: dir, Now: now, Services: []string{service}}), "P05.gateway")
+		require.Len(t, found, 1)
+		assert.Equal(t, want, found[0].Outcome, service)
 	}
 }
 

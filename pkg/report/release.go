@@ -326,12 +326,12 @@ func (r *Release) Fail(err error) {
 }
 
 // Production tells whether an environment is one that real users depend on, by
-// its name: it begins with prod, whatever follows (prodeu), but for a product, or a word of it
+// its name: it begins with prod, whatever follows (prodeu, productive), but for a product, or a word of it
 // is prod, production, prd or live, with a number or without (prod-2, prod2, eu-production).
 // What is before production (pre-prod) or none (non-prod) is not.
 func Production(environment string) bool {
 	words := strings.FieldsFunc(strings.ToLower(environment), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
-	if len(words) > 0 && strings.HasPrefix(words[0], "prod") && (!strings.HasPrefix(words[0], "product") || strings.HasPrefix(words[0], "production")) {
+	if len(words) > 0 && strings.HasPrefix(words[0], "prod") && (!strings.HasPrefix(words[0], "product") || strings.HasPrefix(words[0], "producti")) {
 		return true
 	}
 	for i, word := range words {

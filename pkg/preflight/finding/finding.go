@@ -24,6 +24,8 @@ type Options struct {
 	Now time.Time
 	// Swarm is set where the stack is to run on one.
 	Swarm bool
+	// Services are those that are released (nil: all).
+	Services []string
 	// WaitTimeout is the longest that the release waits for a unit to be well; 0 where
 	// nothing is released.
 	WaitTimeout time.Duration

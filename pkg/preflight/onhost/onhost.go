@@ -179,17 +179,17 @@ func (f findings) engine(seen stack.Observed, h Facts) {
 	if h.Version != "" && olderEngine(h.Version) {
 		f.Fail("P10.engine", finding.Place{}, "install Docker Engine "+minEngine+" or newer", "the engine is %s", h.Version)
 	}
-	// A Swarm gives files to tasks as configs and secrets: none mounts the state folder.
-	if !seen.Scheduled && strings.HasPrefix(h.RootDir, "/var/snap/") && mountsFiles(f.Stack) && !snapSees(f.Stack.Dir) {
+	if strings.HasPrefix(h.RootDir, "/var/snap/") && mountsFiles(f.Stack, seen.Scheduled) && !snapSees(f.Stack.Dir) {
 		f.Fail("P10.engine", finding.Place{}, "install Docker's own packages (docs.docker.com/engine/install) in its place, or name a folder below /home without a dot in its name as state-dir",
-			"the engine is a snap, which does not see %s: no unit that mounts a file of the workspace could be made", f.Stack.Dir)
+			"the engine is a snap, which does not see %s: no container that mounts a file of the workspace could be made", f.Stack.Dir)
 	}
 }
 
-// mountsFiles tells whether a unit mounts what lies in the state folder.
-func mountsFiles(st *stack.Stack) bool {
+// mountsFiles tells whether a container mounts what lies in the state folder. A Swarm gives
+// files to tasks as configs and secrets; a migration is a container there too.
+func mountsFiles(st *stack.Stack, swarm bool) bool {
 	for _, svc := range st.Services {
-		if len(svc.Files) > 0 {
+		if len(svc.Files) > 0 && (!swarm || svc.Ext.Migrate != nil) {
 			return true
 		}
 	}

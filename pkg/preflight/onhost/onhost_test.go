@@ -196,6 +196,9 @@ func TestASnapsEngineAndTheStateFolder(t *testing.T) {
 		refused := func() bool { return len(about(onhost.Look(st, p, stack.Observed{}, h), "P10.engine")) == 1 }
 		assert.Equal(t, !sees, refused(), dir)
 		assert.Empty(t, about(onhost.Look(st, p, stack.Observed{Scheduled: true}, h), "P10.engine"), "a Swarm hands files out as configs and secrets")
+		st.Services["web"].Ext.Migrate = &stack.Migrate{}
+		moved := about(onhost.Look(st, p, stack.Observed{Scheduled: true}, h), "P10.engine")
+		assert.Equal(t, !sees, len(moved) == 1, "its migration is a container of the manager's: %s", dir)
 		h.RootDir = "/var/lib/docker"
 		assert.False(t, refused(), dir)
 		h.RootDir, st.Services["web"].Files = "/var/snap/docker/common/var-lib-docker", nil
