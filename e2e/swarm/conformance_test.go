@@ -197,18 +197,8 @@ func dryRun(t *testing.T, s subject) {
 	assert.Regexp(t, `api +surge 3 +image .*quickstart/api:c1 -> :c2`, result.Stdout)
 	assert.Regexp(t, `no interruption: new units first, then nginx is switched`, result.Stdout)
 	assert.Regexp(t, `postgres +unchanged`, result.Stdout)
-	unsaid(t, s)
 	assert.ElementsMatch(t, before, s.units(t))
 	assert.Equal(t, "c1", lab.Serving(t.Context(), s.URL()))
-}
-
-// unsaid plans without a word on the engine what only one host has against it: addresses that
-// nginx keeps.
-func unsaid(t *testing.T, s subject) {
-	s.write(t, "unsaid.yaml", "services: {api: {x-shiksha: !override {drain: 1s}, deploy: {endpoint_mode: vip}}}\n")
-	result := s.Shiksha("deploy", "--version", "c1", "--dry-run", "--compose-file", "compose.yaml,unsaid.yaml")
-	assert.Zero(t, result.Exit, result.Stderr)
-	assert.Equal(t, s.engine == "compose", strings.Contains(result.Stdout+result.Stderr, "every request to api gets 502"), result.Stderr)
 }
 
 // lossless runs acts under load and asserts that nothing was lost meanwhile.
