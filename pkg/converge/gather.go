@@ -83,9 +83,7 @@ func (d *transition) gather(ctx context.Context) (*facts, error) {
 	for _, name := range st.Order {
 		img := f.images[name]
 		pinned[name] = img.Pinned
-		if img.Note != "" {
-			d.Say(event.Notice, "preflight", name, "%s", img.Note)
-		}
+		d.tellImage(name, img)
 	}
 	if err := st.Pin(pinned); err != nil {
 		return nil, fault.As(fault.Refused, err)
