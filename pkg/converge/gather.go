@@ -11,7 +11,6 @@ import (
 	"github.com/shiksha/actions/pkg/backup"
 	"github.com/shiksha/actions/pkg/content"
 	"github.com/shiksha/actions/pkg/engine"
-	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/preflight/onhost"

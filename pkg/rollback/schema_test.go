@@ -189,8 +189,11 @@ func TestBackupOfAForgottenRelease(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, l.Pruned(1))
 	require.ErrorContains(t, n.suits(b, l, st, newest), "another schema")
+	assert.Contains(t, doubted(b, l, st, newest), "release 1, which it is of, is not remembered any more")
+	assert.NotContains(t, doubted(b, l, st, newest), "deploy", "its version would not get on with today's schema")
 	b.Release = 7
 	require.NoError(t, n.suits(b, l, st, newest), "of another host")
+	assert.Contains(t, doubted(b, l, st, newest), `deploy "v1", restore it`)
 }
 
 // A hint names no release that is refused with the backup as well: a backup that an outdated
