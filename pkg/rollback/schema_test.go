@@ -189,6 +189,7 @@ func TestBackupOfAForgottenRelease(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, l.Pruned(1))
 	require.ErrorContains(t, n.suits(b, l, st, newest), "another schema")
+	st.Services["app"].Ext.Migrate = &stack.Migrate{}
 	assert.Contains(t, doubted(b, l, st, newest), "release 1, which it is of, is not remembered any more")
 	assert.NotContains(t, doubted(b, l, st, newest), "deploy", "its version would not get on with today's schema")
 	b.Release = 7
