@@ -11,7 +11,6 @@ import (
 	"github.com/shiksha/actions/pkg/backup"
 	"github.com/shiksha/actions/pkg/content"
 	"github.com/shiksha/actions/pkg/engine"
-	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/preflight/onhost"
@@ -83,9 +82,7 @@ func (d *transition) gather(ctx context.Context) (*facts, error) {
 	for _, name := range st.Order {
 		img := f.images[name]
 		pinned[name] = img.Pinned
-		if img.Note != "" {
-			d.Say(event.Notice, "preflight", name, "%s", img.Note)
-		}
+		d.tellImage(name, img)
 	}
 	if err := st.Pin(pinned); err != nil {
 		return nil, fault.As(fault.Refused, err)

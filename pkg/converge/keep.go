@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/plan"
@@ -45,6 +46,18 @@ func (d *transition) tag(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// tellImage says what somebody should know about the choice of an image: a warning where it may
+// be an older one than is meant.
+func (d *transition) tellImage(service string, img engine.Image) {
+	level := event.Notice
+	if img.Warn {
+		level = event.Warning
+	}
+	if img.Note != "" {
+		d.Say(level, "preflight", service, "%s", img.Note)
+	}
 }
 
 // resolved tells whether a service runs what its image means. Of what this release does not

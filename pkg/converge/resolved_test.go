@@ -79,3 +79,17 @@ func TestImagesAreFoundKnowingWhatWasVerified(t *testing.T) {
 	require.NotNil(t, heard)
 	assert.Equal(t, "v1", heard.Version)
 }
+
+// An older image than may be meant is a warning, whichever verb finds it.
+func TestAnOlderImageIsAWarning(t *testing.T) {
+	t.Parallel()
+	told := &event.Recorder{}
+	d := &transition{Target: &target.Target{Sink: told}}
+	d.tellImage("redis", engine.Image{Note: "it is from before", Warn: true})
+	d.tellImage("api", engine.Image{Note: "it is from here"})
+	d.tellImage("web", engine.Image{})
+	events := told.Events()
+	require.Len(t, events, 2)
+	assert.Equal(t, []event.Level{event.Warning, event.Notice}, []event.Level{events[0].Level, events[1].Level})
+	assert.Equal(t, "redis", events[0].Service)
+}

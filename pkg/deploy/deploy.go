@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"maps"
+	"slices"
 
 	"github.com/shiksha/actions/pkg/compose"
 	"github.com/shiksha/actions/pkg/converge"
@@ -181,7 +182,7 @@ func (o Options) resolve(ctx context.Context, e *engine.Engine, st *stack.Stack,
 	if o.DryRun {
 		resolve = e.Foresee
 	}
-	images, err := resolve(ctx, &known, o.Images, o.Registry, pins(verified))
+	images, err := resolve(ctx, &known, o.Images, o.Registry, o.pins(st, verified))
 	if err != nil {
 		return nil, err
 	}
@@ -194,14 +195,17 @@ func (o Options) resolve(ctx context.Context, e *engine.Engine, st *stack.Stack,
 }
 
 // pins are the images that a release was verified with, but for those that were given beside
-// its file: what these were is no answer to what the file's mean.
-func pins(verified *release.Record) map[string]engine.Known {
+// its file: what these were is no answer to what the file's mean. Nor is what an image was one
+// where the release is there to change it, for a service that it names or whose file says how
+// to build it: a fix would be verified with the code that it is to replace.
+func (o Options) pins(st *stack.Stack, verified *release.Record) map[string]engine.Known {
 	known := map[string]engine.Known{}
 	if verified == nil {
 		return known
 	}
 	for name, svc := range verified.Services {
-		if svc.Resolved {
+		now := st.Services[name]
+		if now != nil && !now.Built && svc.Resolved && !slices.Contains(o.Services, name) {
 			known[name] = engine.Known{Image: svc.Image, Pinned: svc.Pinned}
 		}
 	}

@@ -51,6 +51,8 @@ func TestWhatWasVerifiedLastIsUsed(t *testing.T) {
 	limit := errdefs.ErrInternal.WithMessage("toomanyrequests: slow down")
 	kept := map[string]image.InspectResponse{pinned: {ID: "sha256:1"}}
 	tagged := map[string]image.InspectResponse{pinned: {ID: "sha256:1"}, ref: {ID: "sha256:2", RepoDigests: []string{older}}}
+	byHand := map[string]image.InspectResponse{pinned: {ID: "sha256:1", Created: "2026-03-01T09:00:00Z"},
+		ref: {ID: "sha256:2", RepoDigests: []string{older}, Created: "2026-03-01T08:00:00.5-02:00"}}
 	built := map[string]image.InspectResponse{pinned: {ID: "sha256:1"}, ref: {ID: "sha256:2"}}
 	foreign := map[string]image.InspectResponse{pinned: {ID: "sha256:1", Os: "linux", Architecture: "arm64"}}
 	login := Auth{Registry: "ghcr.io", Username: "ci", Password: "x"}
@@ -69,8 +71,10 @@ func TestWhatWasVerifiedLastIsUsed(t *testing.T) {
 		"limited":                     {"", limit, Auth{}, kept, same, "", pinned, "registry ghcr.io cannot be reached from the host"},
 		"taken away":                  {"", errdefs.ErrNotFound, Auth{}, kept, same, "", pinned, "registry ghcr.io has no " + ref + " any more"},
 		"denied":                      {"", errdefs.ErrUnauthenticated, Auth{}, kept, same, "", pinned, "registry ghcr.io does not give " + ref},
-		"denied with a login":         {"", errdefs.ErrUnauthenticated, login, kept, same, "", pinned, "registry ghcr.io does not give " + ref},
+		"taken away, with a login":    {"", errdefs.ErrNotFound, login, kept, same, "", pinned, "registry ghcr.io has no " + ref + " any more"},
 		"not a tag from before":       {"", away, Auth{}, tagged, same, "", pinned, "cannot be reached"},
+		"pulled by hand since":        {"", away, Auth{}, byHand, same, "", older, "the image that is there is used"},
+		"taken away, a newer tag":     {"", errdefs.ErrNotFound, Auth{}, byHand, same, "", pinned, "has no " + ref + " any more"},
 		"a tag, and nothing verified": {"", away, Auth{}, tagged, Known{}, "", older, "the image that is there is used"},
 		"what was built there":        {"", away, Auth{}, built, same, "", "sha256:2", "the image that is there is used"},
 		"what was built, in none":     {"", errdefs.ErrNotFound, Auth{}, built, same, "", "sha256:2", "built on this host"},
@@ -80,6 +84,8 @@ func TestWhatWasVerifiedLastIsUsed(t *testing.T) {
 		"missing, gone from the host": {"missing", nil, Auth{}, nil, same, "", fresh, ""},
 
 		"the registry answers":    {"", nil, Auth{}, kept, same, "", fresh, ""},
+		"a login that ran out":    {"", errdefs.ErrUnauthenticated, login, kept, same, "", "", "registry ghcr.io refused the credentials of ci"},
+		"it, with a newer tag":    {"", errdefs.ErrUnauthenticated, login, byHand, same, "", "", "registry ghcr.io refused the credentials of ci"},
 		"always":                  {"always", away, Auth{}, kept, same, "", "", "cannot get " + ref},
 		"always, taken away":      {"always", errdefs.ErrNotFound, Auth{}, kept, same, "", "", "does not exist"},
 		"never":                   {"never", nil, Auth{}, kept, same, "", "", "pull_policy forbids"},
@@ -108,6 +114,7 @@ func TestWhatWasVerifiedLastIsUsed(t *testing.T) {
 					assert.Equal(t, c.pinned != fresh, images["api"].Present)
 					assert.Contains(t, images["api"].Note, c.note)
 					assert.Equal(t, c.note == "", images["api"].Note == "")
+					assert.Equal(t, c.note != "" && c.pinned == pinned, images["api"].Warn)
 				case err != nil: // a plan may be of what is pushed later
 					require.ErrorContains(t, err, c.note)
 				default:
@@ -115,5 +122,37 @@ func TestWhatWasVerifiedLastIsUsed(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Services with one image run the same one: what one of them alone was verified with is not
+// taken where the registry does not say what it is now.
+func TestOneImageOfSeveralServicesIsResolvedAlike(t *testing.T) {
+	t.Parallel()
+	const ref = "ghcr.io/team/shop:main"
+	pinned, older := "ghcr.io/team/shop@sha256:"+digestA, "ghcr.io/team/shop@sha256:"+digestB
+	away := errdefs.ErrInternal.WithMessage("dial tcp: lookup ghcr.io: no such host")
+	st := &stack.Stack{Name: "shop", Services: map[string]*stack.Service{
+		"api": {Name: "api", Image: ref, Platform: "linux/amd64"}, "worker": {Name: "worker", Image: ref, Platform: "linux/amd64"}}}
+	for name, c := range map[string]struct {
+		known map[string]Known
+		given map[string]string
+		had   bool
+	}{
+		"both":                    {map[string]Known{"api": {ref, pinned}, "worker": {ref, pinned}}, nil, true},
+		"one has a newer one":     {map[string]Known{"api": {ref, pinned}, "worker": {ref, older}}, nil, false},
+		"of one nothing is known": {map[string]Known{"api": {ref, pinned}}, nil, false},
+		"one is given":            {map[string]Known{"api": {ref, pinned}, "worker": {ref, pinned}}, map[string]string{"worker": ref}, false},
+		"one is given another":    {map[string]Known{"api": {ref, pinned}, "worker": {ref, pinned}}, map[string]string{"worker": older}, true},
+	} {
+		e, err := New(&fakeKept{fakeStore: fakeStore{refuse: away}, images: map[string]image.InspectResponse{pinned: {ID: "sha256:1"}, older: {ID: "sha256:2"}}}, nil)
+		require.NoError(t, err, name)
+		images, err := e.Resolve(t.Context(), st, c.given, Auth{}, c.known)
+		if !c.had {
+			assert.ErrorContains(t, err, "service api, worker: the host cannot get "+ref, name)
+			continue
+		}
+		require.NoError(t, err, name)
+		assert.Equal(t, pinned, images["api"].Pinned, name)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/moby/moby/api/pkg/authconfig"
 	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/client"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
@@ -168,6 +169,97 @@ func explain(auth Auth, ref string, named reference.Named, err error) error {
 			hint: "see from the host whether the registry answers: docker pull " + ref, err: err}
 	}
 	return fmt.Errorf("ask the registry for %s: %w", ref, err)
+}
+
+// instead takes the host's image where the registry's cannot be had, if that is
+// what was meant: it was built on the host, it is what was verified, or the registry is
+// out of reach.
+func (r *resolving) instead(ctx context.Context, w wish, named reference.Named, want specs.Platform, cause error) (Image, error) {
+	trouble := classify(cause)
+	if trouble == unknown {
+		return Image{}, fmt.Errorf("ask the registry for %s: %w", w.ref, cause)
+	}
+	if w.policy != "" && w.policy != "build" && trouble == unreachable {
+		return Image{}, r.explain(w, named, cause)
+	}
+	img, err := r.local(ctx, w, named, want, w.policy == "build" || trouble != unreachable)
+	if err != nil && !isProblem(err) {
+		return Image{}, err
+	}
+	there, ownBuild := err == nil, strings.HasPrefix(img.Pinned, "sha256:")
+	if w.policy == "" && r.goesOn(trouble, named, ownBuild) {
+		known, err := r.known(ctx, w, named, want)
+		newer := false
+		if err == nil && there && trouble == unreachable {
+			newer, err = r.newer(ctx, w.ref, w.known)
+		}
+		if !newer && !isProblem(err) {
+			known.Note, known.Warn = whyKnown(trouble, w, named)+", so the image that was verified last is used: "+w.known, true
+			if trouble != missing {
+				known.Note += "; if " + w.ref + " is another by now, that is not released"
+			}
+			return known, err
+		}
+	}
+	switch {
+	case there && trouble == unreachable:
+		img.Note = fmt.Sprintf("registry %s cannot be reached from the host, so the image that is there is used", reference.Domain(named))
+		return img, nil
+	case ownBuild && !r.auth.covers(named):
+		img.Note = "built on this host and in no registry, so the image that is there is used"
+		return img, nil
+	}
+	return Image{}, r.explain(w, named, cause)
+}
+
+// goesOn tells whether what was verified may stand in for what a registry does not give: not
+// where it refuses the login that was given for it, which is to be mended, and what is behind
+// it may be a newer image; nor where the tag is of an image that was built on the host.
+func (r *resolving) goesOn(t trouble, named reference.Named, ownBuild bool) bool {
+	covered := r.auth.covers(named)
+	return (t != denied || !covered) && (!ownBuild || t != unreachable && covered)
+}
+
+// newer tells whether the image that a tag has on the host was made after another. Somebody
+// pulled it by hand then, or loaded it; releases pull by digest, so one that is not newer may be
+// from long before them.
+func (r *resolving) newer(ctx context.Context, tag, than string) (bool, error) {
+	var made [2]time.Time
+	for i, ref := range []string{tag, than} {
+		img, err := r.api.ImageInspect(ctx, ref)
+		if err != nil {
+			return false, fmt.Errorf("look at image %s: %w", ref, err)
+		}
+		made[i], err = time.Parse(time.RFC3339Nano, img.Created)
+		if err != nil {
+			return false, nil // an image need not say when it was made
+		}
+	}
+	return made[0].After(made[1]), nil
+}
+
+// alike is what services with one image were verified with, "" where it is not the same for all:
+// some would go on with an older one than others.
+func alike(pins map[string]string, services []string) string {
+	for _, name := range services {
+		if pins[name] != pins[services[0]] {
+			return ""
+		}
+	}
+	return pins[services[0]]
+}
+
+// known takes what the services were verified with, if it is of the same repository and the
+// host has it.
+func (r *resolving) known(ctx context.Context, w wish, named reference.Named, want specs.Platform) (Image, error) {
+	if !strings.HasPrefix(w.known, reference.FamiliarName(named)+"@") {
+		return Image{}, absent(w)
+	}
+	present, err := r.present(ctx, w.known, want)
+	if err == nil && !present {
+		err = absent(w)
+	}
+	return Image{Pinned: w.known, Present: present}, err
 }
 
 // whyKnown says what keeps the registry's image from being had.

@@ -24,18 +24,19 @@ import (
 // Image is the image a service will run. Pinned is repository@sha256:... as the
 // engine writes it, or the ID (sha256:...) of an image that only this host has.
 // Present tells that the host has it. Note says what somebody should know about the
-// choice, or is empty.
+// choice, or is empty. Warn is set where that is an older image than may be meant.
 type Image struct {
 	Pinned  string
 	Present bool
 	Note    string
+	Warn    bool
 }
 
 // Known is what a service was verified with: Image is what its file named, and Pinned
 // what that was.
 type Known struct{ Image, Pinned string }
 
-// wish is one image that one or more services want. known is what it was when they were
+// wish is one image that one or more services want. known is what it was when all of them were
 // verified with it, "" where they were not.
 type wish struct {
 	ref, platform, policy, known string
@@ -56,8 +57,9 @@ func (p *problem) Error() string { return p.message }
 // is. pull_policy decides between the host's image and the registry's; without one
 // the registry's is taken, and the host's only when the registry cannot be reached,
 // which is tried again as a pull is. Where the registry does not give an image of the file
-// any more, or pull_policy asks for what is there, a service has the one that is known of
-// it (by service), if the host does. Credentials go to the one registry they are for.
+// any more, or pull_policy asks for what is there, services have the one that is known of
+// all that name it (by service), if the host does: not where a login is refused that was
+// given for the registry. Credentials go to the one registry they are for.
 // All images that cannot be had are reported together.
 func (e *Engine) Resolve(ctx context.Context, s *stack.Stack, given map[string]string, auth Auth, known map[string]Known) (map[string]Image, error) {
 	return e.images(ctx, s, given, known, &resolving{auth: auth})
@@ -83,7 +85,7 @@ func (e *Engine) images(ctx context.Context, s *stack.Stack, given map[string]st
 	}
 	r.Engine, r.until = e, time.Now().Add(comeBack)
 	r.host = specs.Platform{OS: info.OS, Architecture: info.Arch, Variant: info.Variant}
-	wanted := map[wish][]string{}
+	wanted, pins := map[wish][]string{}, map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
 		svc := s.Services[name]
 		w := wish{ref: svc.Image, platform: svc.Platform, policy: svc.PullPolicy}
@@ -93,7 +95,7 @@ func (e *Engine) images(ctx context.Context, s *stack.Stack, given map[string]st
 		case w.ref == "":
 			w.ref, w.policy = s.Name+"-"+name, "never" // what `docker compose build` would have called it
 		case known[name].Image == w.ref:
-			w.known = known[name].Pinned
+			pins[name] = known[name].Pinned
 		}
 		wanted[w] = append(wanted[w], name)
 	}
@@ -105,7 +107,9 @@ func (e *Engine) images(ctx context.Context, s *stack.Stack, given map[string]st
 	eg.SetLimit(concurrency)
 	for w, services := range wanted {
 		eg.Go(func() error {
-			img, err := r.resolve(asking, w)
+			asked := w
+			asked.known = alike(pins, services)
+			img, err := r.resolve(asking, asked)
 			mu.Lock()
 			defer mu.Unlock()
 			var p *problem
@@ -255,53 +259,6 @@ func (r *resolving) remote(ctx context.Context, w wish, named reference.Named, w
 	pinned := reference.FamiliarName(named) + "@" + found.Descriptor.Digest.String()
 	present, err := r.present(ctx, pinned, want)
 	return Image{Pinned: pinned, Present: present}, err
-}
-
-// instead takes the host's image where the registry's cannot be had, if that is
-// what was meant: it was built on the host, it is what was verified, or the registry is
-// out of reach. What was verified comes before a tag, which may be from long before.
-func (r *resolving) instead(ctx context.Context, w wish, named reference.Named, want specs.Platform, cause error) (Image, error) {
-	trouble := classify(cause)
-	if trouble == unknown {
-		return Image{}, fmt.Errorf("ask the registry for %s: %w", w.ref, cause)
-	}
-	if w.policy != "" && w.policy != "build" && trouble == unreachable {
-		return Image{}, r.explain(w, named, cause)
-	}
-	img, err := r.local(ctx, w, named, want, w.policy == "build" || trouble != unreachable)
-	if err != nil && !isProblem(err) {
-		return Image{}, err
-	}
-	there, ownBuild := err == nil, strings.HasPrefix(img.Pinned, "sha256:")
-	if w.policy == "" && (!ownBuild || trouble != unreachable && r.auth.covers(named)) {
-		known, err := r.known(ctx, w, named, want)
-		if !isProblem(err) {
-			known.Note = whyKnown(trouble, w, named) + ", so the image that was verified last is used: " + w.known
-			return known, err
-		}
-	}
-	switch {
-	case there && trouble == unreachable:
-		img.Note = fmt.Sprintf("registry %s cannot be reached from the host, so the image that is there is used", reference.Domain(named))
-		return img, nil
-	case ownBuild && !r.auth.covers(named):
-		img.Note = "built on this host and in no registry, so the image that is there is used"
-		return img, nil
-	}
-	return Image{}, r.explain(w, named, cause)
-}
-
-// known takes what the services were verified with, if it is of the same repository and the
-// host has it.
-func (r *resolving) known(ctx context.Context, w wish, named reference.Named, want specs.Platform) (Image, error) {
-	if !strings.HasPrefix(w.known, reference.FamiliarName(named)+"@") {
-		return Image{}, absent(w)
-	}
-	present, err := r.present(ctx, w.known, want)
-	if err == nil && !present {
-		err = absent(w)
-	}
-	return Image{Pinned: w.known, Present: present}, err
 }
 
 // local takes the image that the host has under the reference. Own tells that it was

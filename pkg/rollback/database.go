@@ -64,9 +64,8 @@ func (o Options) restoring(ctx context.Context, t *target.Target, on ground, l *
 	if err := n.suits(r.backup, l, st, to); err != nil {
 		return nil, err
 	}
-	if migrates(st) && !takenHere(r.backup, l.All()) && r.backup.Version != to.Version && !named(l.All(), r.backup.ID) {
-		t.Say(event.Warning, "look", "", "backup %s was taken while %q served, perhaps on another host, and %s is not that version: "+
-			"where they have different schemas, deploy %q, restore it, then deploy the newer one, which migrates it", r.backup.ID, r.backup.Version, title(to), r.backup.Version)
+	if doubt := doubted(r.backup, l, st, to); doubt != "" {
+		t.Say(event.Warning, "look", "", "%s", doubt)
 	}
 	if r.store == nil || r.into.Service != r.backup.Service {
 		return nil, fault.New(fault.Refused, "restore-database", "name a backup of a database that the release has",
@@ -82,6 +81,20 @@ func (n needs) suits(b backup.Backup, l *release.Ledger, st *stack.Stack, to rel
 	s := follow(records, l.Damage(), st)
 	s.pruned = l.Pruned
 	return suits(b, s, records, to)
+}
+
+// doubted says why a backup that suits may have another schema all the same, "" where nothing
+// speaks for that. To deploy its version first helps where that makes the schema anew, not on
+// the host whose database went on since.
+func doubted(b backup.Backup, l *release.Ledger, st *stack.Stack, to release.Record) string {
+	if !migrates(st) || takenHere(b, l.All()) || b.Version == to.Version || named(l.All(), b.ID) {
+		return ""
+	}
+	if l.Pruned(b.Release) {
+		return fmt.Sprintf("backup %s was taken while %q served, and release %d, which it is of, is not remembered any more: that %s was left with its schema is not certain", b.ID, b.Version, b.Release, title(to))
+	}
+	return fmt.Sprintf("backup %s was taken while %q served, perhaps on another host, and %s is not that version: "+
+		"where they have different schemas, deploy %q, restore it, then deploy the newer one, which migrates it", b.ID, b.Version, title(to), b.Version)
 }
 
 // backedUp is the stack that comes back with the `backups` of its services, and where their

@@ -32,8 +32,10 @@ type since struct {
 	// found.
 	begun *release.Migration
 	found int
-	// restored is set where the database was brought back to a backup.
+	// restored is set where the database was brought back to a backup, and brought is that
+	// backup where it is certain that it came.
 	restored bool
+	brought  string
 }
 
 // schemas says which schema each release was left with, by the number of the release
@@ -90,10 +92,14 @@ func (s *schemas) migrated(r release.Record, m release.Migration) {
 func (s *schemas) restored(r release.Record, all []release.Record) {
 	from := slices.IndexFunc(all, func(k release.Record) bool { return slices.Contains(k.Backups, r.RestoresDatabase) })
 	s.now = r.Number
-	if r.Outcome == release.Verified && from >= 0 {
+	d := since{number: r.Number, at: r.Started, restored: true, what: fmt.Sprintf("release %d brought the database back to backup %s", r.Number, r.RestoresDatabase)}
+	if r.Outcome == release.Verified {
+		d.brought = r.RestoresDatabase
+	}
+	if d.brought != "" && from >= 0 {
 		s.now = s.found[all[from].Number]
 	}
-	s.done = append(s.done, since{number: r.Number, at: r.Started, restored: true, what: fmt.Sprintf("release %d brought the database back to backup %s", r.Number, r.RestoresDatabase)})
+	s.done = append(s.done, d)
 }
 
 // lost notes the damaged records below a number that were not yet noted.
@@ -333,19 +339,23 @@ func fits(b backup.Backup, s schemas, all []release.Record, to release.Record) b
 // overtook is the first migration after a backup of which a release was left with the outcome,
 // where the ledger has forgotten the release that the backup is of; nil where there is none.
 // Without that a migration says nothing: on a new host the first release made the schema anew.
-func (s schemas) overtook(b backup.Backup, to release.Record) *since {
+func (s schemas) overtook(b backup.Backup, to release.Record) (by *since) {
 	if s.pruned == nil || !s.pruned(b.Release) {
 		return nil
 	}
 	for _, d := range s.done {
-		if d.service != "" && d.number <= to.Number && d.at.After(b.Taken) {
-			if d.found == s.left[to.Number] {
-				return nil // the database was brought back to before it
-			}
-			return &d
+		switch {
+		case d.number > to.Number:
+		case d.brought == b.ID && b.ID != "":
+			by = nil // the schema was this backup's again
+		case by == nil && d.service != "" && d.at.After(b.Taken):
+			by = &d
 		}
 	}
-	return nil
+	if by != nil && by.found == s.left[to.Number] {
+		return nil // the database was brought back to before it
+	}
+	return by
 }
 
 // suits refuses a backup whose schema is not the one that a release was left with, and names the

@@ -114,6 +114,12 @@ func TestBackupsOlderThanWhatIsRemembered(t *testing.T) {
 	}
 	quiet := []release.Record{kept[0], {Number: 47, Outcome: good, Ended: ended(47)}, kept[2]}
 	restored := append(slices.Clone(kept), release.Record{Number: 51, Version: "v46", Outcome: good, Restores: 46, RestoresDatabase: "b47", Started: ended(51), Ended: ended(51)})
+	// What the hint says was done: 51 is of b44, and what came after it is to be undone again.
+	done := release.Record{Number: 51, Version: "v46", Outcome: good, Restores: 46, RestoresDatabase: "b44", Started: ended(51), Ended: ended(51)}
+	cut, other := done, done
+	cut.Outcome, other.RestoresDatabase = release.Interrupted, "b43"
+	later := release.Record{Number: 52, Version: "v52", Outcome: good, Migrations: []release.Migration{{Service: "app", Before: "46", After: "47", Started: ended(52)}}, Backups: []string{"b52"}, Ended: ended(53)}
+	obeyed := append(slices.Clone(kept[1:]), done, later)
 	b := backup.Backup{ID: "b44", Release: 44, Version: "v44", Taken: ended(44)}
 	forgotten := func(n int) bool { return n < 46 }
 	for name, c := range map[string]struct {
@@ -128,6 +134,11 @@ func TestBackupsOlderThanWhatIsRemembered(t *testing.T) {
 		"nothing migrated":           {quiet, forgotten, 50, ""},
 		"on a new host":              {kept, nil, 50, ""},
 		"brought back to before it":  {restored, forgotten, 51, ""},
+		"it came back before":        {obeyed, forgotten, 51, ""},
+		"and with what came first":   {obeyed, forgotten, 47, "--release 51 --restore-database b44"},
+		"back to after it came":      {append(slices.Clone(obeyed), release.Record{Number: 53, Outcome: good, RestoresDatabase: "b52", Started: ended(54), Ended: ended(54)}), forgotten, 53, ""},
+		"its return was cut off":     {append(slices.Clone(kept[1:]), cut, release.Record{Number: 52, Outcome: good, Started: ended(52), Ended: ended(52)}), forgotten, 52, "by hand"},
+		"another came back":          {append(slices.Clone(kept[1:]), other), forgotten, 51, "by hand"},
 		"the first that is kept did": {kept[1:], forgotten, 50, "restore b44 by hand into a database of another name"},
 	} {
 		s := schemasOf(c.all, nil)
@@ -143,6 +154,23 @@ func TestBackupsOlderThanWhatIsRemembered(t *testing.T) {
 		assert.ErrorContains(t, err, "release 47 migrated the database of app (revision 46 to 47) since", name)
 		assert.Contains(t, fault.Hint(err), c.hint, name)
 	}
+}
+
+// What was migrated since a forgotten backup came back speaks against the releases after it.
+func TestMigratedSinceItCameBack(t *testing.T) {
+	t.Parallel()
+	at := migration("", "")[0].Started
+	b := backup.Backup{ID: "b44", Release: 44, Taken: at.Add(-time.Hour)}
+	all := []release.Record{
+		{Number: 47, Outcome: good, Migrations: migration("46", "47"), Ended: at.Add(time.Minute)},
+		{Number: 51, Outcome: good, RestoresDatabase: "b44", Started: at.Add(time.Hour), Ended: at.Add(time.Hour)},
+		{Number: 52, Outcome: good, Migrations: []release.Migration{{Service: "app", Before: "46", After: "48", Started: at.Add(2 * time.Hour)}}, Ended: at.Add(3 * time.Hour)},
+	}
+	s := schemasOf(all, nil)
+	s.pruned = func(n int) bool { return n < 47 }
+	err := suits(b, s, all, all[2])
+	require.ErrorContains(t, err, "release 52 migrated the database of app (revision 46 to 48) since")
+	assert.Contains(t, fault.Hint(err), "--release 51 --restore-database b44")
 }
 
 // What a ledger has forgotten it says itself.
@@ -161,8 +189,12 @@ func TestBackupOfAForgottenRelease(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, l.Pruned(1))
 	require.ErrorContains(t, n.suits(b, l, st, newest), "another schema")
+	st.Services["app"].Ext.Migrate = &stack.Migrate{}
+	assert.Contains(t, doubted(b, l, st, newest), "release 1, which it is of, is not remembered any more")
+	assert.NotContains(t, doubted(b, l, st, newest), "deploy", "its version would not get on with today's schema")
 	b.Release = 7
 	require.NoError(t, n.suits(b, l, st, newest), "of another host")
+	assert.Contains(t, doubted(b, l, st, newest), `deploy "v1", restore it`)
 }
 
 // A hint names no release that is refused with the backup as well: a backup that an outdated
