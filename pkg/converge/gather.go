@@ -281,9 +281,10 @@ func (f *facts) lost() (ids []string) {
 
 // past is what a record knows of its services, for the reasons of a plan.
 func past(r *release.Record) map[string]plan.Past {
-	out, jobs := map[string]plan.Past{}, r.Jobs()
+	out, jobs, sharing := map[string]plan.Past{}, r.Jobs(), r.Sharing()
 	for name, s := range r.Services {
-		out[name] = plan.Past{Image: s.Image, Pinned: s.Pinned, Hash: s.Hash, Replicas: s.Replicas, Environment: s.Environment, Files: s.Files, Job: jobs[name]}
+		out[name] = plan.Past{Image: s.Image, Pinned: s.Pinned, Hash: s.Hash, Replicas: s.Replicas, Environment: s.Environment, Files: s.Files,
+			Job: jobs[name], Sharing: sharing[name]}
 	}
 	return out
 }
