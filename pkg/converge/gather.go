@@ -358,7 +358,7 @@ func (d *transition) isOther(ctx context.Context, before *stack.Stack, svc *stac
 	}
 	e, runs := d.earlier, meant(d.earlier.since, svc.Name)
 	other := func(u stack.Unit) bool { return u.Hash != svc.UnitHash() || len(before.Elsewhere(svc.Name, u)) > 0 }
-	if len(svc.Shares) == 0 && slices.ContainsFunc(units, other) {
+	if slices.ContainsFunc(units, other) {
 		return true, nil
 	}
 	scaled := func(r release.Record) bool { return r.Services[svc.Name].Replicas != svc.Replicas }
