@@ -128,7 +128,7 @@ func TestBackup_OfADatabaseThatWouldBeginEmpty(t *testing.T) {
 	ask(t, f, "shop", "INSERT INTO orders VALUES ('before')")
 	before := f.MustUnits()
 	trapEdit(t, f, "compose.yaml", "data:/var/lib", "data2:/var/lib", "volumes: { data: {} }", "volumes: { data2: {} }")
-	told := "db begins with an empty volume: " + f.Project + "_data2 is not there, and its data is in volume " + f.Project + "_data;"
+	told := "db begins with an empty volume: " + f.Project + "_data2 is not there, and what it had at /var/lib/postgresql/data is in volume " + f.Project + "_data;"
 	assert.Contains(t, migrate(t, f, "v2", second, 2).Stderr, told)
 	assert.Contains(t, f.Shiksha("plan", "--version", "v2").Stdout, "refused: "+told)
 	assert.Equal(t, before, f.MustUnits(), "nothing was touched")

@@ -131,6 +131,8 @@ func (d *transition) leftOver(ctx context.Context, before *stack.Stack, seen sta
 		var quiet []string
 		if svc == nil {
 			other = slices.ContainsFunc(units, func(u stack.Unit) bool { return u.Hash != "" && madeBy(runs, name, u) })
+		} else if svc, err = beside(before, svc, seen); err != nil {
+			return nil, nil, err
 		} else if other, err = d.isOther(ctx, before, svc, units); err != nil {
 			return nil, nil, err
 		} else {
@@ -143,9 +145,24 @@ func (d *transition) leftOver(ctx context.Context, before *stack.Stack, seen sta
 	return names, told, nil
 }
 
-// madeBy tells whether one of some runs made a unit of a service.
+// beside gives a service with the hash of its units beside what was seen, where they share.
+func beside(st *stack.Stack, svc *stack.Service, seen stack.Observed) (*stack.Service, error) {
+	if len(svc.Shares) == 0 {
+		return svc, nil
+	}
+	made, err := st.ResolvedHash(svc.Name, seen)
+	is := *svc
+	is.Made = made
+	return &is, err
+}
+
+// madeBy tells whether one of some runs made a unit of a service: by its hash, or where no
+// record knows that since it shares with another, as the run created it where nothing was.
 func madeBy(runs []release.Record, name string, u stack.Unit) bool {
-	return slices.ContainsFunc(runs, func(r release.Record) bool { return r.Services[name].Hash == u.Hash })
+	return slices.ContainsFunc(runs, func(r release.Record) bool {
+		s := r.Services[name]
+		return s.Hash == u.Hash || s.Action == string(plan.Create) && u.Created.After(r.Started) && r.Sharing()[name]
+	})
 }
 
 // hides refuses a release of some services only where a run before it left others otherwise

@@ -278,9 +278,10 @@ func (f *facts) lost() (ids []string) {
 
 // past is what a record knows of its services, for the reasons of a plan.
 func past(r *release.Record) map[string]plan.Past {
-	out, jobs := map[string]plan.Past{}, r.Jobs()
+	out, jobs, sharing := map[string]plan.Past{}, r.Jobs(), r.Sharing()
 	for name, s := range r.Services {
-		out[name] = plan.Past{Image: s.Image, Pinned: s.Pinned, Hash: s.Hash, Replicas: s.Replicas, Environment: s.Environment, Files: s.Files, Job: jobs[name]}
+		out[name] = plan.Past{Image: s.Image, Pinned: s.Pinned, Hash: s.Hash, Replicas: s.Replicas, Environment: s.Environment, Files: s.Files,
+			Job: jobs[name], Sharing: sharing[name]}
 	}
 	return out
 }
@@ -354,7 +355,7 @@ func (d *transition) isOther(ctx context.Context, before *stack.Stack, svc *stac
 	}
 	e, runs := d.earlier, meant(d.earlier.since, svc.Name)
 	other := func(u stack.Unit) bool { return u.Hash != svc.UnitHash() || len(before.Elsewhere(svc.Name, u)) > 0 }
-	if len(svc.Shares) == 0 && slices.ContainsFunc(units, other) {
+	if slices.ContainsFunc(units, other) {
 		return true, nil
 	}
 	scaled := func(r release.Record) bool { return r.Services[svc.Name].Replicas != svc.Replicas }

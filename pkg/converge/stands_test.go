@@ -51,10 +51,11 @@ func TestWhatRunsWhereAJobHasEnded(t *testing.T) {
 	}
 }
 
-// What a record says of a service tells a job.
+// What a record says of a service tells a job, and who shares with another.
 func TestPastKnowsJobs(t *testing.T) {
 	t.Parallel()
-	r := release.Record{Services: map[string]release.ServiceRecord{"api": {Hash: "a"}, "prepare": {Hash: "p"}},
-		Model: []byte(`{"services": {"api": {"depends_on": {"prepare": {"condition": "service_completed_successfully"}}}}}`)}
+	r := release.Record{Services: map[string]release.ServiceRecord{"api": {Hash: "a"}, "prepare": {Hash: "p"}, "proxy": {Hash: "s"}},
+		Model: []byte(`{"services": {"proxy": {"network_mode": "service:api"}, "api": {"depends_on": {"prepare": {"condition": "service_completed_successfully"}}}}}`)}
 	assert.Equal(t, []bool{false, true}, []bool{past(&r)["api"].Job, past(&r)["prepare"].Job})
+	assert.Equal(t, []bool{false, true}, []bool{past(&r)["api"].Sharing, past(&r)["proxy"].Sharing})
 }

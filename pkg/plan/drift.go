@@ -32,7 +32,9 @@ func drift(in Input) []string {
 	for _, name := range in.Desired.Order {
 		job := in.Past[name].Job || in.Desired.Services[name].Job
 		past, known := in.Past[name]
-		if !known || past.Hash == "" || !selected(in, name) || len(in.Desired.Services[name].Shares) > 0 {
+		// Who shares with another has units of a hash that no record knows.
+		sharing := past.Sharing || len(in.Desired.Services[name].Shares) > 0
+		if !known || past.Hash == "" || !selected(in, name) || sharing {
 			continue
 		}
 		var same []stack.Unit

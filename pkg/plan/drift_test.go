@@ -37,3 +37,16 @@ func TestMake_WhatAJobLeftIsNoDrift(t *testing.T) {
 		assert.Len(t, p.Refusals, c.drift, name)
 	}
 }
+
+// The hash of a unit that shares another's network is of the container that it shares with, and
+// the record's is not: to give such a service a network of its own undoes nobody's work.
+func TestMake_WhatSharedANetworkIsNoDrift(t *testing.T) {
+	t.Parallel()
+	for _, sharing := range []bool{true, false} {
+		in := plan.Input{Desired: quickstart(), Observed: observed("v2"), Settled: true, Past: map[string]plan.Past{"worker": {Hash: "worker-v1", Replicas: 1, Sharing: sharing}}}
+		in.Observed.Units["worker"][0].Hash = "of the container"
+		p := plan.Make(in)
+		assert.Equal(t, sharing, len(p.Drift) == 0, p.Drift)
+		assert.Equal(t, sharing, len(p.Refusals) == 0, p.Refusals)
+	}
+}

@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/compose-spec/compose-go/v2/types"
@@ -38,9 +39,9 @@ func mount(in *plan.Input, service string, m types.ServiceVolumeConfig) {
 func TestMake_ADatabaseThatBeginsEmpty(t *testing.T) {
 	t.Parallel()
 	const (
-		empty  = "db begins with an empty volume: shop_data2 is not there, and its data is in volume shop_data; "
-		first  = "make it first, with a copy of the data or to begin empty: docker volume create shop_data2"
-		rename = "to keep the data say name: shop_data for volume data2 in the Compose file, else "
+		empty  = "db begins with an empty volume: shop_data2 is not there, and what it had at /data is in volume shop_data; "
+		first  = "make it first, with a copy of that or to begin empty: docker volume create shop_data2"
+		rename = "to keep that say name: shop_data for volume data2 in the Compose file, else "
 	)
 	backed := func(in *plan.Input) { in.Desired.Services["db"].Ext.Backups = &stack.Backups{} }
 	for name, c := range map[string]struct {
@@ -55,19 +56,19 @@ func TestMake_ADatabaseThatBeginsEmpty(t *testing.T) {
 			in.Desired.Services["db"].Volumes = []string{"data"}
 			in.Desired.Project.Volumes = types.Volumes{"data": {Name: "shop_data2"}}
 			mounts(in, "db", func(*types.ServiceVolumeConfig) {})
-		}, []string{"db begins with an empty volume: shop_data2 is not there, and its data is in volume shop_data; " +
-			"to keep the data say name: shop_data for volume data in the Compose file, else " + first}, nil},
+		}, []string{"db begins with an empty volume: shop_data2 is not there, and what it had at /data is in volume shop_data; " +
+			"to keep that say name: shop_data for volume data in the Compose file, else " + first}, nil},
 		"it was in a folder": {func(in *plan.Input) { was(in, "/data", "/srv/pg") }, []string{"db begins with an empty volume: shop_data2 is not there, " +
-			"and its data is in folder /srv/pg; to keep the data mount that as before, else " + first}, nil},
+			"and what it had at /data is in folder /srv/pg; to keep that mount it as before, else " + first}, nil},
 		"it was in a volume without a name": {func(in *plan.Input) {
 			was(in, "/data", "3fa9")
 			in.Observed.Units["db"][0].Anonymous = []string{"/data"}
-		}, []string{"db begins with an empty volume: shop_data2 is not there, and its data is in volume 3fa9; " + first}, nil},
+		}, []string{"db begins with an empty volume: shop_data2 is not there, and what it had at /data is in volume 3fa9; " + first}, nil},
 		"it had a file of the host in there": {func(in *plan.Input) {
 			in.Observed.Units["db"][0].Targets["/data/db.conf"] = "/srv/db.conf"
 		}, []string{empty + rename + first}, nil},
-		"its image has its data one below": {func(in *plan.Input) { was(in, "/data/17", "shop_data") }, []string{empty + rename + first}, nil},
-		"or above":                         {func(in *plan.Input) { was(in, "/", "shop_data") }, []string{empty + rename + first}, nil},
+		"its image has its data one below": {func(in *plan.Input) { was(in, "/data/17", "shop_data") }, []string{strings.Replace(empty, "/data", "/data/17", 1) + rename + first}, nil},
+		"or above":                         {func(in *plan.Input) { was(in, "/", "shop_data") }, []string{strings.Replace(empty, "/data", "/", 1) + rename + first}, nil},
 
 		"it is no database":   {func(in *plan.Input) { in.Desired.Services["db"].Image = "registry.example/wiki" }, nil, nil},
 		"the volume is there": {func(in *plan.Input) { in.Observed.Volumes["data2"] = stack.Resource{Key: "data2", Name: "shop_data2"} }, nil, nil},
@@ -106,5 +107,42 @@ func TestMake_ADatabaseThatBeginsEmpty(t *testing.T) {
 		p := plan.Make(in)
 		assert.Equal(t, c.notes, p.Notes, name)
 		assert.Equal(t, c.refusals, p.Refusals, name)
+	}
+}
+
+// The image of PostgreSQL 18 declares a volume above the folder that most give a name: nothing
+// is in there where the file says that the data is in the one with a name.
+func TestMake_ADatabaseThatKeepsItsDataBelow(t *testing.T) {
+	t.Parallel()
+	const above, data = "/var/lib/postgresql", "/var/lib/postgresql/data"
+	for name, c := range map[string]struct {
+		pgdata, target string
+		edit           func(*plan.Input)
+		refused        bool
+	}{
+		"a volume beside it":     {data, above + "/wal", func(*plan.Input) {}, false},
+		"the one above":          {data, above, func(*plan.Input) {}, false},
+		"the data one below":     {data + "/pg", above, func(*plan.Input) {}, false},
+		"the data may be above":  {"", above, func(*plan.Input) {}, true},
+		"the data is above":      {above + "/18", above, func(*plan.Input) {}, true},
+		"the one above has name": {data, above, func(in *plan.Input) { in.Observed.Units["db"][0].Anonymous = nil }, true},
+		"the data is not kept": {data, above, func(in *plan.Input) {
+			in.Desired.Project.Volumes["data"] = types.VolumeConfig{Name: "shop_other", External: true}
+		}, true},
+	} {
+		in := moved()
+		in.Desired.Services["db"].Volumes, in.Desired.Services["db"].Ext.Backups = []string{"data", "data2"}, &stack.Backups{}
+		in.Desired.Project.Volumes["data"] = types.VolumeConfig{Name: "shop_data"}
+		mounts(&in, "db", func(v *types.ServiceVolumeConfig) { v.Target = data })
+		mount(&in, "db", types.ServiceVolumeConfig{Type: types.VolumeTypeVolume, Source: "data2", Target: c.target})
+		if db := in.Desired.Project.Services["db"]; c.pgdata != "" {
+			db.Environment = types.MappingWithEquals{"PGDATA": &c.pgdata}
+			in.Desired.Project.Services["db"] = db
+		}
+		u := &in.Observed.Units["db"][0]
+		u.Targets, u.Anonymous = map[string]string{data: "shop_data", above: "3fa9"}, []string{above}
+		c.edit(&in)
+		p := plan.Make(in)
+		assert.Equal(t, c.refused, len(p.Refusals) == 1, "%s: %s", name, p.Refusals)
 	}
 }

@@ -91,19 +91,19 @@ func emptied(in Input, p *Plan) {
 			if m.Type != types.VolumeTypeVolume || m.ReadOnly || !slices.Contains(p.Volumes, m.Source) || !beginsEmpty(v) {
 				continue
 			}
-			former, named := formerPlace(in, svc.Name, path.Clean(m.Target), v.Name)
+			former, at, named := formerPlace(in, svc.Name, path.Clean(m.Target), v.Name)
 			if former == "" {
 				continue
 			}
-			text := fmt.Sprintf("%s begins with an empty volume: %s is not there, and its data is in %s; ", svc.Name, v.Name, noun(former))
+			text := fmt.Sprintf("%s begins with an empty volume: %s is not there, and what it had at %s is in %s; ", svc.Name, v.Name, at, noun(former))
 			switch {
 			case in.Back: // what file there is now is not the one that is gone back to
 			case path.IsAbs(former):
-				text += "to keep the data mount that as before, else "
+				text += "to keep that mount it as before, else "
 			case named:
-				text += fmt.Sprintf("to keep the data say name: %s for volume %s in the Compose file, else ", former, m.Source)
+				text += fmt.Sprintf("to keep that say name: %s for volume %s in the Compose file, else ", former, m.Source)
 			}
-			text += "make it first, with a copy of the data or to begin empty: docker volume create " + v.Name
+			text += "make it first, with a copy of that or to begin empty: docker volume create " + v.Name
 			if svc.Ext.Backups != nil {
 				p.Refusals = append(p.Refusals, text)
 			} else {
@@ -114,10 +114,10 @@ func emptied(in Input, p *Plan) {
 }
 
 // formerPlace gives the place that units of a service wrote to, at a target or else above or
-// below it, and that it is not to have any more, "" for none, and whether it is a volume that
-// somebody named. Where another service of the stack has both that and the new volume it is
-// there to copy.
-func formerPlace(in Input, service, target, volume string) (place string, named bool) {
+// below it, and that it is not to have any more, "" for none, where that was in them, and
+// whether it is a volume that somebody named. Where another service of the stack has both that
+// and the new volume it is there to copy.
+func formerPlace(in Input, service, target, volume string) (place, where string, named bool) {
 	for _, u := range in.Observed.Units[service] {
 		for _, at := range slices.Sorted(maps.Keys(u.Targets)) {
 			was := u.Targets[at]
@@ -125,22 +125,38 @@ func formerPlace(in Input, service, target, volume string) (place string, named 
 				has := mounted(in, name)
 				return slices.Contains(has, was) && (name == service || slices.Contains(has, volume))
 			}
-			if u.OneOff || !nested(at, target) || slices.ContainsFunc(in.Desired.Order, kept) {
+			if u.OneOff || !nested(at, target) || slices.ContainsFunc(in.Desired.Order, kept) || keepsBelow(in, service, u, at) {
 				continue
 			}
 			if place == "" || at == target {
-				place, named = was, !slices.Contains(u.Anonymous, at)
+				place, where, named = was, at, !slices.Contains(u.Anonymous, at)
 			}
 		}
 	}
-	return place, named
+	return place, where, named
+}
+
+// keepsBelow tells whether a place of a unit is a volume that only its image asks for, above the
+// one with the data, which the service keeps. Only where the file says where the data is: without
+// PGDATA it may be in the one above, and what is kept be its log.
+func keepsBelow(in Input, service string, u stack.Unit, at string) bool {
+	data := in.Desired.Project.Services[service].Environment["PGDATA"]
+	if data == nil || !slices.Contains(u.Anonymous, at) {
+		return false
+	}
+	for below, place := range u.Targets {
+		if below != at && within(below, at) && within(path.Clean(*data), below) && slices.Contains(mounted(in, service), place) {
+			return true
+		}
+	}
+	return false
 }
 
 // nested tells whether one of two paths is, or is in, the other.
-func nested(a, b string) bool {
-	in := func(a, b string) bool { return a == b || strings.HasPrefix(a, strings.TrimSuffix(b, "/")+"/") }
-	return in(a, b) || in(b, a)
-}
+func nested(a, b string) bool { return within(a, b) || within(b, a) }
+
+// within tells whether a path is, or is in, another.
+func within(a, b string) bool { return a == b || strings.HasPrefix(a, strings.TrimSuffix(b, "/")+"/") }
 
 // mounted lists the volumes, by name, and the folders of the host that a service has.
 func mounted(in Input, service string) []string {

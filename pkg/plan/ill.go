@@ -16,12 +16,15 @@ func illBefore(in Input, svc *stack.Service) bool {
 	if svc.Job || svc.Replicas == 0 || pinned(in, svc) {
 		return false
 	}
-	found := false
+	found, was := false, in.Past[svc.Name].Hash
+	if len(svc.Shares) > 0 && was == svc.Hash {
+		was = svc.UnitHash() // the record's is of no unit that shares with another
+	}
 	for _, u := range in.Observed.Units[svc.Name] {
 		switch {
 		case u.OneOff:
 			continue
-		case u.Serving(), !known && (u.Hash != in.Past[svc.Name].Hash || u.Health == stack.HealthStart):
+		case u.Serving(), !known && (u.Hash != was || u.Health == stack.HealthStart):
 			return false
 		}
 		found = true
@@ -46,7 +49,9 @@ func passOver(in Input, steps, left []Step) []Step {
 	for i := range steps {
 		s := &steps[i]
 		meant, known := !others || !in.Back && len(in.Only) > 0, slices.Contains(in.Ill, s.Service)
-		anew := !asItWas(in, s.Service)
+		// What has the network of a unit that goes cannot be what it was again.
+		goes := func(of string) bool { return joins(in.Desired.Project.Services[s.Service].ContainerSpec, of) }
+		anew := !asItWas(in, s.Service) || slices.ContainsFunc(s.after, goes)
 		if !s.Ill || !s.Changes() || meant && !known || len(in.Live[s.Service]) > 0 || anew && !mayStay(in, *s) {
 			continue
 		}

@@ -3,6 +3,7 @@ package plan_test
 import (
 	"testing"
 
+	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/stretchr/testify/assert"
 
 	"github.com/shiksha/actions/pkg/plan"
@@ -124,5 +125,37 @@ func TestMake_PassesOverWhatWasIllBefore(t *testing.T) {
 		step := plan.Make(in).Step("worker")
 		assert.Equal(t, c.ill, step.Ill, name)
 		assert.Equal(t, c.tolerated, step.Tolerated, name)
+	}
+}
+
+// The unit of a service that shares another's network has a hash that no record knows: it was
+// ill before all the same. What is bound to a unit that goes cannot come back as it was.
+func TestMake_PassesOverWhatSharesAnothersNetwork(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		edit                 func(*plan.Input)
+		ill, tolerated, anew bool
+	}{
+		"it is as it was":        {func(*plan.Input) {}, true, true, false},
+		"beside another unit":    {func(in *plan.Input) { in.Desired.Services["worker"].Made = "of another" }, false, false, false},
+		"the release changes it": {func(in *plan.Input) { in.Past["worker"] = plan.Past{Hash: "worker-v1", Sharing: true} }, false, false, false},
+		"the other is replaced":  {func(in *plan.Input) { in.Observed.Units["db"] = running("db", "v1", 1, 1) }, true, false, false},
+		"the other is replaced on the way back": {func(in *plan.Input) {
+			in.Observed.Units["db"], in.Back, in.Ill = running("db", "v1", 1, 1), true, []string{"worker"}
+		}, true, true, true},
+		"only volumes of the one that is replaced": {func(in *plan.Input) {
+			in.Observed.Units["db"] = running("db", "v1", 1, 1)
+			in.Desired.Project.Services["worker"] = types.ServiceConfig{ContainerSpec: types.ContainerSpec{VolumesFrom: []string{"db"}}}
+		}, true, true, false},
+	} {
+		in := plan.Input{Desired: quickstart(), Observed: observed("v2"), Whole: true, Past: map[string]plan.Past{"worker": {Hash: "worker-v2", Sharing: true}}}
+		in.Observed.Units["api"] = running("api", "v1", 1, 3)
+		in.Desired.Services["worker"].Shares, in.Desired.Services["worker"].Made = []string{"db"}, "of the container"
+		in.Desired.Project.Services["worker"] = types.ServiceConfig{ContainerSpec: types.ContainerSpec{NetworkMode: "service:db"}}
+		u := &in.Observed.Units["worker"][0]
+		u.Hash, u.State, u.Health = "of the container", stack.Running, stack.HealthFailed
+		c.edit(&in)
+		step := plan.Make(in).Step("worker")
+		assert.Equal(t, []bool{c.ill, c.tolerated, c.anew}, []bool{step.Ill, step.Tolerated, step.Anew}, name)
 	}
 }

@@ -246,6 +246,7 @@ type Past struct {
 	Environment map[string]string // variable -> keyed hash
 	Files       map[string]string // mount target -> sum
 	Job         bool              // others waited for it to end
+	Sharing     bool              // its units had the network, the processes or the volumes of another
 }
 
 // Input is everything that planning looks at.
