@@ -159,7 +159,13 @@ func TestAServiceWhoseGatewayBecomesAnother(t *testing.T) {
 		"moved":              {toAPI, surge, func(d *transition, st *stack.Stack) { st.Services["nginx"] = &stack.Service{Name: "nginx"} }, "release nginx alone"},
 		"renamed on a Swarm": {toAPI, surge, func(d *transition, _ *stack.Stack) { d.facts.observed.Scheduled = true }, "docker service scale shop_nginx=0"},
 		"only its gateway":   {toAPI, stays, nil, left},
-		"a rollback":         {toAPI, surge, func(d *transition, _ *stack.Stack) { d.opts.Back = &Back{} }, "deploy the version to go back to with x-shiksha.gateway: nginx"},
+		"a rollback": {toAPI, surge, func(d *transition, st *stack.Stack) {
+			d.opts.Back, st.Services["edge"] = &Back{}, &stack.Service{Name: "edge"}
+		}, "deploy the version to go back to with x-shiksha.gateway: nginx, or stop nginx first (docker stop shop-nginx-1)"},
+		"a rollback to none": {toAPI, surge, func(d *transition, _ *stack.Stack) { d.opts.Back = &Back{} }, "with x-shiksha.gateway: nginx."},
+		"a rollback with both": {toAPI, surge, func(d *transition, st *stack.Stack) {
+			d.opts.Back, st.Services["edge"], st.Services["nginx"] = &Back{}, &stack.Service{Name: "edge"}, &stack.Service{Name: "nginx"}
+		}, "with x-shiksha.gateway: nginx."},
 		"no longer in nginx": {toNobody, surge, nil, ""},
 		"asked at each":      {byLookup, surge, nil, ""},
 		"nginx is not seen":  {locked, surge, nil, left},
@@ -195,7 +201,7 @@ func TestAServiceWhoseGatewayBecomesAnother(t *testing.T) {
 			}
 			require.Len(t, d.plan.Refusals, 1)
 			assert.Contains(t, d.plan.Refusals[0], left)
-			assert.Contains(t, d.plan.Refusals[0], c.refused)
+			assert.Contains(t, d.plan.Refusals[0]+".", c.refused)
 		})
 	}
 }
@@ -227,5 +233,47 @@ func TestAWayBackLeadsTheGatewayOfTheRelease(t *testing.T) {
 		require.NoError(t, err, name)
 		assert.Equal(t, c.want, before.Services["api"].Ext.Gateway, name)
 		assert.Equal(t, c.want, plan.Make(in).Step("api").Gateway, name)
+	}
+}
+
+// What was sealed while a gateway became another one says of services that were not released then
+// that they are behind the former: a rollback to it leaves them behind the one that leads them, where
+// both gateways stay as they are.
+func TestARollbackLeavesServicesBehindTheGatewayThatLeadsThem(t *testing.T) {
+	t.Parallel()
+	const edge, former = "search", "beat"
+	other := func(s *stack.Service) { s.Hash = "of another release" }
+	for name, c := range map[string]struct {
+		change func(d *transition, was, now *stack.Stack)
+		want   string
+	}{
+		"both stay":            {func(*transition, *stack.Stack, *stack.Stack) {}, edge},
+		"the former is gone":   {func(_ *transition, was, _ *stack.Stack) { delete(was.Services, former) }, edge},
+		"the former goes back": {func(_ *transition, was, _ *stack.Stack) { other(was.Services[former]) }, former},
+		"the former comes back": {func(_ *transition, _, now *stack.Stack) {
+			delete(now.Services, former)
+			delete(now.Project.Services, former)
+			now.Order = []string{"api", "worker", edge}
+		}, former},
+		"the other goes back": {func(_ *transition, was, _ *stack.Stack) { other(was.Services[edge]) }, former},
+		"the other has other files": {func(_ *transition, was, _ *stack.Stack) {
+			was.Services[edge].Files = []stack.File{{Target: "/etc/nginx/nginx.conf", Sum: "a", Live: true}}
+		}, former},
+		"the other is taken away":  {func(_ *transition, was, _ *stack.Stack) { delete(was.Services, edge) }, former},
+		"it had none":              {func(_ *transition, was, _ *stack.Stack) { was.Services["api"].Ext.Gateway = "" }, ""},
+		"a release":                {func(d *transition, _, _ *stack.Stack) { d.opts.Back = nil }, former},
+		"nobody knows what serves": {func(d *transition, _, _ *stack.Stack) { d.facts.uncertain = true }, former},
+		"it cannot be read":        {func(d *transition, _, _ *stack.Stack) { d.facts.verified = &release.Record{Number: 7} }, former},
+	} {
+		d := begun(t, fakeFiles{}, &release.Record{Outcome: release.Verified})
+		was, now := behind(t, former), behind(t, edge)
+		for _, st := range []*stack.Stack{was, now} {
+			st.Services["api"].Networks, st.Services[edge].Networks = []string{"front"}, []string{"front"}
+		}
+		d.opts.Stack, d.opts.Back, d.facts = was, &Back{}, &facts{verified: d.record}
+		c.change(d, was, now)
+		seal(t, d, 1, now)
+		require.NoError(t, d.stayBehind(t.Context(), d.facts), name)
+		assert.Equal(t, c.want, was.Services["api"].Ext.Gateway, name)
 	}
 }
