@@ -202,7 +202,7 @@ func (d *transition) leftBehind(ctx context.Context) error {
 				if u.OneOff || u.State != stack.Running {
 					continue
 				}
-				f, err := d.classifyAt(ctx, u, svc)
+				f, err := d.Nginx(d.on, u).Sends(ctx, svc.Name, d.names(svc)...)
 				if err != nil {
 					return fmt.Errorf("read the configuration of %s: %w", u.Name, err)
 				}
@@ -317,8 +317,8 @@ func (d *transition) handOver(svc *stack.Service, former string, units []string)
 	alone := func(name string) string {
 		return fmt.Sprintf("release %s alone (input services: %[1]s, or --services %[1]s)", name)
 	}
-	mend := fmt.Sprintf("%s, have it load what runs (docker exec NAME nginx -s reload) and lead users there, then take %s out of what %s sends requests to and %s, then release the rest",
-		alone(next), svc.Name, former, alone(former))
+	mend := fmt.Sprintf("%s, have it load what runs (docker exec NAME nginx -s reload) and lead users there, then take %s out of what %s sends requests to and %s, or stop it (%s), then release the rest",
+		alone(next), svc.Name, former, alone(former), stop)
 	switch {
 	case d.opts.Back != nil:
 		mend = "deploy the version to go back to with x-shiksha.gateway: " + former

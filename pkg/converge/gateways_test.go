@@ -20,8 +20,8 @@ import (
 	"github.com/shiksha/actions/pkg/target"
 )
 
-// fakeGates is a host whose units have given configurations of nginx; of one that is
-// `locked` the /etc/hosts cannot be written.
+// fakeGates is a host whose units have given configurations of nginx; of one that begins with
+// `locked` the /etc/hosts cannot be written, and one that is `bare` has no shell.
 type fakeGates struct {
 	fakeCutOff
 	engine *engine.Engine
@@ -31,7 +31,10 @@ func (f *fakeGates) At(context.Context, string) (*target.Node, error) {
 	return &target.Node{Engine: f.engine}, nil
 }
 
-const locked = "locked"
+const (
+	locked = "locked"
+	bare   = "bare"
+)
 
 func gates(t *testing.T, configs map[string]string) *fakeGates {
 	t.Helper()
@@ -50,10 +53,13 @@ func gates(t *testing.T, configs map[string]string) *fakeGates {
 	})
 	answers.HandleFunc("POST /v1.41/exec/{id}/start", func(w http.ResponseWriter, r *http.Request) {
 		unit, _, config := strings.Cut(r.PathValue("id"), ".")
-		out := "# configuration file /etc/nginx/nginx.conf:\n" + configs[unit] + "\n"
+		out := "# configuration file /etc/nginx/nginx.conf:\n" + strings.TrimPrefix(configs[unit], locked) + "\n"
 		if !config {
-			writable := map[bool]string{true: "no", false: "yes"}[configs[unit] == locked]
+			writable := map[bool]string{true: "no", false: "yes"}[strings.HasPrefix(configs[unit], locked)]
 			out = "shiksha-hosts\n127.0.0.1 localhost\n\nshiksha-writable " + writable + "\nshiksha-processes\n" + master + "shiksha-end\n"
+		}
+		if configs[unit] == bare {
+			out = `exec: "sh": executable file not found in $PATH`
 		}
 		conn, buffered, err := http.NewResponseController(w).Hijack()
 		if !assert.NoError(t, err) {
@@ -64,9 +70,9 @@ func gates(t *testing.T, configs map[string]string) *fakeGates {
 		_, _ = buffered.Write(append(binary.BigEndian.AppendUint32([]byte{1, 0, 0, 0}, uint32(len(out))), out...))
 		_ = buffered.Flush()
 	})
-	answers.HandleFunc("GET /v1.41/exec/{id}/json", func(w http.ResponseWriter, _ *http.Request) {
+	answers.HandleFunc("GET /v1.41/exec/{id}/json", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = fmt.Fprint(w, `{"Running":false,"ExitCode":0}`)
+		_, _ = fmt.Fprintf(w, `{"Running":false,"ExitCode":%d}`, map[bool]int{true: 127}[configs[r.PathValue("id")] == bare])
 	})
 	return &fakeGates{fakeCutOff: fakeCutOff{units: map[string][]stack.Unit{}}, engine: served(t, answers)}
 }
@@ -166,9 +172,11 @@ func TestAServiceWhoseGatewayBecomesAnother(t *testing.T) {
 		"a rollback with both": {toAPI, surge, func(d *transition, st *stack.Stack) {
 			d.opts.Back, st.Services["edge"], st.Services["nginx"] = &Back{}, &stack.Service{Name: "edge"}, &stack.Service{Name: "nginx"}
 		}, "with x-shiksha.gateway: nginx."},
-		"no longer in nginx": {toNobody, surge, nil, ""},
-		"asked at each":      {byLookup, surge, nil, ""},
-		"nginx is not seen":  {locked, surge, nil, left},
+		"no longer in nginx":    {toNobody, surge, nil, ""},
+		"asked at each":         {byLookup, surge, nil, ""},
+		"it cannot be written":  {locked + toAPI, surge, nil, left},
+		"nor is it, and let go": {locked + toNobody, surge, nil, ""},
+		"nobody knows":          {bare, surge, func(_ *transition, st *stack.Stack) { st.Services["nginx"] = &stack.Service{Name: "nginx"} }, "or stop it (docker stop shop-nginx-1), then release the rest"},
 		"of a run that was cut": {toAPI, surge, func(d *transition, st *stack.Stack) {
 			st.Services["api"].Ext.Gateway = "web" // as the verified one; the one that was cut off has nginx
 			seal(t, d, 2, behind(t, "nginx"))
