@@ -193,8 +193,19 @@ func TestTrap_AServiceWhoseGatewayBecomesAnother(t *testing.T) {
 	f.Deploy("v2", 0)
 	after := f.MustUnits()
 	assert.NotEqual(t, before["ok"], after["ok"])
-	answer := trapDocker(t, f, "exec", after["edge"][0], "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "http://localhost/")
-	assert.Equal(t, "200", strings.TrimSpace(answer))
+	served := func() {
+		answer := trapDocker(t, f, "exec", after["edge"][0], "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "http://localhost/")
+		assert.Equal(t, "200", strings.TrimSpace(answer))
+	}
+	served()
+
+	// What is gone back to says web of ok, which was not released with it.
+	result = f.Shiksha("rollback")
+	assert.Equal(t, 0, result.Exit, result.Stderr)
+	back := f.MustUnits()
+	assert.NotEqual(t, after["ok"], back["ok"])
+	assert.Equal(t, after["edge"], back["edge"])
+	served()
 }
 
 // depends_on.restart takes the dependents along, each as a rollout of its own: a

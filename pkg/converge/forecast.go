@@ -202,7 +202,7 @@ func (d *transition) leftBehind(ctx context.Context) error {
 				if u.OneOff || u.State != stack.Running {
 					continue
 				}
-				f, err := d.classifyAt(ctx, u, svc)
+				f, err := d.Nginx(d.on, u).Sends(ctx, svc.Name, d.names(svc)...)
 				if err != nil {
 					return fmt.Errorf("read the configuration of %s: %w", u.Name, err)
 				}
@@ -266,6 +266,40 @@ func comeBy(before, now *stack.Stack) {
 	}
 }
 
+// stayBehind leaves services behind the gateways that lead them where a rollback is to a stack
+// that says the former ones: it was sealed while these became others, or its services were not
+// released meanwhile. Both gateways have to stay as they are; else users may come by either.
+func (d *transition) stayBehind(ctx context.Context, f *facts) error {
+	if d.opts.Back == nil || f.verified == nil || f.uncertain {
+		return nil
+	}
+	now, err := d.ledger.Stack(ctx, f.verified.Number)
+	if err != nil {
+		if unreached(ctx, err) {
+			return err
+		}
+		return nil // nothing is known of it
+	}
+	to := d.opts.Stack
+	stays := func(name string) bool {
+		a, b := to.Services[name], now.Services[name]
+		same := func(a, b stack.File) bool { return a.Target == b.Target && a.Sum == b.Sum }
+		return a != nil && b != nil && a.Hash == b.Hash && slices.EqualFunc(a.Files, b.Files, same)
+	}
+	led := &stack.Stack{Services: map[string]*stack.Service{}}
+	for name, svc := range now.Services {
+		was := to.Services[name]
+		if was == nil || was.Ext.Gateway == "" || !stays(svc.Ext.Gateway) {
+			continue
+		}
+		if to.Services[was.Ext.Gateway] == nil || stays(was.Ext.Gateway) {
+			led.Services[name] = svc
+		}
+	}
+	comeBy(to, led)
+	return nil
+}
+
 // loses tells whether a gateway that nobody leads stays on addresses of a service that are
 // gone. One that asks DNS each time does not; what could not be looked into may.
 func loses(f gateway.Finding) bool {
@@ -283,11 +317,14 @@ func (d *transition) handOver(svc *stack.Service, former string, units []string)
 	alone := func(name string) string {
 		return fmt.Sprintf("release %s alone (input services: %[1]s, or --services %[1]s)", name)
 	}
-	mend := fmt.Sprintf("%s, have it load what runs (docker exec NAME nginx -s reload) and lead users there, then take %s out of what %s sends requests to and %s, then release the rest",
-		alone(next), svc.Name, former, alone(former))
+	mend := fmt.Sprintf("%s, have it load what runs (docker exec NAME nginx -s reload) and lead users there, then take %s out of what %s sends requests to and %s, or stop it (%s), then release the rest",
+		alone(next), svc.Name, former, alone(former), stop)
 	switch {
 	case d.opts.Back != nil:
-		mend = fmt.Sprintf("deploy the version to go back to with x-shiksha.gateway: %s, or stop %[1]s first (%s), which nobody comes by any more then", former, stop)
+		mend = "deploy the version to go back to with x-shiksha.gateway: " + former
+		if to := d.opts.Stack.Services; to[next] != nil && to[former] == nil { // else it would be started again, or be the only one
+			mend += fmt.Sprintf(", or stop %s first (%s), which nobody comes by any more then", former, stop)
+		}
 	case d.opts.Stack.Services[former] == nil:
 		mend = fmt.Sprintf("keep its name, or stop it (%s), %s, then the rest: users wait from the stop until %s runs; on other ports it can be released before that",
 			stop, alone(next), next)

@@ -20,8 +20,8 @@ import (
 	"github.com/shiksha/actions/pkg/target"
 )
 
-// fakeGates is a host whose units have given configurations of nginx; of one that is
-// `locked` the /etc/hosts cannot be written.
+// fakeGates is a host whose units have given configurations of nginx; of one that begins with
+// `locked` the /etc/hosts cannot be written, and one that is `bare` has no shell.
 type fakeGates struct {
 	fakeCutOff
 	engine *engine.Engine
@@ -31,7 +31,10 @@ func (f *fakeGates) At(context.Context, string) (*target.Node, error) {
 	return &target.Node{Engine: f.engine}, nil
 }
 
-const locked = "locked"
+const (
+	locked = "locked"
+	bare   = "bare"
+)
 
 func gates(t *testing.T, configs map[string]string) *fakeGates {
 	t.Helper()
@@ -50,10 +53,13 @@ func gates(t *testing.T, configs map[string]string) *fakeGates {
 	})
 	answers.HandleFunc("POST /v1.41/exec/{id}/start", func(w http.ResponseWriter, r *http.Request) {
 		unit, _, config := strings.Cut(r.PathValue("id"), ".")
-		out := "# configuration file /etc/nginx/nginx.conf:\n" + configs[unit] + "\n"
+		out := "# configuration file /etc/nginx/nginx.conf:\n" + strings.TrimPrefix(configs[unit], locked) + "\n"
 		if !config {
-			writable := map[bool]string{true: "no", false: "yes"}[configs[unit] == locked]
+			writable := map[bool]string{true: "no", false: "yes"}[strings.HasPrefix(configs[unit], locked)]
 			out = "shiksha-hosts\n127.0.0.1 localhost\n\nshiksha-writable " + writable + "\nshiksha-processes\n" + master + "shiksha-end\n"
+		}
+		if configs[unit] == bare {
+			out = `exec: "sh": executable file not found in $PATH`
 		}
 		conn, buffered, err := http.NewResponseController(w).Hijack()
 		if !assert.NoError(t, err) {
@@ -64,9 +70,9 @@ func gates(t *testing.T, configs map[string]string) *fakeGates {
 		_, _ = buffered.Write(append(binary.BigEndian.AppendUint32([]byte{1, 0, 0, 0}, uint32(len(out))), out...))
 		_ = buffered.Flush()
 	})
-	answers.HandleFunc("GET /v1.41/exec/{id}/json", func(w http.ResponseWriter, _ *http.Request) {
+	answers.HandleFunc("GET /v1.41/exec/{id}/json", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = fmt.Fprint(w, `{"Running":false,"ExitCode":0}`)
+		_, _ = fmt.Fprintf(w, `{"Running":false,"ExitCode":%d}`, map[bool]int{true: 127}[configs[r.PathValue("id")] == bare])
 	})
 	return &fakeGates{fakeCutOff: fakeCutOff{units: map[string][]stack.Unit{}}, engine: served(t, answers)}
 }
@@ -159,10 +165,18 @@ func TestAServiceWhoseGatewayBecomesAnother(t *testing.T) {
 		"moved":              {toAPI, surge, func(d *transition, st *stack.Stack) { st.Services["nginx"] = &stack.Service{Name: "nginx"} }, "release nginx alone"},
 		"renamed on a Swarm": {toAPI, surge, func(d *transition, _ *stack.Stack) { d.facts.observed.Scheduled = true }, "docker service scale shop_nginx=0"},
 		"only its gateway":   {toAPI, stays, nil, left},
-		"a rollback":         {toAPI, surge, func(d *transition, _ *stack.Stack) { d.opts.Back = &Back{} }, "deploy the version to go back to with x-shiksha.gateway: nginx"},
-		"no longer in nginx": {toNobody, surge, nil, ""},
-		"asked at each":      {byLookup, surge, nil, ""},
-		"nginx is not seen":  {locked, surge, nil, left},
+		"a rollback": {toAPI, surge, func(d *transition, st *stack.Stack) {
+			d.opts.Back, st.Services["edge"] = &Back{}, &stack.Service{Name: "edge"}
+		}, "deploy the version to go back to with x-shiksha.gateway: nginx, or stop nginx first (docker stop shop-nginx-1)"},
+		"a rollback to none": {toAPI, surge, func(d *transition, _ *stack.Stack) { d.opts.Back = &Back{} }, "with x-shiksha.gateway: nginx."},
+		"a rollback with both": {toAPI, surge, func(d *transition, st *stack.Stack) {
+			d.opts.Back, st.Services["edge"], st.Services["nginx"] = &Back{}, &stack.Service{Name: "edge"}, &stack.Service{Name: "nginx"}
+		}, "with x-shiksha.gateway: nginx."},
+		"no longer in nginx":    {toNobody, surge, nil, ""},
+		"asked at each":         {byLookup, surge, nil, ""},
+		"it cannot be written":  {locked + toAPI, surge, nil, left},
+		"nor is it, and let go": {locked + toNobody, surge, nil, ""},
+		"nobody knows":          {bare, surge, func(_ *transition, st *stack.Stack) { st.Services["nginx"] = &stack.Service{Name: "nginx"} }, "or stop it (docker stop shop-nginx-1), then release the rest"},
 		"of a run that was cut": {toAPI, surge, func(d *transition, st *stack.Stack) {
 			st.Services["api"].Ext.Gateway = "web" // as the verified one; the one that was cut off has nginx
 			seal(t, d, 2, behind(t, "nginx"))
@@ -195,7 +209,7 @@ func TestAServiceWhoseGatewayBecomesAnother(t *testing.T) {
 			}
 			require.Len(t, d.plan.Refusals, 1)
 			assert.Contains(t, d.plan.Refusals[0], left)
-			assert.Contains(t, d.plan.Refusals[0], c.refused)
+			assert.Contains(t, d.plan.Refusals[0]+".", c.refused)
 		})
 	}
 }
@@ -227,5 +241,47 @@ func TestAWayBackLeadsTheGatewayOfTheRelease(t *testing.T) {
 		require.NoError(t, err, name)
 		assert.Equal(t, c.want, before.Services["api"].Ext.Gateway, name)
 		assert.Equal(t, c.want, plan.Make(in).Step("api").Gateway, name)
+	}
+}
+
+// What was sealed while a gateway became another one says of services that were not released then
+// that they are behind the former: a rollback to it leaves them behind the one that leads them, where
+// both gateways stay as they are.
+func TestARollbackLeavesServicesBehindTheGatewayThatLeadsThem(t *testing.T) {
+	t.Parallel()
+	const edge, former = "search", "beat"
+	other := func(s *stack.Service) { s.Hash = "of another release" }
+	for name, c := range map[string]struct {
+		change func(d *transition, was, now *stack.Stack)
+		want   string
+	}{
+		"both stay":            {func(*transition, *stack.Stack, *stack.Stack) {}, edge},
+		"the former is gone":   {func(_ *transition, was, _ *stack.Stack) { delete(was.Services, former) }, edge},
+		"the former goes back": {func(_ *transition, was, _ *stack.Stack) { other(was.Services[former]) }, former},
+		"the former comes back": {func(_ *transition, _, now *stack.Stack) {
+			delete(now.Services, former)
+			delete(now.Project.Services, former)
+			now.Order = []string{"api", "worker", edge}
+		}, former},
+		"the other goes back": {func(_ *transition, was, _ *stack.Stack) { other(was.Services[edge]) }, former},
+		"the other has other files": {func(_ *transition, was, _ *stack.Stack) {
+			was.Services[edge].Files = []stack.File{{Target: "/etc/nginx/nginx.conf", Sum: "a", Live: true}}
+		}, former},
+		"the other is taken away":  {func(_ *transition, was, _ *stack.Stack) { delete(was.Services, edge) }, former},
+		"it had none":              {func(_ *transition, was, _ *stack.Stack) { was.Services["api"].Ext.Gateway = "" }, ""},
+		"a release":                {func(d *transition, _, _ *stack.Stack) { d.opts.Back = nil }, former},
+		"nobody knows what serves": {func(d *transition, _, _ *stack.Stack) { d.facts.uncertain = true }, former},
+		"it cannot be read":        {func(d *transition, _, _ *stack.Stack) { d.facts.verified = &release.Record{Number: 7} }, former},
+	} {
+		d := begun(t, fakeFiles{}, &release.Record{Outcome: release.Verified})
+		was, now := behind(t, former), behind(t, edge)
+		for _, st := range []*stack.Stack{was, now} {
+			st.Services["api"].Networks, st.Services[edge].Networks = []string{"front"}, []string{"front"}
+		}
+		d.opts.Stack, d.opts.Back, d.facts = was, &Back{}, &facts{verified: d.record}
+		c.change(d, was, now)
+		seal(t, d, 1, now)
+		require.NoError(t, d.stayBehind(t.Context(), d.facts), name)
+		assert.Equal(t, c.want, was.Services["api"].Ext.Gateway, name)
 	}
 }

@@ -56,6 +56,9 @@ func (d *transition) gather(ctx context.Context) (*facts, error) {
 	st, l := d.opts.Stack, d.ledger
 	f := &facts{stack: st, live: map[string][]string{}}
 	f.know(l)
+	if err := d.stayBehind(ctx, f); err != nil {
+		return nil, err
+	}
 	eg, looking := errgroup.WithContext(ctx)
 	eg.Go(func() (err error) {
 		if f.observed, err = d.on.Observe(looking, st.Name); err != nil {

@@ -41,7 +41,8 @@ func (d *transition) classify(ctx context.Context) error {
 			if u.OneOff || !u.Serving() {
 				continue
 			}
-			f, err := d.classifyAt(ctx, u, d.opts.Stack.Services[step.Service])
+			svc := d.opts.Stack.Services[step.Service]
+			f, err := d.Nginx(d.on, u).Classify(ctx, svc.Name, svc.Ext.Port, d.names(svc)...)
 			if err != nil {
 				return fmt.Errorf("read the configuration of %s: %w", u.Name, err)
 			}
@@ -51,9 +52,9 @@ func (d *transition) classify(ctx context.Context) error {
 	return d.leftBehind(ctx)
 }
 
-func (d *transition) classifyAt(ctx context.Context, u stack.Unit, svc *stack.Service) (gateway.Finding, error) {
-	return d.Nginx(d.on, u).Classify(ctx, svc.Name, svc.Ext.Port,
-		gateway.Aliases(d.opts.Stack.Aliases(svc.Name)...), gateway.OtherServices(d.opts.Stack.Order...))
+// names is what a gateway may call a service, and what it calls others.
+func (d *transition) names(svc *stack.Service) []gateway.NameOption {
+	return []gateway.NameOption{gateway.Aliases(d.opts.Stack.Aliases(svc.Name)...), gateway.OtherServices(d.opts.Stack.Order...)}
 }
 
 // judge puts what a gateway is found to be into the plan. What runs is judged, and not what

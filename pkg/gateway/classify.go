@@ -113,16 +113,8 @@ func (g *Nginx) Classify(ctx context.Context, service string, port int, opts ...
 	found := Finding{Gateway: g.unit.Service, Service: service, Verdict: Refused}
 	seen, err := g.look(ctx)
 	switch {
-	case errors.Is(err, errNoShell):
-		found.Kind, found.Text = NoShell, g.where()+" has no shell in its image, so its /etc/hosts cannot be written"
-		found.Hint = fault.Hint(err)
-		return found, nil
-	case errors.Is(err, errNoMaster):
-		found.Kind, found.Text = NotNginx, g.where()+" runs no nginx master process, and only nginx can be moved"
-		found.Hint = fault.Hint(err)
-		return found, nil
 	case err != nil:
-		return found, err
+		return g.closed(found, err)
 	case !seen.writable:
 		found.Kind, found.Text, found.Hint = ReadOnly, g.where()+": "+notWritable, notWritableHint
 		return found, nil
@@ -138,6 +130,31 @@ func (g *Nginx) Classify(ctx context.Context, service string, port int, opts ...
 		return found, nil
 	}
 	return g.classifyConfig(ctx, seen, found, port, opts)
+}
+
+// Sends is Classify for a gateway that nothing is moved in: it tells what the configuration
+// sends to the service, also where the override could not be written or loaded.
+func (g *Nginx) Sends(ctx context.Context, service string, opts ...NameOption) (Finding, error) {
+	found := Finding{Gateway: g.unit.Service, Service: service, Verdict: Refused}
+	seen, err := g.look(ctx)
+	if err != nil {
+		return g.closed(found, err)
+	}
+	return g.classifyConfig(ctx, seen, found, 0, opts)
+}
+
+// closed goes on where a look failed: what has no shell, or runs no nginx, is found so.
+func (g *Nginx) closed(found Finding, err error) (Finding, error) {
+	switch {
+	case errors.Is(err, errNoShell):
+		found.Kind, found.Text = NoShell, g.where()+" has no shell in its image, so its /etc/hosts cannot be written"
+	case errors.Is(err, errNoMaster):
+		found.Kind, found.Text = NotNginx, g.where()+" runs no nginx master process, and only nginx can be moved"
+	default:
+		return found, err
+	}
+	found.Hint = fault.Hint(err)
+	return found, nil
 }
 
 // classifyConfig goes on with the configuration itself.

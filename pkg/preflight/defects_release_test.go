@@ -84,11 +84,14 @@ func TestD35_ABackupThatIsNone(t *testing.T) {
 // Only PostgreSQL is dumped: of another database each release was refused after its pull.
 func TestBackupsAreOfPostgres(t *testing.T) {
 	t.Parallel()
-	const stack = "services:\n  db:\n    image: %s\n    x-shiksha:\n      backups: {}\n"
+	const only = "services:\n  db:\n    image: %s\n    x-shiksha:\n      backups: {}\n"
+	const stack = only + "  api:\n    image: shop\n    x-shiksha:\n      migrate: {command: [migrate]}\n"
 	for _, image := range []string{"mariadb:11", "docker.io/library/mysql:8", "redis:7", "cockroachdb/cockroach:v24", "ghcr.io/team/mongo:7"} {
 		r := look(t, files{"compose.yaml": fmt.Sprintf(stack, image)}, "")
 		reported(t, r, "P12.postgres", check.Fail, "compose.yaml:5", "only PostgreSQL is dumped")
 		assert.Contains(t, about(r, "P12.postgres")[0].Hint, "backed-up-elsewhere")
+		// Where nothing migrates no release dumps it.
+		reported(t, look(t, files{"compose.yaml": fmt.Sprintf(only, image)}, ""), "P12.postgres", check.Warn, "compose.yaml:5", "only PostgreSQL is dumped")
 	}
 	for _, image := range []string{"postgres:16", "bitnami/postgresql:16", "postgis/postgis:16-3.4", "pgvector/pgvector:pg16", "timescale/timescaledb:latest-pg16", "ghcr.io/team/shop-db:1"} {
 		sound(t, look(t, files{"compose.yaml": fmt.Sprintf(stack, image)}, ""), "P12.postgres")

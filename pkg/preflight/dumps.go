@@ -13,9 +13,15 @@ var piped = regexp.MustCompile(`\b(pg_dump|pg_dumpall|mysqldump|mariadb-dump)\b[
 // dumps finds backups that cannot be made, and those that count as done when only the last
 // command of a pipe is: a failed dump is then an empty file, and the good ones before it are deleted.
 func dumps(f *findings) {
+	tell := f.Warn // no release dumps where nothing migrates
+	for _, svc := range f.Stack.Services {
+		if svc.Ext.Migrate != nil {
+			tell = f.Fail
+		}
+	}
 	f.Each("P12.postgres", "every database that is to be dumped may be one of PostgreSQL", func(svc *stack.Service) {
 		if svc.Ext.Backups != nil && stack.DatabaseImage(svc.Image) && !stack.PostgresImage(svc.Image) {
-			f.Fail("P12.postgres", finding.At(svc.Name, "x-shiksha.backups"),
+			tell("P12.postgres", finding.At(svc.Name, "x-shiksha.backups"),
 				"take it out and dump it by other means; what migrates it says so: x-shiksha: {migrate: {backed-up-elsewhere: true}}",
 				"only PostgreSQL is dumped, and its image is of %s", stack.ImageName(svc.Image))
 		}
