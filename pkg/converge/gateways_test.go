@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -61,6 +62,8 @@ func gates(t *testing.T, configs map[string]string) *fakeGates {
 		if configs[unit] == bare {
 			out = `exec: "sh": executable file not found in $PATH`
 		}
+		_, err := io.Copy(io.Discard, r.Body) // a connection that is closed with something unread is reset
+		assert.NoError(t, err)
 		conn, buffered, err := http.NewResponseController(w).Hijack()
 		if !assert.NoError(t, err) {
 			return
