@@ -26,7 +26,8 @@ type measurement struct {
 	// silent is set when nothing answered before the first change: then there are
 	// no users yet who could lose anything, until the release is over.
 	silent bool
-	// broken is set when most requests failed after a migration: no failure stops what ends that.
+	// broken is set when what serves does not work with the database that was migrated: no failure
+	// stops what ends that.
 	broken bool
 	// timeout is how long one request may take.
 	timeout time.Duration
@@ -99,6 +100,9 @@ func classes(r probe.Report) string {
 	return strings.Join(slices.Sorted(maps.Keys(r.Failures)), ", ")
 }
 
+// mostFail tells that more than half of the requests failed.
+func mostFail(p probe.PhaseReport) bool { return 2*p.Failed > p.Requests }
+
 // nothingAnswers tells that requests were sent and all of them failed.
 func nothingAnswers(p probe.PhaseReport) bool { return p.Requests > 0 && p.Failed == p.Requests }
 
@@ -107,11 +111,6 @@ func (m *measurement) within(budget int) error {
 	if m == nil || m.done || m.silent || m.broken {
 		return nil
 	}
-	return m.exceeded(budget)
-}
-
-// exceeded is the error of a release that lost more than its budget.
-func (m *measurement) exceeded(budget int) error {
 	if n := m.FailuresIn("during") + m.FailuresIn("migrated"); n > budget {
 		return fmt.Errorf("the probe counted %d failed requests during the release, more than probe-budget %d", n, budget)
 	}
@@ -123,7 +122,7 @@ func (m *measurement) exceeded(budget int) error {
 // fails as with any budget that is exceeded: ending it costs nobody anything. Where most requests
 // fail, what serves does not work with the migrated database, and it stays migrated: ending would
 // leave the outage to last, and so would any way back. The new code was made for that database, so
-// going on ends it, whatever it takes.
+// going on ends it, whatever it takes. What says itself that it cannot read it is no better.
 func (d *transition) outlived(ctx context.Context) error {
 	m := d.probe
 	if m == nil || m.silent {
@@ -137,7 +136,7 @@ func (d *transition) outlived(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil // who was told to end is by the rollout
 	}
-	if m.broken = 2*now.Failed > now.Requests; m.broken {
+	if m.broken = mostFail(now) && !mostFail(r.Phases["before"]); m.broken {
 		// The older code need not be asked: users have, and wait for the new one.
 		d.blind = fmt.Sprintf("with it %d of %d requests of the probe failed (%s)", now.Failed, now.Requests, classes(r))
 		d.Say(event.Warning, "probe", "", "the database stays migrated, and %s: %s does not seem to work with it; "+
@@ -145,6 +144,7 @@ func (d *transition) outlived(ctx context.Context) error {
 		return nil
 	}
 	d.askOlder(ctx)
+	m.broken = d.blind != ""
 	err := m.within(d.opts.ProbeBudget)
 	if err == nil {
 		return nil
@@ -182,9 +182,9 @@ func (d *transition) finish(ctx context.Context) error {
 	if err := m.finish(ctx, budget); err != nil || m == nil || !m.broken {
 		return err
 	}
-	if err := m.exceeded(budget); err != nil {
-		d.Say(event.Warning, "probe", "", "%v: most failed once the database was migrated, and no more since %s serves, so it stays",
-			err, title(d.opts.Version, d.result.Release))
+	if lost := m.FailuresIn("migrated") + m.FailuresIn("during") + m.FailuresIn("after"); lost > budget {
+		d.Say(event.Warning, "probe", "", "the probe counted %d failed requests, more than probe-budget %d: what served before does not work with the migrated database, and %s does, so it stays",
+			lost, budget, title(d.opts.Version, d.result.Release))
 	}
 	return nil
 }
@@ -200,7 +200,10 @@ func (m *measurement) finish(ctx context.Context, budget int) error {
 	}
 	r := m.Report()
 	after := r.Phases["after"]
-	if m.broken && 2*after.Failed > after.Requests {
+	if m.broken && !mostFail(after) {
+		return nil // what served before would lose more
+	}
+	if m.broken {
 		budget = 0 // whoever allows much allows no outage that goes on
 	}
 	if after.Failed > budget {

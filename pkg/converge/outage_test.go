@@ -159,9 +159,10 @@ func TestAMigrationThatUsersNotice(t *testing.T) {
 		"nobody": {heals, heals, heals, []string{"v2"}, "", "", "", 0},
 		"a lock that is let go": {breaks, heals, heals, nil, "while the database was migrated, before any unit was changed",
 			"what served before serves on; the database stays migrated", "", 0},
-		"what v1 reads is gone":   {breaks, breaks, heals, []string{"v2"}, "", "", "the release goes on", 0},
-		"and few requests so far": {breaks, breaks, heals, []string{"v2"}, "", "", "the release goes on", 130},
-		"and v2 is no better":     {breaks, breaks, breaks, []string{"v2", "v1"}, "after the last change", "v1 serves again; the database stays migrated, at revision unknown, and with it", "the release goes on", 0},
+		"what v1 reads is gone":          {breaks, breaks, heals, []string{"v2"}, "", "", "the release goes on", 0},
+		"v1 says that it cannot read it": {breaks, heals, heals, []string{"v2"}, "", "", "does not work with the migrated database", 0},
+		"and few requests so far":        {breaks, breaks, heals, []string{"v2"}, "", "", "the release goes on", 130},
+		"and v2 is no better":            {breaks, breaks, breaks, []string{"v2", "v1"}, "after the last change", "v1 serves again; the database stays migrated, at revision unknown, and with it", "the release goes on", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -170,6 +171,9 @@ func TestAMigrationThatUsersNotice(t *testing.T) {
 					ill.Store(c.during)
 					time.Sleep(200 * time.Millisecond) // what is lost meanwhile
 					ill.Store(c.after)
+				}
+				if strings.HasPrefix(command, "compatible") && strings.HasPrefix(name, "v1 says") {
+					return 1
 				}
 				return 0
 			}, func(version string, ill *atomic.Bool) {
@@ -195,8 +199,8 @@ func TestAMigrationThatUsersNotice(t *testing.T) {
 			if c.says == "" {
 				require.NoError(t, err)
 				assert.Equal(t, release.Verified, last.Outcome)
-				assert.Equal(t, c.after, d.result.Probe.Failed > 0)
-				assert.Equal(t, c.after, strings.Contains(warned, "no more since v2 serves, so it stays"), warned)
+				assert.Equal(t, c.during, d.result.Probe.Failed > 0)
+				assert.Equal(t, c.during, strings.Contains(warned, "and v2 does, so it stays"), warned)
 				return
 			}
 			require.ErrorContains(t, err, "more than probe-budget 0")
