@@ -189,8 +189,8 @@ func (r *resolving) instead(ctx context.Context, w wish, named reference.Named, 
 	there, ownBuild := err == nil, strings.HasPrefix(img.Pinned, "sha256:")
 	if w.policy == "" && r.goesOn(trouble, named, ownBuild) {
 		known, err := r.known(ctx, w, named, want)
-		newer := false
-		if err == nil && there && trouble == unreachable {
+		newer := there && trouble == unreachable && img.Pinned == w.known // it is the same image
+		if err == nil && there && trouble == unreachable && !newer {
 			newer, err = r.newer(ctx, w.ref, w.known)
 		}
 		if !newer && !isProblem(err) {

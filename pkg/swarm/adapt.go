@@ -115,13 +115,15 @@ func (a *adapting) possible(name string, c types.ServiceConfig) error {
 		}
 		return fault.New(fault.Refused, where, hint, "service %s: "+format, append([]any{name}, args...)...)
 	}
-	for _, of := range stack.SharesOf(c.ContainerSpec) {
-		if !of.Namespace() {
-			return refuse(of.Key, "name the volumes in both services", "%s is not possible on a Swarm", of.Key)
-		}
-		return refuse(of.Key, "put both programs into one service, or let them speak over a network", "%s: %s is not possible on a Swarm, whose tasks may be on different nodes", of.Key, of.Says)
+	shares := stack.SharesOf(c.ContainerSpec)
+	switch {
+	case len(shares) == 0:
+		return nil
+	case !shares[0].Namespace():
+		return refuse(shares[0].Key, "name the volumes in both services", "%s is not possible on a Swarm", shares[0].Key)
 	}
-	return nil
+	return refuse(shares[0].Key, "put both programs into one service, or let them speak over a network",
+		"%s: %s is not possible on a Swarm, whose tasks may be on different nodes", shares[0].Key, shares[0].Says)
 }
 
 // files puts files that a single host hands over live where all others are: named
