@@ -208,4 +208,10 @@ func TestProbe_OverBudgetRollsBack(t *testing.T) {
 	assert.Greater(t, report.Probe.Requests, 100)
 	assert.Zero(t, report.Probe.Failed)
 	converged(t, f, "p2")
+
+	// A gateway that stops before it starts loses requests, as the plan says.
+	edit(t, f, "image: nginx:1.22\n", "image: nginx:1.22\n    environment: { TZ: UTC }\n")
+	r = f.Deploy("p2", 0, "--probe-url", f.URL()+"/", "--probe-rate", "50")
+	assert.Contains(t, r.Stderr, "failed in interruptions that the plan announces")
+	converged(t, f, "p2")
 }

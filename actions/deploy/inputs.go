@@ -63,7 +63,7 @@ type Inputs struct {
 
 	ProbeURL    string `name:"probe-url" group:"probe" placeholder:"URL" help:"Address to request during the whole release, to measure what users see. Default: no probe."`
 	ProbeRate   int    `name:"probe-rate" group:"probe" default:"20" min:"1" max:"10000" help:"Requests a second of the probe."`
-	ProbeBudget int    `name:"probe-budget" group:"probe" default:"0" min:"0" help:"How many requests of the probe may fail. One more and the release is rolled back."`
+	ProbeBudget int    `name:"probe-budget" group:"probe" default:"0" min:"0" help:"How many requests of the probe may fail, but for those in an interruption that the plan announces. One more and the release is rolled back."`
 
 	inputs.Telling
 }

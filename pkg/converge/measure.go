@@ -106,6 +106,31 @@ func mostFail(p probe.PhaseReport) bool { return 2*p.Failed > p.Requests }
 // nothingAnswers tells that requests were sent and all of them failed.
 func nothingAnswers(p probe.PhaseReport) bool { return p.Requests > 0 && p.Failed == p.Requests }
 
+// regained is how long what needs a service may take to find it again after it was away.
+const regained = 15 * time.Second
+
+// away measures apart what is lost while a step leaves nobody who serves: the plan says so before
+// anything is changed, and a budget of 0 would have such a release fail each time. It is over
+// once requests succeed again and none fails any more; one that fails on is the release's doing.
+func (m *measurement) away(ctx context.Context, over bool) {
+	switch {
+	case m == nil || m.done || m.silent || m.broken: // nothing is counted, and nobody waits for that
+		return
+	case !over:
+		m.Mark("interrupted")
+		return
+	}
+	was := m.Report().Phases["interrupted"]
+	for end := time.Now().Add(regained); time.Now().Before(end) && grace.Pause(ctx, calm/2) == nil; {
+		is := m.Report().Phases["interrupted"]
+		if is.Failed == was.Failed && is.Requests > was.Requests {
+			break
+		}
+		was = is
+	}
+	m.Mark("during")
+}
+
 // within tells whether the failures since the first change are in the budget.
 func (m *measurement) within(budget int) error {
 	if m == nil || m.done || m.silent || m.broken {
@@ -179,8 +204,14 @@ func (d *transition) migrated() string {
 // made is told and stays: it answers, and what served before would only begin that again.
 func (d *transition) finish(ctx context.Context) error {
 	m, budget := d.probe, d.opts.ProbeBudget
-	if err := m.finish(ctx, budget); err != nil || m == nil || !m.broken {
+	if err := m.finish(ctx, budget); err != nil || m == nil {
 		return err
+	}
+	if n := m.FailuresIn("interrupted"); n > 0 {
+		d.Say(event.Notice, "probe", "", "%d requests failed in interruptions that the plan announces; they do not count against probe-budget", n)
+	}
+	if !m.broken {
+		return nil
 	}
 	if lost := m.FailuresIn("migrated") + m.FailuresIn("during") + m.FailuresIn("after"); lost > budget {
 		d.Say(event.Warning, "probe", "", "the probe counted %d failed requests, more than probe-budget %d: what served before does not work with the migrated database, and %s does, so it stays",

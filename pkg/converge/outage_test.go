@@ -79,6 +79,7 @@ type fakeMoved struct {
 	moves   []string
 	hash    string
 	ill     string // the version of which no unit gets well
+	away    bool   // it tells that a step interrupts
 }
 
 func (*fakeMoved) Adapt(context.Context, *stack.Stack) error { return nil }
@@ -97,7 +98,16 @@ func (f *fakeMoved) Carry(ctx context.Context, p *plan.Plan, st *stack.Stack, ho
 	}
 	version := st.Services["api"].Image
 	f.hash, f.moves = st.Services["api"].Hash, append(f.moves, version)
+	if f.away {
+		how.Away(ctx, false)
+	}
 	f.carried(version)
+	if f.away {
+		if err := how.Guard(ctx); err != nil {
+			return rollout.Report{Touched: []string{"api"}, Failed: "api"}, err
+		}
+		how.Away(ctx, true)
+	}
 	if version == f.ill {
 		return rollout.Report{Touched: []string{"api"}}, errors.New("api is ill")
 	}
@@ -282,4 +292,39 @@ func TestWhatBringsTheDatabaseBack(t *testing.T) {
 	assert.Empty(t, d.former(""), "it did not serve with this schema")
 	record.Backups = append(record.Backups, "b2")
 	assert.Equal(t, says, d.migrated(), "each is of a database of its own")
+}
+
+// What users lose in an interruption that the plan announces is told and not counted; what they lose
+// after it is.
+func TestAnInterruptionThatThePlanAnnounces(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		away, lasts bool
+		says        string
+	}{
+		"as the plan says":      {true, false, ""},
+		"the plan says nothing": {false, false, "more than probe-budget 0"},
+		"it goes on after that": {true, true, "more than probe-budget 0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d, on, told := migrates(t, func(string, *atomic.Bool) int { return 0 }, func(version string, ill *atomic.Bool) {
+				ill.Store(true)
+				time.Sleep(300 * time.Millisecond)
+				ill.Store(version == "v2" && c.lasts)
+			})
+			d.plan.Migrations, on.away = nil, c.away
+			err := d.release(t.Context())
+			if c.says != "" {
+				require.ErrorContains(t, err, c.says)
+				assert.Equal(t, []string{"v2", "v1"}, on.moves)
+				return
+			}
+			require.NoError(t, err)
+			assert.Positive(t, d.result.Probe.Phases["interrupted"].Failed)
+			assert.True(t, slices.ContainsFunc(told.Events(), func(e event.Event) bool {
+				return e.Level == event.Notice && strings.Contains(e.Text, "interruptions that the plan announces")
+			}))
+		})
+	}
 }

@@ -108,6 +108,15 @@ func (s Step) Replaces() bool {
 		s.Action == Scale && s.Replicas > len(s.Good)
 }
 
+// Interrupts tells whether nobody serves for a time, as the plan says.
+func (s Step) Interrupts() bool {
+	if s.Action.StopsFirst() {
+		n, of := s.meanwhile()
+		return len(s.Old) > 0 && n == of
+	}
+	return s.Interruption != "" || len(s.Before) > 0
+}
+
 // Missing is how many new units the step makes.
 func (s Step) Missing() int { return max(0, s.Replicas-len(s.Good)) }
 

@@ -84,6 +84,9 @@ type How struct {
 	Release int
 	// Back says that the plan takes back what was refused.
 	Back bool
+	// Away, where it is set, hears that a step begins which leaves nobody who serves, and that it
+	// is over: what users lose meanwhile the plan has said.
+	Away func(ctx context.Context, over bool)
 }
 
 // Carrier carries one step out. In which order steps come, the guard, what a failure
@@ -171,7 +174,14 @@ func (r *Rollout) carry(ctx context.Context, step plan.Step) (tolerated, err err
 	if err := r.begin(ctx, step); err != nil {
 		return nil, err
 	}
+	away := r.Away != nil && step.Interrupts()
+	if away {
+		r.Away(ctx, false)
+	}
 	if err = r.step(ctx, step); err == nil {
+		if away && len(step.Before) == 0 { // else who takes its place ends it
+			r.Away(ctx, true)
+		}
 		return nil, nil
 	}
 	if step.Tolerated && !errors.Is(err, errBefore) && !errors.Is(err, errUndo) && ctx.Err() == nil && fault.Of(err) != fault.Interrupted && !NotReached(err) {
