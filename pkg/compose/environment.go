@@ -2,6 +2,7 @@ package compose
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/compose-spec/compose-go/v2/consts"
 	"github.com/compose-spec/compose-go/v2/dotenv"
 	"github.com/compose-spec/compose-go/v2/template"
 	"github.com/compose-spec/compose-go/v2/types"
@@ -357,4 +359,16 @@ func (l *loading) readFile(path, file string) ([]byte, error) {
 
 func (l *loading) warn(format string, args ...any) {
 	l.warns = append(l.warns, fmt.Sprintf(format, args...))
+}
+
+// otherFiles refuses a COMPOSE_FILE where no files are named: Compose would read those it
+// names, and half of a stack would be released.
+func (l *loading) otherFiles() error {
+	named := l.env[consts.ComposeFilePath]
+	if named == "" || len(l.opts.Files) > 0 {
+		return nil
+	}
+	files := strings.Split(named, cmp.Or(l.env[consts.ComposePathSeparator], ":"))
+	return fault.New(fault.Input, "env-file", "say compose-file: "+strings.Join(files, ",")+", or take COMPOSE_FILE out",
+		"COMPOSE_FILE=%s is not read there", named)
 }

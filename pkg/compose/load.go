@@ -112,6 +112,9 @@ func begin(ctx context.Context, opts LoadOptions, matters func(unsetVariable) bo
 	if l.env, err = explicitEnvironment(opts); err != nil {
 		return nil, "", err
 	}
+	if err := l.otherFiles(); err != nil {
+		return nil, "", err
+	}
 	if name, err = l.projectName(); err != nil {
 		return nil, "", err
 	}

@@ -189,6 +189,21 @@ func TestProjectName(t *testing.T) {
 	}
 }
 
+func TestComposeFileInTheEnvironment(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{"compose.yaml", "prod.yaml"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("services: {a: {image: a}}\n"), 0o600))
+	}
+	opts := LoadOptions{Workspace: dir, StateDir: "/s", Project: "shop", EnvFile: []byte("COMPOSE_FILE=compose.yaml:prod.yaml")}
+	_, err := Load(t.Context(), opts)
+	assert.EqualError(t, err, "env-file: COMPOSE_FILE=compose.yaml:prod.yaml is not read there")
+	assert.Equal(t, "say compose-file: compose.yaml,prod.yaml, or take COMPOSE_FILE out", fault.Hint(err))
+	opts.Files = []string{"compose.yaml", "prod.yaml"}
+	_, err = Load(t.Context(), opts)
+	assert.NoError(t, err)
+}
+
 func TestProfiles(t *testing.T) {
 	t.Parallel()
 	file := one("services:\n  a:\n    image: a\n    depends_on:\n      b: {condition: service_started, required: false}\n  b:\n    image: b\n    profiles: [extra]\n    volumes: ['~/x:/x']\n    env_file: nowhere.env\n")
