@@ -1,11 +1,15 @@
 package engine
 
 import (
+	"context"
+	"errors"
 	"testing"
 
 	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/containerd/errdefs"
 	"github.com/docker/compose/v5/pkg/api"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/stack"
@@ -38,4 +42,52 @@ func TestUnitsSayTheirStateFolder(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "/srv/state", unitOf(container.Summary{Labels: made.Services["api"].CustomLabels}).StateDir)
 	require.Empty(t, unitOf(container.Summary{Labels: map[string]string{api.WorkingDirLabel: "/srv/checkout/shop"}}).StateDir)
+}
+
+// fakeVolumes is an engine that has some volumes.
+type fakeVolumes struct {
+	client.APIClient
+	has map[string]error
+}
+
+func (f *fakeVolumes) VolumeInspect(_ context.Context, name string, _ client.VolumeInspectOptions) (client.VolumeInspectResult, error) {
+	if err, known := f.has[name]; known {
+		return client.VolumeInspectResult{}, err
+	}
+	return client.VolumeInspectResult{}, errdefs.ErrNotFound
+}
+
+// A migration on a Swarm runs on the manager, where no volume has to be that only the tasks
+// have; Compose would refuse it.
+func TestATaskWithoutTheVolumesOfOtherNodes(t *testing.T) {
+	t.Parallel()
+	c := types.ServiceConfig{Name: "api"}
+	for _, source := range []string{"uploads", "here", "theirs", ""} {
+		c.Volumes = append(c.Volumes, types.ServiceVolumeConfig{Type: types.VolumeTypeVolume, Source: source, Target: "/" + source})
+	}
+	c.Volumes = append(c.Volumes, types.ServiceVolumeConfig{Type: types.VolumeTypeBind, Source: "/srv", Target: "/srv"})
+	st := &stack.Stack{Name: "shop", Project: &types.Project{Services: types.Services{"api": c}, Volumes: types.Volumes{
+		"uploads": {Name: "shop_uploads"}, "here": {Name: "shop_here"}, "theirs": {Name: "theirs", External: true},
+	}}}
+	e := &Engine{api: &fakeVolumes{has: map[string]error{"shop_here": nil}}}
+	mounted := func() (sources []string) {
+		p, err := e.taskProject(t.Context(), st, "api", stack.Task{Name: "migrate", Command: []string{"migrate"}})
+		require.NoError(t, err)
+		for _, v := range p.Services["api"].Volumes {
+			sources = append(sources, v.Source)
+			if v.Type == types.VolumeTypeVolume && v.Source != "" {
+				require.Contains(t, p.Volumes, v.Source)
+			}
+		}
+		require.Equal(t, !st.Scheduled, p.Volumes["uploads"].Name != "")
+		return sources
+	}
+	require.Equal(t, []string{"uploads", "here", "theirs", "", "/srv"}, mounted(), "one host has made what is missing")
+	st.Scheduled = true
+	require.Equal(t, []string{"here", "theirs", "", "/srv"}, mounted())
+	require.Len(t, st.Project.Services["api"].Volumes, 5, "the stack stays as it is")
+
+	e.api = &fakeVolumes{has: map[string]error{"shop_uploads": errors.New("EOF")}}
+	_, err := e.taskProject(t.Context(), st, "api", stack.Task{Name: "migrate", Command: []string{"migrate"}})
+	require.ErrorContains(t, err, "look for volume shop_uploads: EOF")
 }

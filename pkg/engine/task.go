@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/containerd/errdefs"
 	"github.com/docker/compose/v5/pkg/api"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
@@ -34,7 +35,7 @@ const (
 // ports, its name or its aliases, so that nobody sends it requests. It waits for the
 // end and removes the container. An exit code other than 0 is no error.
 func (e *Engine) RunService(ctx context.Context, s *stack.Stack, service string, t stack.Task) (stack.Ended, error) {
-	project, err := taskProject(s, service, t)
+	project, err := e.taskProject(ctx, s, service, t)
 	if err != nil {
 		return stack.Ended{}, err
 	}
@@ -66,10 +67,15 @@ func (e *Engine) RunService(ctx context.Context, s *stack.Stack, service string,
 }
 
 // taskProject is a project of the one service, made into a task.
-func taskProject(s *stack.Stack, service string, t stack.Task) (*types.Project, error) {
+func (e *Engine) taskProject(ctx context.Context, s *stack.Stack, service string, t stack.Task) (*types.Project, error) {
 	project, err := narrow(s, service)
 	if err != nil {
 		return nil, err
+	}
+	if s.Scheduled {
+		if err := e.leaveElsewhere(ctx, s, project, service); err != nil {
+			return nil, err
+		}
 	}
 	svc := project.Services[service]
 	svc.DependsOn, svc.Ports, svc.Expose, svc.HealthCheck = nil, nil, nil, &types.HealthCheckConfig{Disable: true}
@@ -96,6 +102,31 @@ func taskProject(s *stack.Stack, service string, t stack.Task) (*types.Project, 
 	}
 	project.Services[service] = svc
 	return project, nil
+}
+
+// leaveElsewhere takes the stack's volumes that this engine does not have out of a project of
+// one service: they are, or will be, on the nodes of its tasks. An empty one made here would
+// stay for the day that a task comes to this node.
+func (e *Engine) leaveElsewhere(ctx context.Context, s *stack.Stack, project *types.Project, service string) error {
+	svc := project.Services[service]
+	for key, v := range project.Volumes {
+		if bool(s.Project.Volumes[key].External) {
+			continue
+		}
+		_, err := e.api.VolumeInspect(ctx, v.Name, client.VolumeInspectOptions{})
+		switch {
+		case err == nil:
+		case !errdefs.IsNotFound(err):
+			return fmt.Errorf("look for volume %s: %w", v.Name, err)
+		default:
+			delete(project.Volumes, key)
+			svc.Volumes = slices.DeleteFunc(slices.Clone(svc.Volumes), func(m types.ServiceVolumeConfig) bool {
+				return m.Type == types.VolumeTypeVolume && m.Source == key
+			})
+		}
+	}
+	project.Services[service] = svc
+	return nil
 }
 
 // alter makes a service one that is only tried.

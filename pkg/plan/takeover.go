@@ -82,14 +82,17 @@ func where(in Input, name string) string {
 func keeps(in Input, service, left string, unit stack.Unit) string {
 	_, known := in.Past[left]
 	_, inactive := in.Desired.Inactive[left]
-	why, all := stays(in, left), ""
+	why, all, stop := stays(in, left), "", "docker stop "+unit.Name
+	if in.Observed.Scheduled { // a Swarm starts anew what is stopped
+		stop = "docker service scale " + in.Desired.Name + "_" + left + "=0"
+	}
 	switch {
 	case why != "" && in.Back:
-		return fmt.Sprintf("no release that is undone made %s; stop it first (docker stop %s)", left, unit.Name)
+		return fmt.Sprintf("no release that is undone made %s; stop it first (%s)", left, stop)
 	case inactive && !in.Back:
-		return fmt.Sprintf("--remove-orphans takes away only what left the file; stop it first (docker stop %s)", unit.Name)
+		return fmt.Sprintf("--remove-orphans takes away only what left the file; stop it first (%s)", stop)
 	case !known && !in.Back:
-		return fmt.Sprintf("no verified release has %s, so that one that fails could not bring it back; stop it first (docker stop %s)", left, unit.Name)
+		return fmt.Sprintf("no verified release has %s, so that one that fails could not bring it back; stop it first (%s)", left, stop)
 	case why == "" && selected(in, left):
 		return ""
 	case !selected(in, left):

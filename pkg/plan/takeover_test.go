@@ -5,6 +5,7 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/stack"
@@ -47,6 +48,10 @@ func TestTakeOver_TwoNeverWriteToOneVolume(t *testing.T) {
 	in.Past, in.RemoveOrphans = nil, true
 	assert.Equal(t, []string{"db would write to volume shop_data beside postgres, which is not in the Compose file any more and runs; " +
 		"that damages a database: no verified release has postgres, so that one that fails could not bring it back; stop it first (docker stop shop-postgres-1)"}, plan.Make(in).Refusals)
+
+	in.Observed.Scheduled = true
+	require.Len(t, plan.Make(in).Refusals, 1)
+	assert.Contains(t, plan.Make(in).Refusals[0], "stop it first (docker service scale shop_postgres=0)", "a Swarm starts anew what is stopped")
 
 	in = renamed()
 	in.Observed.Units["db"] = running("db", "v1", 1, 1) // it had another volume

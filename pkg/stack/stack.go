@@ -209,6 +209,9 @@ type Stack struct {
 	// Engine is what x-shiksha.engine at the top level asks to run on, "" where it says
 	// nothing.
 	Engine string
+	// Scheduled is set once the stack is adapted to a Swarm, whose nodes make its volumes
+	// with the first task that mounts them.
+	Scheduled bool
 	// Warnings are things worth telling that stop nothing.
 	Warnings []string
 

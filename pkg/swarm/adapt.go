@@ -63,6 +63,7 @@ func (s *Swarm) Adapt(ctx context.Context, st *stack.Stack) error {
 			st.Project.Networks[key] = n
 		}
 	}
+	st.Scheduled = true
 	a.tell()
 	return repin(st)
 }
@@ -204,7 +205,8 @@ func orTCP(protocol string) string {
 // noted is how the notes of this package begin: they are made anew each time.
 const noted = "Swarm: "
 
-// tell says in the plan which endpoint mode is run and what it means.
+// tell says in the plan which endpoint mode is run and what it means, and what a migration is
+// without.
 func (a *adapting) tell() {
 	var notes []string
 	if on := a.modes["dnsrr"]; len(on) > 0 {
@@ -221,8 +223,30 @@ func (a *adapting) tell() {
 	if len(a.hosted) > 0 {
 		notes = append(notes, fmt.Sprintf("the ports of %s are published in mode host: only by the nodes that run their tasks", strings.Join(a.hosted, ", ")))
 	}
+	if miss := a.migrateWithout(); len(miss) > 0 {
+		notes = append(notes, "commands of x-shiksha.migrate run on the manager, without the volumes that it does not have: "+strings.Join(miss, ", "))
+	}
 	a.st.Warnings = slices.DeleteFunc(slices.Clone(a.st.Warnings), func(w string) bool { return strings.HasPrefix(w, noted) })
 	for _, n := range notes {
 		a.st.Warnings = append(a.st.Warnings, noted+n)
 	}
+}
+
+// migrateWithout says which services that migrate have volumes that a node makes with the
+// first of their tasks: the manager may have none of them.
+func (a *adapting) migrateWithout() []string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(a.st.Services)) {
+		svc := a.st.Services[name]
+		var volumes []string
+		for _, key := range svc.Volumes {
+			if v := a.st.Project.Volumes[key]; svc.Ext.Migrate != nil && !bool(v.External) {
+				volumes = append(volumes, v.Name)
+			}
+		}
+		if len(volumes) > 0 {
+			out = append(out, name+" may miss "+strings.Join(volumes, " and "))
+		}
+	}
+	return out
 }

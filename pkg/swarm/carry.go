@@ -207,7 +207,7 @@ func (c *change) tasks(ctx context.Context) ([]swarm.Task, error) {
 }
 
 // undo brings the service back to what it was, unless the file wants it left as it
-// is or Swarm has done so already.
+// is or Swarm has done so already. A job stays as it ended, and goes where it has not.
 func (c *change) undo(ctx context.Context, follow *follower) error {
 	if c.svc.Update.FailureAction != stack.Rollback {
 		return nil
@@ -215,7 +215,18 @@ func (c *change) undo(ctx context.Context, follow *follower) error {
 	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoBudget+c.grace())
 	defer cancel()
 	defer c.goesBack()()
-	if c.before == nil {
+	goes := c.before == nil
+	if c.svc.Job && !goes {
+		// What it was would run at once, and does not know what this one has done.
+		tasks, err := c.tasks(back)
+		if err != nil {
+			return fmt.Errorf("while going back: %w", err)
+		}
+		if goes = slices.ContainsFunc(tasks, func(t swarm.Task) bool { return !ended(t) }); !goes {
+			return follow.close(back)
+		}
+	}
+	if goes {
 		watched, end := endsWith(ctx, back)
 		defer end()
 		return errors.Join(wrap(c.remove(back, watched), "while going back"), follow.close(back))

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/stretchr/testify/assert"
 
@@ -198,4 +199,19 @@ func TestFigureOfAGlobalService(t *testing.T) {
 	assert.Equal(t, "2 of 4 tasks run", goal{hash: "new", replicas: 4, global: true}.figure(s))
 	assert.Equal(t, "2 of 2 tasks run", goal{hash: "new", replicas: 1, global: true}.figure(s))
 	assert.Equal(t, "2 of 1 tasks run", goal{hash: "new", replicas: 1}.figure(s))
+}
+
+// Where a task writes is seen once it has a node, so that what takes its place by another name
+// is not started beside it.
+func TestUnitOfATaskThatWrites(t *testing.T) {
+	t.Parallel()
+	task := taskOf(0, "1 old running")
+	task.NodeID = "n1"
+	task.Spec.ContainerSpec.Mounts = []mount.Mount{
+		{Type: mount.TypeVolume, Source: "shop_data", Target: "/data"}, {Type: mount.TypeBind, Source: "/srv/pg/", Target: "/pg"},
+		{Type: mount.TypeVolume, Source: "shop_seed", Target: "/seed", ReadOnly: true}, {Type: mount.TypeVolume, Target: "/cache"}, {Type: mount.TypeTmpfs, Target: "/tmp"},
+	}
+	assert.Equal(t, []string{"/srv/pg", "shop_data"}, unitOf(swarm.Service{}, task, nil).Writes)
+	task.NodeID = ""
+	assert.Empty(t, unitOf(swarm.Service{}, task, nil).Writes)
 }

@@ -3,6 +3,7 @@ package swarm
 import (
 	"context"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -179,6 +180,9 @@ func unitOf(svc swarm.Service, t swarm.Task, nodes map[string]swarm.Node) stack.
 	if c := t.Spec.ContainerSpec; c != nil {
 		// Only its node knows the id that the image has there. By its digest it is found too.
 		u.Image, u.ImageID = c.Image, c.Image
+		if t.NodeID != "" {
+			u.Writes = writesOf(c.Mounts)
+		}
 	}
 	for _, n := range t.NetworksAttachments {
 		if len(n.Addresses) > 0 {
@@ -190,6 +194,22 @@ func unitOf(svc swarm.Service, t swarm.Task, nodes map[string]swarm.Node) stack.
 		u.ExitCode = -1 // it had no container, or its health check had it stopped: its work is not done
 	}
 	return u
+}
+
+// writesOf are the volumes, by name, and the folders of its node that a task writes to.
+func writesOf(mounts []mount.Mount) []string {
+	var out []string
+	for _, m := range mounts {
+		switch {
+		case m.ReadOnly || m.Source == "":
+		case m.Type == mount.TypeVolume:
+			out = append(out, m.Source)
+		case m.Type == mount.TypeBind:
+			out = append(out, path.Clean(m.Source))
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // taskName is how people name a task: the service, its slot or node, and its id, as

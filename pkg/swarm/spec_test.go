@@ -204,6 +204,16 @@ func TestAdaptsAReleaseOfASingleHost(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// A migration runs on the manager, which may have none of a service's volumes.
+func TestSaysWhichMigrationMayHaveNoVolume(t *testing.T) {
+	t.Parallel()
+	const file = "services:\n  api: {image: a, volumes: [\"uploads:/u\", \"theirs:/t\"], x-shiksha: {migrate: {command: [a]}}}\n" +
+		"  db: {image: d, volumes: [\"data:/d\"]}\nvolumes: {uploads: {}, data: {}, theirs: {external: true}}\n"
+	st := adapted(t, newSwarm(true), "", file)
+	assert.True(t, st.Scheduled)
+	assert.Contains(t, st.Warnings, "Swarm: commands of x-shiksha.migrate run on the manager, without the volumes that it does not have: api may miss shop_uploads")
+}
+
 func TestWhatASwarmCannot(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
