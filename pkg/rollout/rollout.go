@@ -179,7 +179,7 @@ func (r *Rollout) carry(ctx context.Context, step plan.Step) (tolerated, err err
 		r.Away(ctx, false)
 	}
 	if err = r.step(ctx, step); err == nil {
-		if away && len(step.Before) == 0 { // else who takes its place ends it
+		if away && len(step.Before)+len(step.Yields) == 0 { // else who takes its place ends it
 			r.Away(ctx, true)
 		}
 		return nil, nil

@@ -3,6 +3,7 @@ package stack
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -71,6 +72,8 @@ type Unit struct {
 	// the same by where in it they are.
 	Writes  []string
 	Targets map[string]string
+	// Ports are the ports of the host that it publishes now ("443/tcp"), and on which addresses.
+	Ports map[string][]netip.Addr
 	// OneOff is set for `compose run` containers, which are never touched.
 	OneOff bool
 	// Node is the host that it runs on where a stack has several, else "", and
