@@ -59,6 +59,8 @@ type Unit struct {
 	Created        time.Time
 	// StateDir is StateLabel, "" where no release made it, or that is not known.
 	StateDir string
+	// Folder is the one of the Compose file that it was made of, "" where that is not known.
+	Folder string
 	// Addresses maps network names to the unit's address on them: the IPv6 one on those
 	// without IPv4, else the IPv4 one.
 	Addresses map[string]string
