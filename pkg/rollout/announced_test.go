@@ -26,6 +26,7 @@ func TestWhoIsAwayIsTold(t *testing.T) {
 		{Service: "db", Action: plan.Remove, Old: []string{"e"}, Before: []string{"postgres"}},
 		{Service: "postgres", Action: plan.Create, Replicas: 1, Batch: 1, Interruption: "until the new units are well"},
 		{Service: "web", Action: plan.Surge, Replicas: 1, Batch: 1, Old: []string{"f"}, Interruption: "until gateway is well", Yields: []string{"gateway"}},
+		{Service: "queue", Action: plan.StopFirst, Replicas: 1, Batch: 1, Old: []string{"g"}},
 		{Service: "gateway", Action: plan.Create, Replicas: 1, Batch: 1, Interruption: "until the new units are well"},
 	} {
 		st.Order, p.Steps = append(st.Order, step.Service), append(p.Steps, step)
@@ -44,5 +45,5 @@ func TestWhoIsAwayIsTold(t *testing.T) {
 	}}
 	_, err := r.Run(t.Context(), p)
 	require.NoError(t, err)
-	assert.Equal(t, []string{"away", "nginx", "back", "half", "api", "away", "db", "away", "postgres", "back", "away", "web", "away", "gateway", "back"}, did)
+	assert.Equal(t, []string{"away", "nginx", "back", "half", "api", "away", "db", "away", "postgres", "back", "away", "web", "away", "queue", "away", "gateway", "back"}, did)
 }
