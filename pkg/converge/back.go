@@ -75,7 +75,7 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 	case err == nil && len(found.dark) > 0:
 		err = fmt.Errorf("nothing runs of %v, and what ran before the first release cannot be made again", found.dark)
 	case err == nil && found.replaced:
-		return fault.New(fault.Failed, "", "mend it and release again",
+		return fault.New(fault.Failed, "", "mend it and release again"+d.startedIn(),
 			"%w; what ran before the first release cannot be made again, so what was changed stays: %v", cause, touched)
 	case err == nil:
 		err = d.takeBack(back, found.touched)
@@ -84,7 +84,7 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 		return d.halfway(ctx, fmt.Errorf("%w; and it could not all be taken back: %w", cause, err))
 	}
 	if err != nil {
-		return fault.New(fault.Stuck, "", d.byHand()+d.stillIll(), "%w; and it could not be taken back: %w", cause, err)
+		return fault.New(fault.Stuck, "", d.byHand()+d.startedIn()+d.stillIll(), "%w; and it could not be taken back: %w", cause, err)
 	}
 	d.tookBack, d.cleared, d.result.Unsure = !d.first(), true, false
 	hint := d.servesNow() + d.migrated() + d.stillIll()

@@ -103,6 +103,35 @@ func TestAFirstReleaseOverWhatRunsFails(t *testing.T) {
 	}
 }
 
+// What another tool started it can start again, where it is known from where.
+func TestAFailedFirstReleaseSaysWhereWhatRanWasStarted(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		now  string
+		edit func(*stack.Unit)
+		says bool
+	}{
+		"replaced":         {"db-2 api-1", func(*stack.Unit) {}, true},
+		"nothing is left":  {"db-2", func(*stack.Unit) {}, true},
+		"of two folders":   {"db-2 api-1", func(u *stack.Unit) { u.Folder = "/srv/other" }, false},
+		"of no folder":     {"db-2 api-1", func(u *stack.Unit) { u.Folder = "" }, false},
+		"of a release":     {"db-2 api-1", func(u *stack.Unit) { u.StateDir = "/srv/state" }, false},
+		"that did not run": {"db-2 api-1", func(u *stack.Unit) { u.Folder, u.State = "/srv/other", stack.Exited }, true},
+	} {
+		before := observed("db-1 api-1")
+		for _, units := range before.Units {
+			units[0].Folder = "/srv/shop"
+		}
+		c.edit(&before.Units["api"][0])
+		services := map[string]*stack.Service{"db": {Name: "db", Replicas: 1}, "api": {Name: "api", Replicas: 1}}
+		d := &transition{Target: &target.Target{Sink: event.Discard}, on: &fakeTakenOver{runs: c.now}, facts: &facts{observed: before}, record: &release.Record{},
+			opts:   Options{Stack: &stack.Stack{Name: "shop", Services: services}, RollbackOnFailure: true, Lock: &release.Lock{}},
+			result: &Result{Rollout: &rollout.Report{Touched: []string{"db", "api"}, Failed: "api"}}}
+		hint := fault.Hint(d.fail(t.Context(), errors.New("api-2 is unhealthy")))
+		assert.Equal(t, c.says, strings.Contains(hint, ", or bring back what ran before: docker compose up -d in /srv/shop on the host"), "%s: %s", name, hint)
+	}
+}
+
 // What failed may know better than the log of its unit what is to be done.
 func TestAFailureKeepsItsOwnHint(t *testing.T) {
 	t.Parallel()

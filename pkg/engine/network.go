@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"path"
 	"regexp"
 	"slices"
@@ -367,4 +368,21 @@ func (v *view) imageVolumes(ctx context.Context, o client.ContainerCreateOptions
 		}
 	}
 	return free, nil
+}
+
+// portsOf are the ports of the host that a container has, and on which addresses. What does
+// not run has none.
+func portsOf(list []container.PortSummary) map[string][]netip.Addr {
+	var ports map[string][]netip.Addr
+	for _, p := range list {
+		if p.PublicPort == 0 {
+			continue
+		}
+		if ports == nil {
+			ports = map[string][]netip.Addr{}
+		}
+		port := fmt.Sprintf("%d/%s", p.PublicPort, p.Type)
+		ports[port] = append(ports[port], p.IP)
+	}
+	return ports
 }

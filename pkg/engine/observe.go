@@ -118,7 +118,7 @@ func unitOf(c container.Summary) stack.Unit {
 		ID: c.ID, Name: containerName(c.Names), Service: c.Labels[api.ServiceLabel], Number: number,
 		State: stack.State(c.State), ExitCode: exitOf(c), Health: healthOf(c), Hash: c.Labels[api.ConfigHashLabel],
 		Image: c.Image, ImageID: c.ImageID, Created: time.Unix(c.Created, 0), OneOff: isOneOff(c),
-		StateDir: c.Labels[stack.StateLabel], Addresses: map[string]string{}, Volumes: volumesOf(c.Mounts),
+		StateDir: c.Labels[stack.StateLabel], Folder: c.Labels[api.WorkingDirLabel], Addresses: map[string]string{}, Volumes: volumesOf(c.Mounts), Ports: portsOf(c.Ports),
 	}
 	if c.NetworkSettings != nil {
 		u.Addresses, u.Networks = addressesOf(c.NetworkSettings.Networks), networksOf(c.NetworkSettings.Networks)

@@ -41,6 +41,17 @@ func TestUnitOfKnowsNetworksAndVolumes(t *testing.T) {
 	assert.Nil(t, unitOf(container.Summary{}).Networks)
 }
 
+// Only what is published is a port of the host.
+func TestUnitOfKnowsPortsOfTheHost(t *testing.T) {
+	t.Parallel()
+	v4, v6 := netip.MustParseAddr("0.0.0.0"), netip.MustParseAddr("::")
+	u := unitOf(container.Summary{Ports: []container.PortSummary{
+		{PrivatePort: 8080, PublicPort: 80, Type: "tcp", IP: v4}, {PrivatePort: 8080, PublicPort: 80, Type: "tcp", IP: v6}, {PrivatePort: 9000, Type: "tcp"},
+	}})
+	assert.Equal(t, map[string][]netip.Addr{"80/tcp": {v4, v6}}, u.Ports)
+	assert.Nil(t, unitOf(container.Summary{}).Ports)
+}
+
 // How a unit ended is in no field of a list, only in its words. What cannot be read there
 // did not end well: a job that was killed is not done.
 func TestUnitOfKnowsHowItEnded(t *testing.T) {

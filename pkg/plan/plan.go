@@ -88,6 +88,9 @@ type Step struct {
 	// Before are the services that may start only once this one, which left the stack, is
 	// gone: they write where it does.
 	Before []string `json:"before,omitempty"`
+	// Yields are the services that come up after this one on a port of the host that it holds
+	// and gives up: from then until they are up nobody answers there.
+	Yields []string `json:"yields,omitempty"`
 	// Files are the mount targets whose content changed and is handed over live.
 	Files []string `json:"files,omitempty"`
 	// Interruption says what users notice, "" for nothing; InterruptionSeconds is how
@@ -110,7 +113,7 @@ func (s Step) Replaces() bool {
 
 // Interrupts tells whether nobody serves for a time, as the plan says.
 func (s Step) Interrupts() bool {
-	if s.Action.StopsFirst() {
+	if s.Action.StopsFirst() && len(s.Yields) == 0 {
 		n, of := s.meanwhile()
 		return len(s.Old) > 0 && n == of
 	}

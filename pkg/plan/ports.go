@@ -1,7 +1,9 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,4 +64,71 @@ func addresses(in Input, svc *stack.Service) []string {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// handOver says where a port of the host goes from one service to another that is new: who
+// had it gives it up when it is replaced or goes, and who gets it is well only later. Nobody
+// answers there meanwhile, whichever way the units of either are rolled. A way back goes in
+// another order.
+func handOver(in Input, p *Plan) {
+	for i := range p.Steps {
+		to := &p.Steps[i]
+		svc := in.Desired.Services[to.Service]
+		if svc == nil || to.Action != Create || in.Back {
+			continue
+		}
+		for j := range p.Steps {
+			from := &p.Steps[j]
+			unit, port := holder(in, svc, *from)
+			if port == "" || slices.Contains(from.Before, svc.Name) {
+				continue
+			}
+			until := "replaced"
+			if from.Action == Remove {
+				until = "taken away"
+			}
+			why := fmt.Sprintf("until the new units are well: %s holds port %s of the host until it is %s", from.Service, port, until)
+			if j > i {
+				why += fmt.Sprintf(", which comes only after: none could start, so stop it first (docker stop %s)", unit)
+			} else {
+				from.Yields = append(from.Yields, svc.Name)
+				from.Interruption, from.InterruptionSeconds = fmt.Sprintf("until %s is well: gives up port %s of the host to it", svc.Name, port), 0
+			}
+			to.Interruption = cmp.Or(to.Interruption, why)
+		}
+	}
+}
+
+// holder gives a unit that a step takes away, and a port that it holds where a new service
+// wants it, or "". One that is to have the port further on does not give it up.
+func holder(in Input, svc *stack.Service, from Step) (unit, port string) {
+	was := in.Desired.Services[from.Service]
+	if from.Service == svc.Name || !from.Changes() {
+		return "", ""
+	}
+	for _, u := range in.Observed.Units[from.Service] {
+		goes := slices.Contains(from.Old, u.ID) || slices.Contains(from.Leftovers, u.ID)
+		for _, port := range svc.HostPorts {
+			kept := was != nil && from.Replicas > 0 && slices.Contains(was.HostPorts, port)
+			if goes && !kept && u.Up() && meet(in, svc.Name, port, u.Ports[port]) {
+				return u.Name, port
+			}
+		}
+	}
+	return "", ""
+}
+
+// meet tells whether a service wants a port on an address on which it is held.
+func meet(in Input, service, port string, held []netip.Addr) bool {
+	every := func(a netip.Addr) bool { return !a.IsValid() || a.IsUnspecified() }
+	for _, p := range in.Desired.Project.Services[service].Ports {
+		if p.Published+"/"+cmp.Or(p.Protocol, "tcp") != port {
+			continue
+		}
+		wants, _ := netip.ParseAddr(p.HostIP) // the zero one, where the file names none
+		if slices.ContainsFunc(held, func(a netip.Addr) bool { return every(a) || every(wants) || a == wants }) {
+			return true
+		}
+	}
+	return false
 }

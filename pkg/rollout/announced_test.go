@@ -25,6 +25,9 @@ func TestWhoIsAwayIsTold(t *testing.T) {
 		{Service: "api", Action: plan.Surge, Replicas: 1, Batch: 1, Old: []string{"d"}},
 		{Service: "db", Action: plan.Remove, Old: []string{"e"}, Before: []string{"postgres"}},
 		{Service: "postgres", Action: plan.Create, Replicas: 1, Batch: 1, Interruption: "until the new units are well"},
+		{Service: "web", Action: plan.Surge, Replicas: 1, Batch: 1, Old: []string{"f"}, Interruption: "until gateway is well", Yields: []string{"gateway"}},
+		{Service: "queue", Action: plan.StopFirst, Replicas: 1, Batch: 1, Old: []string{"g"}},
+		{Service: "gateway", Action: plan.Create, Replicas: 1, Batch: 1, Interruption: "until the new units are well"},
 	} {
 		st.Order, p.Steps = append(st.Order, step.Service), append(p.Steps, step)
 		st.Services[step.Service] = &stack.Service{Name: step.Service}
@@ -33,12 +36,14 @@ func TestWhoIsAwayIsTold(t *testing.T) {
 	h := newFakeHost()
 	r := &rollout.Rollout{Stack: st, Eyes: h, Ground: h, Sink: event.Discard, How: rollout.How{
 		Guard: func(context.Context) error { return nil },
-		Away:  func(_ context.Context, over bool) { did = append(did, map[bool]string{false: "away", true: "back"}[over]) },
+		Away: func(_ context.Context, over bool) {
+			did = append(did, map[bool]string{false: "away", true: "back"}[over])
+		},
 	}, Carrier: func(_ context.Context, step plan.Step) error {
 		did = append(did, step.Service)
 		return nil
 	}}
 	_, err := r.Run(t.Context(), p)
 	require.NoError(t, err)
-	assert.Equal(t, []string{"away", "nginx", "back", "half", "api", "away", "db", "away", "postgres", "back"}, did)
+	assert.Equal(t, []string{"away", "nginx", "back", "half", "api", "away", "db", "away", "postgres", "back", "away", "web", "away", "queue", "away", "gateway", "back"}, did)
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -114,6 +115,8 @@ type Rollout struct {
 	hands chan struct{}
 	// outlasted are the gateways whose former workers were waited for.
 	outlasted map[string]bool
+	// awaited are the services whose ports of the host others have given up to them.
+	awaited []string
 
 	asking  sync.Mutex
 	writing sync.Mutex // guards report
@@ -179,7 +182,7 @@ func (r *Rollout) carry(ctx context.Context, step plan.Step) (tolerated, err err
 		r.Away(ctx, false)
 	}
 	if err = r.step(ctx, step); err == nil {
-		if away && len(step.Before) == 0 { // else who takes its place ends it
+		if away && r.replies(step) { // else who takes its place ends it
 			r.Away(ctx, true)
 		}
 		return nil, nil
@@ -200,6 +203,15 @@ func (r *Rollout) carry(ctx context.Context, step plan.Step) (tolerated, err err
 	}
 	r.say(event.Warning, step.Service, "failed; failure_action is continue, so the release goes on: %v", err)
 	return err, nil
+}
+
+// replies tells whether users are answered again after a step that interrupted them: not
+// before all who take the place of others are up.
+func (r *Rollout) replies(step plan.Step) bool {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	r.awaited = slices.DeleteFunc(append(r.awaited, step.Yields...), func(name string) bool { return name == step.Service })
+	return len(step.Before)+len(r.awaited) == 0
 }
 
 // begin is the last look before a step: nobody cancelled, the lock is ours.

@@ -3,6 +3,7 @@ package stack
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -58,6 +59,8 @@ type Unit struct {
 	Created        time.Time
 	// StateDir is StateLabel, "" where no release made it, or that is not known.
 	StateDir string
+	// Folder is the one of the Compose file that it was made of, "" where that is not known.
+	Folder string
 	// Addresses maps network names to the unit's address on them: the IPv6 one on those
 	// without IPv4, else the IPv4 one.
 	Addresses map[string]string
@@ -71,6 +74,8 @@ type Unit struct {
 	// the same by where in it they are.
 	Writes  []string
 	Targets map[string]string
+	// Ports are the ports of the host that it publishes now ("443/tcp"), and on which addresses.
+	Ports map[string][]netip.Addr
 	// OneOff is set for `compose run` containers, which are never touched.
 	OneOff bool
 	// Node is the host that it runs on where a stack has several, else "", and

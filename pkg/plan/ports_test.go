@@ -1,0 +1,71 @@
+package plan_test
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/stretchr/testify/assert"
+
+	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/stack"
+)
+
+// handed is a stack whose gateway is new on port 80, which a unit of another service holds.
+func handed(holder, wants, held string) plan.Input {
+	in := plan.Input{Desired: quickstart(), Observed: observed("v1")}
+	in.Desired.Services["gateway"].HostPorts = []string{"80/tcp"}
+	var c types.ServiceConfig
+	c.Ports = []types.ServicePortConfig{{Published: "80", Target: 80, HostIP: wants}}
+	in.Desired.Project.Services["gateway"] = c
+	delete(in.Observed.Units, "gateway")
+	if in.Observed.Units[holder] == nil {
+		in.Observed.Units[holder] = running(holder, "v1", 1, 1)
+	}
+	in.Observed.Units[holder][0].Ports = map[string][]netip.Addr{"80/tcp": {netip.MustParseAddr(held)}}
+	return in
+}
+
+// The usual first release brings the gateway in: until it is well nobody answers on the port
+// that another service gave up before.
+func TestMake_SaysWhereAPortIsHandedOver(t *testing.T) {
+	t.Parallel()
+	p := plan.Make(handed("api", "", "0.0.0.0"))
+	api, gateway := p.Step("api"), p.Step("gateway")
+	assert.Equal(t, plan.Create, gateway.Action)
+	assert.Equal(t, "until the new units are well: api holds port 80/tcp of the host until it is replaced", gateway.Interruption)
+	assert.Equal(t, plan.Surge, api.Action)
+	assert.Equal(t, []string{"gateway"}, api.Yields)
+	assert.Equal(t, "until gateway is well: gives up port 80/tcp of the host to it", api.Interruption)
+	assert.True(t, gateway.Interrupts() && api.Interrupts())
+	assert.NotContains(t, p.String(), "no interruption")
+	assert.Empty(t, p.Refusals)
+
+	in := handed("proxy", "", "::")
+	in.RemoveOrphans = true
+	p = plan.Make(in)
+	assert.Contains(t, p.Step("gateway").Interruption, "proxy holds port 80/tcp of the host until it is taken away, which comes only after")
+	assert.Contains(t, p.Step("gateway").Interruption, "(docker stop shop-proxy-1)")
+	assert.Empty(t, p.Step("proxy").Yields)
+}
+
+// What holds the port no more, elsewhere, or keeps it hands nothing over.
+func TestMake_SaysNoHandOverWhereThereIsNone(t *testing.T) {
+	t.Parallel()
+	for name, edit := range map[string]func(*plan.Input){
+		"another port":  func(in *plan.Input) { in.Observed.Units["api"][0].Ports = map[string][]netip.Addr{"81/tcp": {{}}} },
+		"udp":           func(in *plan.Input) { in.Observed.Units["api"][0].Ports = map[string][]netip.Addr{"80/udp": {{}}} },
+		"one address":   func(in *plan.Input) { *in = handed("api", "10.0.0.1", "127.0.0.1") },
+		"it is stopped": func(in *plan.Input) { in.Observed.Units["api"][0].State = stack.Exited },
+		"it stays":      func(in *plan.Input) { in.Observed.Units["api"][0].Hash = "api-v2" },
+		"both want it":  func(in *plan.Input) { in.Desired.Services["api"].HostPorts = []string{"80/tcp"} },
+		"a way back":    func(in *plan.Input) { in.Back = true },
+		"no new one":    func(in *plan.Input) { in.Observed.Units["gateway"] = running("gateway", "v1", 1, 1) },
+	} {
+		in := handed("api", "", "0.0.0.0")
+		edit(&in)
+		p := plan.Make(in)
+		assert.NotContains(t, p.Step("gateway").Interruption, "api holds", name)
+		assert.Empty(t, p.Step("api").Yields, name)
+	}
+}
