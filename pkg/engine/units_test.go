@@ -304,11 +304,12 @@ func TestInfo(t *testing.T) {
 func TestAStoppedUnitDoesNotComeBackWithItsEngine(t *testing.T) {
 	t.Parallel()
 	e, rec := newEngine(t)
+	// One that was started a moment ago may not listen to signals yet.
 	s := load(t, `
 services:
-  always: {image: V1, restart: always}
-  failing: {image: V1, restart: "on-failure:3"}
-  plain: {image: V1, restart: unless-stopped}
+  always: {image: V1, restart: always, stop_signal: SIGKILL}
+  failing: {image: V1, restart: "on-failure:3", stop_signal: SIGKILL}
+  plain: {image: V1, restart: unless-stopped, stop_signal: SIGKILL}
 `)
 	ground(t, e, s)
 	for service, c := range map[string]struct{ stopped, again string }{
