@@ -5,10 +5,12 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +26,7 @@ import (
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/grace"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 const (
@@ -33,6 +36,9 @@ const (
 	// patience is how long what was begun may take to be ended or undone once its
 	// own context is gone: a cancelled run has under 7 s in all.
 	patience = 3 * time.Second
+	// stackLabel and taskLabel say of a Swarm's task which stack and which service has it.
+	stackLabel = "com.docker.stack.namespace"
+	taskLabel  = "com.docker.swarm.service.name"
 )
 
 // Engine is one Docker Engine. Its methods are safe for concurrent use.
@@ -178,6 +184,44 @@ func containerName(names []string) string {
 		}
 	}
 	return ""
+}
+
+// Task names a container that a Swarm's stack has on this host, in any state; "" where it
+// has none. The engine tells it without its Swarm.
+func (e *Engine) Task(ctx context.Context, project string) (string, error) {
+	list, err := e.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: make(client.Filters).Add("label", stackLabel+"="+project)})
+	if err != nil {
+		return "", fmt.Errorf("list the tasks of stack %s: %w", project, err)
+	}
+	if len(list.Items) == 0 {
+		return "", nil
+	}
+	return containerName(list.Items[0].Names), nil
+}
+
+// findOthers adds what runs on the host beside a project to what was seen. Tasks of any
+// project are gone in a moment.
+func (e *Engine) findOthers(ctx context.Context, project string, others map[string]stack.Other) error {
+	list, err := e.api.ContainerList(ctx, client.ContainerListOptions{})
+	if err != nil {
+		return fmt.Errorf("list what runs beside project %s: %w", project, err)
+	}
+	for _, c := range list.Items {
+		if c.Labels[api.ProjectLabel] == project || c.Labels[TaskLabel] != "" {
+			continue
+		}
+		o := stack.Other{Name: containerName(c.Names), Image: c.Image, Project: cmp.Or(c.Labels[api.ProjectLabel], c.Labels[stackLabel]),
+			Service: c.Labels[api.ServiceLabel], Task: c.Labels[taskLabel], Ports: portsOf(c.Ports)}
+		places, _ := writesOf(c.Mounts)
+		for _, place := range places {
+			if path.IsAbs(place) {
+				place = path.Clean(place)
+			}
+			o.Writes = append(o.Writes, place)
+		}
+		others[c.ID] = o
+	}
+	return nil
 }
 
 // Info is what a host's engine says of itself. Arch is Go's name of the

@@ -52,22 +52,9 @@ func (e *Engine) Observe(ctx context.Context, project string) (stack.Observed, e
 		return stack.Observed{}, err
 	}
 	return stack.Observed{
-		Project: project, Units: units,
+		Project: project, Units: units, Others: map[string]stack.Other{},
 		Networks: networkResources(networks.Items), Volumes: volumeResources(volumes.Items),
 	}, nil
-}
-
-// Task names a container that a Swarm's stack has on this host, in any state; "" where it
-// has none. The engine tells it without its Swarm.
-func (e *Engine) Task(ctx context.Context, project string) (string, error) {
-	list, err := e.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: make(client.Filters).Add("label", "com.docker.stack.namespace="+project)})
-	if err != nil {
-		return "", fmt.Errorf("list the tasks of stack %s: %w", project, err)
-	}
-	if len(list.Items) == 0 {
-		return "", nil
-	}
-	return containerName(list.Items[0].Names), nil
 }
 
 // units groups containers by service, sorted by number.
@@ -336,7 +323,13 @@ func instant(s string) time.Time {
 // FindForeign adds to what was seen the networks and volumes that services of a stack
 // name and that were not seen under that name: somebody else made them, or a newer one
 // has their key. They are used as they are: the hash of another project's says nothing.
+// And, where these are asked for, the others that run there.
 func (e *Engine) FindForeign(ctx context.Context, s *stack.Stack, seen stack.Observed) error {
+	if seen.Others != nil {
+		if err := e.findOthers(ctx, s.Name, seen.Others); err != nil {
+			return err
+		}
+	}
 	networks, volumes := unseen(s, seen)
 	if len(networks) > 0 {
 		found, err := e.api.NetworkList(ctx, client.NetworkListOptions{Filters: make(client.Filters).Add("name", slices.Sorted(maps.Keys(networks))...)})

@@ -22,6 +22,7 @@ func Make(in Input) *Plan {
 	left := orphans(in)
 	p.Steps = append(passOver(in, p.Steps, left), left...)
 	takeOver(in, p)
+	refuseOutside(in, p)
 	handOver(in, p)
 	emptied(in, p)
 	p.Migrations = migrations(in, p)

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/compose-spec/compose-go/v2/types"
+
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -163,6 +165,86 @@ func sharedInFile(in Input, service, place string) bool {
 		}
 	}
 	return false
+}
+
+// refuseOutside refuses to start a database where a container outside the project writes: a
+// second server would come up on the files of the first, and be well. A tool that has a
+// folder above, or the whole host, is none.
+func refuseOutside(in Input, p *Plan) {
+	for _, s := range p.Steps {
+		svc := in.Desired.Services[s.Service]
+		if svc == nil || svc.Job || !s.Replaces() || in.Observed.Scheduled || !in.Desired.IsDatabase(svc.Name) {
+			continue
+		}
+		for _, place := range dataPlaces(in, svc.Name) {
+			other, found := writerOutside(in, svc, place)
+			if !found {
+				continue
+			}
+			mend := "stop it first (" + other.StopIt() + ")"
+			if other.Task == "" && other.Service == svc.Name {
+				mend += ", or, where that is this stack, release it by its name there (input project: " + other.Project + ")"
+			}
+			p.Refusals = append(p.Refusals, fmt.Sprintf("%s would write to %s beside %s, which is not of this project and runs; that damages a database: %s",
+				svc.Name, noun(place), other, mend))
+		}
+	}
+}
+
+// dataPlaces lists where a database writes its data. What it has beside that, for dumps or a
+// socket, others may well have too; where nothing looks like its data all of it does.
+func dataPlaces(in Input, service string) []string {
+	c, writes := in.Desired.Project.Services[service], in.Desired.Writes(service)
+	var data []string
+	for _, m := range c.Volumes {
+		place := path.Clean(m.Source)
+		if m.Type == types.VolumeTypeVolume {
+			place = in.Desired.Project.Volumes[m.Source].Name
+		}
+		target, given := path.Clean(m.Target), c.Environment["PGDATA"]
+		isData := within(target, "/var/lib") || within(target, "/data") || given != nil && nested(path.Clean(*given), target)
+		if isData && slices.Contains(writes, place) {
+			data = append(data, place)
+		}
+	}
+	if len(data) == 0 {
+		return writes
+	}
+	return data
+}
+
+// deviceOf is the folder of the host that a volume of the stack stands for, "" for none.
+func deviceOf(in Input, place string) string {
+	for _, v := range in.Desired.Project.Volumes {
+		if device := v.DriverOpts["device"]; v.Name == place && path.IsAbs(device) {
+			return path.Clean(device)
+		}
+	}
+	return ""
+}
+
+// writerOutside gives the first container outside, by name, that may be a server on the data of
+// a service. Beside one that runs it has been all along; beside one that fell over a tool has.
+func writerOutside(in Input, svc *stack.Service, place string) (first stack.Other, found bool) {
+	was := func(u stack.Unit) bool { return !u.OneOff && slices.Contains(u.Writes, place) }
+	own, device := in.Observed.Units[svc.Name], deviceOf(in, place)
+	if slices.ContainsFunc(own, func(u stack.Unit) bool { return was(u) && u.Up() }) {
+		return first, false
+	}
+	for _, o := range in.Observed.Others {
+		writes := slices.ContainsFunc(o.Writes, func(at string) bool { return within(at, place) || device != "" && within(at, device) })
+		if !writes || slices.ContainsFunc(own, was) && !serves(svc, o.Image) || found && first.Name < o.Name {
+			continue
+		}
+		first, found = o, true
+	}
+	return first, found
+}
+
+// serves tells whether an image may be the server of a database: it is one by its name or the
+// service's own, or has lost its name.
+func serves(svc *stack.Service, image string) bool {
+	return image == "" || strings.HasPrefix(image, "sha256:") || stack.DatabaseImage(image) || repository(image) == repository(svc.Pinned)
 }
 
 // twice says which new services may be ones that left and run on, by another name: two

@@ -59,7 +59,7 @@ func (o oneHost) Observe(ctx context.Context, project string) (stack.Observed, e
 
 // Compare says what hash the units of services have that share another's network or
 // volumes: it covers the other's unit, which a release may replace. And what was seen
-// by the networks and volumes that somebody else made.
+// by the networks and volumes that somebody else made, and by what runs beside the project.
 func (o oneHost) Compare(ctx context.Context, st *stack.Stack, seen stack.Observed) (networks, volumes []string, err error) {
 	for name, svc := range st.Services {
 		if len(svc.Shares) == 0 {

@@ -116,3 +116,18 @@ func TestCompareIsOfUnitsAndNotOfTheRelease(t *testing.T) {
 		assert.Equal(t, string(first), string(again), id)
 	}
 }
+
+// A release learns what runs on the host beside its project; a look at the project alone
+// does not ask for that.
+func TestCompareSeesWhatRunsBesideTheProject(t *testing.T) {
+	t.Parallel()
+	e, err := engine.New(&fakeWorkers{}, event.Discard)
+	require.NoError(t, err)
+	on := oneHost{&target.Target{Engine: e, Sink: event.Discard}}
+	seen, err := on.Observe(t.Context(), "shop")
+	require.NoError(t, err)
+	assert.Empty(t, seen.Others)
+	_, _, err = on.Compare(t.Context(), &stack.Stack{Name: "shop", Project: &types.Project{}}, seen)
+	require.NoError(t, err)
+	assert.Equal(t, "db-1", seen.Others["db-1"].Name)
+}

@@ -144,6 +144,37 @@ type Resource struct {
 	Foreign bool
 }
 
+// Other is a container that runs on the host and that the project does not have.
+type Other struct {
+	// Image is as a Unit's; what lost its tag is named by its ID.
+	Name, Image string
+	// Project is the Compose project or the Swarm's stack that has it, "" for none, Service its
+	// service in the one, Task in the other, by their full names.
+	Project, Service, Task string
+	// Writes and Ports are as a Unit's.
+	Writes []string
+	Ports  map[string][]netip.Addr
+}
+
+// String names it, and whose it is.
+func (o Other) String() string {
+	switch {
+	case o.Project == "":
+		return o.Name
+	case o.Task != "":
+		return o.Name + " of stack " + o.Project
+	}
+	return o.Name + " of project " + o.Project
+}
+
+// StopIt is the command that stops it: a Swarm starts anew what is stopped.
+func (o Other) StopIt() string {
+	if o.Task != "" {
+		return "docker service scale " + o.Task + "=0"
+	}
+	return "docker stop " + o.Name
+}
+
 // Observed is a snapshot of one project on one host: planning makes no further
 // calls.
 type Observed struct {
@@ -151,6 +182,9 @@ type Observed struct {
 	Units    map[string][]Unit
 	Networks map[string]Resource
 	Volumes  map[string]Resource
+	// Others are the containers beside the project that run on the host, by ID; nil where
+	// nobody looked for them.
+	Others map[string]Other
 	// Scheduled is set where somebody else decides which units run (a Swarm): none of
 	// them is ours to take away, and what a cut-off release left goes on by itself.
 	Scheduled bool

@@ -50,16 +50,38 @@ func (f findings) hostPortsFree(p *plan.Plan, seen stack.Observed, h Facts) {
 		}
 		for _, port := range svc.HostPorts {
 			number, isTCP := strings.CutSuffix(port, "/tcp")
-			if !isTCP || !meet(f.wants(svc.Name, number, seen.Scheduled), h.Listening[number]) {
+			wants := f.wants(svc.Name, number, seen.Scheduled)
+			if !isTCP || !meet(wants, h.Listening[number]) {
 				continue
+			}
+			who, mend := publisher(seen, port, wants)
+			if who == "" {
+				who, mend = "somebody", "see who: ss -ltnp 'sport = :"+number+"'"
 			}
 			tell := f.Warn
 			if len(seen.Units) == 0 {
 				tell = f.Fail
 			}
-			tell("P10.ports", finding.At(svc.Name, "ports"), "see who: ss -ltnp 'sport = :"+number+"'", "port %s of the host is taken by somebody", number)
+			tell("P10.ports", finding.At(svc.Name, "ports"), mend, "port %s of the host is taken by %s", number, who)
 		}
 	}
+}
+
+// publisher names the container outside the project that publishes a port where it is
+// wanted, "" for none, and how to end that.
+func publisher(seen stack.Observed, port string, wants []netip.Addr) (who, mend string) {
+	for _, id := range finding.SortedKeys(seen.Others) {
+		o := seen.Others[id]
+		for _, addr := range o.Ports[port] {
+			if !addr.IsValid() {
+				addr = netip.IPv4Unspecified()
+			}
+			if meet(wants, []netip.Addr{addr.Unmap()}) {
+				return o.String(), "stop it first: " + o.StopIt()
+			}
+		}
+	}
+	return "", ""
 }
 
 // wants lists the addresses that a service publishes a TCP port on. A Swarm knows no

@@ -1,11 +1,13 @@
 package onhost_test
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/preflight/onhost"
 	"github.com/shiksha/actions/pkg/stack"
@@ -52,4 +54,30 @@ func TestPortsThatOthersListenOn(t *testing.T) {
 	st := load(t, "services:\n  dns: {image: \"example/dns:v1\", ports: [\"10.0.0.5:53:53\"]}\n")
 	on := onhost.Look(st, plan.Make(plan.Input{Desired: st}), stack.Observed{Scheduled: true}, onhost.ReadProbe(resolved, now))
 	assert.Len(t, about(on, "P10.ports"), 1, "a Swarm publishes on every address")
+}
+
+// Who has a port is named where it is a container outside the project.
+func TestPortsNameWhoHasThem(t *testing.T) {
+	t.Parallel()
+	st := load(t, "services:\n  web: {image: \"example/web:v1\", ports: [\"80:80\"]}\n")
+	p, h := plan.Make(plan.Input{Desired: st}), onhost.ReadProbe("listen 00000000:0050\n", now)
+	at := func(addr string) map[string][]netip.Addr {
+		return map[string][]netip.Addr{"80/tcp": {netip.MustParseAddr(addr)}}
+	}
+	for name, c := range map[string]struct {
+		other       stack.Other
+		found, hint string
+	}{
+		"of Kamal":          {stack.Other{Name: "kamal-proxy", Ports: at("0.0.0.0")}, "port 80 of the host is taken by kamal-proxy", "stop it first: docker stop kamal-proxy"},
+		"of a project":      {stack.Other{Name: "ops-web-1", Project: "ops", Service: "web", Ports: at("::")}, "port 80 of the host is taken by ops-web-1 of project ops", "stop it first: docker stop ops-web-1"},
+		"of a Swarm":        {stack.Other{Name: "ops_web.1.x", Project: "ops", Task: "ops_web", Ports: at("0.0.0.0")}, "port 80 of the host is taken by ops_web.1.x of stack ops", "stop it first: docker service scale ops_web=0"},
+		"of another port":   {stack.Other{Name: "x", Ports: map[string][]netip.Addr{"81/tcp": {netip.IPv4Unspecified()}}}, "port 80 of the host is taken by somebody", "see who: ss -ltnp 'sport = :80'"},
+		"by UDP":            {stack.Other{Name: "x", Ports: map[string][]netip.Addr{"80/udp": {netip.IPv4Unspecified()}}}, "port 80 of the host is taken by somebody", "see who: ss -ltnp 'sport = :80'"},
+		"address not known": {stack.Other{Name: "x", Ports: map[string][]netip.Addr{"80/tcp": {{}}}}, "port 80 of the host is taken by x", "stop it first: docker stop x"},
+	} {
+		found := about(onhost.Look(st, p, stack.Observed{Others: map[string]stack.Other{"1": c.other, "0": {Name: "zz"}}}, h), "P10.ports")
+		require.Len(t, found, 1, name)
+		assert.Equal(t, check.Fail, found[0].Outcome, name)
+		assert.Equal(t, []string{c.found, c.hint}, []string{found[0].Found, found[0].Hint}, name)
+	}
 }
