@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -101,7 +102,7 @@ func (s *site) edge() {
 	s.in("nginx", "sh", "-c", "test ! -w /var/www/uploads && test -d /var/www/uploads")
 	for path, status := range map[string]int{
 		"/": 200, "/deep/link": 200, "/health": 200, "/api/v1/nope": 404, "/api/v1/curriculum/standards": 200, "/docs": 200,
-		"/uploads/none.txt": 404, "/metrics": 403, "/.git/config": 404, "/openapi.json": 200,
+		"/uploads/none.txt": 404, "/assets/none.js": 404, "/metrics": 403, "/.git/config": 404, "/openapi.json": 200,
 	} {
 		answer, err := s.get(s.url(path))
 		require.NoError(t, err, path)
@@ -212,8 +213,9 @@ var kept = []string{"postgres", "redis", "vllm", "nginx", "prometheus", "alertma
 // rolls releases a version with a migration under load, while tasks run.
 func (s *site) rolls() {
 	t := s.t
-	version := "v2" + s.suffix
-	require.NoError(t, Publish(t.Context(), s.Lab, version, nil, Parts...))
+	version, asset := "v2"+s.suffix, s.asset()
+	other := Change{File: "frontend/src/app.js", Old: "Try again in a minute.", New: "Try again soon. " + version}
+	require.NoError(t, Publish(t.Context(), s.Lab, version, []Change{other}, Parts...))
 	before, run := s.MustUnits(), "job"+s.suffix
 	load, jobs := s.load(100), s.feed(run)
 	time.Sleep(10 * time.Second) // a baseline to compare with
@@ -234,6 +236,8 @@ func (s *site) rolls() {
 		assert.Equal(t, before[service], after[service], "%s was not to be touched", service)
 	}
 	assert.Equal(t, version, s.serving())
+	assert.NotEqual(t, asset, s.asset(), "the page of this release has an asset of its own")
+	assert.Equal(t, http.StatusOK, s.status(asset), "the page of the release before, open in a browser, still finds its own")
 	assert.Equal(t, "0002", s.sql("SELECT version_num FROM alembic_version"))
 	s.complete(units)
 	sent := jobs()
@@ -241,6 +245,29 @@ func (s *site) rolls() {
 	assert.Eventually(t, func() bool { return s.sql("SELECT count(*)"+of) == sent }, 2*time.Minute, time.Second, "no job is lost")
 	assert.Equal(t, sent, s.sql("SELECT sum(runs)"+of), "no job is done twice")
 	t.Logf("%s jobs sent all the while, each done once, by workers %s", sent, s.sql("SELECT string_agg(DISTINCT worker, ' ')"+of))
+}
+
+// asset loads the page and its program, as a browser does, and gives the program's path.
+func (s *site) asset() string {
+	s.t.Helper()
+	page, err := s.get(s.url("/"))
+	require.NoError(s.t, err)
+	defer page.Body.Close()
+	text, err := io.ReadAll(page.Body)
+	require.NoError(s.t, err)
+	path := regexp.MustCompile(`/assets/app\.\w+\.js`).FindString(string(text))
+	require.NotEmpty(s.t, path, "%s", text)
+	require.Equal(s.t, http.StatusOK, s.status(path))
+	return path
+}
+
+// status is what the edge answers for a path.
+func (s *site) status(path string) int {
+	s.t.Helper()
+	answer, err := s.get(s.url(path))
+	require.NoError(s.t, err)
+	_ = answer.Body.Close()
+	return answer.StatusCode
 }
 
 // feeder sends four jobs a second, each of which takes one, until a file is there.

@@ -16,7 +16,8 @@ import (
 // Files are the Compose files of a release in the lab, the later ones on top.
 const Files = "docker-compose.production.yml,docker-compose.exporters.yml,docker-compose.lab.yml"
 
-// Model is the language model's name in the lab: it says what answers to it.
+// Model is the language model's own name in the lab: it says what is loaded. The API
+// asks for it by the name that the Compose file gives each.
 const Model = "stand-in-for-vllm"
 
 // edgeAndData is how many of Images the edge, the application and its data need; they

@@ -169,6 +169,28 @@ func TestStack_MigratesAndBacksUp(t *testing.T) {
 	}
 }
 
+// The API asks for the model by a name that stays, so that while vLLM is replaced nobody
+// asks for one that it does not have, and nothing else is replaced.
+func TestStack_AnotherModelChangesVLLMAlone(t *testing.T) {
+	t.Parallel()
+	env := filled(t)
+	one, err := load(t, env, released...)
+	require.NoError(t, err)
+	other, err := load(t, env+"VLLM_MODEL_NAME=another\n", released...)
+	require.NoError(t, err)
+	for name, c := range one.Project.Services {
+		if name != "vllm" {
+			assert.Equal(t, c, other.Project.Services[name], name)
+		}
+	}
+	command, asked := other.Project.Services["vllm"].Command, one.Services["api"].Environment["VLLM_MODEL_NAME"]
+	assert.Contains(t, strings.Join(command, " "), "--model another --served-model-name "+asked+" --")
+	checks, err := os.ReadFile(filepath.Join(example, "verify.yml"))
+	require.NoError(t, err)
+	assert.Contains(t, string(checks), "data.0.id: "+asked+"}", "vLLM serves what the API asks for")
+	assert.Contains(t, string(checks), `"model": "`+asked+`"`)
+}
+
 // The checks are read by what a release reads them with.
 func TestVerify_IsThirteenChecks(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -24,7 +25,8 @@ type request struct {
 var served atomic.Int64
 
 func main() {
-	model := flag.String("model", "", "the model to name")
+	model := flag.String("model", "", "the model to load")
+	called := flag.String("served-model-name", "", "the name that it is asked by; by default its own")
 	for _, ignored := range []string{"max-model-len", "gpu-memory-utilization"} {
 		flag.String(ignored, "", "taken and not used")
 	}
@@ -33,17 +35,17 @@ func main() {
 		_, _ = fmt.Fprintln(os.Stderr, name+": --model has to be set")
 		os.Exit(2)
 	}
-	if err := server(*model).ListenAndServe(); err != nil {
+	if err := server(*model, cmp.Or(*called, *model)).ListenAndServe(); err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func server(model string) *http.Server {
+func server(root, model string) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("GET /v1/models", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, map[string]any{"object": "list", "data": []any{map[string]any{"id": model, "object": "model", "owned_by": name}}})
+		answer(w, map[string]any{"object": "list", "data": []any{map[string]any{"id": model, "object": "model", "owned_by": name, "root": root}}})
 	})
 	mux.HandleFunc("POST /v1/chat/completions", func(w http.ResponseWriter, r *http.Request) { complete(w, r, model, true) })
 	mux.HandleFunc("POST /v1/completions", func(w http.ResponseWriter, r *http.Request) { complete(w, r, model, false) })

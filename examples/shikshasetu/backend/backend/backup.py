@@ -21,6 +21,11 @@ KEEP_AT_LEAST = 3
 LARGE = 300
 METRIC = "shiksha_backup_last_success_timestamp_seconds"
 
+# Set when the unit is told to stop.
+stop = Event()
+# The program that runs now.
+running: subprocess.Popen | None = None
+
 
 @dataclass(frozen=True)
 class Keeper:
@@ -109,9 +114,23 @@ class Keeper:
 
 def _run(*argv: str) -> None:
     """Runs a program; the connection is in libpq's own variables, never in argv."""
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"{argv[0]} ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
+    global running
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
+        if stop.is_set():  # while it was being started
+            running.terminate()
+        _, told = running.communicate()
+    if running.returncode == 0:
+        return
+    if stop.is_set():
+        raise RuntimeError(f"the unit was told to stop while {argv[0]} ran; the next unit begins anew")
+    raise RuntimeError(f"{argv[0]} ended with {running.returncode}: {told.strip()[-2000:]}")
+
+
+def _end(*_: object) -> None:
+    """Ends what runs too: a dump that goes on would be killed with the unit a grace later."""
+    stop.set()
+    if running:
+        running.terminate()
 
 
 def _sum(path: Path) -> str:
@@ -149,9 +168,9 @@ def complaint() -> str:
 
 
 def main() -> int:
-    keeper, stop = Keeper.of_environment(), Event()
+    keeper = Keeper.of_environment()
     for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: stop.set())
+        signal.signal(name, _end)
     # A new release starts a new unit: it takes a dump only when one is due.
     wait = max(0.0, keeper.every - keeper.age()) if keeper.proven() else 0.0
     while not stop.wait(wait):

@@ -1,7 +1,11 @@
 import json
 import os
+import signal
 import stat
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from backend import backup
@@ -101,3 +105,22 @@ def test_what_a_killed_run_left_is_no_backup(keeper):
     assert keeper.proven() == []
     keeper.take()
     assert not list(keeper.folder.glob("*.part"))
+
+
+@pytest.mark.parametrize("slow", ["pg_dump", "pg_restore"])
+def test_a_unit_that_is_told_to_stop_ends_its_dump(keeper, slow):
+    fake = keeper.folder.parent / "bin" / slow
+    fake.write_text(f"#!/bin/sh\necho half > {keeper.folder}/20200101T000000Z.part; exec sleep 60\n")
+    argv, root = [sys.executable, "-m", "backend.backup"], Path(__file__).parent.parent
+    with subprocess.Popen(argv, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as unit:
+        began = time.time()
+        while not (keeper.folder / "20200101T000000Z.part").exists():
+            assert time.time() - began < 20
+            time.sleep(0.05)
+        told = time.time()
+        unit.send_signal(signal.SIGTERM)
+        _, said = unit.communicate(timeout=20)
+    assert time.time() - told < 10, "the grace is 30 s"
+    assert unit.returncode == 0
+    assert f"told to stop while {slow} ran" in said
+    assert keeper.proven() == []
