@@ -41,9 +41,10 @@ func selected(in Input, service string) bool {
 // decide makes the step of one service of the stack; so far holds the steps of
 // the services before it.
 func decide(in Input, svc *stack.Service, so *Plan) Step {
-	s := Step{Service: svc.Name, Replicas: svc.Replicas, Gateway: svc.Ext.Gateway, Virtual: svc.Virtual, Stale: in.Stale[svc.Name],
+	s := Step{Service: svc.Name, Gateway: svc.Ext.Gateway, Virtual: svc.Virtual, Stale: in.Stale[svc.Name],
 		Ill: illBefore(in, svc), ahead: placed(in, svc, so)}
 	g := sortUnits(in, svc)
+	s.Replicas = unitsOf(in, svc, g)
 	s.Reasons = reasons(in, svc, g)
 	var why string
 	if s.after, why = restartsWith(in, svc, so); why != "" && len(g.good) > 0 {
@@ -61,11 +62,11 @@ func decide(in Input, svc *stack.Service, so *Plan) Step {
 	case svc.Job && len(g.done) > 0 && len(g.old) == 0:
 		s.Good = ids(g.done)
 		s.Action = afterDone(in, s)
-	case len(g.good)+len(g.old) == 0 && svc.Replicas > 0:
+	case len(g.good)+len(g.old) == 0 && s.Replicas > 0:
 		s.Action = Create
-	case len(g.old) > 0 && len(g.good) < svc.Replicas:
+	case len(g.old) > 0 && len(g.good) < s.Replicas:
 		s.Action = class(in, svc)
-	case len(g.good)+len(g.old) != svc.Replicas || len(g.old) > 0:
+	case len(g.good)+len(g.old) != s.Replicas || len(g.old) > 0:
 		s.Action = Scale
 	case len(live) > 0:
 		s.Action = Reload

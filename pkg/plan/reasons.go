@@ -12,6 +12,15 @@ import (
 	"github.com/shiksha/actions/pkg/stack"
 )
 
+// unitsOf says how many units a service is to have. Of what runs on every node a Swarm decides
+// that: nodes join and leave after they were counted, and one that is paused keeps its task.
+func unitsOf(in Input, svc *stack.Service, g groups) int {
+	if n := len(g.good) + len(g.old); svc.Global && in.Observed.Scheduled && n > 0 {
+		return n
+	}
+	return svc.Replicas
+}
+
 // reasons says in words why a step is what it is: images as a -> b, variables
 // and files by name only.
 func reasons(in Input, svc *stack.Service, g groups) []string {
@@ -23,8 +32,8 @@ func reasons(in Input, svc *stack.Service, g groups) []string {
 	case len(g.old) > 0:
 		out = append(out, changes(in, svc, past, known, g.old[0])...)
 	}
-	if run := len(g.good) + len(g.old); run > 0 && run != svc.Replicas {
-		out = append(out, fmt.Sprintf("%s wanted, %d run", plural(svc.Replicas, "unit"), run))
+	if run, n := len(g.good)+len(g.old), unitsOf(in, svc, g); run > 0 && run != n {
+		out = append(out, fmt.Sprintf("%s wanted, %d run", plural(n, "unit"), run))
 	}
 	if b := surgeBlocker(in, svc); b != "" && svc.Update.Order == stack.StartFirst && len(g.old) > 0 {
 		out = append(out, "start-first is not possible: "+b)

@@ -73,3 +73,27 @@ func TestMake_ANodeThatJoinedIsNoDrift(t *testing.T) {
 	in.Observed.Scheduled = false
 	assert.Len(t, plan.Make(in).Drift, 1, "on one host there is one of it")
 }
+
+// How many tasks there are of what runs on every node a Swarm decides: a node that is paused
+// keeps its task, and one that came or went since the nodes were counted is nothing to do.
+func TestMake_NodesThatCameOrWent(t *testing.T) {
+	t.Parallel()
+	in := scheduled(task("a", "new"), task("b", "new"), task("c", "new"))
+	api := in.Desired.Services["api"]
+	api.Global = true
+	for _, counted := range []int{0, 2, 4} {
+		api.Replicas = counted
+		step := plan.Make(in).Step("api")
+		assert.Equal(t, plan.Unchanged, step.Action, counted)
+		assert.Equal(t, 3, step.Replicas)
+		assert.Empty(t, step.Reasons)
+	}
+	in.Observed.Units["api"][2].Hash = "old"
+	assert.Equal(t, plan.Surge, plan.Make(in).Step("api").Action, "one is of another release")
+	in.Observed.Units["api"] = nil
+	step := plan.Make(in).Step("api")
+	assert.Equal(t, plan.Create, step.Action)
+	assert.Equal(t, 4, step.Replicas)
+	in.Observed = stack.Observed{Units: map[string][]stack.Unit{"api": {task("a", "new"), task("b", "new")}}}
+	assert.Equal(t, plan.Scale, plan.Make(in).Step("api").Action, "one host is one node")
+}

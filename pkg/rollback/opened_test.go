@@ -1,6 +1,8 @@
 package rollback
 
 import (
+	"context"
+	"errors"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/shiksha/actions/pkg/content"
 	"github.com/shiksha/actions/pkg/fault"
+	"github.com/shiksha/actions/pkg/platform"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
 	"github.com/shiksha/actions/pkg/target"
@@ -46,7 +49,42 @@ func TestWhatAReleaseThatIsMadeOtherwiseSays(t *testing.T) {
 
 	record, err := l.Get(1)
 	require.NoError(t, err)
-	_, err = restore(t.Context(), &target.Target{}, l, record)
+	_, err = restore(t.Context(), &target.Target{}, fakeHost{}, l, record)
 	require.ErrorContains(t, err, "is made otherwise by this program")
 	assert.Equal(t, fault.Refused, fault.Of(err))
+}
+
+// fakeSwarm adapts stacks as a Swarm does.
+type fakeSwarm struct{ fakeHost }
+
+func (fakeSwarm) Adapt(_ context.Context, st *stack.Stack) error {
+	st.Scheduled = true
+	return nil
+}
+
+// The stack that comes back is asked whether its code can read the schema, before the release
+// that brings it back: it has to be what it is where it comes back to.
+func TestTheStackThatComesBackIsAdapted(t *testing.T) {
+	t.Parallel()
+	l, dir := ledger(t, release.Record{Version: "v1", Outcome: good})
+	c := types.ServiceConfig{Name: "api"}
+	c.Image = "api"
+	st := &stack.Stack{Name: "shop", Dir: filepath.Join(dir, "shop"), Order: []string{"api"}, Services: map[string]*stack.Service{"api": {Name: "api", Image: "api"}},
+		Project: &types.Project{Name: "shop", Services: types.Services{"api": c}}}
+	require.NoError(t, st.Pin(map[string]string{"api": "api@sha256:" + strings.Repeat("1", 64)}))
+	sealed, err := st.Seal()
+	require.NoError(t, err)
+	require.NoError(t, l.WriteSealed(t.Context(), 1, sealed))
+	record, err := l.Get(1)
+	require.NoError(t, err)
+	for _, c := range []struct {
+		on        platform.Platform
+		scheduled bool
+	}{{fakeHost{}, false}, {fakeSwarm{}, true}} {
+		back, err := restore(t.Context(), &target.Target{}, c.on, l, record)
+		require.NoError(t, err)
+		assert.Equal(t, c.scheduled, back.Scheduled)
+	}
+	_, err = restore(t.Context(), &target.Target{}, fakeHost{refuses: errors.New("it is of a Swarm")}, l, record)
+	require.ErrorContains(t, err, "it is of a Swarm")
 }

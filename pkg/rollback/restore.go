@@ -17,9 +17,10 @@ import (
 
 const elsewhere = "go back to another one (shiksha history says which can be restored), or deploy the version again from its commit"
 
-// restore reads the stack of a release from the ledger and makes sure that its
-// files are on the host still.
-func restore(ctx context.Context, t *target.Target, l *release.Ledger, r release.Record) (*stack.Stack, error) {
+// restore reads the stack of a release from the ledger, makes sure that its files are on the
+// host still, and makes of it what it means there: its code is asked about the schema before
+// the release that brings it back begins.
+func restore(ctx context.Context, t *target.Target, on platform.Platform, l *release.Ledger, r release.Record) (*stack.Stack, error) {
 	sealed, err := l.ReadSealed(ctx, r.Number)
 	if err != nil {
 		return nil, err
@@ -42,7 +43,7 @@ func restore(ctx context.Context, t *target.Target, l *release.Ledger, r release
 			title(r), f.Target, f.Service, len(missing))
 	}
 	st.GoBack()
-	return st, nil
+	return st, fault.Early(ctx, on.Adapt(ctx, st))
 }
 
 // address says which address the checks of the stack ask: the one that is given, its own, or

@@ -82,7 +82,7 @@ func (o Options) request(ctx context.Context, t *target.Target, on platform.Plat
 	for _, note := range c.notes {
 		t.Say(event.Notice, "look", "", "%s", note)
 	}
-	st, err := restore(ctx, t, ledger, c.to)
+	st, err := restore(ctx, t, on, ledger, c.to)
 	if err != nil {
 		return converge.Options{}, err
 	}

@@ -50,7 +50,7 @@ func (s *Swarm) Adapt(ctx context.Context, st *stack.Stack) error {
 	if err != nil {
 		return err
 	}
-	a := &adapting{st: st, vip: vip, nodes: nodes, modes: map[string][]string{}}
+	a := &adapting{st: st, vip: vip, nodes: nodes, self: s.self, modes: map[string][]string{}}
 	for _, name := range slices.Sorted(maps.Keys(st.Services)) {
 		if err := a.service(name); err != nil {
 			return err
@@ -85,6 +85,8 @@ type adapting struct {
 	st    *stack.Stack
 	vip   bool
 	nodes []swarm.Node
+	// self is the manager's own node.
+	self string
 	// modes are the services by endpoint mode, hosted those whose ports are held by
 	// the node of their task.
 	modes  map[string][]string
@@ -226,10 +228,23 @@ func (a *adapting) tell() {
 	if miss := a.migrateWithout(); len(miss) > 0 {
 		notes = append(notes, "commands of x-shiksha.migrate run on the manager, without the volumes that it does not have: "+strings.Join(miss, ", "))
 	}
+	if a.joinsNothing() {
+		notes = append(notes, "the manager takes no tasks (it is drained or paused), and commands of x-shiksha.migrate fail where its engine joins no network then: "+
+			"name another manager as host, or docker node update --availability active "+a.self)
+	}
 	a.st.Warnings = slices.DeleteFunc(slices.Clone(a.st.Warnings), func(w string) bool { return strings.HasPrefix(w, noted) })
 	for _, n := range notes {
 		a.st.Warnings = append(a.st.Warnings, noted+n)
 	}
+}
+
+// joinsNothing tells whether something migrates on a manager that takes no tasks: to the Swarm
+// a container that joins one of its networks is one.
+func (a *adapting) joinsNothing() bool {
+	if a.self == "" || slices.ContainsFunc(a.nodes, func(n swarm.Node) bool { return n.ID == a.self }) {
+		return false
+	}
+	return slices.ContainsFunc(slices.Collect(maps.Values(a.st.Services)), func(svc *stack.Service) bool { return svc.Ext.Migrate != nil })
 }
 
 // migrateWithout says which services that migrate have volumes that a node makes with the

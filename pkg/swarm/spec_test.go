@@ -214,6 +214,20 @@ func TestSaysWhichMigrationMayHaveNoVolume(t *testing.T) {
 	assert.Contains(t, st.Warnings, "Swarm: commands of x-shiksha.migrate run on the manager, without the volumes that it does not have: api may miss shop_uploads")
 }
 
+// A manager that takes no tasks lets no container of its engine into a network of the Swarm.
+func TestSaysThatTheManagerCannotMigrate(t *testing.T) {
+	t.Parallel()
+	const migrates = "services:\n  api: {image: a, x-shiksha: {migrate: {command: [a]}}}\n"
+	said := func(s *Swarm, file string) string { return strings.Join(adapted(t, s, "", file).Warnings, "\n") }
+	s := newSwarm(true)
+	assert.NotContains(t, said(s, migrates), "takes no tasks", "who it is, is not known")
+	s.self = "id-m1"
+	assert.NotContains(t, said(s, migrates), "takes no tasks")
+	s.API.(*fakeManager).nodes[0].Spec.Availability = swarm.NodeAvailabilityDrain
+	assert.Contains(t, said(s, migrates), "Swarm: the manager takes no tasks (it is drained or paused), and commands of x-shiksha.migrate fail")
+	assert.NotContains(t, said(s, "services:\n  api: {image: a}\n"), "takes no tasks")
+}
+
 func TestWhatASwarmCannot(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{

@@ -29,6 +29,7 @@ func Look(f *finding.Findings) {
 		l.files(svc, c)
 		l.ports(svc, c)
 		l.attachments(svc, c)
+		l.migration(svc, c)
 	}
 	l.volumes()
 	l.networks()

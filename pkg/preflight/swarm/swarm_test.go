@@ -217,6 +217,8 @@ func TestStacks(t *testing.T) {
 	const inner = "\nnetworks:\n  inner: {driver_opts: {encrypted: \"true\"}}\n"
 	const db = "  db:\n    image: example/db:v1\n    networks: [inner]\n    deploy: {restart_policy: {condition: any}}\n"
 	const database = "services:\n  db:\n    image: postgres:16\n    networks: [inner]\n    volumes: [\"data:/data\"]\n"
+	const asked = "\nx-shiksha: {engine: swarm}\n"
+	const migrates = "    x-shiksha: {migrate: {command: [a]}}\n"
 	const pinned = "    deploy: {restart_policy: {condition: any}, placement: {constraints: [node.labels.%s == true]}}\n"
 	tests := map[string]struct {
 		compose, name string
@@ -297,6 +299,15 @@ func TestStacks(t *testing.T) {
 			[]string{"warn compose.yaml:6 what services say to each other on inner goes from node to node as it is; on one host it never leaves it"}},
 		"who hands out addresses": {api + "networks:\n  inner: {ipam: {config: [{subnet: 10.9.0.0/24, gateway: 10.9.0.9}]}}\n", "P17.ipam", nil,
 			[]string{"warn compose.yaml:6 of its addresses only the subnet is kept: the managers hand them out on all nodes"}},
+		"a migration with a secret of the Swarm": {api + "    secrets: [a]\n" + migrates + "secrets: {a: {external: true}}" + inner + asked, "P17.migrate", nil,
+			[]string{"fail compose.yaml:5 its migration runs in a container of the manager, which cannot have the external secrets.a"}},
+		"a migration that nothing is written into": {api + "    read_only: true\n    configs: [a]\n" + migrates + "configs: {a: {content: b}}" + inner + asked, "P17.migrate", nil,
+			[]string{"fail compose.yaml:6 its migration runs in a container of the manager, and the content of configs.a cannot be put into a read-only one"}},
+		"a migration on an overlay": {api + migrates + "networks:\n  inner: {driver: overlay}\n", "P17.migrate", nil,
+			[]string{"fail compose.yaml:4 its migration runs in a container of the manager, which cannot join inner: that is not attachable"}},
+		"a migration that has it all":     {api + "    configs: [a, b]\n" + migrates + "configs: {a: {content: b}, b: {file: b}}\nnetworks:\n  inner: {driver: overlay, attachable: true}\n", "P17.migrate", []string{"b", "b"}, nil},
+		"a mounted file is no content":    {api + "    read_only: true\n    configs: [b]\n" + migrates + "configs: {b: {file: b}}" + inner, "P17.migrate", []string{"b", "b"}, nil},
+		"what does not migrate":           {api + "    secrets: [a]\nsecrets: {a: {external: true}}\nnetworks:\n  inner: {driver: overlay}\n" + asked, "P17.migrate", nil, nil},
 		"IPv6":                            {api + "networks:\n  inner: {enable_ipv6: true}\n", "P17.ipv6", nil, []string{"warn compose.yaml:6 virtual addresses and ports of the Swarm are IPv4 only"}},
 		"a template that is meant for it": {api + "    hostname: \"api-{{.Node.Hostname}}\"\n" + inner, "P17.template", nil, nil},
 	}

@@ -46,7 +46,7 @@ func (c *Containers) Look(s *Sight) {
 	insides := c.inspect(s, seen)
 	total, nodes := 0, map[string]bool{}
 	for _, service := range c.services(s) {
-		total += c.service(s, service, seen.Units[service], insides)
+		total += c.service(s, service, seen, insides)
 		for _, u := range seen.Units[service] {
 			nodes[u.Node] = true
 		}
@@ -118,11 +118,15 @@ func (c *Containers) inspect(s *Sight, seen stack.Observed) map[string]*inside {
 func (s *Scene) waits(u stack.Unit) bool { return u.State == stack.Created && !s.job(u.Service) }
 
 // service looks at the units of one service and tells how many there are.
-func (c *Containers) service(s *Sight, name string, units []stack.Unit, insides map[string]*inside) int {
-	units = slices.DeleteFunc(slices.Clone(units), func(u stack.Unit) bool { return u.OneOff })
+func (c *Containers) service(s *Sight, name string, seen stack.Observed, insides map[string]*inside) int {
+	units := slices.DeleteFunc(slices.Clone(seen.Units[name]), func(u stack.Unit) bool { return u.OneOff })
 	record := s.Services[name]
 	wanted, set := c.Replicas[name]
-	if !set {
+	switch {
+	case set:
+	case seen.Scheduled && s.global(name) && len(units) > 0:
+		wanted = len(units) // nodes join and leave a Swarm
+	default:
 		wanted = record.Replicas
 	}
 	s.at(name)
@@ -236,6 +240,10 @@ func describe(u stack.Unit) string {
 
 func (s *Scene) job(service string) bool {
 	return s.Stack != nil && s.Stack.Services[service] != nil && s.Stack.Services[service].Job
+}
+
+func (s *Scene) global(service string) bool {
+	return s.Stack != nil && s.Stack.Services[service] != nil && s.Stack.Services[service].Global
 }
 
 // shares tells whether Compose hashes the IDs of other units into the hash.

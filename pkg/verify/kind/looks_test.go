@@ -209,10 +209,12 @@ type fakeUnits struct {
 	log     string
 	logCut  bool
 	err     error
+
+	scheduled bool
 }
 
 func (f *fakeUnits) Observe(context.Context, string) (stack.Observed, error) {
-	return stack.Observed{Units: f.units}, f.err
+	return stack.Observed{Units: f.units, Scheduled: f.scheduled}, f.err
 }
 
 func (f *fakeUnits) Inspect(_ context.Context, id string) (stack.Unit, error) {

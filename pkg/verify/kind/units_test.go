@@ -51,7 +51,18 @@ func unitLooks() map[string]look {
 			units["api"] = units["api"][:1]
 		}), check.Fail, "api 1"},
 		"containers one too many": {"containers.extra", "containers: {replicas: {api: 1}}", shop(func(map[string][]stack.Unit, *Scene) {}), check.Fail, "api 2"},
-		"containers gone":         {"containers.gone", plain, shop(func(units map[string][]stack.Unit, s *Scene) { s.Units = &forgetful{units} }), check.Fail, "it went away"},
+		"containers on every node": {"", plain, shop(func(units map[string][]stack.Unit, s *Scene) {
+			s.Stack.Services["api"].Global, s.Units = true, &fakeUnits{units: units, scheduled: true}
+			units["api"] = append(units["api"], stack.Unit{ID: "api-3", Name: "shop-api-3", Service: "api", State: stack.Running, Health: stack.HealthOK, Image: pinned, Hash: "h", StartedAt: units["api"][0].StartedAt})
+		}), check.Pass, "4 tasks of 2 services"},
+		"containers on no node": {"containers.missing", plain, shop(func(units map[string][]stack.Unit, s *Scene) {
+			s.Stack.Services["api"].Global, s.Units = true, &fakeUnits{units: units, scheduled: true}
+			delete(units, "api")
+		}), check.Fail, "api 0 of api"},
+		"containers on more nodes than asked for": {"containers.extra", "containers: {replicas: {api: 1}}", shop(func(units map[string][]stack.Unit, s *Scene) {
+			s.Stack.Services["api"].Global, s.Units = true, &fakeUnits{units: units, scheduled: true}
+		}), check.Fail, "api 2"},
+		"containers gone": {"containers.gone", plain, shop(func(units map[string][]stack.Unit, s *Scene) { s.Units = &forgetful{units} }), check.Fail, "it went away"},
 		"containers job failed": {"containers.job", plain, shop(func(units map[string][]stack.Unit, _ *Scene) {
 			units["job"][0].ExitCode = 3
 		}), check.Fail, "exit code 3"},
