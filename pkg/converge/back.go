@@ -87,11 +87,7 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 		return fault.New(fault.Stuck, "", d.byHand()+d.startedIn()+d.stillIll(), "%w; and it could not be taken back: %w", cause, err)
 	}
 	d.tookBack, d.cleared, d.result.Unsure = !d.first(), true, false
-	hint := d.servesNow() + d.migrated() + d.stillIll()
-	if d.result.Rollout.Failed != "" {
-		hint = cmp.Or(fault.Hint(cause), "the last lines of the failed unit say why") + "; " + hint
-	}
-	return fault.New(fault.Failed, "", hint, "%w", cause)
+	return fault.New(fault.Failed, "", d.why(cause)+d.servesNow()+d.migrated()+d.stillIll(), "%w", cause)
 }
 
 // stays says why a release that failed stays as it is, or nothing.

@@ -135,16 +135,20 @@ func TestAFailedFirstReleaseSaysWhereWhatRanWasStarted(t *testing.T) {
 // What failed may know better than the log of its unit what is to be done.
 func TestAFailureKeepsItsOwnHint(t *testing.T) {
 	t.Parallel()
-	for hint, want := range map[string]string{
-		"":                          "the last lines of the failed unit say why; ",
-		"let a service wait for it": "let a service wait for it; ",
+	for name, c := range map[string]struct {
+		cause error
+		want  string
+	}{
+		"none":            {fault.New(fault.Failed, "", "", "api-2 ended with exit code 0"), "the last lines of the failed unit say why; "},
+		"its own":         {fault.New(fault.Failed, "", "let a service wait for it", "api-2 ended with exit code 0"), "let a service wait for it; "},
+		"no unit's fault": {&exceeded{"the probe counted 2 failed requests", "requests failed as timeout"}, "requests failed as timeout; "},
 	} {
 		d := &transition{Target: &target.Target{Sink: event.Discard}, on: &fakeTakenOver{runs: "api-1"}, facts: &facts{observed: observed("api-1")}, record: &release.Record{},
 			opts:   Options{Stack: &stack.Stack{Name: "shop", Services: map[string]*stack.Service{"api": {Name: "api", Replicas: 1}}}, RollbackOnFailure: true, Lock: &release.Lock{}},
 			result: &Result{Rollout: &rollout.Report{Touched: []string{"api"}, Failed: "api"}}}
-		err := d.fail(t.Context(), fmt.Errorf("api: %w", fault.New(fault.Failed, "", hint, "api-2 ended with exit code 0")))
-		assert.EqualError(t, err, "api: api-2 ended with exit code 0")
-		assert.Equal(t, want+"what ran before serves again", fault.Hint(err))
+		err := d.fail(t.Context(), fmt.Errorf("api: %w", c.cause))
+		assert.EqualError(t, err, "api: "+c.cause.Error(), name)
+		assert.Equal(t, c.want+"what ran before serves again", fault.Hint(err), name)
 	}
 }
 

@@ -3,6 +3,7 @@ package converge
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -137,9 +138,33 @@ func (m *measurement) within(budget int) error {
 		return nil
 	}
 	if n := m.FailuresIn("during") + m.FailuresIn("migrated"); n > budget {
-		return fmt.Errorf("the probe counted %d failed requests during the release, more than probe-budget %d", n, budget)
+		return m.exceeds("during the release", n, budget)
 	}
 	return nil
+}
+
+// exceeded says that more requests failed than the budget allows. It is of no kind of fault:
+// before anything is changed it refuses, after that it fails.
+type exceeded struct{ text, hint string }
+
+func (e *exceeded) Error() string { return e.text }
+
+// exceeds is made at once: what fails on the way back is another matter.
+func (m *measurement) exceeds(when string, n, budget int) error {
+	return &exceeded{fmt.Sprintf("the probe counted %d failed requests %s, more than probe-budget %d", n, when, budget),
+		fmt.Sprintf("requests failed as %s; see `more than probe-budget` in docs/troubleshooting.md", classes(m.Report()))}
+}
+
+// why begins the hint of a release that went back: what is known of the failure, or where to look.
+func (d *transition) why(cause error) string {
+	var over *exceeded
+	switch {
+	case errors.As(cause, &over):
+		return over.hint + "; " // all units may be well
+	case d.result.Rollout.Failed != "":
+		return cmp.Or(fault.Hint(cause), "the last lines of the failed unit say why") + "; "
+	}
+	return ""
 }
 
 // outlived looks, after the migrations and before any unit is changed, whether users still get
@@ -238,7 +263,7 @@ func (m *measurement) finish(ctx context.Context, budget int) error {
 		budget = 0 // whoever allows much allows no outage that goes on
 	}
 	if after.Failed > budget {
-		err := fmt.Errorf("the probe counted %d failed requests after the last change, more than probe-budget %d", after.Failed, budget)
+		err := m.exceeds("after the last change", after.Failed, budget)
 		if m.silent && nothingAnswers(after) {
 			err = fmt.Errorf("%w; nothing answered before the release either (%s): is probe-url right, and does it lead there from here?", err, classes(r))
 		}

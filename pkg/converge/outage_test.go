@@ -318,6 +318,7 @@ func TestAnInterruptionThatThePlanAnnounces(t *testing.T) {
 			if c.says != "" {
 				require.ErrorContains(t, err, c.says)
 				assert.Equal(t, []string{"v2", "v1"}, on.moves)
+				assert.Equal(t, "requests failed as http_500; see `more than probe-budget` in docs/troubleshooting.md; v1 serves again", fault.Hint(err), "no unit failed")
 				return
 			}
 			require.NoError(t, err)

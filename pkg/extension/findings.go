@@ -10,7 +10,7 @@ import (
 var findings = strings.Fields(`
 P01.images P01.interpolation
 P02.database-ports P02.eviction P02.health P02.health-lies P02.host-file P02.latest P02.logs P02.memory P02.ports
-P02.restart P02.stop-grace P02.wait-timeout
+P02.restart P02.stop-grace P02.twice P02.wait-timeout
 P03.committed P03.secrets
 P04.registry
 P05.alias P05.gateway P05.headers P05.health P05.hosts P05.limits P05.max-fails P05.nginx P05.stub-status P05.test

@@ -41,6 +41,7 @@ func policy(f *findings) {
 	}
 	f.Each("P02.host-file", "no single file of the host is mounted", f.hostFiles)
 	f.Each("P02.eviction", "no broker throws its queue away", f.eviction)
+	f.Each("P02.twice", "nothing that must not run twice at once starts beside itself", f.twice)
 }
 
 func (f *findings) health(svc *stack.Service) {
@@ -257,4 +258,33 @@ func isFileName(p string) bool {
 		return !strings.HasPrefix(p, "/etc/localtime")
 	}
 	return false
+}
+
+// twice finds what is to start beside itself and is right only when it runs once: a scheduler,
+// or a store that is no database by its image. Who writes one `x-deploy` for all services asks
+// for that without meaning it. It is told and not changed: a scheduler may have a lock of its own.
+func (f *findings) twice(svc *stack.Service) {
+	c := f.Classes[svc.Name]
+	order := "deploy.update_config.order"
+	if svc.Update.Order != stack.StartFirst {
+		order = "deploy.rollback_config.order"
+	}
+	if svc.Job || svc.Update.Order != stack.StartFirst && svc.Rollback.Order != stack.StartFirst || !f.Options.Swarm && f.stopsFirst(svc) {
+		return
+	}
+	const hint = "write order: stop-first in its update_config, and in its rollback_config; or write why two of it do no harm: x-shiksha: {exempt: {P02.twice: \"...\"}}"
+	if c.Scheduler {
+		f.Warn("P02.twice", finding.At(svc.Name, order), hint, "it is a scheduler, and with order: start-first the old one and the new one run at once: what is due while both run is started twice")
+	}
+	if places := f.Stack.Writes(svc.Name); (c.Prometheus || c.Loki) && len(places) > 0 {
+		f.Warn("P02.twice", finding.At(svc.Name, order), hint,
+			"with order: start-first two at once write to %s: the new one finds it locked, and a good release is taken back, or the data is damaged", strings.Join(places, ", "))
+	}
+}
+
+// stopsFirst tells of what one host stops before it starts, whatever the order.
+func (f *findings) stopsFirst(svc *stack.Service) bool {
+	_, shares := stack.OfAnother(svc.NetworkMode)
+	return svc.ContainerName != "" || len(svc.HostPorts) > 0 || svc.NetworkMode == "host" || shares || f.Classes[svc.Name].GPU ||
+		f.Stack.IsDatabase(svc.Name) && len(f.Stack.Writes(svc.Name)) > 0
 }

@@ -12,13 +12,18 @@ import (
 type Class struct {
 	Database, Worker, Celery, Gateway, GPU bool
 	Nginx, Redis, Prometheus, Alertmanager bool
-	Grafana                                bool
+	Grafana, Loki                          bool
+	// Scheduler starts work by the clock: two of them start it twice.
+	Scheduler bool
 }
 
 var (
 	gateways = []string{"nginx", "nginx-unprivileged", "openresty", "traefik", "caddy", "haproxy", "envoy", "httpd", "kong"}
 	redises  = []string{"redis", "redis-stack", "redis-stack-server", "valkey", "keydb", "dragonfly"}
 	workWord = regexp.MustCompile(`(^|[-_ /])(workers?|celery|sidekiq|rq|dramatiq|huey|resque|queue)($|[-_ /0-9])`)
+	beatWord = regexp.MustCompile(`celery(?:\s+-\S+(?:\s+[^-\s]\S*)?)*\s+beat\b`)
+	ownBeat  = regexp.MustCompile(`celery\b.*\sworker\b.*\s(-B|--beat)(\s|$)`)
+	cronWord = regexp.MustCompile(`(^|[\s/;&|("'])(crond|cron -f|supercronic|ofelia)($|[\s;&|)"'])`)
 )
 
 // Classify recognises the services of a stack. It is the one place that does, but for what
@@ -32,10 +37,11 @@ func Classify(st *stack.Stack) map[string]Class {
 		k := Class{
 			Database: stack.DatabaseImage(svc.Image), Redis: slices.Contains(redises, image),
 			Gateway: slices.Contains(gateways, image), Nginx: strings.HasPrefix(image, "nginx") && !strings.Contains(image, "exporter") || image == "openresty",
-			Prometheus: image == "prometheus", Alertmanager: image == "alertmanager", Grafana: strings.HasPrefix(image, "grafana"),
+			Prometheus: image == "prometheus", Alertmanager: image == "alertmanager", Grafana: strings.HasPrefix(image, "grafana"), Loki: image == "loki",
 			GPU: st.UsesGPU(name), Celery: strings.Contains(command, "celery"),
 		}
-		beat := strings.Contains(command, "celery") && strings.Contains(command, " beat")
+		beat := beatWord.MatchString(command)
+		k.Scheduler = beat || ownBeat.MatchString(command) || image == "ofelia" || cronWord.MatchString(command)
 		k.Worker = !k.Database && !k.Gateway && !beat && (workWord.MatchString(name) || workWord.MatchString(command))
 		if k.Nginx && strings.Contains(image, "exporter") {
 			k.Nginx, k.Gateway = false, false
