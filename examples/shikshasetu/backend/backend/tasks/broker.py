@@ -1,9 +1,15 @@
-"""Redis as a broker that loses no task when a worker stops.
+"""Redis as a broker that loses no task when a worker stops, and tells when it asks no more.
 
 A worker asks Redis for its next task and waits for the answer. Told to stop, kombu
 before 5.3 hangs up without reading it: a task that Redis has handed out by then is
-nobody's. Here the answer is read first, and the task goes back into its queue."""
+nobody's. Here the answer is read first, and the task goes back into its queue.
 
+When Redis was away, kombu before 5.4 may take what asks for tasks out of the worker's
+loop: the loop and its heartbeats go on, and no task is taken again. So it is the asking
+that leaves the mark of the healthcheck."""
+
+import os
+import pathlib
 from queue import Empty
 
 from kombu.transport import redis
@@ -20,4 +26,15 @@ class Channel(redis.Channel):
         super().close()
 
 
+class Poller(redis.MultiChannelPoller):
+    def on_poll_start(self) -> None:
+        super().on_poll_start()
+        # Each turn of the loop comes here, also while every slot is busy and no task may
+        # be asked for. The poller of a connection that was lost may stay in the loop, but
+        # it has no channel left.
+        if self._channels:
+            pathlib.Path(os.environ.get("WORKER_TICK", "/tmp/worker-tick")).touch()
+
+
 redis.Transport.Channel = Channel
+redis.MultiChannelPoller = Poller

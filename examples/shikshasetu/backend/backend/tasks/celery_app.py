@@ -1,10 +1,6 @@
 """The Celery application: `celery -A backend.tasks.celery_app worker`."""
 
-import os
-import pathlib
-
 from celery import Celery
-from celery.signals import heartbeat_sent
 from kombu import Queue
 
 from backend.settings import redis_url
@@ -45,10 +41,3 @@ app.conf.update(
     task_send_sent_event=True,
     beat_schedule={"heartbeat": {"task": "beat.heartbeat", "schedule": 60.0, "options": {"expires": 55}}},
 )
-
-
-@heartbeat_sent.connect
-def leave_mark(**_) -> None:
-    """The worker leaves a mark every two seconds while its main loop runs and the broker
-    is there. To ask it for a ping instead would start all of Celery for each healthcheck."""
-    pathlib.Path(os.environ.get("WORKER_TICK", "/tmp/worker-tick")).touch()
