@@ -1,5 +1,5 @@
-"""A real worker on a real Redis: what is handed out while it stops is not lost. Needs
-BROKER_TESTS=1 and a Redis that may be emptied, at REDIS_HOST."""
+"""A real worker on a real Redis: what is handed out while it stops is not lost, and one that
+asks for nothing any more is told from one that is busy. Needs BROKER_TESTS=1 and a Redis that may be emptied, at REDIS_HOST."""
 
 import os
 import signal
