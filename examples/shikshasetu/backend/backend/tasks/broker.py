@@ -5,8 +5,9 @@ before 5.3 hangs up without reading it: a task that Redis has handed out by then
 nobody's. Here the answer is read first, and the task goes back into its queue.
 
 When Redis was away, kombu before 5.4 may take what asks for tasks out of the worker's
-loop: the loop and its heartbeats go on, and no task is taken again. So it is the asking
-that leaves the mark of the healthcheck."""
+loop: the loop and its heartbeats go on, and no task is taken again. Here a channel that
+Redis refused does not do that. It was not the only way there: so the asking, and not the
+heartbeat, leaves the mark of the healthcheck."""
 
 import os
 import pathlib
@@ -16,6 +17,17 @@ from kombu.transport import redis
 
 
 class Channel(redis.Channel):
+    _registered = False
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self._registered = True
+
+    def _on_connection_disconnect(self, connection) -> None:
+        # Its own has not begun to ask: what it would take out of the loop is its successor's.
+        if self._registered:
+            super()._on_connection_disconnect(connection)
+
     def close(self) -> None:
         if self._in_poll:
             try:
