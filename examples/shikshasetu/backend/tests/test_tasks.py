@@ -105,3 +105,5 @@ def test_the_worker_leaves_a_mark_when_it_asks_the_broker(tmp_path, monkeypatch)
     assert probe.worker() == "", "every slot is busy"
     os.utime(mark, (0, 0))
     assert "question to the broker was" in probe.worker()
+    monkeypatch.setenv("WORKER_TICK", str(tmp_path / "not there" / "tick"))
+    asks.on_poll_start()

@@ -1,5 +1,6 @@
 """A real worker on a real Redis: what is handed out while it stops is not lost, and it is
-well while it is busy and takes tasks again after Redis was away. Needs BROKER_TESTS=1 and a Redis that may be emptied, at REDIS_HOST."""
+well while it is busy and takes tasks again after Redis was away. Needs BROKER_TESTS=1 and
+a Redis that may be emptied, at REDIS_HOST."""
 
 import contextlib
 import os
@@ -107,7 +108,8 @@ def test_a_worker_is_well_while_it_is_busy_and_takes_tasks_after_redis_was_away(
     line, mark = Line(), tmp_path / "tick"
     monkeypatch.setenv("WORKER_TICK", str(mark))
     with monkeypatch.context() as its:
-        its.setenv("CELERY_BROKER_URL", redis_url().replace(f"{os.environ['REDIS_HOST']}:6379", f"127.0.0.1:{line.port}"))
+        there, here = os.environ["REDIS_HOST"] + ":6379", f"127.0.0.1:{line.port}"
+        its.setenv("CELERY_BROKER_URL", redis_url().replace(there, here))
         worker = start()
     try:
         assert done([sleepy.sleep.delay(0, 0.0)], 60)

@@ -6,9 +6,10 @@ nobody's. Here the answer is read first, and the task goes back into its queue.
 
 When Redis was away, kombu before 5.4 may take what asks for tasks out of the worker's
 loop: the loop and its heartbeats go on, and no task is taken again. Here a channel that
-Redis refused does not do that. It was not the only way there: so the asking, and not the
-heartbeat, leaves the mark of the healthcheck."""
+Redis refused does not do that. There may be other ways to the same end: so the asking,
+and not the heartbeat, leaves the mark of the healthcheck."""
 
+import contextlib
 import os
 import pathlib
 from queue import Empty
@@ -24,7 +25,8 @@ class Channel(redis.Channel):
         self._registered = True
 
     def _on_connection_disconnect(self, connection) -> None:
-        # Its own has not begun to ask: what it would take out of the loop is its successor's.
+        # One that Redis refused has never asked: when it hangs up at last, what it would take
+        # out of the loop is its successor's.
         if self._registered:
             super()._on_connection_disconnect(connection)
 
@@ -45,7 +47,9 @@ class Poller(redis.MultiChannelPoller):
         # be asked for. The poller of a connection that was lost may stay in the loop, but
         # it has no channel left.
         if self._channels:
-            pathlib.Path(os.environ.get("WORKER_TICK", "/tmp/worker-tick")).touch()
+            # A mark that cannot be left makes the unit unhealthy, but must not end the loop.
+            with contextlib.suppress(OSError):
+                pathlib.Path(os.environ.get("WORKER_TICK", "/tmp/worker-tick")).touch()
 
 
 redis.Transport.Channel = Channel

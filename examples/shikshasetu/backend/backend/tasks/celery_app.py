@@ -11,7 +11,8 @@ CONSUMED = ("default", "pipeline", "ocr", "ml_gpu", "ml_cpu")
 DEAD_LETTER = "dead_letter"
 
 # Seconds. The stop_grace_period of a worker and Redis's visibility time-out are
-# longer, so a task under way neither dies with its worker nor is given out twice.
+# longer, so a task under way neither dies with its worker nor is given out twice
+# (but one that was under way when Redis went away is).
 LONGEST_TASK = 600
 
 app = Celery("shikshasetu", include=["backend.tasks.pipeline", "backend.tasks.beat"])
