@@ -27,8 +27,9 @@ def mark(path: str, longest: float, what: str) -> str:
 
 
 def worker() -> str:
-    """The worker leaves a mark every two seconds while it has the broker."""
-    return mark(os.environ.get("WORKER_TICK", "/tmp/worker-tick"), 30, "the worker's last heartbeat to the broker")
+    """The worker leaves a mark every two seconds or so while it asks the broker for tasks, busy
+    or not. To ask it for a ping instead would start all of Celery for each healthcheck."""
+    return mark(os.environ.get("WORKER_TICK", "/tmp/worker-tick"), 30, "the worker's last question to the broker")
 
 
 def beat() -> str:

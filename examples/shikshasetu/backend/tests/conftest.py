@@ -1,5 +1,5 @@
 """The tests run without servers; those of the migrations need DATABASE_TESTS=1 and
-the variables of a PostgreSQL that may be emptied, that of the worker BROKER_TESTS=1 and
+the variables of a PostgreSQL that may be emptied, those of the worker BROKER_TESTS=1 and
 those of a Redis."""
 
 import os

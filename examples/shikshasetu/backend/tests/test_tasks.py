@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 from celery.signals import heartbeat_sent
 from sqlalchemy.exc import OperationalError
@@ -91,11 +92,18 @@ def test_the_clock_leaves_a_mark(tmp_path, monkeypatch):
     assert "look at the clock was" in probe.beat()
 
 
-def test_the_worker_leaves_a_mark(tmp_path, monkeypatch):
+def test_the_worker_leaves_a_mark_when_it_asks_the_broker(tmp_path, monkeypatch):
     mark = tmp_path / "tick"
     monkeypatch.setenv("WORKER_TICK", str(mark))
-    assert "not there" in probe.worker()
     heartbeat_sent.send(sender=None)
-    assert probe.worker() == ""
+    assert "not there" in probe.worker(), "a deaf worker's heart beats as well"
+    asks = celery_app.app.connection_for_read().transport.cycle
+    asks.on_poll_start()
+    assert "not there" in probe.worker(), "the poller of a connection that was lost asks nobody"
+    asks.add(Mock(active_queues={"default"}, active_fanout_queues=set(), **{"qos.can_consume.return_value": False}))
+    asks.on_poll_start()
+    assert probe.worker() == "", "every slot is busy"
     os.utime(mark, (0, 0))
-    assert "heartbeat to the broker was" in probe.worker()
+    assert "question to the broker was" in probe.worker()
+    monkeypatch.setenv("WORKER_TICK", str(tmp_path / "not there" / "tick"))
+    asks.on_poll_start()

@@ -1,10 +1,6 @@
 """The Celery application: `celery -A backend.tasks.celery_app worker`."""
 
-import os
-import pathlib
-
 from celery import Celery
-from celery.signals import heartbeat_sent
 from kombu import Queue
 
 from backend.settings import redis_url
@@ -15,7 +11,8 @@ CONSUMED = ("default", "pipeline", "ocr", "ml_gpu", "ml_cpu")
 DEAD_LETTER = "dead_letter"
 
 # Seconds. The stop_grace_period of a worker and Redis's visibility time-out are
-# longer, so a task under way neither dies with its worker nor is given out twice.
+# longer, so a task under way neither dies with its worker nor is given out twice
+# (but one that was under way when Redis went away is).
 LONGEST_TASK = 600
 
 app = Celery("shikshasetu", include=["backend.tasks.pipeline", "backend.tasks.beat"])
@@ -45,10 +42,3 @@ app.conf.update(
     task_send_sent_event=True,
     beat_schedule={"heartbeat": {"task": "beat.heartbeat", "schedule": 60.0, "options": {"expires": 55}}},
 )
-
-
-@heartbeat_sent.connect
-def leave_mark(**_) -> None:
-    """The worker leaves a mark every two seconds while its main loop runs and the broker
-    is there. To ask it for a ping instead would start all of Celery for each healthcheck."""
-    pathlib.Path(os.environ.get("WORKER_TICK", "/tmp/worker-tick")).touch()
