@@ -15,8 +15,8 @@ import (
 // unitsOf says how many units a service is to have. Of what runs on every node a Swarm decides
 // that: nodes join and leave after they were counted, and one that is paused keeps its task.
 func unitsOf(in Input, svc *stack.Service, g groups) int {
-	if n := len(g.good) + len(g.old); svc.Global && in.Observed.Scheduled && n > 0 {
-		return n
+	if n := len(g.good) + len(g.old); svc.Global && !svc.Job && in.Observed.Scheduled && n > 0 {
+		return n + len(g.leftover) // it wants these too
 	}
 	return svc.Replicas
 }

@@ -88,10 +88,14 @@ func TestMake_NodesThatCameOrWent(t *testing.T) {
 		assert.Equal(t, 3, step.Replicas)
 		assert.Empty(t, step.Reasons)
 	}
-	in.Observed.Units["api"][2].Hash = "old"
+	in.Observed.Units["api"][2].Health = stack.HealthStart
+	step := plan.Make(in).Step("api")
+	assert.Equal(t, plan.Scale, step.Action, "one that is not well is missing, which max_failure_ratio may forgive")
+	assert.Equal(t, 1, step.Missing())
+	in.Observed.Units["api"][2] = task("c", "old")
 	assert.Equal(t, plan.Surge, plan.Make(in).Step("api").Action, "one is of another release")
 	in.Observed.Units["api"] = nil
-	step := plan.Make(in).Step("api")
+	step = plan.Make(in).Step("api")
 	assert.Equal(t, plan.Create, step.Action)
 	assert.Equal(t, 4, step.Replicas)
 	in.Observed = stack.Observed{Units: map[string][]stack.Unit{"api": {task("a", "new"), task("b", "new")}}}
