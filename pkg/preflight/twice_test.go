@@ -19,6 +19,8 @@ func TestWhatMayNotRunTwice(t *testing.T) {
 	for name, c := range map[string]struct{ service, says string }{
 		"beat":                       {"image: example/app:v1\n    command: celery -A app beat\n    " + first, "what is due while both run is started twice"},
 		"beat by a list":             {"image: example/app:v1\n    command: [python, -m, celery, -A, app, beat]\n    " + first, "twice"},
+		"beat by a script":           {"image: example/app:v1\n    command: /start-celerybeat\n    " + first, "twice"},
+		"a worker's file":            {"image: example/app:v1\n    command: celery -A app worker -s /tmp/celerybeat-schedule\n    " + first, ""},
 		"beat within a worker":       {"image: example/app:v1\n    command: celery -A app worker -B -l info\n    " + first, "twice"},
 		"supercronic":                {"image: example/app:v1\n    entrypoint: [/usr/local/bin/supercronic]\n    command: [/etc/crontab]\n    " + first, "twice"},
 		"crond":                      {"image: example/app:v1\n    command: sh -c \"crontab /jobs && exec crond -f\"\n    " + first, "twice"},

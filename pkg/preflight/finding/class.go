@@ -21,7 +21,7 @@ var (
 	gateways = []string{"nginx", "nginx-unprivileged", "openresty", "traefik", "caddy", "haproxy", "envoy", "httpd", "kong"}
 	redises  = []string{"redis", "redis-stack", "redis-stack-server", "valkey", "keydb", "dragonfly"}
 	workWord = regexp.MustCompile(`(^|[-_ /])(workers?|celery|sidekiq|rq|dramatiq|huey|resque|queue)($|[-_ /0-9])`)
-	beatWord = regexp.MustCompile(`celery(?:\s+-\S+(?:\s+[^-\s]\S*)?)*\s+beat\b`)
+	beatWord = regexp.MustCompile(`celery(?:\s+-\S+(?:\s+[^-\s]\S*)?)*\s+beat\b|(?:^|[\s/])(?:start[-_])?celery[-_]?beat(?:\.sh)?(?:\s|$)`)
 	ownBeat  = regexp.MustCompile(`celery\b.*\sworker\b.*\s(-B|--beat)(\s|$)`)
 	cronWord = regexp.MustCompile(`(^|[\s/;&|("'])(crond|cron -f|supercronic|ofelia)($|[\s;&|)"'])`)
 )
