@@ -155,18 +155,22 @@ func wordsOf(t swarm.Task) string {
 	return fmt.Sprintf("task %d is %s: %s", t.Slot, t.Status.State, text)
 }
 
-// unplaced is an error when a task has waited too long for a node.
+// unplaced is an error when a task has waited too long for a node. The manager's own
+// clock says how long.
 func (g goal) unplaced(s state) error {
+	var newest time.Time
+	for _, t := range s.tasks {
+		if t.UpdatedAt.After(newest) {
+			newest = t.UpdatedAt
+		}
+	}
 	for _, t := range current(s.service, s.tasks) {
-		if g.mine(t) && noNode(t) && s.waits[t.ID] > unplaced {
+		if g.mine(t) && t.Status.State == swarm.TaskStatePending && t.Status.Err != "" && newest.Sub(t.CreatedAt) > unplaced {
 			return fmt.Errorf("no node takes task %d: %s", t.Slot, t.Status.Err)
 		}
 	}
 	return nil
 }
-
-// noNode tells whether no node takes a task.
-func noNode(t swarm.Task) bool { return t.Status.State == swarm.TaskStatePending && t.Status.Err != "" }
 
 // figure says in words how far the service is.
 func (g goal) figure(s state) string {

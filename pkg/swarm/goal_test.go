@@ -99,10 +99,10 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// waiting is a state of a task that was seen like that for a minute.
+// waiting is a state of a task that was made a minute before the newest news.
 func waiting(text string) state {
 	s := stateWith("", text)
-	s.waits = map[string]time.Duration{s.tasks[0].ID: time.Minute}
+	s.tasks[0].UpdatedAt = s.tasks[0].CreatedAt.Add(time.Minute)
 	return s
 }
 

@@ -61,8 +61,6 @@ type watching struct {
 	// moved is when a task last changed its state, calm since when all is well.
 	began, told, moved, asked, calm, lost time.Time
 	figure                                string
-	// since is when tasks were first seen to end, or to wait for a node.
-	since map[string]time.Time
 }
 
 // once looks once.
@@ -74,7 +72,6 @@ func (w *watching) once(ctx context.Context) (done bool, err error) {
 	if err != nil {
 		return false, w.endure(ctx, err)
 	}
-	seen.waits = w.waits(seen)
 	w.lost, w.seen = time.Time{}, seen
 	if err := w.follow.sync(ctx, seen); err != nil {
 		return false, err
@@ -99,34 +96,6 @@ func (w *watching) once(ctx context.Context) (done bool, err error) {
 		return false, nil
 	}
 	return true, nil
-}
-
-// waits tells how long each task has been seen to wait for a node. Swarm writes down once why
-// one waits, so only our clock goes on. What an old task holds is not missing while it has
-// time to end.
-func (w *watching) waits(s state) map[string]time.Duration {
-	now, before := time.Now(), w.since
-	w.since = map[string]time.Time{}
-	seen := func(t swarm.Task) time.Duration {
-		w.since[t.ID] = now
-		if first, ok := before[t.ID]; ok {
-			w.since[t.ID] = first
-		}
-		return now.Sub(w.since[t.ID])
-	}
-	ends := false
-	for _, t := range s.tasks {
-		if !ended(t) && (t.DesiredState == swarm.TaskStateShutdown || t.DesiredState == swarm.TaskStateRemove) {
-			ends = seen(t) < w.grace() || ends
-		}
-	}
-	out := map[string]time.Duration{}
-	for _, t := range s.tasks {
-		if !ends && noNode(t) {
-			out[t.ID] = seen(t)
-		}
-	}
-	return out
 }
 
 // stays tells whether what is well has been so long enough. Swarm's updater watches
@@ -169,7 +138,7 @@ func (w *watching) endure(ctx context.Context, err error) error {
 	if errors.As(err, &known) && known.Kind == fault.Interrupted || time.Since(w.lost) > lostFor {
 		return err
 	}
-	w.moved, w.since = time.Now(), nil
+	w.moved = time.Now()
 	return nil
 }
 
@@ -177,8 +146,6 @@ func (w *watching) endure(ctx context.Context, err error) error {
 type state struct {
 	service swarm.Service
 	tasks   []swarm.Task
-	// waits is how long each task was seen to wait for a node.
-	waits map[string]time.Duration
 }
 
 func (c *change) state(ctx context.Context) (state, error) {
@@ -189,7 +156,7 @@ func (c *change) state(ctx context.Context) (state, error) {
 		return state{}, wrap(err, "look at the service")
 	}
 	tasks, err := c.tasks(look)
-	return state{service: res.Service, tasks: tasks}, err
+	return state{res.Service, tasks}, err
 }
 
 // last is what a cut-off release still does: Swarm goes on by itself, so the gateway
