@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -365,10 +366,11 @@ func (l *loading) warn(format string, args ...any) {
 // names, and half of a stack would be released.
 func (l *loading) otherFiles() error {
 	named := l.env[consts.ComposeFilePath]
-	if named == "" || len(l.opts.Files) > 0 {
+	files := strings.Split(named, cmp.Or(l.env[consts.ComposePathSeparator], ":"))
+	alone := len(files) == 1 && filepath.Join(l.ws.dir, files[0]) == l.files[0] // what is read anyway
+	if named == "" || alone || len(l.opts.Files) > 0 {
 		return nil
 	}
-	files := strings.Split(named, cmp.Or(l.env[consts.ComposePathSeparator], ":"))
 	return fault.New(fault.Input, "env-file", "say compose-file: "+strings.Join(files, ",")+", or take COMPOSE_FILE out",
 		"COMPOSE_FILE=%s is not read there", named)
 }

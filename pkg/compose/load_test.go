@@ -199,6 +199,10 @@ func TestComposeFileInTheEnvironment(t *testing.T) {
 	_, err := Load(t.Context(), opts)
 	assert.EqualError(t, err, "env-file: COMPOSE_FILE=compose.yaml:prod.yaml is not read there")
 	assert.Equal(t, "say compose-file: compose.yaml,prod.yaml, or take COMPOSE_FILE out", fault.Hint(err))
+	opts.EnvFile = []byte("COMPOSE_FILE=compose.yaml")
+	_, err = Load(t.Context(), opts)
+	assert.NoError(t, err, "it is read anyway")
+	opts.EnvFile = []byte("COMPOSE_FILE=compose.yaml:prod.yaml")
 	opts.Files = []string{"compose.yaml", "prod.yaml"}
 	_, err = Load(t.Context(), opts)
 	assert.NoError(t, err)

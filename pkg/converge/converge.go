@@ -377,7 +377,7 @@ func (d *transition) carry(ctx context.Context, st *stack.Stack, p *plan.Plan, g
 	// What ends prints what it was made with: on the way back what this release made.
 	st.Follows(slices.Concat(d.others, d.opts.Stack.Secrets()))
 	return d.on.Carry(ctx, p, st, rollout.How{Guard: guard, WaitTimeout: d.opts.WaitTimeout, Login: d.opts.Registry, Release: d.record.Number,
-		Back: st != d.opts.Stack, Away: d.probe.away})
+		Back: st != d.opts.Stack, Away: d.away(st)})
 }
 
 // joined adds up the reports of two rollouts of one release. What the second has undone is

@@ -14,6 +14,7 @@ import (
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/probe"
+	"github.com/shiksha/actions/pkg/stack"
 )
 
 // calm is how long the probe measures before the first and after the last change.
@@ -110,6 +111,14 @@ func nothingAnswers(p probe.PhaseReport) bool { return p.Requests > 0 && p.Faile
 // regained is how long what needs a service may take to find it again after it was away.
 const regained = 15 * time.Second
 
+// away is who hears of announced interruptions: a way back asks no budget, and waits for nobody.
+func (d *transition) away(st *stack.Stack) func(ctx context.Context, over bool) {
+	if st != d.opts.Stack {
+		return nil
+	}
+	return d.probe.away
+}
+
 // away measures apart what is lost while a step leaves nobody who serves: the plan says so before
 // anything is changed, and a budget of 0 would have such a release fail each time. It is over
 // once requests succeed again and none fails any more; one that fails on is the release's doing.
@@ -121,8 +130,11 @@ func (m *measurement) away(ctx context.Context, over bool) {
 		m.Mark("interrupted")
 		return
 	}
-	was := m.Report().Phases["interrupted"]
-	for end := time.Now().Add(regained); time.Now().Before(end) && grace.Pause(ctx, calm/2) == nil; {
+	end, was := time.Now().Add(regained), m.Report().Phases["interrupted"]
+	if m.Report().Phases["before"].Failed > 0 {
+		end = time.Now() // what fails anyhow says nothing of that
+	}
+	for time.Now().Before(end) && grace.Pause(ctx, calm/2) == nil {
 		is := m.Report().Phases["interrupted"]
 		if is.Failed == was.Failed && is.Requests > was.Requests {
 			break

@@ -176,8 +176,9 @@ func refuseOutside(in Input, p *Plan) {
 		if svc == nil || svc.Job || !s.Replaces() || in.Observed.Scheduled || !in.Desired.IsDatabase(svc.Name) {
 			continue
 		}
-		for _, place := range dataPlaces(in, svc.Name) {
-			other, found := writerOutside(in, svc, place)
+		places, certain := dataPlaces(in, svc.Name)
+		for _, place := range places {
+			other, found := writerOutside(in, svc, place, certain)
 			if !found {
 				continue
 			}
@@ -193,7 +194,7 @@ func refuseOutside(in Input, p *Plan) {
 
 // dataPlaces lists where a database writes its data. What it has beside that, for dumps or a
 // socket, others may well have too; where nothing looks like its data all of it does.
-func dataPlaces(in Input, service string) []string {
+func dataPlaces(in Input, service string) (places []string, certain bool) {
 	c, writes := in.Desired.Project.Services[service], in.Desired.Writes(service)
 	var data []string
 	for _, m := range c.Volumes {
@@ -208,9 +209,9 @@ func dataPlaces(in Input, service string) []string {
 		}
 	}
 	if len(data) == 0 {
-		return writes
+		return writes, false
 	}
-	return data
+	return data, true
 }
 
 // deviceOf is the folder of the host that a volume of the stack stands for, "" for none.
@@ -224,8 +225,9 @@ func deviceOf(in Input, place string) string {
 }
 
 // writerOutside gives the first container outside, by name, that may be a server on the data of
-// a service. Beside one that runs it has been all along; beside one that fell over a tool has.
-func writerOutside(in Input, svc *stack.Service, place string) (first stack.Other, found bool) {
+// a service. Beside one that runs it has been all along; beside one that fell over a tool has,
+// and so it may where it is not certain that the data is there.
+func writerOutside(in Input, svc *stack.Service, place string, certain bool) (first stack.Other, found bool) {
 	was := func(u stack.Unit) bool { return !u.OneOff && slices.Contains(u.Writes, place) }
 	own, device := in.Observed.Units[svc.Name], deviceOf(in, place)
 	if slices.ContainsFunc(own, func(u stack.Unit) bool { return was(u) && u.Up() }) {
@@ -233,7 +235,7 @@ func writerOutside(in Input, svc *stack.Service, place string) (first stack.Othe
 	}
 	for _, o := range in.Observed.Others {
 		writes := slices.ContainsFunc(o.Writes, func(at string) bool { return within(at, place) || device != "" && within(at, device) })
-		if !writes || slices.ContainsFunc(own, was) && !serves(svc, o.Image) || found && first.Name < o.Name {
+		if !writes || (!certain || slices.ContainsFunc(own, was)) && !serves(svc, o.Image) || found && first.Name < o.Name {
 			continue
 		}
 		first, found = o, true

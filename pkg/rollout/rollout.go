@@ -180,11 +180,13 @@ func (r *Rollout) carry(ctx context.Context, step plan.Step) (tolerated, err err
 	away := r.Away != nil && step.Interrupts()
 	if away {
 		r.Away(ctx, false)
+		defer func() {
+			if err == nil && r.replies(step) { // else who takes its place ends it
+				r.Away(ctx, true)
+			}
+		}()
 	}
 	if err = r.step(ctx, step); err == nil {
-		if away && r.replies(step) { // else who takes its place ends it
-			r.Away(ctx, true)
-		}
 		return nil, nil
 	}
 	if step.Tolerated && !errors.Is(err, errBefore) && !errors.Is(err, errUndo) && ctx.Err() == nil && fault.Of(err) != fault.Interrupted && !NotReached(err) {

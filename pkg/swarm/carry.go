@@ -207,7 +207,8 @@ func (c *change) tasks(ctx context.Context) ([]swarm.Task, error) {
 }
 
 // undo brings the service back to what it was, unless the file wants it left as it
-// is or Swarm has done so already. A job stays as it ended, and goes where it has not.
+// is or Swarm has done so already. A job goes: what it was would run at once, and one that
+// failed would stay red in every check of what serves again.
 func (c *change) undo(ctx context.Context, follow *follower) error {
 	if c.svc.Update.FailureAction != stack.Rollback {
 		return nil
@@ -215,18 +216,7 @@ func (c *change) undo(ctx context.Context, follow *follower) error {
 	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoBudget+c.grace())
 	defer cancel()
 	defer c.goesBack()()
-	goes := c.before == nil
-	if c.svc.Job && !goes {
-		// What it was would run at once, and does not know what this one has done.
-		tasks, err := c.tasks(back)
-		if err != nil {
-			return fmt.Errorf("while going back: %w", err)
-		}
-		if goes = slices.ContainsFunc(tasks, func(t swarm.Task) bool { return !ended(t) }); !goes {
-			return follow.close(back)
-		}
-	}
-	if goes {
+	if c.before == nil || c.svc.Job {
 		watched, end := endsWith(ctx, back)
 		defer end()
 		return errors.Join(wrap(c.remove(back, watched), "while going back"), follow.close(back))

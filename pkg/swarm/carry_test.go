@@ -198,31 +198,9 @@ func TestToldToEndWhileANewServiceGoesAgain(t *testing.T) {
 	}
 }
 
-// What a job has done is not undone by the job before it, which Swarm would run at once: its
-// migration does not know the newer schema.
-func TestAJobThatFailsIsNotRunAsItWas(t *testing.T) {
-	t.Parallel()
-	for _, drains := range []*stack.Idle{nil, {}} {
-		synctest.Test(t, func(t *testing.T) {
-			spec := swarm.ServiceSpec{Mode: swarm.ServiceMode{ReplicatedJob: &swarm.ReplicatedJob{}},
-				TaskTemplate: swarm.TaskSpec{ContainerSpec: &swarm.ContainerSpec{Image: "job:1", Labels: map[string]string{hashLabel: "old"}}}}
-			m := &fakeLossyManager{takes: true, service: swarm.Service{ID: "s", Spec: spec}}
-			before, began := m.service, time.Now()
-			went := 0
-			change := &change{Swarm: &Swarm{Host: Host{API: m, Sink: event.Discard}}, step: plan.Step{Service: "job"}, id: "s", before: &before,
-				svc: &stack.Service{Name: "job", Job: true, Update: stack.Update{FailureAction: stack.Rollback}},
-				how: Order{GoesBack: func() { went++ }}, span: func(string, string) func() { return func() {} }, goal: goal{hash: "new", job: true}}
-			change.svc.Ext.Idle = drains
-			require.NoError(t, change.undo(t.Context(), nil))
-			assert.Zero(t, m.service.Version.Index, "Swarm is given nothing")
-			assert.Zero(t, time.Since(began))
-			assert.Equal(t, 1, went, "it is not tried again")
-		})
-	}
-}
-
-// One that has not ended, or not begun, does not go on behind a release that went back.
-func TestAJobThatIsAtWorkGoesWithItsRelease(t *testing.T) {
+// A job that failed, or is at work, does not go on behind a release that went back, and what it was
+// is not run in its place.
+func TestAJobGoesWithItsRelease(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := &fakeLeaving{gone: time.Second}
