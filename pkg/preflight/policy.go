@@ -282,9 +282,14 @@ func (f *findings) twice(svc *stack.Service) {
 	}
 }
 
-// stopsFirst tells of what one host stops before it starts, whatever the order.
+// stopsFirst tells of what one host stops before it starts, whatever the order, as far as no
+// host is needed to know.
 func (f *findings) stopsFirst(svc *stack.Service) bool {
+	c := f.Stack.Project.Services[svc.Name]
 	_, shares := stack.OfAnother(svc.NetworkMode)
-	return svc.ContainerName != "" || len(svc.HostPorts) > 0 || svc.NetworkMode == "host" || shares || f.Classes[svc.Name].GPU ||
-		f.Stack.IsDatabase(svc.Name) && len(f.Stack.Writes(svc.Name)) > 0
+	alone := c.MacAddress != "" || svc.ContainerName != "" || len(svc.HostPorts) > 0 || svc.NetworkMode == "host" || shares
+	for _, n := range c.Networks {
+		alone = alone || n != nil && n.Ipv4Address+n.Ipv6Address+n.MacAddress != ""
+	}
+	return alone || f.Stack.UsesGPU(svc.Name) || f.Stack.IsDatabase(svc.Name) && len(f.Stack.Writes(svc.Name)) > 0
 }

@@ -151,16 +151,7 @@ func (f *findings) released(svc *stack.Service) bool {
 // moves tells whether new units of a service are started beside the old ones, which hold
 // their addresses, as far as no host is needed to know. What stops first mostly gets them again.
 func (f *findings) moves(svc *stack.Service) bool {
-	if svc.Update.Order != stack.StartFirst || f.Options.Swarm {
-		return svc.Update.Order == stack.StartFirst
-	}
-	c := f.Stack.Project.Services[svc.Name]
-	addressed := c.MacAddress != ""
-	for _, n := range c.Networks {
-		addressed = addressed || n != nil && n.Ipv4Address+n.Ipv6Address+n.MacAddress != ""
-	}
-	data := f.Stack.IsDatabase(svc.Name) && len(f.Stack.Writes(svc.Name)) > 0
-	return !addressed && !data && svc.ContainerName == "" && len(svc.HostPorts) == 0 && !f.Stack.UsesGPU(svc.Name)
+	return svc.Update.Order == stack.StartFirst && (f.Options.Swarm || !f.stopsFirst(svc))
 }
 
 // reloads tells whether somebody reloads an nginx when containers come and go: docker-gen,

@@ -32,6 +32,7 @@ func TestWhatMayNotRunTwice(t *testing.T) {
 		"beat, stop-first":           {"image: example/app:v1\n    command: celery -A app beat\n    " + last, ""},
 		"beat without an order":      {"image: example/app:v1\n    command: celery -A app beat", ""},
 		"beat by name, stops first":  {"image: example/app:v1\n    container_name: beat\n    command: celery -A app beat\n    " + first, ""},
+		"beat at its own address":    {"image: example/app:v1\n    networks: {default: {ipv4_address: 10.9.0.5}}\n    command: celery -A app beat\n    " + first, ""},
 		"beat on the host's network": {"image: example/app:v1\n    network_mode: host\n    command: celery -A app beat\n    " + first, ""},
 		"a worker":                   {"image: example/app:v1\n    command: celery -A app worker --loglevel info -Q beat\n    " + first, ""},
 		"words of another":           {"image: example/app:v1\n    command: /app --cron-format x --crondir /y\n    " + first, ""},
