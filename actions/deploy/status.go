@@ -172,7 +172,7 @@ func past(rec release.Record, seen release.Sight) report.Past {
 		past.Seconds = rec.Ended.Sub(rec.Started).Seconds()
 	}
 	for name, svc := range rec.Services {
-		if rec.Outcome != release.Refused && svc.Action != "" && svc.Action != "unchanged" && svc.Action != "keep" {
+		if rec.Outcome != release.Refused && svc.Action != "" && !svc.Stays() {
 			past.Changed = append(past.Changed, name)
 		}
 	}

@@ -82,10 +82,7 @@ func (e earlier) by() string {
 
 // meant gives those of some runs that were to change a service.
 func meant(runs []release.Record, name string) []release.Record {
-	return slices.DeleteFunc(slices.Clone(runs), func(r release.Record) bool {
-		action := plan.Action(r.Services[name].Action)
-		return action == plan.Unchanged || action == plan.Keep
-	})
+	return slices.DeleteFunc(slices.Clone(runs), func(r release.Record) bool { return r.Services[name].Stays() })
 }
 
 // heals tells whether a way back is of more than this release has touched.

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -123,4 +124,15 @@ func TestAFailureHasTimeToBeRecorded(t *testing.T) {
 		last, _ := d.ledger.Latest()
 		assert.Equal(t, release.Failed, last.Outcome)
 	}
+}
+
+// A record spells the two actions that change nothing as the plan does.
+func TestWhatStaysByItsRecordChangesNothingByItsPlan(t *testing.T) {
+	t.Parallel()
+	for _, a := range []plan.Action{
+		plan.Create, plan.Surge, plan.StopFirst, plan.Drain, plan.Scale, plan.Reload, plan.Gate, plan.Heal, plan.Unchanged, plan.Remove, plan.Keep,
+	} {
+		assert.Equal(t, !plan.Step{Action: a}.Changes(), release.ServiceRecord{Action: string(a)}.Stays(), a)
+	}
+	assert.False(t, release.ServiceRecord{}.Stays(), "a service that a record lacks")
 }

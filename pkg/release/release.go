@@ -142,7 +142,7 @@ func (r Record) Made(service string) bool {
 	case r.Outcome == Failed, r.Outcome == Stuck:
 		return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Service == service })
 	}
-	return r.Outcome == Verified || r.Services[service].Action != "unchanged"
+	return r.Outcome == Verified || !r.Services[service].Stays()
 }
 
 // MayHave tells whether a run carried out a step of a service, or may have: one that was
@@ -216,6 +216,10 @@ type ServiceRecord struct {
 	Files       map[string]string `json:"files,omitempty"`
 	Action      string            `json:"action,omitempty"`
 }
+
+// Stays tells whether a release was to do nothing with a service: the actions that pkg/plan calls
+// Unchanged and Keep. They are spelled here since records are read by who knows no plans.
+func (s ServiceRecord) Stays() bool { return s.Action == "unchanged" || s.Action == "keep" }
 
 // Step is one step of a release and when it ran.
 type Step struct {

@@ -110,12 +110,12 @@ func told(l *release.Ledger, verified release.Record) bool {
 // so where it wrote them down: whatever replaces or ends a unit does. One that was killed may
 // have where that is what it was for.
 func quiets(r release.Record, s, was release.ServiceRecord) bool {
-	switch plan.Action(s.Action) {
-	case plan.Unchanged, plan.Keep:
+	switch action := plan.Action(s.Action); {
+	case s.Stays():
 		return false
-	case plan.Drain:
+	case action == plan.Drain:
 		return true
-	case plan.Scale:
+	case action == plan.Scale:
 		return len(r.Steps) > 0 || s.Replicas < was.Replicas
 	}
 	return len(r.Steps) > 0
