@@ -172,7 +172,6 @@ func TestALostConnectionIsPassedOn(t *testing.T) {
 		"tag":      e.Tag(ctx, "x", "y"),
 		"untag":    e.Untag(ctx, "y"),
 		"present":  second(e.ImagePresent(ctx, "x")),
-		"network":  e.RemoveNetwork(ctx, "x"),
 	} {
 		assert.ErrorIs(t, err, errCut, name)
 	}

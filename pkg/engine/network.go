@@ -146,15 +146,6 @@ func (e *Engine) foreign(kind, name, owner, project string) {
 		"%s %s %s and is used as it is; declare it external in %s to say that this is meant", kind, name, whose, project)})
 }
 
-// RemoveNetwork removes a network by name or id. One that is gone already is no
-// error; one that is in use is.
-func (e *Engine) RemoveNetwork(ctx context.Context, name string) error {
-	if _, err := e.api.NetworkRemove(ctx, name, client.NetworkRemoveOptions{}); err != nil && !isGone(err) {
-		return fmt.Errorf("remove network %s: %w", name, err)
-	}
-	return nil
-}
-
 // anonymous is a volume without a name of its own: the service or its image only says
 // where it is mounted. It is known by the unit that has it.
 type anonymous struct {

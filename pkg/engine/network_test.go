@@ -33,8 +33,6 @@ func TestEnsureMakesOnlyWhatIsMissing(t *testing.T) {
 	assert.Equal(t, seen.Networks["a"].ID, now.Networks["a"].ID)
 	require.ErrorContains(t, e.EnsureNetworks(t.Context(), s, []string{"zz"}), "network zz is not defined")
 	require.ErrorContains(t, e.EnsureVolumes(t.Context(), s, []string{"zz"}), "volume zz is not defined")
-	require.NoError(t, e.RemoveNetwork(t.Context(), now.Networks["a"].Name))
-	require.NoError(t, e.RemoveNetwork(t.Context(), now.Networks["a"].Name), "gone already")
 	assert.Empty(t, warnings(rec, s.Name))
 }
 
@@ -90,5 +88,4 @@ func TestEnsureExternalAndForeignOnes(t *testing.T) {
 	ids := run(t, e, mine, "api", 1)
 	require.NoError(t, e.Stop(t.Context(), ids, 0))
 	require.NoError(t, e.Remove(t.Context(), ids))
-	require.NoError(t, e.RemoveNetwork(t.Context(), mine.Name+"_a"))
 }

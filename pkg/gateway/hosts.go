@@ -81,12 +81,6 @@ func (g *Nginx) Clear(ctx context.Context, service string) error {
 	return g.edit(ctx, service, false, func(hosts string) (string, error) { return dropMarks(hosts, service), nil })
 }
 
-// ClearAll takes every address that was ever set out again: the healing of what
-// an interrupted release left.
-func (g *Nginx) ClearAll(ctx context.Context) error {
-	return g.edit(ctx, "", false, func(hosts string) (string, error) { return dropMarks(hosts, ""), nil })
-}
-
 // Pinned gives the addresses that are set now, by service; empty when none are.
 func (g *Nginx) Pinned(ctx context.Context) (map[string][]string, error) {
 	seen, err := g.look(ctx)
@@ -205,11 +199,11 @@ func markedBy(line string) string {
 	return strings.TrimSpace(line[at+len(mark):])
 }
 
-// dropMarks gives hosts without the marked lines of the service ("" for all).
+// dropMarks gives hosts without the marked lines of the service.
 func dropMarks(hosts, service string) string {
 	var kept strings.Builder
 	for line := range strings.Lines(hosts) {
-		if by := markedBy(line); by == "" || service != "" && by != service {
+		if markedBy(line) != service {
 			kept.WriteString(line)
 		}
 	}

@@ -46,9 +46,6 @@ type Nginx struct {
 // Option changes how a gateway is treated.
 type Option func(*Nginx)
 
-// ReloadTimeout sets how long Reload waits for new workers (default 10 s).
-func ReloadTimeout(d time.Duration) Option { return func(g *Nginx) { g.reloadTimeout = d } }
-
 // KeepOldWorkers leaves workers that are still busy at the end of the drain
 // budget alone, so that their connections to other services live on; those to
 // units that go end with these. Without it the workers are ended, because the units

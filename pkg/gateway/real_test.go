@@ -269,7 +269,7 @@ func TestServicesShareTheGateway(t *testing.T) {
 	assert.Equal(t, map[string][]string{"api": addrs, "web": {"10.9.9.1"}}, pinned)
 	require.NoError(t, g.Clear(ctx, "api"))
 	assert.Equal(t, before+"\n10.9.9.1 web # shiksha:web", l.hosts())
-	require.NoError(t, g.ClearAll(ctx))
+	require.NoError(t, g.Clear(ctx, "web"))
 	assert.Equal(t, before, l.hosts())
 
 	err = g.Set(ctx, "elsewhere", addrs)

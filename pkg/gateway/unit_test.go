@@ -91,8 +91,7 @@ func TestMarks(t *testing.T) {
 	two := joinMarks(one, web) + "192.0.2.1 elsewhere # api\n"
 	assert.Equal(t, map[string][]string{"api": {"10.0.0.5", "10.0.0.6", "fd00::5"}, "api-web": {"10.0.0.9"}}, readMarks(two))
 	assert.Equal(t, base+"\n10.0.0.9 api-web # shiksha:api-web\n192.0.2.1 elsewhere # api\n", dropMarks(two, "api"))
-	assert.Equal(t, base+"\n192.0.2.1 elsewhere # api\n", dropMarks(two, ""))
-	assert.Equal(t, base, dropMarks(base, ""))
+	assert.Equal(t, base, dropMarks(base, "api"))
 
 	assert.NotEqual(t, overrideSum(base), overrideSum(one))
 	assert.Equal(t, overrideSum(one), overrideSum(one+"192.0.2.1 elsewhere\n"))

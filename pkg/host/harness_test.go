@@ -304,3 +304,10 @@ func (p *proxy) cut() {
 	}
 	p.conns = nil
 }
+
+// Reconnected tells how many times the connection had to be made again.
+func (h *Host) Reconnected() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.remade
+}

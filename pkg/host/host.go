@@ -99,13 +99,6 @@ func (h *Host) Close() error {
 // String gives user@host:port.
 func (h *Host) String() string { return h.settings.target.String() }
 
-// Reconnected tells how many times the connection had to be made again.
-func (h *Host) Reconnected() int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.remade
-}
-
 // OnReconnect has check called after each reconnect, before anything else uses
 // the new connection; check must pass its ctx on to what it does with the Host.
 // An error of check is final: every later use of the Host gives it.

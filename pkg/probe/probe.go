@@ -123,9 +123,6 @@ func newRun() string {
 // goes on with that phase. There are at most 16; later names are ignored.
 func (p *Probe) Mark(phase string) { p.tally.mark(phase, time.Now()) }
 
-// Failures is how many requests have failed so far, resets on reload apart.
-func (p *Probe) Failures() int { return p.tally.failures() }
-
 // FailuresIn is how many requests of one phase have failed so far.
 func (p *Probe) FailuresIn(phase string) int { return p.tally.failuresIn(phase) }
 

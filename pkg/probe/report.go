@@ -52,9 +52,6 @@ type KindReport struct {
 	ResetOnReload int `json:"reset_on_reload"`
 }
 
-// Lossless tells that no request failed and that all that were due were sent.
-func (r Report) Lossless() bool { return r.Failed == 0 && r.Dropped == 0 && r.Requests > 0 }
-
 func (p *phase) report() PhaseReport {
 	quantile := func(q float64) time.Duration {
 		return time.Duration(p.latency.ValueAtQuantile(q)) * time.Microsecond

@@ -158,7 +158,7 @@ func BenchmarkRequest(b *testing.B) {
 		for b.Loop() {
 			p.request(lanes[0], time.Now())
 		}
-		require.Zero(b, p.Failures())
+		require.Zero(b, p.Report().Failed)
 	})
 	b.Run("bare", func(b *testing.B) {
 		transport := newTransport(false)

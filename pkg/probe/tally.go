@@ -212,16 +212,6 @@ func (t *tally) end(at time.Time) {
 	t.ended = at
 }
 
-func (t *tally) failures() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	n := 0
-	for _, ph := range t.phases {
-		n += ph.failed
-	}
-	return n
-}
-
 func (t *tally) failuresIn(name string) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -199,14 +199,8 @@ func (l *Ledger) LatestVerified() (Record, bool) {
 	return l.verifiedBefore(l.top + 1)
 }
 
-// VerifiedBefore gives the newest trusted record with a number below n of a
+// verifiedBefore gives the newest trusted record with a number below n of a
 // release that was verified.
-func (l *Ledger) VerifiedBefore(n int) (Record, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.verifiedBefore(n)
-}
-
 func (l *Ledger) verifiedBefore(n int) (Record, bool) {
 	for i := len(l.records) - 1; i >= 0; i-- {
 		if r := l.records[i]; r.Number < n && r.Outcome == Verified {

@@ -90,8 +90,6 @@ func TestLedgerKeepsReleases(t *testing.T) {
 	second, err := l.Get(2)
 	require.NoError(t, err)
 	assert.Equal(t, verified.Sum, second.PrevSum)
-	_, ok = l.VerifiedBefore(1)
-	assert.False(t, ok)
 	_, err = l.Get(3)
 	assert.Equal(t, fault.Refused, fault.Of(err))
 	assert.False(t, l.Uncertain())

@@ -50,9 +50,6 @@ const (
 	Undecided = "unknown"
 )
 
-// DefaultWindow is the stability window of `shiksha verify`.
-const DefaultWindow = 10 * time.Second
-
 // Result is what a verification found.
 type Result struct {
 	Project string `json:"project"`
