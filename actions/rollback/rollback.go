@@ -73,9 +73,12 @@ func (in *Inputs) options(s *door.Session) verb.Options {
 	run := s.Action.Run()
 	o := verb.Options{
 		Host: in.Config(s.Person), Vault: in.VaultConfig(in.Config(s.Person)), Engine: in.Engine, Project: in.Project, StateDir: in.StateDir, Release: in.Release, Version: in.Version, Reason: in.Reason, URL: in.URL,
-		RestoreDatabase: in.RestoreDatabase, AcceptSchema: in.AcceptSchema, DryRun: in.DryRun, Registry: engine.Auth{Registry: in.Registry, Username: in.Username, Password: string(in.Password)},
-		LockWait: in.LockWait, WaitTimeout: in.WaitTimeout, ProbeBudget: in.ProbeBudget,
-		Run: converge.Origin{Actor: run.Actor, URL: run.URL, Repository: run.Repository},
+		RestoreDatabase: in.RestoreDatabase, AcceptSchema: in.AcceptSchema, LockWait: in.LockWait,
+		Asked: converge.Asked{
+			Registry: engine.Auth{Registry: in.Registry, Username: in.Username, Password: string(in.Password)},
+			DryRun:   in.DryRun, WaitTimeout: in.WaitTimeout, ProbeBudget: in.ProbeBudget,
+			Run: converge.Origin{Actor: run.Actor, URL: run.URL, Repository: run.Repository},
+		},
 	}
 	if in.Verify {
 		settings := verify.Settings{Skip: in.SkipChecks, URL: in.URL, Timeout: in.CheckTimeout, FailOn: check.Fail, Protect: s.Protect}

@@ -193,7 +193,7 @@ func TestADatabaseIsDumpedOnceItListens(t *testing.T) {
 					Engine: server, Sink: event.Discard}
 				c.step.Service = "db"
 				d := &transition{Target: &target.Target{Sink: event.Discard}, record: &release.Record{}, facts: &facts{}, plan: &plan.Plan{Steps: []plan.Step{c.step}},
-					opts: Options{WaitTimeout: 3500 * time.Millisecond}}
+					opts: Options{Asked: Asked{WaitTimeout: 3500 * time.Millisecond}}}
 				require.NoError(t, d.dump(t.Context(), store, backup.Source{Service: "db", Options: stack.Backups{Database: "shop", Timeout: time.Minute}}))
 				assert.Equal(t, c.want, strings.Join(server.order, " "))
 			})

@@ -257,7 +257,7 @@ func TestWhatIsPulledIsKeptAtOnce(t *testing.T) {
 	st := cutOffShop(t)
 	images := &fakeImages{there: map[string]bool{}, slow: "beat", tagged: make(chan struct{})}
 	d := &transition{Target: &target.Target{Sink: event.Discard, Engine: served(t, images)}, on: &fakePruned{images: images}, result: &Result{},
-		opts:   Options{Stack: st, Registry: engine.Auth{Username: "ci", Password: "secret"}},
+		opts:   Options{Stack: st, Asked: Asked{Registry: engine.Auth{Username: "ci", Password: "secret"}}},
 		plan:   &plan.Plan{Steps: []plan.Step{{Service: "api"}, {Service: "beat"}}},
 		record: &release.Record{Project: "shop", Number: 2, Services: map[string]release.ServiceRecord{}},
 		facts:  &facts{images: map[string]engine.Image{}}}
@@ -277,7 +277,7 @@ func TestWhatAnotherProjectLetGoIsPulled(t *testing.T) {
 	st := cutOffShop(t)
 	images := &fakeImages{there: map[string]bool{}, strict: true}
 	d := &transition{Target: &target.Target{Sink: event.Discard, Engine: served(t, images)}, on: &fakePruned{images: images}, result: &Result{},
-		opts:   Options{Stack: st, Registry: engine.Auth{Username: "ci", Password: "secret"}},
+		opts:   Options{Stack: st, Asked: Asked{Registry: engine.Auth{Username: "ci", Password: "secret"}}},
 		plan:   &plan.Plan{Steps: []plan.Step{{Service: "api"}}},
 		record: &release.Record{Project: "shop", Number: 2, Services: map[string]release.ServiceRecord{"api": {Pinned: st.Services["api"].Pinned}}}}
 	require.NoError(t, d.tag(t.Context()))

@@ -36,7 +36,7 @@ func TestProbeOfAFirstRelease(t *testing.T) {
 			require.NoError(t, listener.Close())
 			var told notes
 			d := &transition{Target: &target.Target{Sink: &told},
-				opts: Options{Probe: probe.Config{URL: "http://" + address, Rate: 20}}}
+				opts: Options{Asked: Asked{Probe: probe.Config{URL: "http://" + address, Rate: 20}}}}
 			d.facts = &facts{}
 			level := event.Notice
 			if strings.HasPrefix(name, "another") {
@@ -69,7 +69,7 @@ func TestProbeOfAFirstRelease(t *testing.T) {
 func measured(t *testing.T, config probe.Config) (*measurement, *notes) {
 	t.Helper()
 	var told notes
-	d := &transition{Target: &target.Target{Sink: &told}, opts: Options{Probe: config, ProbeBudget: 3}, facts: &facts{}}
+	d := &transition{Target: &target.Target{Sink: &told}, opts: Options{Asked: Asked{Probe: config, ProbeBudget: 3}}, facts: &facts{}}
 	m := d.measure(t.Context())
 	require.NotNil(t, m)
 	t.Cleanup(func() { m.stop() })

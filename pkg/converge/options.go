@@ -24,15 +24,30 @@ const (
 	Replace = "replace"
 )
 
+// Asked is what a release and a rollback are asked alike, and hand on as it is.
+type Asked struct {
+	// Registry is the login for what has to be pulled.
+	Registry    engine.Auth
+	DryRun      bool
+	WaitTimeout time.Duration
+	// Probe measures the release from outside; off without a URL. More than
+	// ProbeBudget failed requests roll the release back.
+	Probe       probe.Config
+	ProbeBudget int
+	Run         Origin
+	// Began, when set, hears of the release right before its first change, with
+	// what is known by then. It must not block.
+	Began func(*Result)
+}
+
 // Options says what a host should run from now on, and how to get there.
 type Options struct {
+	Asked
 	Stack *stack.Stack
 	// Images finds the image of every service by digest; it is told of the last verified
 	// release, nil where there is none. Given are those that it was given beside the file.
 	Images func(context.Context, *release.Record) (map[string]engine.Image, error)
 	Given  map[string]string
-	// Registry is the login for what has to be pulled.
-	Registry engine.Auth
 	// Lock is held by the caller; nil with DryRun.
 	Lock *release.Lock
 	// Seen is the last release that may have changed something when the wait for the lock
@@ -48,21 +63,11 @@ type Options struct {
 	Untried bool
 	// Adopt allows a release to undo what was changed on the host by hand.
 	Adopt             bool
-	DryRun            bool
 	RollbackOnFailure bool
 	// KeepReleases is how many releases the host remembers, failed ones among them; with 0
 	// nothing is pruned.
 	KeepReleases  int
-	WaitTimeout   time.Duration
 	RemoveOrphans bool
-	// Probe measures the release from outside; off without a URL. More than
-	// ProbeBudget failed requests roll the release back.
-	Probe       probe.Config
-	ProbeBudget int
-	Run         Origin
-	// Began, when set, hears of the release right before its first change, with
-	// what is known by then. It must not block.
-	Began func(*Result)
 	// Back is set for a rollback.
 	Back *Back
 	// Verify decides whether the release stays; nil accepts what the rollout's

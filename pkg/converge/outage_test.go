@@ -144,7 +144,7 @@ func migrates(t *testing.T, runs func(command string, ill *atomic.Bool) int, car
 	d.Engine = served(t, &fakeTasks{runs: func(command string) int { return runs(command, &ill) }})
 	d.facts.know(d.ledger)
 	d.facts.images = map[string]engine.Image{"api": {Present: true}}
-	d.opts = Options{Stack: of("v2"), Version: "v2", RollbackOnFailure: true, Lock: ours(t), Probe: probe.Config{URL: server.URL, Rate: 50}}
+	d.opts = Options{Stack: of("v2"), Version: "v2", RollbackOnFailure: true, Lock: ours(t), Asked: Asked{Probe: probe.Config{URL: server.URL, Rate: 50}}}
 	d.result = Begin("v2")
 	d.result.Serving = "v1"
 	d.judges = true

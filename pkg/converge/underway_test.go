@@ -31,7 +31,7 @@ func TestUnderWay_IsSaidInAPlan(t *testing.T) {
 		"the first one":        {seen: held},
 		"a release has waited": {newest: started, seen: held, real: true},
 	} {
-		d := &transition{opts: Options{Stack: &stack.Stack{Name: "shop"}, DryRun: !c.real}, facts: &facts{newest: c.newest}, plan: &plan.Plan{}}
+		d := &transition{opts: Options{Stack: &stack.Stack{Name: "shop"}, Asked: Asked{DryRun: !c.real}}, facts: &facts{newest: c.newest}, plan: &plan.Plan{}}
 		d.underWay(t.Context(), func(_ context.Context, project string) release.Sight {
 			assert.Equal(t, "shop", project, name)
 			return c.seen

@@ -158,15 +158,13 @@ func (o Options) verifier(st *stack.Stack) (converge.Verifier, error) {
 // their registry has them now.
 func (o Options) request(t *target.Target, st *stack.Stack) converge.Options {
 	return converge.Options{
-		Stack: st, Registry: o.Registry,
+		Asked: o.Asked, Stack: st,
 		Images: func(ctx context.Context, verified *release.Record) (map[string]engine.Image, error) {
 			return o.resolve(ctx, t.Engine, st, verified)
 		},
 		Given:   o.Images,
 		Version: o.Version, Services: o.Services, Strategy: o.Strategy, Lenient: o.Preflight == Warn || o.Preflight == Off, Untried: o.Preflight == Off, Adopt: o.Adopt,
-		DryRun: o.DryRun, RollbackOnFailure: o.RollbackOnFailure,
-		KeepReleases: o.KeepReleases, WaitTimeout: o.WaitTimeout, RemoveOrphans: o.RemoveOrphans,
-		Probe: o.Probe, ProbeBudget: o.ProbeBudget, Run: o.Run, Began: o.Began,
+		RollbackOnFailure: o.RollbackOnFailure, KeepReleases: o.KeepReleases, RemoveOrphans: o.RemoveOrphans,
 	}
 }
 

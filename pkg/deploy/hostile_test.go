@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/pkg/converge"
 	"github.com/shiksha/actions/pkg/event"
 )
 
@@ -68,7 +69,7 @@ func TestHostilePullRequests(t *testing.T) {
 			}
 			var log strings.Builder
 			var heard event.Recorder
-			result, err := Run(t.Context(), Options{Workspace: dir, Project: "shop", DryRun: true}, &heard)
+			result, err := Run(t.Context(), Options{Workspace: dir, Project: "shop", Asked: converge.Asked{DryRun: true}}, &heard)
 			assert.Equal(t, c.refused, err != nil, "%v", err)
 			for _, e := range heard.Events() {
 				log.WriteString(e.Text + e.Output + "\n")

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/check"
+	"github.com/shiksha/actions/pkg/converge"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/plan"
@@ -32,7 +33,7 @@ func TestPlansOfRealStacks(t *testing.T) {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			t.Parallel()
 			env, _ := os.ReadFile(filepath.Join(dir, ".env-file"))
-			o := Options{Workspace: dir, Project: "shop", EnvFile: env, DryRun: true}
+			o := Options{Workspace: dir, Project: "shop", EnvFile: env, Asked: converge.Asked{DryRun: true}}
 			if names, err := os.ReadFile(filepath.Join(dir, ".files")); err == nil {
 				o.ComposeFiles = strings.Split(strings.TrimSpace(string(names)), ",")
 			}
@@ -87,7 +88,7 @@ func TestImagesOfWhatIsOnlyBuilt(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte("services:\n  api: {build: .}\n  worker: {build: .}\n"), 0o600))
-	o := Options{Workspace: dir, Project: "shop", DryRun: true, Images: map[string]string{"api": "team/api:v2"}}
+	o := Options{Workspace: dir, Project: "shop", Asked: converge.Asked{DryRun: true}, Images: map[string]string{"api": "team/api:v2"}}
 	_, err := Run(t.Context(), o, event.Discard)
 	require.ErrorContains(t, err, "service worker has build but no image")
 	o.Images["worker"] = "team/worker:v2"
@@ -114,7 +115,7 @@ func TestWhatIsNotSupportedIsSaid(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte(text), 0o600))
-		result, err := Run(t.Context(), Options{Workspace: dir, Project: "shop", DryRun: true}, event.Discard)
+		result, err := Run(t.Context(), Options{Workspace: dir, Project: "shop", Asked: converge.Asked{DryRun: true}}, event.Discard)
 		assert.Equal(t, fault.Input, fault.Of(err), text)
 		assert.Equal(t, "shop", result.Project, "known without the file")
 		assert.ErrorContains(t, err, says)
@@ -139,7 +140,7 @@ func TestASwarmIsSpokenOf(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte(c.head+services), 0o600))
-			o := Options{Workspace: dir, Project: "shop", Engine: c.engine, DryRun: true}
+			o := Options{Workspace: dir, Project: "shop", Engine: c.engine, Asked: converge.Asked{DryRun: true}}
 			sink := &event.Recorder{}
 			_, err := Run(t.Context(), o, sink)
 			require.NoError(t, err)

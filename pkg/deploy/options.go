@@ -6,16 +6,15 @@ import (
 	"time"
 
 	"github.com/shiksha/actions/pkg/converge"
-	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/host"
-	"github.com/shiksha/actions/pkg/probe"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
 // Options is a validated request for a release. Files and paths are relative to
 // Workspace; EnvFile is the content of a dotenv file.
 type Options struct {
+	converge.Asked
 	Host host.Config
 	// Vault is how to log in where copies of backups go, but for the address.
 	Vault        host.Config
@@ -37,7 +36,6 @@ type Options struct {
 	// Unpushed are services whose images no registry has yet: a plan takes them as
 	// new ones. Only a dry run can have some.
 	Unpushed []string
-	Registry engine.Auth
 	// Services restricts the release to some services (empty: all).
 	Services []string
 	Strategy string
@@ -47,21 +45,12 @@ type Options struct {
 	Engine string
 	// Adopt allows a release to undo what was changed on the host by hand.
 	Adopt             bool
-	DryRun            bool
 	RollbackOnFailure bool
 	// KeepReleases is how many releases the host remembers, failed ones among them.
 	KeepReleases  int
 	StateDir      string
 	LockWait      time.Duration
-	WaitTimeout   time.Duration
 	RemoveOrphans bool
-	// Probe measures the release from outside; off without a URL. More than
-	// ProbeBudget failed requests roll the release back.
-	Probe       probe.Config
-	ProbeBudget int
-	Run         converge.Origin
-	// Began, when set, hears of the release right before its first change.
-	Began func(*converge.Result)
 	// Verify makes what decides whether the release stays, once the stack is known;
 	// nil accepts what the rollout's own gates accepted. Its error is told before a
 	// host is needed.

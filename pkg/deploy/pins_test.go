@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/pkg/converge"
 	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/release"
@@ -74,12 +75,12 @@ func TestReleasesWithoutARegistry(t *testing.T) {
 		had      bool
 	}{
 		"a release":      {Options{}, true, true},
-		"a plan":         {Options{DryRun: true}, true, true},
+		"a plan":         {Options{Asked: converge.Asked{DryRun: true}}, true, true},
 		"it is named":    {Options{Services: []string{"redis"}}, true, false},
 		"another is":     {Options{Services: []string{"api"}}, true, true},
 		"given before":   {Options{}, false, false},
 		"given":          {Options{Images: map[string]string{"redis": "redis:7"}}, true, false},
-		"given, planned": {Options{Images: map[string]string{"redis": "redis:7"}, DryRun: true}, true, false},
+		"given, planned": {Options{Images: map[string]string{"redis": "redis:7"}, Asked: converge.Asked{DryRun: true}}, true, false},
 	} {
 		verified := &release.Record{Services: map[string]release.ServiceRecord{"redis": {Image: "redis:7", Pinned: pinned, Resolved: c.resolved}}}
 		request := c.o.request(&target.Target{Engine: e}, st)

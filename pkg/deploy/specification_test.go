@@ -145,7 +145,7 @@ func planOf(t *testing.T, compose string) error {
 		"more.yaml": "services: {c: {image: \"example/c:v1\"}}\n"} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
 	}
-	result, err := Run(t.Context(), Options{Workspace: dir, Project: "shop", DryRun: true, Preflight: Off}, event.Discard)
+	result, err := Run(t.Context(), Options{Workspace: dir, Project: "shop", Asked: converge.Asked{DryRun: true}, Preflight: Off}, event.Discard)
 	if err == nil {
 		require.Equal(t, converge.Planned, result.Outcome)
 	}

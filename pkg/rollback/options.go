@@ -5,15 +5,14 @@ import (
 	"time"
 
 	"github.com/shiksha/actions/pkg/converge"
-	"github.com/shiksha/actions/pkg/engine"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/host"
-	"github.com/shiksha/actions/pkg/probe"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
 // Options is a validated request to go back.
 type Options struct {
+	converge.Asked
 	Host host.Config
 	// Vault is how to log in where copies of backups are, but for the address.
 	Vault   host.Config
@@ -34,22 +33,11 @@ type Options struct {
 	// else of the one that serves.
 	URL string
 	// Reason is kept in the record.
-	Reason string
-	DryRun bool
-	// Registry is the login for images that the host does not have any more.
-	Registry    engine.Auth
-	LockWait    time.Duration
-	WaitTimeout time.Duration
-	// Probe measures the way back from outside; off without a URL. More than
-	// ProbeBudget failed requests end it.
-	Probe       probe.Config
-	ProbeBudget int
-	Run         converge.Origin
+	Reason   string
+	LockWait time.Duration
 	// Verify makes what decides whether the release stays, once the stack is known;
 	// nil accepts what the rollout's own gates accepted.
 	Verify func(*stack.Stack) (converge.Verifier, error)
-	// Began, when set, hears of the rollback right before its first change.
-	Began func(*converge.Result)
 }
 
 // check refuses what can be refused without a host.

@@ -106,11 +106,10 @@ func (o Options) request(ctx context.Context, t *target.Target, on platform.Plat
 		back.Database, back.Backup = r.run, r.backup.ID
 		back.Service, back.Writers = r.into.Service, r.writers()
 	}
-	run := o.Run
-	run.Commit = c.to.Commit
+	how := o.Asked
+	how.Run.Commit = c.to.Commit
 	return converge.Options{
-		Stack: st, Registry: o.Registry, Images: images(t, on, st, c.to, o.Registry), Version: c.to.Version,
-		Strategy: converge.Rolling, DryRun: o.DryRun, RollbackOnFailure: true, RemoveOrphans: true, WaitTimeout: o.WaitTimeout,
-		Probe: o.Probe, ProbeBudget: o.ProbeBudget, Run: run, Began: o.Began, Verify: verifier, Back: back,
+		Asked: how, Stack: st, Images: images(t, on, st, c.to, o.Registry), Version: c.to.Version,
+		Strategy: converge.Rolling, RollbackOnFailure: true, RemoveOrphans: true, Verify: verifier, Back: back,
 	}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/e2e/disk"
+	"github.com/shiksha/actions/pkg/converge"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/release"
 )
@@ -41,7 +42,7 @@ func TestWhatHappenedWhileARollbackWaited(t *testing.T) {
 		"the first release":         {nil, []release.Record{v1, v2}, "v2", Options{}, "release 2 (v2) ended as verified"},
 		"a fix, but one is named":   {[]release.Record{v1, v2, third(good)}, []release.Record{v1, v2, third(good), {Version: "v4", Outcome: good}}, "v4", Options{Version: "v2"}, ""},
 		"a fix, by number as well":  {[]release.Record{v1, v2, third(good)}, []release.Record{v1, v2, third(good), {Version: "v4", Outcome: good}}, "v4", Options{Release: 2}, ""},
-		"a look waits for nobody":   {[]release.Record{v1, v2}, []release.Record{v1, v2, third(good)}, "v3", Options{DryRun: true}, ""},
+		"a look waits for nobody":   {[]release.Record{v1, v2}, []release.Record{v1, v2, third(good)}, "v3", Options{Asked: converge.Asked{DryRun: true}}, ""},
 		"a fix failed, and is gone": {[]release.Record{v1, v2, third(good)}, []release.Record{v1, v2, third(good), {Version: "v4", Outcome: failed}}, "v3", Options{}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

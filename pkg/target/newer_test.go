@@ -181,7 +181,7 @@ func TestALedgerOfANewerVersion(t *testing.T) {
 			return err
 		},
 		"its plan": func(ctx context.Context) error {
-			_, err := rollback.Run(ctx, rollback.Options{Host: config, Project: "shop", StateDir: state, Release: 1, DryRun: true}, told)
+			_, err := rollback.Run(ctx, rollback.Options{Host: config, Project: "shop", StateDir: state, Release: 1, Asked: converge.Asked{DryRun: true}}, told)
 			return err
 		},
 		"verify": func(ctx context.Context) error {
