@@ -100,6 +100,5 @@ func perform(s *door.Session, in *Inputs, do Verb, asJSON bool) error {
 func (in *Inputs) Follow(s *door.Session, asJSON bool) *outcome.Story {
 	return outcome.Follow(s, outcome.About{
 		Version: in.Version, DryRun: in.DryRun, Run: origin(s), ProbeURL: in.ProbeURL, ProbeBudget: in.ProbeBudget, JSON: asJSON,
-		Server: s.Action.Run().Server, Environment: in.Environment, EnvironmentURL: in.EnvironmentURL,
 	}, &in.Telling)
 }

@@ -51,6 +51,7 @@ type listener struct {
 // Follow begins the story of a release for those that the inputs name. A plan is
 // the news of its pull request only.
 func Follow(s *door.Session, a About, in *inputs.Telling) *Story {
+	a.Server, a.Environment, a.EnvironmentURL = s.Action.Run().Server, in.Environment, in.EnvironmentURL
 	if a.DryRun {
 		return follow(s, a, reviewers(s, in)...)
 	}

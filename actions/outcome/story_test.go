@@ -279,7 +279,7 @@ func TestListenersHearOfARelease(t *testing.T) {
 	}
 	code, log, summary := enter(t, env, func(s *door.Session, in *inputs.Telling) error {
 		run := s.Action.Run()
-		about := About{Run: converge.Origin{Commit: run.Commit, Repository: run.Repository}, Server: run.Server, Environment: in.Environment}
+		about := About{Run: converge.Origin{Commit: run.Commit, Repository: run.Repository}}
 		story := Follow(s, about, in)
 		result := broken()
 		story.Began(result)

@@ -134,7 +134,6 @@ func (c *Command) Run(s *door.Session) error {
 	o := c.options(s)
 	about := outcome.About{
 		Version: o.Version, DryRun: o.DryRun, Run: o.Run, ProbeURL: o.Probe.URL, ProbeBudget: o.ProbeBudget, JSON: c.JSON,
-		Server: s.Action.Run().Server, Environment: c.Environment, EnvironmentURL: c.EnvironmentURL,
 	}
 	story := outcome.Follow(s, about, &c.Telling)
 	o.Began = story.Began
