@@ -354,12 +354,8 @@ func (d *transition) leftStopped() {
 		if taken || len(units) == 0 || d.opts.Stack.Services[name] != nil {
 			continue
 		}
-		again := "docker start " + strings.Join(units, " ")
-		if d.ran.Scheduled {
-			again = fmt.Sprintf("docker service scale %s_%s=%d", d.opts.Stack.Name, name, len(units))
-		}
 		d.Say(event.Warning, "record", name, "it was stopped, since it writes to the database, and it stays so: the release that came back does not have it. "+
-			"Where it fits the restored database, start it with: %s", again)
+			"Where it fits the restored database, start it with: %s", d.opts.Stack.StartIt(d.ran, name, units...))
 	}
 }
 

@@ -310,10 +310,7 @@ func loses(f gateway.Finding) bool {
 
 // handOver words that a service may not change its gateway yet, and how it can.
 func (d *transition) handOver(svc *stack.Service, former string, units []string) string {
-	next, stop := svc.Ext.Gateway, "docker stop "+strings.Join(units, " ")
-	if d.facts.observed.Scheduled {
-		stop = fmt.Sprintf("docker service scale %s_%s=0", d.opts.Stack.Name, former)
-	}
+	next, stop := svc.Ext.Gateway, d.opts.Stack.StopIt(d.facts.observed, former, units...)
 	alone := func(name string) string {
 		return fmt.Sprintf("release %s alone (input services: %[1]s, or --services %[1]s)", name)
 	}

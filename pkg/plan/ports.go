@@ -89,7 +89,7 @@ func handOver(in Input, p *Plan) {
 			}
 			why := fmt.Sprintf("until the new units are well: %s holds port %s of the host until it is %s", from.Service, port, until)
 			if j > i {
-				why += fmt.Sprintf(", which comes only after: none could start, so stop it first (docker stop %s)", unit)
+				why += fmt.Sprintf(", which comes only after: none could start, so stop it first (%s)", in.Desired.StopIt(in.Observed, from.Service, unit))
 			} else {
 				from.Yields = append(from.Yields, svc.Name)
 				from.Interruption, from.InterruptionSeconds = fmt.Sprintf("until %s is well: gives up port %s of the host to it", svc.Name, port), 0

@@ -84,10 +84,7 @@ func where(in Input, name string) string {
 func keeps(in Input, service, left string, unit stack.Unit) string {
 	_, known := in.Past[left]
 	_, inactive := in.Desired.Inactive[left]
-	why, all, stop := stays(in, left), "", "docker stop "+unit.Name
-	if in.Observed.Scheduled { // a Swarm starts anew what is stopped
-		stop = "docker service scale " + in.Desired.Name + "_" + left + "=0"
-	}
+	why, all, stop := stays(in, left), "", in.Desired.StopIt(in.Observed, left, unit.Name)
 	switch {
 	case why != "" && in.Back:
 		return fmt.Sprintf("no release that is undone made %s; stop it first (%s)", left, stop)

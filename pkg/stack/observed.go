@@ -2,6 +2,7 @@ package stack
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -167,12 +168,34 @@ func (o Other) String() string {
 	return o.Name + " of project " + o.Project
 }
 
-// StopIt is the command that stops it: a Swarm starts anew what is stopped.
+// StopIt is the command that stops it.
 func (o Other) StopIt() string {
 	if o.Task != "" {
-		return "docker service scale " + o.Task + "=0"
+		return scale(o.Task, 0)
 	}
 	return "docker stop " + o.Name
+}
+
+// scale is the command that sets how many tasks of a service a Swarm runs: it starts anew what
+// is only stopped.
+func scale(service string, tasks int) string {
+	return fmt.Sprintf("docker service scale %s=%d", service, tasks)
+}
+
+// StopIt is the command that stops some units of a service.
+func (s *Stack) StopIt(seen Observed, service string, units ...string) string {
+	if seen.Scheduled {
+		return scale(s.Name+"_"+service, 0)
+	}
+	return "docker stop " + strings.Join(units, " ")
+}
+
+// StartIt is the command that starts them again.
+func (s *Stack) StartIt(seen Observed, service string, units ...string) string {
+	if seen.Scheduled {
+		return scale(s.Name+"_"+service, len(units))
+	}
+	return "docker start " + strings.Join(units, " ")
 }
 
 // Observed is a snapshot of one project on one host: planning makes no further
