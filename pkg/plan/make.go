@@ -23,7 +23,7 @@ func Make(in Input) *Plan {
 	p.Steps = append(passOver(in, p.Steps, left), left...)
 	takeOver(in, p)
 	refuseOutside(in, p)
-	handOver(in, p)
+	passPorts(in, p)
 	emptied(in, p)
 	p.Migrations = migrations(in, p)
 	p.Backups = backups(in, p)

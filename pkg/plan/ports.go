@@ -66,11 +66,11 @@ func addresses(in Input, svc *stack.Service) []string {
 	return slices.Compact(out)
 }
 
-// handOver says where a port of the host goes from one service to another that is new: who
+// passPorts says where a port of the host goes from one service to another that is new: who
 // had it gives it up when it is replaced or goes, and who gets it is well only later. Nobody
 // answers there meanwhile, whichever way the units of either are rolled. A way back goes in
 // another order.
-func handOver(in Input, p *Plan) {
+func passPorts(in Input, p *Plan) {
 	for i := range p.Steps {
 		to := &p.Steps[i]
 		svc := in.Desired.Services[to.Service]
@@ -110,7 +110,7 @@ func holder(in Input, svc *stack.Service, from Step) (unit, port string) {
 		goes := slices.Contains(from.Old, u.ID) || slices.Contains(from.Leftovers, u.ID)
 		for _, port := range svc.HostPorts {
 			kept := was != nil && from.Replicas > 0 && slices.Contains(was.HostPorts, port)
-			if goes && !kept && u.Up() && meet(in, svc.Name, port, u.Ports[port]) {
+			if goes && !kept && u.Up() && wants(in, svc.Name, port, u.Ports[port]) {
 				return u.Name, port
 			}
 		}
@@ -118,15 +118,14 @@ func holder(in Input, svc *stack.Service, from Step) (unit, port string) {
 	return "", ""
 }
 
-// meet tells whether a service wants a port on an address on which it is held.
-func meet(in Input, service, port string, held []netip.Addr) bool {
-	every := func(a netip.Addr) bool { return !a.IsValid() || a.IsUnspecified() }
+// wants tells whether a service wants a port on an address on which it is held.
+func wants(in Input, service, port string, held []netip.Addr) bool {
 	for _, p := range in.Desired.Project.Services[service].Ports {
 		if p.Published+"/"+cmp.Or(p.Protocol, "tcp") != port {
 			continue
 		}
-		wants, _ := netip.ParseAddr(p.HostIP) // the zero one, where the file names none
-		if slices.ContainsFunc(held, func(a netip.Addr) bool { return every(a) || every(wants) || a == wants }) {
+		own, _ := netip.ParseAddr(p.HostIP) // the zero one, where the file names none
+		if slices.ContainsFunc(held, func(a netip.Addr) bool { return stack.Clash(own, a) }) {
 			return true
 		}
 	}

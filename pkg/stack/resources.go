@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"net/netip"
 	"path"
 	"slices"
 	"strings"
@@ -93,4 +94,11 @@ func (s *Stack) Writes(service string) []string {
 func common(source string) bool {
 	return source == "/" || slices.ContainsFunc([]string{"/dev", "/etc", "/proc", "/run", "/sys", "/tmp", "/usr", "/var/lib/docker", "/var/log", "/var/run"},
 		func(folder string) bool { return source == folder || strings.HasPrefix(source, folder+"/") })
+}
+
+// Clash tells whether nobody can have one port at both addresses. One that is not valid is all
+// of the host's.
+func Clash(a, b netip.Addr) bool {
+	every := func(a netip.Addr) bool { return !a.IsValid() || a.IsUnspecified() }
+	return a == b || every(a) || every(b)
 }

@@ -51,7 +51,7 @@ func (f findings) hostPortsFree(p *plan.Plan, seen stack.Observed, h Facts) {
 		for _, port := range svc.HostPorts {
 			number, isTCP := strings.CutSuffix(port, "/tcp")
 			wants := f.wants(svc.Name, number, seen.Scheduled)
-			if !isTCP || !meet(wants, h.Listening[number]) {
+			if !isTCP || !taken(wants, h.Listening[number]) {
 				continue
 			}
 			who, mend := publisher(seen, port, wants)
@@ -73,10 +73,7 @@ func publisher(seen stack.Observed, port string, wants []netip.Addr) (who, mend 
 	for _, id := range finding.SortedKeys(seen.Others) {
 		o := seen.Others[id]
 		for _, addr := range o.Ports[port] {
-			if !addr.IsValid() {
-				addr = netip.IPv4Unspecified()
-			}
-			if meet(wants, []netip.Addr{addr.Unmap()}) {
+			if taken(wants, []netip.Addr{addr.Unmap()}) {
 				return o.String(), "stop it first: " + o.StopIt()
 			}
 		}
@@ -101,14 +98,9 @@ func (f findings) wants(service, number string, scheduled bool) []netip.Addr {
 	return out
 }
 
-// meet tells whether two lists of addresses cannot both be listened on at one port.
-func meet(wants, listens []netip.Addr) bool {
-	for _, a := range wants {
-		for _, b := range listens {
-			if a == b || a.IsUnspecified() || b.IsUnspecified() {
-				return true
-			}
-		}
-	}
-	return false
+// taken tells whether somebody has a port where it is wanted.
+func taken(wants, listens []netip.Addr) bool {
+	return slices.ContainsFunc(wants, func(a netip.Addr) bool {
+		return slices.ContainsFunc(listens, func(b netip.Addr) bool { return stack.Clash(a, b) })
+	})
 }
