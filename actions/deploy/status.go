@@ -164,7 +164,7 @@ func history(r *verb.HistoryResult) *report.History {
 func past(rec release.Record, seen release.Sight) report.Past {
 	past := report.Past{
 		Number: rec.Number, Version: rec.Version, Commit: rec.Commit, Actor: rec.Actor, RunURL: rec.RunURL,
-		Outcome: string(rec.Outcome), Standing: string(seen.Of(rec)), Refused: rec.Refused(),
+		Outcome: string(rec.Outcome), Standing: string(seen.Of(rec)), Refused: rec.TurnedDown(),
 		RollsBack: rec.RollsBack, Restores: rec.Restores, Reason: rec.Reason, Started: rec.Started,
 		RestoredDatabase: rec.RestoresDatabase != "",
 	}

@@ -48,7 +48,7 @@ func (b *backTime) add(more time.Duration) {
 // interrupted is left for the next run to heal: it may have only seconds.
 func (d *transition) fail(ctx context.Context, cause error) error {
 	if fault.Of(cause) == fault.Interrupted {
-		return d.cutOff(ctx, cause)
+		return d.interruptedBy(ctx, cause)
 	}
 	if ctx.Err() != nil {
 		// What was cut off calls itself failed or refused.
@@ -61,7 +61,7 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 	// What a release before this one left unproved was proved ill with it.
 	touched := slices.Concat(d.unproved, d.result.Rollout.Touched)
 	// A database that was brought back is no state to be left in.
-	if why := d.stays(); why != "" && d.undoDatabase == nil {
+	if why := d.staysAs(); why != "" && d.undoDatabase == nil {
 		return d.leave(cause, why, touched)
 	}
 	back, cancel := d.backTime.limit(ctx)
@@ -80,7 +80,7 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 	case err == nil:
 		err = d.takeBack(back, found.touched)
 	}
-	if len(found.dark) == 0 && d.halfBack(ctx, back, err) {
+	if len(found.dark) == 0 && d.backCut(ctx, back, err) {
 		return d.halfway(ctx, fmt.Errorf("%w; and it could not all be taken back: %w", cause, err))
 	}
 	if err != nil {
@@ -90,8 +90,8 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 	return fault.New(fault.Failed, "", d.why(cause)+d.servesNow()+d.migrated()+d.stillIll(), "%w", cause)
 }
 
-// stays says why a release that failed stays as it is, or nothing.
-func (d *transition) stays() string {
+// staysAs says why a release that failed stays as it is, or nothing.
+func (d *transition) staysAs() string {
 	svc := d.opts.Stack.Services[d.result.Rollout.Failed]
 	switch {
 	case svc != nil && svc.Update.FailureAction == stack.Pause:
@@ -118,8 +118,8 @@ func (d *transition) leave(cause error, why string, touched []string) error {
 func (d *transition) servesNow() string {
 	switch {
 	case !d.first():
-		if len(d.stayed) > 0 {
-			return fmt.Sprintf("%s serves again, beside %v as this release has it: no release created what ran before it", d.beforeTitle(), d.stayed)
+		if len(d.keptOver) > 0 {
+			return fmt.Sprintf("%s serves again, beside %v as this release has it: no release created what ran before it", d.beforeTitle(), d.keptOver)
 		}
 		return d.beforeTitle() + " serves again"
 	case d.result.Serving != "":

@@ -93,7 +93,7 @@ func TestAFirstReleaseOverWhatRunsFails(t *testing.T) {
 			d := &transition{Target: &target.Target{Sink: event.Discard}, on: on, facts: &facts{observed: observed(c.before)}, record: &release.Record{},
 				opts:   Options{Stack: &stack.Stack{Name: "shop", Services: services}, RollbackOnFailure: true, Lock: &release.Lock{}},
 				result: &Result{Changed: []string{"db"}, Rollout: &rollout.Report{Touched: strings.Fields(c.touched), Failed: "api"}}}
-			err := d.known(d.fail(t.Context(), errors.New("api-2 is unhealthy")))
+			err := d.keepTrue(d.fail(t.Context(), errors.New("api-2 is unhealthy")))
 			assert.Equal(t, c.kind, fault.Of(err), "%v", err)
 			assert.Equal(t, c.removed, strings.Join(on.removed, " "))
 			assert.Contains(t, err.Error()+"; "+fault.Hint(err), c.says)

@@ -39,8 +39,8 @@ type transition struct {
 	// and went back for that, too; cleared once nothing of this one is left.
 	earlier           earlier
 	tookBack, cleared bool
-	// refused is set once this one failed and what is there is not all of the release before.
-	refused bool
+	// turnedDown is set once this one failed and what is there is not all of the release before.
+	turnedDown bool
 	// undoDatabase takes back that the database was brought back; writers are the
 	// services that were stopped for it, ran is what ran before they were.
 	undoDatabase func(context.Context) error
@@ -49,14 +49,14 @@ type transition struct {
 	backTime     backTime
 	// inVain are the services that the way back tried once and passed over.
 	inVain []string
-	// stayed are services that a way back kept, since no release created them.
-	stayed []string
+	// keptOver are services that a way back kept, since no release created them.
+	keptOver []string
 	// others are the secrets of the releases whose units may run when this one begins.
 	others []string
-	// lost says why the release before cannot be brought back, "" where it can; judges is set
+	// noWayBack says why the release before cannot be brought back, "" where it can; judges is set
 	// where that release says itself which schema it can read.
-	lost   string
-	judges bool
+	noWayBack string
+	judges    bool
 	// blind says why what served before does not work with the database as it was migrated, ""
 	// where nobody knows that.
 	blind  string
@@ -69,7 +69,7 @@ type transition struct {
 // stack and, unless it only plans, the lock.
 func Run(ctx context.Context, t *target.Target, on Platform, o Options, result *Result) error {
 	d := &transition{Target: t, on: on, opts: o, result: result}
-	return d.known(d.run(ctx))
+	return d.keepTrue(d.run(ctx))
 }
 
 func (d *transition) run(ctx context.Context) error {
@@ -153,10 +153,10 @@ func (d *transition) was() {
 	d.result.Unsure = d.earlier.any()
 }
 
-// known leaves in the result of a release that did not succeed only what is so: which services
+// keepTrue leaves in the result of a release that did not succeed only what is so: which services
 // are not as they were, and that nobody knows what serves where there are any. It gives back
 // the error that the release ended with.
-func (d *transition) known(err error) error {
+func (d *transition) keepTrue(err error) error {
 	if err == nil || d.record != nil && d.record.Outcome == release.Verified { // that could not be recorded: it serves all the same
 		return err
 	}
@@ -245,15 +245,15 @@ func (d *transition) release(ctx context.Context) error {
 	// Who is away while a database is brought back is meant to be, and a dump of an hour takes
 	// nothing from users; what a migration does to them is the release's doing.
 	if err := d.restore(ctx); err != nil {
-		return d.unchanged(ctx, err)
+		return d.endBefore(ctx, err)
 	}
 	if err := d.secure(ctx); err != nil {
-		return d.unchanged(ctx, err)
+		return d.endBefore(ctx, err)
 	}
 	d.Step("measure")
 	d.probe = d.measure(ctx)
 	if err := d.migrate(ctx); err != nil {
-		return d.unchanged(ctx, err)
+		return d.endBefore(ctx, err)
 	}
 	err := d.roll(ctx)
 	if err == nil {

@@ -88,7 +88,7 @@ func TestAWayBackThatIsCutOff(t *testing.T) {
 				d.end(ctx, err)
 				last, _ := d.ledger.Latest()
 				assert.Equal(t, release.Interrupted, last.Outcome)
-				assert.True(t, last.Refused(), "whoever reads only the record is told no less")
+				assert.True(t, last.TurnedDown(), "whoever reads only the record is told no less")
 			})
 		})
 	}
@@ -115,7 +115,7 @@ func TestToldToEndBeforeItGoesBack(t *testing.T) {
 	d.end(cancelled(t), err)
 	last, _ := d.ledger.Latest()
 	assert.Equal(t, release.Interrupted, last.Outcome)
-	assert.False(t, last.Refused())
+	assert.False(t, last.TurnedDown())
 	d.facts = &facts{}
 	assert.Equal(t, "run it again", fault.Hint(d.fail(cancelled(t), errors.New("verify: 1 of 3 checks failed"))))
 }

@@ -187,11 +187,11 @@ func TestAFailureHidesNoUnfinishedRun(t *testing.T) {
 	}{
 		"a migration failed": {[]release.Record{cutOffRun(release.Interrupted)}, func(d *transition) error {
 			d.result.Rollout, d.record.Migrations = nil, []release.Migration{{Service: "api", Exit: 1}}
-			return d.unchanged(t.Context(), fault.New(fault.Failed, "", "", "the migration failed"))
+			return d.endBefore(t.Context(), fault.New(fault.Failed, "", "", "the migration failed"))
 		}, release.Interrupted, true, false},
 		"a migration failed after its database came up": {[]release.Record{cutOffRun(release.Interrupted)}, func(d *transition) error {
 			d.result.Rollout, d.record.Migrations = &rollout.Report{}, []release.Migration{{Service: "api"}, {Service: "api", Exit: 1}}
-			return d.unchanged(t.Context(), fault.New(fault.Failed, "", "", "the migration failed"))
+			return d.endBefore(t.Context(), fault.New(fault.Failed, "", "", "the migration failed"))
 		}, release.Interrupted, true, false},
 		"no way back is wanted": {[]release.Record{cutOffRun(release.Stuck)}, func(d *transition) error {
 			d.opts.RollbackOnFailure = false
@@ -226,7 +226,7 @@ func TestAFailureHidesNoUnfinishedRun(t *testing.T) {
 			last, _ := d.ledger.Latest()
 			assert.Equal(t, c.outcome, last.Outcome)
 			assert.Equal(t, c.cutOff, strings.Contains(last.Message, "what release 2 left, which did not end, is not taken back"), last.Message)
-			assert.Equal(t, c.refused, last.Refused(), "to run it again fails again, where it was judged")
+			assert.Equal(t, c.refused, last.TurnedDown(), "to run it again fails again, where it was judged")
 			f := &facts{stack: d.opts.Stack}
 			f.know(d.ledger)
 			assert.Equal(t, c.cutOff, f.input(Options{}, nil).Interrupted)

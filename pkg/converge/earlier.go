@@ -272,9 +272,9 @@ func (d *transition) made(ctx context.Context) map[string][]string {
 	return made
 }
 
-// undone gives the units that the releases which a rollback undoes made. The service's name
+// madeByUndone gives the units that the releases which a rollback undoes made. The service's name
 // does not tell: one of that name may have been started by hand before.
-func (f *facts) undone() (ids []string) {
+func (f *facts) madeByUndone() (ids []string) {
 	for name, units := range f.observed.Units {
 		for _, u := range units {
 			if slices.Contains(f.made[name], u.Hash) || slices.Contains(f.made[name], anyHash) {
@@ -285,9 +285,9 @@ func (f *facts) undone() (ids []string) {
 	return ids
 }
 
-// undone gives the units that a way back may take away: what this release made, or one before
+// mayTakeAway gives the units that a way back may take away: what this release made, or one before
 // it that did not end well.
-func (d *transition) undone(seen stack.Observed) (ids []string) {
+func (d *transition) mayTakeAway(seen stack.Observed) (ids []string) {
 	for name, units := range seen.Units {
 		svc := d.opts.Stack.Services[name]
 		for _, u := range units {
@@ -331,11 +331,11 @@ func over(seen stack.Observed, made []string, created map[string]bool) (names []
 // staysOver finds what a way back keeps since no release created it, for the plan and the hint.
 // A first release has looked at that itself.
 func (d *transition) staysOver(before *stack.Stack, in *plan.Input) {
-	if in.Made = d.undone(in.Observed); d.facts.verified == nil {
+	if in.Made = d.mayTakeAway(in.Observed); d.facts.verified == nil {
 		return
 	}
 	in.TakenOver = over(in.Observed, in.Made, created(d.ledger)) // with the record of this run
-	d.stayed = slices.DeleteFunc(slices.Clone(in.TakenOver), func(name string) bool {
+	d.keptOver = slices.DeleteFunc(slices.Clone(in.TakenOver), func(name string) bool {
 		return before.Services[name] != nil || !slices.Contains(in.Only, name)
 	})
 }

@@ -48,13 +48,13 @@ func (d *transition) preflight(ctx context.Context) error {
 	if h.Unforwarded, err = d.forwards(ctx, d.Reachable); err != nil {
 		return err
 	}
-	if h.Missing, err = d.gone(ctx); err != nil {
+	if h.Missing, err = d.imagesGone(ctx); err != nil {
 		return err
 	}
-	if d.lost, err = d.unopened(ctx); err != nil {
+	if d.noWayBack, err = d.unopened(ctx); err != nil {
 		return err
 	}
-	h.Lost = d.lost
+	h.Lost = d.noWayBack
 	found := onhost.Look(d.opts.Stack, d.plan, d.facts.observed, h)
 	d.found(found)
 	for _, r := range found {
@@ -75,7 +75,7 @@ func (d *transition) planned() *plan.Plan {
 		return d.plan
 	}
 	b := d.opts.Back
-	idle := func(name string) bool { return len(running(d.facts.observed.Units[name])) == 0 }
+	idle := func(name string) bool { return len(idsUp(d.facts.observed.Units[name])) == 0 }
 	stopped := slices.DeleteFunc(slices.Clone(b.Writers), idle)
 	return d.plan.Restoring(plan.Restore{Service: b.Service, Backup: b.Backup}, stopped, d.opts.Stack)
 }
@@ -88,9 +88,9 @@ func (d *transition) found(results []check.Result) {
 	d.result.Preflight.Results = append(d.result.Preflight.Results, results...)
 }
 
-// gone names the services whose image of the last verified release the host has no
+// imagesGone names the services whose image of the last verified release the host has no
 // more.
-func (d *transition) gone(ctx context.Context) ([]string, error) {
+func (d *transition) imagesGone(ctx context.Context) ([]string, error) {
 	if d.facts.verified == nil || !d.on.HoldsImages() {
 		return nil, nil
 	}

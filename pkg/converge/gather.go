@@ -200,14 +200,14 @@ func (f *facts) input(o Options, key []byte) plan.Input {
 		Desired: f.stack, Observed: f.observed, Serving: f.pins.Serving, Stale: f.pins.Stale,
 		Environment: f.stack.EnvironmentHashes(key), Live: f.live, Back: o.Back != nil,
 		DivergedNetworks: f.networks, DivergedVolumes: f.volumes,
-		Only: o.Services, Replace: o.Strategy == Replace, RemoveOrphans: o.RemoveOrphans, Made: f.undone(),
+		Only: o.Services, Replace: o.Strategy == Replace, RemoveOrphans: o.RemoveOrphans, Made: f.madeByUndone(),
 		FreeMemory: f.host.FreeMemory, Adopt: o.Adopt || o.Back != nil, Away: f.away, Settled: f.settled(), Whole: f.whole(),
 	}
 	if f.observed.Scheduled {
 		in.FreeMemory = 0 // each node has its own, and the scheduler knows it
 	}
 	in.Interrupted, in.TakenOver = f.cutOff(), over(f.observed, in.Made, f.created)
-	in.SchemaBack, in.Lost = f.swapped(), f.lost()
+	in.SchemaBack, in.Lost = f.swapped(), f.workLost()
 	if f.verified != nil {
 		in.Past = past(f.verified)
 	}
@@ -262,9 +262,9 @@ func (f *facts) lastMade(u stack.Unit) bool {
 	return slices.ContainsFunc(f.since, made)
 }
 
-// lost gives the units of jobs that were made between a backup and the way back to it: what
+// workLost gives the units of jobs that were made between a backup and the way back to it: what
 // they wrote to its database went with that, or may have.
-func (f *facts) lost() (ids []string) {
+func (f *facts) workLost() (ids []string) {
 	for _, name := range f.stack.Order {
 		for _, u := range f.observed.Units[name] {
 			went := func(r release.Record) bool {
@@ -304,7 +304,7 @@ type taken struct {
 // takenOver looks at what is left of the units that another tool had made, or a release
 // that is in no ledger any more.
 func (d *transition) takenOver(ctx context.Context, touched []string) (taken, error) {
-	ran := slices.ContainsFunc(slices.Collect(maps.Values(d.facts.observed.Units)), func(units []stack.Unit) bool { return len(running(units)) > 0 })
+	ran := slices.ContainsFunc(slices.Collect(maps.Values(d.facts.observed.Units)), func(units []stack.Unit) bool { return len(idsUp(units)) > 0 })
 	if !d.first() || !ran {
 		return taken{touched: touched}, nil
 	}
@@ -315,17 +315,17 @@ func (d *transition) takenOver(ctx context.Context, touched []string) (taken, er
 	var t taken
 	for _, name := range touched {
 		was, is := d.facts.observed.Units[name], seen.Units[name]
-		if len(running(was)) == 0 {
+		if len(idsUp(was)) == 0 {
 			t.touched = append(t.touched, name)
 			continue
 		}
 		// What crashed again and again serves nobody: it is lost only where it is gone.
 		up := unitsIn(was, stack.Running, stack.Paused)
-		t.replaced = t.replaced || slices.ContainsFunc(running(was), func(id string) bool {
+		t.replaced = t.replaced || slices.ContainsFunc(idsUp(was), func(id string) bool {
 			i := slices.IndexFunc(is, func(u stack.Unit) bool { return u.ID == id })
-			return i < 0 || slices.Contains(up, id) && !slices.Contains(running(is), id)
+			return i < 0 || slices.Contains(up, id) && !slices.Contains(idsUp(is), id)
 		})
-		if svc := d.opts.Stack.Services[name]; svc != nil && len(up) > 0 && len(running(is)) == 0 && svc.Replicas > 0 && !svc.Job {
+		if svc := d.opts.Stack.Services[name]; svc != nil && len(up) > 0 && len(idsUp(is)) == 0 && svc.Replicas > 0 && !svc.Job {
 			t.dark = append(t.dark, name)
 		}
 	}
@@ -335,8 +335,8 @@ func (d *transition) takenOver(ctx context.Context, touched []string) (taken, er
 	return t, nil
 }
 
-// running gives the units that run, wait or are started again by the engine.
-func running(units []stack.Unit) []string {
+// idsUp gives the units that run, wait or are started again by the engine.
+func idsUp(units []stack.Unit) []string {
 	return unitsIn(units, stack.Running, stack.Restarting, stack.Paused)
 }
 
@@ -367,7 +367,7 @@ func (d *transition) isOther(ctx context.Context, before *stack.Stack, svc *stac
 		return plan.Action(r.Services[svc.Name].Action) != plan.Create || r.Services[svc.Name].Hash != svc.Hash || scaled(r)
 	}
 	counts := e.uncertain || slices.ContainsFunc(meant(unended(e.since), svc.Name), stopped) || slices.ContainsFunc(runs, scaled)
-	if counts && !svc.Global && len(running(units)) != svc.Replicas {
+	if counts && !svc.Global && len(idsUp(units)) != svc.Replicas {
 		return true, nil
 	}
 	filed := func(r release.Record) bool { return !maps.Equal(r.Services[svc.Name].Files, sums(svc)) }

@@ -79,7 +79,7 @@ func TestARollbackTakesAwayTheSidecarOfTheUndoneRelease(t *testing.T) {
 	f := &facts{made: d.made(t.Context()), observed: stack.Observed{Units: map[string][]stack.Unit{
 		"proxy": {{ID: "proxy-1", Hash: "of the container"}}, "tunnel": {{ID: "tunnel-1", Hash: "by hand"}},
 	}}}
-	assert.Equal(t, []string{"proxy-1"}, f.undone())
+	assert.Equal(t, []string{"proxy-1"}, f.madeByUndone())
 }
 
 // services are those of a record, each with what the release was to do.

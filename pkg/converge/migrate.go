@@ -357,11 +357,11 @@ func (d *transition) task(ctx context.Context, service, name string, argv []stri
 	return d.Engine.RunService(ctx, d.opts.Stack, service, stack.Task{Name: name, Command: argv, Env: env})
 }
 
-// unchanged ends a release whose backup, migration or restore failed. Nothing that
+// endBefore ends a release whose backup, migration or restore failed. Nothing that
 // serves was changed, unless what the migration needed had to be created first, or
 // what writes to the database was stopped. A way back that is told to end before
 // either has left the database in use alone, and its record says no less.
-func (d *transition) unchanged(ctx context.Context, cause error) error {
+func (d *transition) endBefore(ctx context.Context, cause error) error {
 	cut := ctx.Err() != nil && d.record.RestoresDatabase == ""
 	switch {
 	case cut || d.undoDatabase != nil || d.result.Rollout != nil && len(d.result.Rollout.Touched) > 0:

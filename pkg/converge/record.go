@@ -203,7 +203,7 @@ func (d *transition) end(ctx context.Context, cause error) {
 	case d.earlier.unfinished() && !d.tookBack:
 		// A migration that failed says nothing of the version: a lock may be free the next time.
 		migrating := slices.ContainsFunc(d.record.Migrations, func(m release.Migration) bool { return m.Exit != 0 })
-		outcome, d.refused = release.Interrupted, d.result.Rollout != nil && !migrating
+		outcome, d.turnedDown = release.Interrupted, d.result.Rollout != nil && !migrating
 		cause = fmt.Errorf("%w; what %s left, which did not end, is not taken back", cause, d.earlier.by())
 		d.Say(event.Warning, "record", "", "what %s left, which did not end, is not taken back: the next release does that%s", d.earlier.by(), d.home("; or "))
 	}
@@ -216,7 +216,7 @@ func (d *transition) end(ctx context.Context, cause error) {
 // not checked.
 func (d *transition) former(join string) string {
 	v := d.facts.verified
-	if v == nil || d.facts.standing != nil || d.lost != "" || d.blind != "" {
+	if v == nil || d.facts.standing != nil || d.noWayBack != "" || d.blind != "" {
 		return ""
 	}
 	text, runs := fmt.Sprintf("%sgo back to what served before: shiksha rollback --release %d", join, v.Number), d.facts.since
@@ -258,9 +258,9 @@ func (d *transition) home(join string) string {
 	return d.former(join)
 }
 
-// cutOff ends a release that was interrupted while it went on, or while what failed of it
+// interruptedBy ends a release that was interrupted while it went on, or while what failed of it
 // was undone.
-func (d *transition) cutOff(ctx context.Context, cause error) error {
+func (d *transition) interruptedBy(ctx context.Context, cause error) error {
 	switch {
 	case rollout.HalfBack(cause):
 		return d.halfway(ctx, cause)
@@ -276,10 +276,10 @@ func (d *transition) unanswered() string {
 	return "users may get no answer of " + strings.Join(d.writers, ", ") + ": run the same again, which goes on with it"
 }
 
-// halfBack tells whether a way back ended before it was through because the run was told to
+// backCut tells whether a way back ended before it was through because the run was told to
 // end, or has lost its host or its lock: whoever comes next goes on. A database that is the
 // older one is not left to them.
-func (d *transition) halfBack(ctx, back context.Context, err error) bool {
+func (d *transition) backCut(ctx, back context.Context, err error) bool {
 	if err == nil || d.undoDatabase != nil {
 		return false
 	}
@@ -290,7 +290,7 @@ func (d *transition) halfBack(ctx, back context.Context, err error) bool {
 // halfway ends a release that failed and is not taken back yet: it is not to be run again,
 // that would try what was just refused.
 func (d *transition) halfway(ctx context.Context, err error) error {
-	d.refused = true
+	d.turnedDown = true
 	state, then := "users are served", "release a version that works"
 	failed := d.opts.Stack.Services[d.result.Rollout.Failed]
 	switch {
@@ -343,7 +343,7 @@ func (d *transition) write(ctx context.Context, outcome release.Outcome, message
 			d.record.Steps = append(d.record.Steps, release.Step{Name: s.Name, Service: s.Service, Started: s.Started, Ended: s.Ended})
 		}
 	}
-	if d.refused {
+	if d.turnedDown {
 		d.record.Steps = append(d.record.Steps, release.Step{Name: release.WayBack})
 	}
 	if d.result.Probe != nil {

@@ -21,7 +21,7 @@ func TestWhatServesAfterAReleaseThatDidNotSucceed(t *testing.T) {
 	t.Parallel()
 	ill := errors.New("api is ill")
 	failed := func(ctx context.Context, d *transition) error { return d.fail(ctx, ill) }
-	unchanged := func(ctx context.Context, d *transition) error { return d.unchanged(ctx, ill) }
+	unchanged := func(ctx context.Context, d *transition) error { return d.endBefore(ctx, ill) }
 	before := []release.Record{cutOffRun(release.Interrupted, "surge api")}
 	for name, c := range map[string]struct {
 		before  []release.Record
@@ -51,12 +51,12 @@ func TestWhatServesAfterAReleaseThatDidNotSucceed(t *testing.T) {
 		}, fault.Failed, false, nil},
 		"what a migration needs was made, and cannot go": {nil, func(ctx context.Context, d *transition) error {
 			d.on = silentPlatform{}
-			return d.unchanged(ctx, ill)
+			return d.endBefore(ctx, ill)
 		}, fault.Stuck, true, []string{"api"}},
 		"what a migration needs was made, and went": {nil, unchanged, fault.Failed, false, nil},
 		"a migration failed": {nil, func(ctx context.Context, d *transition) error {
 			d.result.Rollout, d.record.Migrations = nil, []release.Migration{{Service: "api", Exit: 1}}
-			return d.unchanged(ctx, fault.As(fault.Failed, ill))
+			return d.endBefore(ctx, fault.As(fault.Failed, ill))
 		}, fault.Failed, false, nil},
 		"refused": {nil, func(ctx context.Context, d *transition) error {
 			d.result.Rollout = nil
@@ -73,7 +73,7 @@ func TestWhatServesAfterAReleaseThatDidNotSucceed(t *testing.T) {
 			d, _ := afterCutOff(t, map[string]string{"api": "v1", "beat": "v1", "worker": "v1", "search": "v1"}, c.before...)
 			d.Sink, d.opts.RollbackOnFailure, d.result.Changed = event.Discard, true, d.plan.Changed()
 			d.was()
-			err := d.known(c.end(t.Context(), d))
+			err := d.keepTrue(c.end(t.Context(), d))
 			assert.Equal(t, c.kind, fault.Of(err), "%v", err)
 			assert.Equal(t, "v1", d.result.Serving)
 			assert.Equal(t, c.unsure, d.result.Unsure)
@@ -86,7 +86,7 @@ func TestWhatServesAfterAReleaseThatDidNotSucceed(t *testing.T) {
 func TestWhatStaysIsToldOnce(t *testing.T) {
 	t.Parallel()
 	d := &transition{unproved: []string{"gateway", "api"}, result: &Result{Changed: []string{"api", "web"}, Rollout: &rollout.Report{Touched: []string{"db", "api", "db", "web"}, Undone: []string{"web"}}}}
-	_ = d.known(fault.New(fault.Interrupted, "", "", "interrupted"))
+	_ = d.keepTrue(fault.New(fault.Interrupted, "", "", "interrupted"))
 	assert.Equal(t, []string{"gateway", "api", "db"}, d.result.Changed)
 }
 
@@ -99,7 +99,7 @@ func TestWhatServesAndCouldNotBeRecorded(t *testing.T) {
 		d.was()
 		d.result.Changed = d.plan.Changed()
 		d.ledger.Guard(func(context.Context) error { return errors.New("the host does not answer") })
-		err := d.known(d.settle(t.Context()))
+		err := d.keepTrue(d.settle(t.Context()))
 		assert.Equal(t, fault.Interrupted, fault.Of(err), "%v", err)
 		assert.Equal(t, want, d.result.Serving)
 		assert.False(t, d.result.Unsure)

@@ -88,7 +88,7 @@ func TestEndedBeforeTheRollout(t *testing.T) {
 			if c.swapped {
 				d.undoDatabase = func(context.Context) error { undone = true; return nil }
 			}
-			ended := d.unchanged(t.Context(), cause)
+			ended := d.endBefore(t.Context(), cause)
 			require.ErrorIs(t, ended, cause)
 			assert.Equal(t, c.kind, fault.Of(ended))
 			assert.Equal(t, c.swapped, undone, "the database is as it was")
@@ -205,7 +205,7 @@ func TestCutOffIsInterrupted(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []fault.Kind{fault.Failed, fault.Refused, fault.Interrupted} {
 		d := begun(t, fakeFiles{}, &release.Record{Migrations: []release.Migration{{Service: "api"}}})
-		ended := d.unchanged(cancelled(t), fault.New(kind, "", "", "it ended"))
+		ended := d.endBefore(cancelled(t), fault.New(kind, "", "", "it ended"))
 		assert.Equal(t, fault.Interrupted, fault.Of(ended), kind)
 		last, _ := d.ledger.Latest()
 		assert.Equal(t, release.Interrupted, last.Outcome, kind)
@@ -229,7 +229,7 @@ func TestToldToEndWhileADatabaseIsFilled(t *testing.T) {
 	} {
 		d := begun(t, fakeFiles{}, &release.Record{RestoresDatabase: "b1"})
 		d.undoDatabase, d.result.Rollout = c.undo, &rollout.Report{Touched: c.stopped}
-		ended := d.unchanged(cancelled(t), fault.New(fault.Refused, "", "", "backup b1 could not be restored"))
+		ended := d.endBefore(cancelled(t), fault.New(fault.Refused, "", "", "backup b1 could not be restored"))
 		assert.Equal(t, fault.Interrupted, fault.Of(ended), name)
 		last, _ := d.ledger.Latest()
 		assert.Equal(t, c.outcome, last.Outcome, name)

@@ -201,8 +201,8 @@ func (d *transition) asIll(before *stack.Stack, seen stack.Observed, name string
 		return false
 	}
 	// Where its try could not be undone as many do not run as before.
-	ran := len(running(d.facts.observed.Units[name]))
-	return len(units) > 0 && !slices.ContainsFunc(units, other) && (ran == 0 || ran == len(running(units)))
+	ran := len(idsUp(d.facts.observed.Units[name]))
+	return len(units) > 0 && !slices.ContainsFunc(units, other) && (ran == 0 || ran == len(idsUp(units)))
 }
 
 // stillIll says of a release that went back who was ill before it, and how to release the

@@ -232,9 +232,9 @@ func TestARefusedVersionThatIsNotAllTakenBack(t *testing.T) {
 	assert.Contains(t, string(data), "\"steps\": [\n    {\n      \"name\": \"way back\"\n    }\n  ]", "a step as any other")
 	again, err := open(t, state).Get(1)
 	require.NoError(t, err)
-	assert.True(t, again.Refused())
+	assert.True(t, again.TurnedDown())
 	assert.True(t, again.MayHave("drain", "api"))
 	assert.False(t, again.Made("other"))
-	assert.False(t, Record{Outcome: Interrupted, Steps: []Step{{Name: "undo", Service: "api"}}}.Refused())
-	assert.False(t, Record{Outcome: Failed, Steps: []Step{{Name: WayBack}}}.Refused(), "it ended")
+	assert.False(t, Record{Outcome: Interrupted, Steps: []Step{{Name: "undo", Service: "api"}}}.TurnedDown())
+	assert.False(t, Record{Outcome: Failed, Steps: []Step{{Name: WayBack}}}.TurnedDown(), "it ended")
 }

@@ -148,7 +148,7 @@ func (r Record) Made(service string) bool {
 // MayHave tells whether a run carried out a step of a service, or may have: one that was
 // killed wrote none down. One whose migration did not succeed came to none.
 func (r Record) MayHave(step, service string) bool {
-	if len(r.Steps) == 0 || len(r.Steps) == 1 && r.Refused() {
+	if len(r.Steps) == 0 || len(r.Steps) == 1 && r.TurnedDown() {
 		return !slices.ContainsFunc(r.Migrations, func(m Migration) bool { return m.Exit != 0 })
 	}
 	return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Name == step && s.Service == service })
@@ -195,9 +195,9 @@ func (r Record) Sharing() map[string]bool {
 // record, so that an older program reads it and calls no record damaged.
 const WayBack = "way back"
 
-// Refused tells whether the version of a release was refused and the way back from it is not
+// TurnedDown tells whether the version of a release was refused and the way back from it is not
 // finished: to run the same again is to try what was just refused.
-func (r Record) Refused() bool {
+func (r Record) TurnedDown() bool {
 	return r.Outcome == Interrupted && slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Name == WayBack })
 }
 
