@@ -320,12 +320,12 @@ func (d *transition) takenOver(ctx context.Context, touched []string) (taken, er
 			continue
 		}
 		// What crashed again and again serves nobody: it is lost only where it is gone.
-		up := unitsIn(was, stack.Running, stack.Paused)
+		served := idsOf(was, func(u stack.Unit) bool { return u.Up() && u.State != stack.Restarting })
 		t.replaced = t.replaced || slices.ContainsFunc(idsUp(was), func(id string) bool {
 			i := slices.IndexFunc(is, func(u stack.Unit) bool { return u.ID == id })
-			return i < 0 || slices.Contains(up, id) && !slices.Contains(idsUp(is), id)
+			return i < 0 || slices.Contains(served, id) && !slices.Contains(idsUp(is), id)
 		})
-		if svc := d.opts.Stack.Services[name]; svc != nil && len(up) > 0 && len(idsUp(is)) == 0 && svc.Replicas > 0 && !svc.Job {
+		if svc := d.opts.Stack.Services[name]; svc != nil && len(served) > 0 && len(idsUp(is)) == 0 && svc.Replicas > 0 && !svc.Job {
 			t.dark = append(t.dark, name)
 		}
 	}
@@ -335,15 +335,13 @@ func (d *transition) takenOver(ctx context.Context, touched []string) (taken, er
 	return t, nil
 }
 
-// idsUp gives the units that run, wait or are started again by the engine.
-func idsUp(units []stack.Unit) []string {
-	return unitsIn(units, stack.Running, stack.Restarting, stack.Paused)
-}
+// idsUp gives the units that are up.
+func idsUp(units []stack.Unit) []string { return idsOf(units, stack.Unit.Up) }
 
-// unitsIn gives the units that are in one of some states.
-func unitsIn(units []stack.Unit, states ...stack.State) (ids []string) {
+// idsOf gives the units that are so, but for commands in them.
+func idsOf(units []stack.Unit, so func(stack.Unit) bool) (ids []string) {
 	for _, u := range units {
-		if !u.OneOff && slices.Contains(states, u.State) {
+		if !u.OneOff && so(u) {
 			ids = append(ids, u.ID)
 		}
 	}

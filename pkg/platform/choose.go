@@ -92,9 +92,7 @@ func apart(ctx context.Context, t *target.Target, lost error, wanted, project st
 			return nil, fault.Early(ctx, err)
 		}
 		// What was stopped may be left from before the stack went to the Swarm; see alone.
-		up := func(u stack.Unit) bool {
-			return !u.OneOff && (u.State == stack.Running || u.State == stack.Restarting || u.State == stack.Paused)
-		}
+		up := func(u stack.Unit) bool { return !u.OneOff && u.Up() }
 		run := func(us []stack.Unit) bool { return slices.ContainsFunc(us, up) }
 		if !slices.ContainsFunc(slices.Collect(maps.Values(seen.Units)), run) {
 			return nil, fault.Early(ctx, fmt.Errorf("%w (with engine: compose the host alone is released on)", lost))

@@ -171,7 +171,7 @@ func asMany(was release.ServiceRecord, units []stack.Unit, ended bool) bool {
 	for _, u := range units {
 		switch {
 		case u.OneOff:
-		case u.State == stack.Running || u.State == stack.Restarting || u.State == stack.Paused:
+		case u.Up():
 			up, all = up+1, all+1
 		case ended && u.Hash == was.Hash:
 			all++
