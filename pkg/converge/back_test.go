@@ -17,6 +17,7 @@ import (
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/probe"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
@@ -141,7 +142,7 @@ func TestAFailureKeepsItsOwnHint(t *testing.T) {
 	}{
 		"none":            {fault.New(fault.Failed, "", "", "api-2 ended with exit code 0"), "the last lines of the failed unit say why; "},
 		"its own":         {fault.New(fault.Failed, "", "let a service wait for it", "api-2 ended with exit code 0"), "let a service wait for it; "},
-		"no unit's fault": {&exceeded{"the probe counted 2 failed requests", "requests failed as timeout"}, "requests failed as timeout; "},
+		"no unit's fault": {&probe.Exceeded{Text: "the probe counted 2 failed requests", Hint: "requests failed as timeout"}, "requests failed as timeout; "},
 	} {
 		d := &transition{Target: &target.Target{Sink: event.Discard}, on: &fakeTakenOver{runs: "api-1"}, facts: &facts{observed: observed("api-1")}, record: &release.Record{},
 			opts:   Options{Stack: &stack.Stack{Name: "shop", Services: map[string]*stack.Service{"api": {Name: "api", Replicas: 1}}}, RollbackOnFailure: true, Lock: &release.Lock{}},

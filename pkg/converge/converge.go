@@ -15,6 +15,7 @@ import (
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/probe"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
@@ -60,7 +61,7 @@ type transition struct {
 	// blind says why what served before does not work with the database as it was migrated, ""
 	// where nobody knows that.
 	blind  string
-	probe  *measurement
+	probe  *probe.Watch
 	result *Result
 }
 
@@ -265,7 +266,7 @@ func (d *transition) release(ctx context.Context) error {
 	if err != nil {
 		err = d.fail(ctx, err)
 	}
-	d.result.Probe = d.probe.stop()
+	d.result.Probe = d.probe.End()
 	if err != nil {
 		d.end(ctx, err)
 		return err
@@ -290,7 +291,7 @@ func (d *transition) guard(ctx context.Context) error {
 	if err := d.locked(ctx); err != nil {
 		return err
 	}
-	return d.probe.within(d.opts.ProbeBudget)
+	return d.probe.Within(d.opts.ProbeBudget)
 }
 
 // locked makes sure that the lock is ours.

@@ -44,13 +44,13 @@ func TestProbeOfAFirstRelease(t *testing.T) {
 			}
 			m := d.measure(t.Context())
 			require.NotNil(t, m)
-			t.Cleanup(func() { m.stop() })
+			t.Cleanup(func() { m.End() })
 			require.Len(t, told, 1)
 			assert.Contains(t, told[0].Text, "nothing answers")
 			assert.Equal(t, level, told[0].Level)
 			assert.Equal(t, level == event.Warning, strings.Contains(told[0].Text, " requests: refused), though release 3 serves: is probe-url right"), told[0].Text)
-			assert.Positive(t, m.FailuresIn("before"))
-			require.NoError(t, m.within(0))
+			assert.Positive(t, m.FailuresIn(probe.Before))
+			require.NoError(t, m.Within(0))
 
 			if serves {
 				server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
@@ -59,20 +59,20 @@ func TestProbeOfAFirstRelease(t *testing.T) {
 				server.Start()
 				t.Cleanup(server.Close)
 			}
-			err = m.finish(t.Context(), 0)
+			err = m.Finish(t.Context(), 0)
 			assert.Equal(t, serves, err == nil, "%v", err)
 		})
 	}
 }
 
 // measured has a new transition's probe ask an address and gives what it told.
-func measured(t *testing.T, config probe.Config) (*measurement, *notes) {
+func measured(t *testing.T, config probe.Config) (*probe.Watch, *notes) {
 	t.Helper()
 	var told notes
 	d := &transition{Target: &target.Target{Sink: &told}, opts: Options{Asked: Asked{Probe: config, ProbeBudget: 3}}, facts: &facts{}}
 	m := d.measure(t.Context())
 	require.NotNil(t, m)
-	t.Cleanup(func() { m.stop() })
+	t.Cleanup(func() { m.End() })
 	return m, &told
 }
 
@@ -87,11 +87,11 @@ func TestProbeOfAnAddressThatIsSilent(t *testing.T) {
 			listener, err := net.Listen("tcp", "127.0.0.1:0") // connections wait in its queue
 			require.NoError(t, err)
 			t.Cleanup(func() { listener.Close() })
-			m, told := measured(t, probe.Config{URL: "http://" + listener.Addr().String(), Rate: 20, Timeout: calm + time.Second})
+			m, told := measured(t, probe.Config{URL: "http://" + listener.Addr().String(), Rate: 20, Timeout: probe.Calm + time.Second})
 			require.Len(t, *told, 1)
 			assert.Contains(t, (*told)[0].Text, "nothing answers")
 			assert.Equal(t, event.Notice, (*told)[0].Level)
-			require.NoError(t, m.within(0))
+			require.NoError(t, m.Within(0))
 
 			if serves {
 				server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
@@ -99,10 +99,10 @@ func TestProbeOfAnAddressThatIsSilent(t *testing.T) {
 				server.Listener = listener
 				server.Start()
 				t.Cleanup(server.Close)
-				require.NoError(t, m.finish(t.Context(), 0))
+				require.NoError(t, m.Finish(t.Context(), 0))
 				return
 			}
-			err = m.finish(t.Context(), 20) // two seconds send twice as many
+			err = m.Finish(t.Context(), 20) // two seconds send twice as many
 			require.ErrorContains(t, err, "nothing answered before the release either (timeout)")
 		})
 	}
@@ -132,7 +132,7 @@ func TestProbeOfAnAddressThatAnswersOddly(t *testing.T) {
 			server := httptest.NewServer(c.handler)
 			t.Cleanup(server.Close)
 			m, told := measured(t, probe.Config{URL: server.URL, Rate: 20})
-			assert.False(t, m.silent)
+			assert.False(t, m.Silent)
 			if c.told == "" {
 				assert.Empty(t, *told)
 			} else if assert.Len(t, *told, 1) {
@@ -140,7 +140,7 @@ func TestProbeOfAnAddressThatAnswersOddly(t *testing.T) {
 				assert.Equal(t, event.Warning, (*told)[0].Level)
 			}
 			if name != "some fail" {
-				assert.NoError(t, m.finish(t.Context(), 0), "a redirect is a success")
+				assert.NoError(t, m.Finish(t.Context(), 0), "a redirect is a success")
 			}
 		})
 	}

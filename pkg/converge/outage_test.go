@@ -322,7 +322,7 @@ func TestAnInterruptionThatThePlanAnnounces(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			assert.Positive(t, d.result.Probe.Phases["interrupted"].Failed)
+			assert.Positive(t, d.result.Probe.Phases[probe.Interrupted].Failed)
 			assert.True(t, slices.ContainsFunc(told.Events(), func(e event.Event) bool {
 				return e.Level == event.Notice && strings.Contains(e.Text, "interruptions that the plan announces")
 			}))

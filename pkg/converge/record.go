@@ -323,7 +323,7 @@ func (d *transition) swapBack(ctx context.Context) error {
 
 // conclude records an outcome as the last thing that a release does.
 func (d *transition) conclude(ctx context.Context, outcome release.Outcome, cause error) {
-	d.result.Probe = d.probe.stop()
+	d.result.Probe = d.probe.End()
 	limit := calmWords
 	if ctx.Err() != nil {
 		limit = lastWords
