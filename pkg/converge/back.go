@@ -1,7 +1,6 @@
 package converge
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,19 +114,6 @@ func (d *transition) leave(cause error, why string, touched []string) error {
 	return fault.New(fault.Failed, "", hint, "%w; %s, so what was changed stays: %v", cause, why, left)
 }
 
-func (d *transition) servesNow() string {
-	switch {
-	case !d.first():
-		if len(d.keptOver) > 0 {
-			return fmt.Sprintf("%s serves again, beside %v as this release has it: no release created what ran before it", d.beforeTitle(), d.keptOver)
-		}
-		return d.beforeTitle() + " serves again"
-	case d.result.Serving != "":
-		return d.result.Serving + " serves again"
-	}
-	return "this was the first release, so nothing serves"
-}
-
 // first tells whether there is no release to go back to.
 func (d *transition) first() bool { return d.facts.verified == nil && d.facts.standing == nil }
 
@@ -219,16 +205,6 @@ func (d *transition) wayBack(ctx context.Context, touched []string) (*stack.Stac
 	comeBy(before, d.opts.Stack)
 	in, err := d.backInput(ctx, before, touched)
 	return before, in, err
-}
-
-func (d *transition) beforeTitle() string {
-	if s := d.facts.standing; s != nil {
-		return fmt.Sprintf("release %d, which ran and whose record is damaged,", s.number)
-	}
-	if d.facts.verified == nil {
-		return cmp.Or(d.result.Serving, "nothing: it was the first release")
-	}
-	return title(d.facts.verified.Version, d.facts.verified.Number)
 }
 
 func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched []string) (plan.Input, error) {

@@ -197,44 +197,6 @@ func (d *transition) underWay(ctx context.Context, look func(ctx context.Context
 	}
 }
 
-// afterFailure says what to do after a migration that failed. Code that lacks a migration
-// which the database has, as a hotfix of what was gone back to does, needs that migration:
-// the backup would cost what was written since.
-func (d *transition) afterFailure(m release.Migration) string {
-	if has := d.lacks(m); has != "" {
-		return has + ": take the files of its migrations into this code and release again; no backup is needed for that"
-	}
-	hint := "mend the migration and release again"
-	if strings.Contains(m.Output, "unsupported startup parameter") {
-		hint = "a pooler refuses PGOPTIONS: write lock-timeout: 0 in x-shiksha.migrate, or have the migration connect to the server itself"
-	}
-	if n := len(d.record.Backups); n > 0 {
-		hint += "; the database as it was before is backup " + strings.Join(d.record.Backups, ", ")
-	}
-	return hint
-}
-
-// lacks says what the database has that the code of a failed migration lacks, "" where
-// nothing says so: Alembic does, when it reads the revision. The newest release that
-// migrated the service is named.
-func (d *transition) lacks(m release.Migration) string {
-	if !strings.Contains(m.Output, "Can't locate revision") {
-		return ""
-	}
-	says := "the database has migrations that this code lacks"
-	for _, r := range slices.Backward(d.ledger.All()) {
-		if r.RestoresDatabase != "" && r.Outcome == release.Verified {
-			break // the schema is that of a backup
-		}
-		for _, was := range slices.Backward(r.Migrations) {
-			if r.Number < d.record.Number && was.Service == m.Service && was.Exit == 0 && !was.Nothing() {
-				return fmt.Sprintf("%s (release %d, revision %s)", says, r.Number, known(was.After))
-			}
-		}
-	}
-	return says
-}
-
 // anyHash stands for the units of a service that was created and shares with another: no
 // record knows their hash.
 const anyHash = "*"

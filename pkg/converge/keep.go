@@ -270,24 +270,3 @@ func (d *transition) pruneFiles(ctx context.Context) error {
 	}
 	return d.Store(d.opts.Stack.Name).Prune(ctx, keep, mounted)
 }
-
-// startedIn says how what another tool ran before a first release is brought back, where all
-// of it was made in one folder. Its code does not know a database that was migrated since.
-func (d *transition) startedIn() string {
-	folder := ""
-	for _, units := range d.facts.observed.Units {
-		for _, u := range units {
-			switch {
-			case u.OneOff || !u.Up():
-			case u.StateDir != "" || u.Folder == "" || folder != "" && u.Folder != folder:
-				return ""
-			default:
-				folder = u.Folder
-			}
-		}
-	}
-	if folder == "" || !d.first() || d.migrated() != "" {
-		return ""
-	}
-	return ", or bring back what ran before: docker compose up -d in " + folder + " on the host"
-}

@@ -373,13 +373,6 @@ func (d *transition) endBefore(ctx context.Context, cause error) error {
 	return cause
 }
 
-func known(revision string) string {
-	if revision == "" {
-		return "unknown"
-	}
-	return revision
-}
-
 // cut keeps the end of a long output.
 func cut(text string) string {
 	if len(text) > keptOutput {

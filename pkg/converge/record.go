@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -210,54 +209,6 @@ func (d *transition) end(ctx context.Context, cause error) {
 	d.conclude(ctx, outcome, cause)
 }
 
-// former says how to go back to what served before, or nothing where that is not known or
-// would be refused. What served while its database was migrated has to be told to accept
-// that: so does a way back. Where it says itself what it can read it is asked: accepted is
-// not checked.
-func (d *transition) former(join string) string {
-	v := d.facts.verified
-	if v == nil || d.facts.standing != nil || d.noWayBack != "" || d.blind != "" {
-		return ""
-	}
-	text, runs := fmt.Sprintf("%sgo back to what served before: shiksha rollback --release %d", join, v.Number), d.facts.since
-	if d.record != nil {
-		runs = append(slices.Clone(runs), *d.record)
-	}
-	if release.MigratedSince(runs, v.Number) && !d.judges {
-		text += " --accept-schema (it served with this schema already)"
-	}
-	return text
-}
-
-// byHand says what somebody has to do who finds a way back stuck. Where the database is the
-// older one nothing of the newer code may write to it: neither what served before, nor what
-// was stopped. The same rollback goes on with it.
-func (d *transition) byHand() string {
-	if d.undoDatabase == nil {
-		again := d.former("")
-		if again != "" {
-			again += ", "
-		}
-		return "look at what runs with shiksha status; " + again + "release a version that works, or start the services by hand"
-	}
-	text := "see that the database runs (start that by hand if it does not), then run the same rollback again, or release a version that works"
-	if len(d.writers) > 0 {
-		text += fmt.Sprintf("; start nothing of %s by hand: its code is newer than the database", strings.Join(d.writers, ", "))
-	}
-	return text
-}
-
-// home says how to get rid of what runs before this one left: by the rollback that one of them
-// was, which is not told to end where it began.
-func (d *transition) home(join string) string {
-	for _, r := range slices.Backward(unended(d.earlier.since)) {
-		if r.Restores > 0 {
-			return join + "run the rollback that release " + strconv.Itoa(r.Number) + " was again"
-		}
-	}
-	return d.former(join)
-}
-
 // interruptedBy ends a release that was interrupted while it went on, or while what failed of it
 // was undone.
 func (d *transition) interruptedBy(ctx context.Context, cause error) error {
@@ -268,12 +219,6 @@ func (d *transition) interruptedBy(ctx context.Context, cause error) error {
 		return fault.New(fault.Interrupted, "", d.unanswered(), "%w", cause)
 	}
 	return cause
-}
-
-// unanswered says whom nobody serves where a database was on its way back: what writes to it
-// was stopped, whatever is cut off after that. The newer release may not write to it.
-func (d *transition) unanswered() string {
-	return "users may get no answer of " + strings.Join(d.writers, ", ") + ": run the same again, which goes on with it"
 }
 
 // backCut tells whether a way back ended before it was through because the run was told to
