@@ -149,7 +149,7 @@ func (d *transition) was() {
 		d.result.PreviousVersion, d.result.PreviousCommit = f.verified.Version, f.verified.Commit
 	}
 	if s := d.facts.standing; s != nil {
-		d.result.Serving = title("", s.number)
+		d.result.Serving = called("", s.number)
 	}
 	d.result.Unsure = d.earlier.any()
 }
@@ -188,7 +188,7 @@ func (d *transition) overtook() {
 	if len(told) == 0 {
 		return
 	}
-	text := fmt.Sprintf("%s, while this one waited for the lock: %s may go over it", strings.Join(told, "; "), title(d.opts.Version, d.ledger.Next()))
+	text := fmt.Sprintf("%s, while this one waited for the lock: %s may go over it", strings.Join(told, "; "), called(d.opts.Version, d.ledger.Next()))
 	d.Say(event.Warning, "lock", "", "%s", text)
 	d.plan.Notes = append(d.plan.Notes, text)
 }
@@ -200,9 +200,9 @@ func (d *transition) heading() string {
 	v := d.facts.verified
 	if b := d.opts.Back; b != nil {
 		return fmt.Sprintf("plan for %s on %s: back to release %d (%s), undoing release %d", d.opts.Stack.Name, d.Host, b.Restores,
-			title(d.opts.Version, b.Restores), b.Undoes)
+			called(d.opts.Version, b.Restores), b.Undoes)
 	}
-	return fmt.Sprintf("plan for %s on %s: %s after %s", d.opts.Stack.Name, d.Host, title(d.opts.Version, d.ledger.Next()), title(v.Version, v.Number))
+	return fmt.Sprintf("plan for %s on %s: %s after %s", d.opts.Stack.Name, d.Host, called(d.opts.Version, d.ledger.Next()), called(v.Version, v.Number))
 }
 
 // idle tells whether there is nothing to do, nor to prove.

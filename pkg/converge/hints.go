@@ -50,7 +50,7 @@ func (d *transition) beforeTitle() string {
 	if d.facts.verified == nil {
 		return cmp.Or(d.result.Serving, "nothing: it was the first release")
 	}
-	return title(d.facts.verified.Version, d.facts.verified.Number)
+	return called(d.facts.verified.Version, d.facts.verified.Number)
 }
 
 // former says how to go back to what served before, or nothing where that is not known or
@@ -159,7 +159,7 @@ func (d *transition) migrated() string {
 		return ""
 	}
 	last := d.record.Migrations[len(d.record.Migrations)-1]
-	text := fmt.Sprintf("; the database stays migrated, at revision %s", known(last.After))
+	text := fmt.Sprintf("; the database stays migrated, at revision %s", release.Revision(last.After))
 	if d.blind == "" {
 		return text
 	}
@@ -169,13 +169,6 @@ func (d *transition) migrated() string {
 			v.Number, d.record.Backups[0])
 	}
 	return text
-}
-
-func known(revision string) string {
-	if revision == "" {
-		return "unknown"
-	}
-	return revision
 }
 
 // afterFailure says what to do after a migration that failed. Code that lacks a migration
@@ -209,7 +202,7 @@ func (d *transition) lacks(m release.Migration) string {
 		}
 		for _, was := range slices.Backward(r.Migrations) {
 			if r.Number < d.record.Number && was.Service == m.Service && was.Exit == 0 && !was.Nothing() {
-				return fmt.Sprintf("%s (release %d, revision %s)", says, r.Number, known(was.After))
+				return fmt.Sprintf("%s (release %d, revision %s)", says, r.Number, release.Revision(was.After))
 			}
 		}
 	}

@@ -292,7 +292,7 @@ func (d *transition) migrateOne(ctx context.Context, name string) error {
 		return err
 	}
 	kept := &d.record.Migrations[len(d.record.Migrations)-1]
-	d.Say(event.Info, "migrate", name, "migrating from revision %s: %s", known(kept.Before), strings.Join(m.Command, " "))
+	d.Say(event.Info, "migrate", name, "migrating from revision %s: %s", release.Revision(kept.Before), strings.Join(m.Command, " "))
 	limited, cancel := context.WithTimeoutCause(ctx, m.Timeout, fmt.Errorf("it took longer than %s (x-shiksha.migrate.timeout)", m.Timeout))
 	ended, err := d.task(limited, name, "migrate", m.Command)
 	cancel()
@@ -314,9 +314,9 @@ func (d *transition) migrateOne(ctx context.Context, name string) error {
 	}
 	if err != nil {
 		return fault.New(fault.Failed, "", d.afterFailure(*kept), "the migration of %s failed before any unit was changed; the database is at revision %s, it was at %s: %w",
-			name, known(kept.After), known(kept.Before), err)
+			name, release.Revision(kept.After), release.Revision(kept.Before), err)
 	}
-	d.Say(event.Notice, "migrate", name, "the database is at revision %s, it was at %s", known(kept.After), known(kept.Before))
+	d.Say(event.Notice, "migrate", name, "the database is at revision %s, it was at %s", release.Revision(kept.After), release.Revision(kept.Before))
 	return d.ledger.Update(ctx, d.record)
 }
 

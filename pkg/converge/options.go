@@ -179,8 +179,8 @@ func (d *transition) timed(name string) func() {
 	}
 }
 
-// title is how a release is called in sentences: "v2" or "release 7".
-func title(version string, number int) string {
+// called is what a release goes by in sentences: "v2" or "release 7".
+func called(version string, number int) string {
 	if version != "" {
 		return version
 	}

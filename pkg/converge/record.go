@@ -81,7 +81,7 @@ func halfDone(n *release.Record) string {
 	}
 	for _, m := range n.Migrations {
 		if m.Ended.IsZero() {
-			return fmt.Sprintf("; the migration of %s had begun, the database was at revision %s", m.Service, known(m.Before))
+			return fmt.Sprintf("; the migration of %s had begun, the database was at revision %s", m.Service, release.Revision(m.Before))
 		}
 	}
 	return ""
@@ -312,7 +312,7 @@ func (d *transition) write(ctx context.Context, outcome release.Outcome, message
 // to end only now has released all the same; who is not waits for a host that is slow.
 func (d *transition) settle(ctx context.Context) error {
 	d.Step("record the end")
-	d.result.Serving, d.result.Unsure = title(d.opts.Version, d.record.Number), false
+	d.result.Serving, d.result.Unsure = called(d.opts.Version, d.record.Number), false
 	err := d.write(ctx, release.Verified, "")
 	if err != nil && ctx.Err() != nil {
 		last, cancel := grace.Last(ctx, lastWords)

@@ -245,7 +245,7 @@ func (d *transition) sayUnanswered(r probe.Report) {
 	const counts = "its failures count once the release is over"
 	if v := d.facts.verified; v != nil {
 		d.Say(event.Warning, "probe", "", "nothing answers at the probe's address (all %d requests: %s), though %s serves: is probe-url right, and does it lead there from here? %s",
-			r.Failed, r.Classes(), title(v.Version, v.Number), counts)
+			r.Failed, r.Classes(), called(v.Version, v.Number), counts)
 		return
 	}
 	d.Say(event.Notice, "probe", "", "nothing answers at the probe's address yet: %s", counts)
@@ -314,7 +314,7 @@ func (d *transition) finish(ctx context.Context) error {
 	}
 	if lost := w.FailuresIn(probe.Migrated) + w.FailuresIn(probe.During) + w.FailuresIn(probe.After); lost > budget {
 		d.Say(event.Warning, "probe", "", "the probe counted %d failed requests, more than probe-budget %d: what served before does not work with the migrated database, and %s does, so it stays",
-			lost, budget, title(d.opts.Version, d.result.Release))
+			lost, budget, called(d.opts.Version, d.result.Release))
 	}
 	return nil
 }

@@ -85,13 +85,18 @@ func (s Sight) Of(r Record) Standing {
 	return UnderWay
 }
 
+// Title names a release in sentences: "release 12 (v2)".
+func (r Record) Title() string {
+	if r.Version == "" {
+		return fmt.Sprintf("release %d", r.Number)
+	}
+	return fmt.Sprintf("release %d (%s)", r.Number, r.Version)
+}
+
 // Told says whose a release is and how and when it ended, or how it stands by what was seen
 // of the lock.
 func (r Record) Told(seen Sight) string {
-	title := fmt.Sprintf("release %d", r.Number)
-	if r.Version != "" {
-		title += " (" + r.Version + ")"
-	}
+	title := r.Title()
 	standing := seen.Of(r)
 	if standing == UnderWay {
 		return title + " is under way, by " + seen.Holder.String()

@@ -6,6 +6,7 @@
 package release
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -246,6 +247,9 @@ type Migration struct {
 	BeforeSum string `json:"before_sum,omitempty"`
 	AfterSum  string `json:"after_sum,omitempty"`
 }
+
+// Revision is how a revision is told: nobody may have said it.
+func Revision(said string) string { return cmp.Or(said, "unknown") }
 
 // Nothing tells whether a migration is known to have left the database as it found it.
 func (m Migration) Nothing() bool { return sameRevision(m.Before, m.BeforeSum, m.After, m.AfterSum) }

@@ -243,7 +243,7 @@ func before(l *release.Ledger, serving release.Record) (release.Record, error) {
 		}
 	}
 	return release.Record{}, fault.New(fault.Refused, "", "name one with release or version; the host has "+list(all),
-		"there is no verified release before %s that was not gone back from already", title(serving))
+		"there is no verified release before %s that was not gone back from already", serving.Title())
 }
 
 // origin is the release whose stack a release has: its own, or the one it restored.
@@ -287,18 +287,11 @@ func list(all []release.Record) string {
 	var names []string
 	for _, r := range slices.Backward(all) {
 		if r.Outcome == release.Verified && len(names) < listed {
-			names = append(names, title(r))
+			names = append(names, r.Title())
 		}
 	}
 	if len(names) == 0 {
 		return "none"
 	}
 	return strings.Join(names, ", ")
-}
-
-func title(r release.Record) string {
-	if r.Version == "" {
-		return fmt.Sprintf("release %d", r.Number)
-	}
-	return fmt.Sprintf("release %d (%s)", r.Number, r.Version)
 }

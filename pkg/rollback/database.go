@@ -69,7 +69,7 @@ func (o Options) restoring(ctx context.Context, t *target.Target, on ground, l *
 	}
 	if r.store == nil || r.into.Service != r.backup.Service {
 		return nil, fault.New(fault.Refused, "restore-database", "name a backup of a database that the release has",
-			"backup %s is of service %s, which %s does not back up", r.backup.ID, r.backup.Service, title(to))
+			"backup %s is of service %s, which %s does not back up", r.backup.ID, r.backup.Service, to.Title())
 	}
 	r.backup, err = r.store.Claim(ctx, r.backup, all, copies...)
 	return r, err
@@ -91,10 +91,10 @@ func doubted(b backup.Backup, l *release.Ledger, st *stack.Stack, to release.Rec
 		return ""
 	}
 	if l.Pruned(b.Release) {
-		return fmt.Sprintf("backup %s was taken while %q served, and release %d, which it is of, is not remembered any more: that %s was left with its schema is not certain", b.ID, b.Version, b.Release, title(to))
+		return fmt.Sprintf("backup %s was taken while %q served, and release %d, which it is of, is not remembered any more: that %s was left with its schema is not certain", b.ID, b.Version, b.Release, to.Title())
 	}
 	return fmt.Sprintf("backup %s was taken while %q served, perhaps on another host, and %s is not that version: "+
-		"where they have different schemas, deploy %q, restore it, then deploy the newer one, which migrates it", b.ID, b.Version, title(to), b.Version)
+		"where they have different schemas, deploy %q, restore it, then deploy the newer one, which migrates it", b.ID, b.Version, to.Title(), b.Version)
 }
 
 // backedUp is the stack that comes back with the `backups` of its services, and where their

@@ -27,7 +27,7 @@ func restore(ctx context.Context, t *target.Target, on platform.Platform, l *rel
 	}
 	st, err := stack.Unseal(sealed)
 	if err != nil {
-		return nil, fault.New(fault.Refused, "", elsewhere, "%s cannot be restored: %w", title(r), err)
+		return nil, fault.New(fault.Refused, "", elsewhere, "%s cannot be restored: %w", r.Title(), err)
 	}
 	var files []stack.File
 	for _, name := range st.Order {
@@ -40,7 +40,7 @@ func restore(ctx context.Context, t *target.Target, on platform.Platform, l *rel
 	if len(missing) > 0 {
 		f := missing[0]
 		return nil, fault.New(fault.Refused, "", elsewhere, "%s cannot be restored: the host has no content for %s of %s any more (%d in all)",
-			title(r), f.Target, f.Service, len(missing))
+			r.Title(), f.Target, f.Service, len(missing))
 	}
 	st.GoBack()
 	return st, fault.Early(ctx, on.Adapt(ctx, st))
@@ -66,7 +66,7 @@ func stored(err error, st *stack.Stack, r release.Record) error {
 		return err
 	}
 	return fault.New(f.Kind, "", "go back without them (verify: false, --no-verify), or with the version of shiksha that made that release",
-		"the checks that %s was made with are not understood by this version of shiksha: %w", title(r), err)
+		"the checks that %s was made with are not understood by this version of shiksha: %w", r.Title(), err)
 }
 
 // altered names the live files, by service, that are not as the last verified release
@@ -112,7 +112,7 @@ func images(t *target.Target, on platform.Platform, st *stack.Stack, r release.R
 			if mend := fault.Hint(err); mend != "" {
 				hint = mend + "; or " + elsewhere
 			}
-			return nil, fault.New(fault.Refused, "", hint, "%s cannot be restored: an image is neither on the host nor to be had: %w", title(r), err)
+			return nil, fault.New(fault.Refused, "", hint, "%s cannot be restored: an image is neither on the host nor to be had: %w", r.Title(), err)
 		}
 		return found, nil
 	}

@@ -81,7 +81,7 @@ func (s *schemas) migrated(r release.Record, m release.Migration) {
 		return
 	}
 	d := since{service: m.Service, number: r.Number, at: m.Started, backups: r.Backups, found: s.now,
-		what: fmt.Sprintf("release %d migrated the database of %s (revision %s to %s)", r.Number, m.Service, known(m.Before), known(m.After))}
+		what: fmt.Sprintf("release %d migrated the database of %s (revision %s to %s)", r.Number, m.Service, release.Revision(m.Before), release.Revision(m.After))}
 	if m.After == "" {
 		d.begun = &m
 	}
@@ -157,19 +157,19 @@ func (o Options) readable(ctx context.Context, t *target.Target, l *release.Ledg
 	open := crossed(l.All(), l.Damage(), n, to, comes)
 	for _, a := range open {
 		if o.AcceptSchema {
-			t.Say(event.Warning, "look", "", "%s; that %s can read the schema was accepted, not checked", a.done[0].what, title(to))
+			t.Say(event.Warning, "look", "", "%s; that %s can read the schema was accepted, not checked", a.done[0].what, to.Title())
 			continue
 		}
 		for _, name := range a.asked {
 			if why, no := unreadable(ctx, t, n.stacks[0], name, o.Registry); why != "" {
 				verified, _ := l.LatestVerified()
 				served := to.Number == verified.Number && servedWith(open) && !no
-				return fault.New(fault.Refused, "", waysOut(open, o.RestoreDatabase, served), "%s cannot be gone back to: %s, and %s", title(to), a.done[0].what, why)
+				return fault.New(fault.Refused, "", waysOut(open, o.RestoreDatabase, served), "%s cannot be gone back to: %s, and %s", to.Title(), a.done[0].what, why)
 			}
 		}
 	}
 	if len(open) > 0 && !o.AcceptSchema {
-		t.Say(event.Info, "look", "", "%s says of itself that it can read the schema that is there", title(to))
+		t.Say(event.Info, "look", "", "%s says of itself that it can read the schema that is there", to.Title())
 	}
 	return nil
 }
@@ -268,13 +268,6 @@ func waysOut(open []across, restores string, served bool) string {
 		return "either " + accept + ", or " + loses
 	}
 	return "either " + loses + ", or " + accept
-}
-
-func known(revision string) string {
-	if revision == "" {
-		return "unknown"
-	}
-	return revision
 }
 
 // follow is schemasOf a ledger. Of a stack that migrates nothing a damaged record is
@@ -379,5 +372,5 @@ func suits(b backup.Backup, s schemas, all []release.Record, to release.Record) 
 		}
 	}
 	return fault.New(fault.Refused, "restore-database", hint, "backup %s of %s has another schema than %s was left with%s",
-		b.ID, b.Taken.UTC().Format(time.DateTime), title(to), why)
+		b.ID, b.Taken.UTC().Format(time.DateTime), to.Title(), why)
 }

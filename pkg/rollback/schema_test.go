@@ -210,8 +210,8 @@ func TestNoHintNamesWhatIsRefused(t *testing.T) {
 	b := backup.Backup{ID: "b11", Release: 11, Version: "v11", Taken: at.Add(time.Hour)}
 	for _, to := range all[:2] {
 		err := suits(b, schemasOf(all, nil), all, to)
-		assert.ErrorContains(t, err, "has another schema", title(to))
-		assert.Equal(t, "name another backup: shiksha backups lists them", fault.Hint(err), title(to))
+		assert.ErrorContains(t, err, "has another schema", to.Title())
+		assert.Equal(t, "name another backup: shiksha backups lists them", fault.Hint(err), to.Title())
 	}
 }
 

@@ -37,5 +37,5 @@ func (o Options) overtaken(seen release.Record, l *release.Ledger, c choice) err
 	verified, _ := l.LatestVerified()
 	return fault.New(fault.Refused, "", "look at what runs with shiksha status; if it is still to go back: shiksha rollback --release N; the host has "+list(l.All()),
 		"%s ended as %s while this rollback waited, and %s is the last verified one: it would undo something else than when it was asked for",
-		title(newest), newest.Outcome, title(verified))
+		newest.Title(), newest.Outcome, verified.Title())
 }
