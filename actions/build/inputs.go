@@ -59,15 +59,7 @@ type Recipe struct {
 
 // Check tells what is wrong with the inputs beyond their types.
 func (in *Inputs) Check(s inputs.Source) []error {
-	problems := in.Recipe.Check(s)
-	if (in.Username == "") != (in.Password == "") {
-		missing := "registry-password"
-		if in.Username == "" {
-			missing = "registry-username"
-		}
-		problems = append(problems, fault.New(fault.Input, missing, "give both, or neither for a registry without a login", "is required when the other half of the login is given"))
-	}
-	return problems
+	return append(in.Recipe.Check(s), inputs.CheckLogin(in.Username, in.Password)...)
 }
 
 // Check tells what is wrong with the recipe beyond the types.
