@@ -3,11 +3,11 @@
 package backups
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/shiksha/actions/pkg/backup"
@@ -309,11 +309,8 @@ func merge(here, away []backup.Backup) []backup.Backup {
 
 // connect opens the host that a project is asked about on.
 func (o Options) connect(ctx context.Context, sink event.Sink) (*target.Target, error) {
-	if o.Project == "" {
-		return nil, fault.New(fault.Input, "project", "for example: --project shop", "which project on the host is not said")
-	}
-	if o.StateDir != "" && !strings.HasPrefix(o.StateDir, "/") {
-		return nil, fault.New(fault.Input, "state-dir", "give the absolute path of a folder on the host", "%q is not absolute", o.StateDir)
+	if err := cmp.Or(release.CheckNamed(o.Project), release.CheckStateDir(o.StateDir)); err != nil {
+		return nil, err
 	}
 	t, err := target.Open(ctx, o.Host, o.StateDir, sink)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/shiksha/actions/pkg/converge"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/host"
+	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -62,10 +63,7 @@ func (o Options) check() error {
 	if o.Strategy != "" && o.Strategy != converge.Rolling && o.Strategy != converge.Replace {
 		return fault.New(fault.Input, "strategy", "use rolling (the default) or replace", "%q is not a strategy", o.Strategy)
 	}
-	if o.StateDir != "" && !strings.HasPrefix(o.StateDir, "/") {
-		return fault.New(fault.Input, "state-dir", "give the absolute path of a folder on the host", "%q is not absolute", o.StateDir)
-	}
-	return nil
+	return release.CheckStateDir(o.StateDir)
 }
 
 // checkServices refuses names in inputs that the stack does not have.

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sort"
@@ -9,7 +10,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shiksha/actions/pkg/event"
-	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/platform"
 	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
@@ -264,10 +264,7 @@ const sights = 3
 // openLedger connects and opens the ledger of the project that is asked about, and
 // finds what the project runs on.
 func openLedger(ctx context.Context, o Options, sink event.Sink) (t *target.Target, on platform.Platform, l *release.Ledger, err error) {
-	if o.Project == "" {
-		return nil, nil, nil, fault.New(fault.Input, "project", "for example: --project shop", "which project on the host is not said")
-	}
-	if err = o.check(); err != nil {
+	if err = cmp.Or(release.CheckNamed(o.Project), o.check()); err != nil {
 		return nil, nil, nil, err
 	}
 	t, err = target.Open(ctx, o.Host, o.StateDir, sink)

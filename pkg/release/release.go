@@ -289,6 +289,22 @@ func sameRevision(a, aSum, b, bSum string) bool {
 // DefaultStateDir is where a host keeps the state of its projects.
 const DefaultStateDir = "/var/lib/shiksha"
 
+// CheckStateDir refuses what is no folder for state on the host; "" is the default.
+func CheckStateDir(dir string) error {
+	if dir == "" || path.IsAbs(dir) {
+		return nil
+	}
+	return fault.New(fault.Input, "state-dir", "give the absolute path of a folder on the host, like "+DefaultStateDir, "%q is not an absolute path", dir)
+}
+
+// CheckNamed refuses to look for a project on a host where nobody says which.
+func CheckNamed(project string) error {
+	if project != "" {
+		return nil
+	}
+	return fault.New(fault.Input, "project", "for example: --project shop", "which project on the host is not said")
+}
+
 // Dir is the folder of a project's state on the host. A state directory that is
 // not absolute or a name that Compose would not take is a fault.Input.
 func Dir(stateDir, project string) (string, error) {

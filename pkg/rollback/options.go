@@ -1,12 +1,12 @@
 package rollback
 
 import (
-	"strings"
 	"time"
 
 	"github.com/shiksha/actions/pkg/converge"
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/host"
+	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -42,8 +42,8 @@ type Options struct {
 
 // check refuses what can be refused without a host.
 func (o Options) check() error {
-	if o.Project == "" {
-		return fault.New(fault.Input, "project", "for example: --project shop", "which project on the host is not said")
+	if err := release.CheckNamed(o.Project); err != nil {
+		return err
 	}
 	if o.Release < 0 {
 		return fault.New(fault.Input, "release", "give a number that shiksha history lists", "%d is no release", o.Release)
@@ -51,8 +51,5 @@ func (o Options) check() error {
 	if o.Release > 0 && o.Version != "" {
 		return fault.New(fault.Input, "release", "give release or version, not both", "release %d and version %s may be two releases", o.Release, o.Version)
 	}
-	if o.StateDir != "" && !strings.HasPrefix(o.StateDir, "/") {
-		return fault.New(fault.Input, "state-dir", "give the absolute path of a folder on the host", "%q is not absolute", o.StateDir)
-	}
-	return nil
+	return release.CheckStateDir(o.StateDir)
 }
