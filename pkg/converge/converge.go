@@ -22,7 +22,10 @@ import (
 	"github.com/shiksha/actions/pkg/target"
 )
 
-// transition is one release on its way.
+// transition is one release on its way. Who fills it: prepare the ledger, facts, earlier, plan,
+// unproved, noWayBack and judges; begin others and record; restore undoDatabase, writers and
+// ran; replan facts anew, and rest; ground rest, where a migration needs units; release probe;
+// outlived blind; fail what is of the way back; end and halfway turnedDown.
 type transition struct {
 	*target.Target
 	on     Platform
@@ -152,27 +155,6 @@ func (d *transition) was() {
 		d.result.Serving = called("", s.number)
 	}
 	d.result.Unsure = d.earlier.any()
-}
-
-// keepTrue leaves in the result of a release that did not succeed only what is so: which services
-// are not as they were, and that nobody knows what serves where there are any. It gives back
-// the error that the release ended with.
-func (d *transition) keepTrue(err error) error {
-	if err == nil || d.record != nil && d.record.Outcome == release.Verified { // that could not be recorded: it serves all the same
-		return err
-	}
-	d.result.Changed = nil
-	if r := d.result.Rollout; r != nil && !d.cleared {
-		for _, name := range slices.Concat(d.unproved, r.Touched) {
-			if !slices.Contains(r.Undone, name) && !slices.Contains(d.result.Changed, name) {
-				d.result.Changed = append(d.result.Changed, name)
-			}
-		}
-	}
-	if fault.Of(err) == fault.Stuck || len(d.result.Changed) > 0 || d.undoDatabase != nil {
-		d.result.Unsure = true
-	}
-	return err
 }
 
 // overtook tells which releases ended while this one waited for the lock: who asked for it had

@@ -308,6 +308,27 @@ func (d *transition) write(ctx context.Context, outcome release.Outcome, message
 	return d.ledger.Update(ctx, d.record)
 }
 
+// keepTrue leaves in the result of a release that did not succeed only what is so: which services
+// are not as they were, and that nobody knows what serves where there are any. It gives back
+// the error that the release ended with.
+func (d *transition) keepTrue(err error) error {
+	if err == nil || d.record != nil && d.record.Outcome == release.Verified { // that could not be recorded: it serves all the same
+		return err
+	}
+	d.result.Changed = nil
+	if r := d.result.Rollout; r != nil && !d.cleared {
+		for _, name := range slices.Concat(d.unproved, r.Touched) {
+			if !slices.Contains(r.Undone, name) && !slices.Contains(d.result.Changed, name) {
+				d.result.Changed = append(d.result.Changed, name)
+			}
+		}
+	}
+	if fault.Of(err) == fault.Stuck || len(d.result.Changed) > 0 || d.undoDatabase != nil {
+		d.result.Unsure = true
+	}
+	return err
+}
+
 // settle records a verified release and prunes what no kept release needs. Who is told
 // to end only now has released all the same; who is not waits for a host that is slow.
 func (d *transition) settle(ctx context.Context) error {

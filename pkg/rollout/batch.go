@@ -11,6 +11,22 @@ import (
 
 // batch replaces some units of a service. undo holds the way back, newest act
 // last; it is empty once the old units are removed (the point of no return).
+//
+// Its flags, who sets them, and who asks for them:
+//
+//	down      stopOld, until start             leaveServing
+//	away      stopOld, until admit             leaveServing
+//	started   start                            takesItsPlace
+//	well      admit                            leaveServing, leaveBefore
+//	halted    stopOld                          leaveBefore
+//	removed   remake                           whole, succeed, reinstate, rise, settle
+//	loud      commit                           undone
+//	held      the undo of start and of shift   undone
+//	leaves    the undo of start                leaveBefore
+//	scrapped  the undo of create               reinstate
+//	renews    revive, until they have ended    reinstate
+//
+// leaveServing ends a way forward that is cancelled, leaveBefore a way back.
 type batch struct {
 	*service
 	n    int
