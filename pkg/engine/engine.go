@@ -207,7 +207,7 @@ func (e *Engine) findOthers(ctx context.Context, project string, others map[stri
 		return fmt.Errorf("list what runs beside project %s: %w", project, err)
 	}
 	for _, c := range list.Items {
-		if c.Labels[api.ProjectLabel] == project || c.Labels[TaskLabel] != "" {
+		if c.Labels[api.ProjectLabel] == project || c.Labels[runLabel] != "" {
 			continue
 		}
 		o := stack.Other{Name: containerName(c.Names), Image: c.Image, Project: cmp.Or(c.Labels[api.ProjectLabel], c.Labels[stackLabel]),

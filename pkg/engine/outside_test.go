@@ -48,8 +48,8 @@ func TestFindsWhatRunsBesideTheProject(t *testing.T) {
 		is("2", "nginx", map[string]string{api.ProjectLabel: "ops", api.ServiceLabel: "web"}),
 		is("3", "nginx", map[string]string{"com.docker.stack.namespace": "ops", "com.docker.swarm.service.name": "ops_web"}),
 		is("4", "postgres:16", map[string]string{api.ProjectLabel: "shop", api.ServiceLabel: "db"}),
-		is("5", "postgres:16", map[string]string{api.ProjectLabel: "shop", api.OneoffLabel: "True", TaskLabel: "prove"}),
-		is("6", "postgres:16", map[string]string{api.ProjectLabel: "ops", api.OneoffLabel: "True", TaskLabel: "prove"}),
+		is("5", "postgres:16", map[string]string{api.ProjectLabel: "shop", api.OneoffLabel: "True", runLabel: "prove"}),
+		is("6", "postgres:16", map[string]string{api.ProjectLabel: "ops", api.OneoffLabel: "True", runLabel: "prove"}),
 	}}
 	e, err := New(fake, event.Discard)
 	require.NoError(t, err)

@@ -22,9 +22,9 @@ import (
 )
 
 const (
-	// TaskLabel marks a container that runs one command and goes; its value is the
+	// runLabel marks a container that runs one command and goes; its value is the
 	// task's name.
-	TaskLabel = "io.shiksha.task"
+	runLabel = "io.shiksha.task"
 	// watch is how often a task is looked at, losses how many looks in a row may
 	// fail: the connection is made again meanwhile.
 	watch, losses = 200 * time.Millisecond, 5
@@ -86,7 +86,7 @@ func (e *Engine) taskProject(ctx context.Context, s *stack.Stack, service string
 		svc.Deploy.RestartPolicy = nil
 	}
 	svc.SetScale(1)
-	svc.CustomLabels[api.OneoffLabel], svc.CustomLabels[TaskLabel] = "True", t.Name
+	svc.CustomLabels[api.OneoffLabel], svc.CustomLabels[runLabel] = "True", t.Name
 	svc.Environment = maps.Clone(svc.Environment)
 	if svc.Environment == nil {
 		svc.Environment = types.MappingWithEquals{}
@@ -222,7 +222,7 @@ func (e *Engine) StartImage(ctx context.Context, project string, t stack.Task) (
 	}
 	slices.Sort(env)
 	config := &container.Config{Image: t.Image, Env: env, User: t.User, Cmd: t.Command,
-		Labels: map[string]string{api.ProjectLabel: project, api.OneoffLabel: "True", TaskLabel: t.Name}}
+		Labels: map[string]string{api.ProjectLabel: project, api.OneoffLabel: "True", runLabel: t.Name}}
 	if !t.Keep {
 		config.Entrypoint, config.Cmd = t.Command[:1], t.Command[1:]
 	}
@@ -296,7 +296,7 @@ func (e *Engine) discard(ctx context.Context, ids []string) {
 // the project's lock.
 func (e *Engine) ClearTasks(ctx context.Context, project string) error {
 	res, err := e.api.ContainerList(ctx, client.ContainerListOptions{All: true,
-		Filters: make(client.Filters).Add("label", api.ProjectLabel+"="+project, TaskLabel)})
+		Filters: make(client.Filters).Add("label", api.ProjectLabel+"="+project, runLabel)})
 	if err != nil {
 		return fmt.Errorf("look for what an interrupted run left: %w", err)
 	}

@@ -2,8 +2,8 @@ package extension
 
 import "slices"
 
-// Engines are the words for what a stack runs on.
-var Engines = []string{"auto", "compose", "swarm"}
+// engines are the words for what a stack runs on.
+var engines = []string{"auto", "compose", "swarm"}
 
 // ParseEngine reads engine of x-shiksha at the top level, whatever the value of
 // x-shiksha is; "" where it says nothing.
@@ -14,7 +14,7 @@ func ParseEngine(value any) (string, *Error) {
 		return "", nil
 	}
 	name, _ := asked.(string)
-	if !slices.Contains(Engines, name) {
+	if !slices.Contains(engines, name) {
 		return "", bad("engine", "engine: swarm", "x-shiksha.engine has to be auto, compose or swarm")
 	}
 	return name, nil

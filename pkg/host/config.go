@@ -22,10 +22,10 @@ import (
 
 // Defaults of Config.
 const (
-	DefaultConnectTimeout  = 15 * time.Second
-	DefaultKeepAlive       = 5 * time.Second
-	DefaultReconnectBudget = 60 * time.Second
-	DefaultDockerSocket    = "/var/run/docker.sock"
+	defaultConnectTimeout  = 15 * time.Second
+	defaultKeepAlive       = 5 * time.Second
+	defaultReconnectBudget = 60 * time.Second
+	defaultDockerSocket    = "/var/run/docker.sock"
 )
 
 // Config says where the host is, how it proves itself and how the user does.
@@ -81,13 +81,13 @@ type endpoint struct {
 
 func (c Config) check() (*settings, error) {
 	s := &settings{
-		connectTimeout:  orDefault(c.ConnectTimeout, DefaultConnectTimeout),
-		keepAlive:       orDefault(c.KeepAlive, DefaultKeepAlive),
-		reconnectBudget: orDefault(c.ReconnectBudget, DefaultReconnectBudget),
-		dockerSocket:    orDefault(c.DockerSocket, DefaultDockerSocket),
+		connectTimeout:  orDefault(c.ConnectTimeout, defaultConnectTimeout),
+		keepAlive:       orDefault(c.KeepAlive, defaultKeepAlive),
+		reconnectBudget: orDefault(c.ReconnectBudget, defaultReconnectBudget),
+		dockerSocket:    orDefault(c.DockerSocket, defaultDockerSocket),
 	}
 	if s.dockerSocket[0] != '/' {
-		return nil, fault.New(fault.Input, "docker-socket", "give the path on the host, like "+DefaultDockerSocket,
+		return nil, fault.New(fault.Input, "docker-socket", "give the path on the host, like "+defaultDockerSocket,
 			"%q is not an absolute path", s.dockerSocket)
 	}
 	if err := s.checkAddresses(c); err != nil {

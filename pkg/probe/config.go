@@ -29,7 +29,7 @@ func (c *Config) prepare() ([]*lane, error) {
 		c.Timeout = DefaultTimeout
 	}
 	if c.ReleaseHeader == "" {
-		c.ReleaseHeader = DefaultReleaseHeader
+		c.ReleaseHeader = defaultReleaseHeader
 	}
 	if len(c.Kinds) == 0 {
 		c.Kinds = DefaultKinds()

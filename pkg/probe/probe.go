@@ -54,7 +54,7 @@ type Kind struct {
 // Defaults of Config, and the phase that a probe begins in.
 const (
 	DefaultTimeout       = 10 * time.Second
-	DefaultReleaseHeader = "X-Release"
+	defaultReleaseHeader = "X-Release"
 	Before               = "before"
 	During               = "during"
 	After                = "after"

@@ -78,10 +78,10 @@ func tally(r *check.Report) string {
 
 // Text gives a table for a console: a line a check, and below those that did not
 // pass what was expected and found.
-func (v *Verification) Text() string { return CheckTable(v.Checks) + v.Headline() + "\n" }
+func (v *Verification) Text() string { return checkTable(v.Checks) + v.Headline() + "\n" }
 
-// CheckTable gives the results as a table for a console.
-func CheckTable(r *check.Report) string {
+// checkTable gives the results as a table for a console.
+func checkTable(r *check.Report) string {
 	if r == nil {
 		return ""
 	}
