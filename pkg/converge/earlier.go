@@ -123,7 +123,7 @@ func (d *transition) leftOver(ctx context.Context, before *stack.Stack, seen sta
 		if len(runs) == 0 && !d.earlier.uncertain {
 			continue
 		}
-		units := slices.DeleteFunc(slices.Clone(seen.Units[name]), func(u stack.Unit) bool { return u.OneOff })
+		units := seen.Of(name)
 		var other bool
 		var quiet []string
 		if svc == nil {

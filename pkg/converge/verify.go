@@ -188,7 +188,7 @@ func (d *transition) wasIll(name string) bool {
 	if v := d.facts.verified; svc == nil || svc.Job || d.rest != nil || v == nil || v.Services[name].Hash != svc.Hash {
 		return false
 	}
-	units := slices.DeleteFunc(slices.Clone(d.facts.observed.Units[name]), func(u stack.Unit) bool { return u.OneOff })
+	units := d.facts.observed.Of(name)
 	return len(units) > 0 && !slices.ContainsFunc(units, func(u stack.Unit) bool {
 		return u.Serving() || u.Hash != svc.UnitHash() || u.Health == stack.HealthStart
 	})
@@ -198,7 +198,7 @@ func (d *transition) wasIll(name string) bool {
 // left of the release, and another try would end as it did.
 func (d *transition) asIll(before *stack.Stack, seen stack.Observed, name string) bool {
 	svc := before.Services[name]
-	units := slices.DeleteFunc(slices.Clone(seen.Units[name]), func(u stack.Unit) bool { return u.OneOff })
+	units := seen.Of(name)
 	other := func(u stack.Unit) bool { return u.Hash != svc.UnitHash() || len(before.Elsewhere(name, u)) > 0 }
 	if svc == nil || svc.Ext.Reload != nil || slices.Contains(d.writers, name) || !slices.Contains(d.ill(), name) {
 		return false

@@ -213,6 +213,11 @@ type Observed struct {
 	Scheduled bool
 }
 
+// Of are the units of a service, but for commands in them (docker compose run).
+func (o Observed) Of(service string) []Unit {
+	return slices.DeleteFunc(slices.Clone(o.Units[service]), func(u Unit) bool { return u.OneOff })
+}
+
 // Aliases lists the other names that a service is reached by on its networks:
 // network aliases and container_name.
 func (s *Stack) Aliases(service string) []string {

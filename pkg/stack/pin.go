@@ -88,7 +88,7 @@ func (s *Stack) ResolvedHash(service string, seen Observed) (string, error) {
 	}
 	// Compose takes the first by name.
 	return hashOf(c, func(of string) string {
-		units := slices.DeleteFunc(slices.Clone(seen.Units[of]), func(u Unit) bool { return u.OneOff })
+		units := seen.Of(of)
 		if len(units) == 0 {
 			return ""
 		}
