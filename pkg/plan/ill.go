@@ -29,14 +29,12 @@ func illBefore(in Input, svc *stack.Service) bool {
 		}
 		found = true
 	}
-	return known || found && !in.Begun && (in.Whole || in.Back && up(in, svc.Name) && asItWas(in, svc.Name))
+	return known || found && !in.Begun && (in.Whole || in.Back && tries(in, svc.Name) && asItWas(in, svc.Name))
 }
 
-// up tells whether a unit of a service runs, or is started again and again.
-func up(in Input, service string) bool {
-	return slices.ContainsFunc(in.Observed.Units[service], func(u stack.Unit) bool {
-		return !u.OneOff && (u.State == stack.Running || u.State == stack.Restarting)
-	})
+// tries tells whether a unit of a service runs, or is started again and again.
+func tries(in Input, service string) bool {
+	return slices.ContainsFunc(in.Observed.Of(service), stack.Unit.Tries)
 }
 
 // passOver finds the services that were ill before and are as they are to be, or go back:
@@ -56,7 +54,7 @@ func passOver(in Input, steps, left []Step) []Step {
 			continue
 		}
 		// What was ill and has ended since was stopped by this release: nobody starts it again.
-		s.Tolerated, s.Anew = true, anew || known && !up(in, s.Service) && mayStay(in, *s)
+		s.Tolerated, s.Anew = true, anew || known && !tries(in, s.Service) && mayStay(in, *s)
 		s.Reasons = append(s.Reasons, "ill before: tried once, passed over where it stays ill")
 	}
 	var first, last []Step

@@ -131,7 +131,7 @@ func leftIll(l *release.Ledger, verified release.Record, seen stack.Observed) bo
 		for service, made := range r.Services {
 			own := made.Hash != "" && made.Hash != verified.Services[service].Hash
 			runs := func(u stack.Unit) bool {
-				return !u.OneOff && u.Hash == made.Hash && (u.State == stack.Running || u.State == stack.Restarting)
+				return !u.OneOff && u.Hash == made.Hash && u.Tries()
 			}
 			if own && slices.ContainsFunc(seen.Units[service], runs) {
 				return true

@@ -117,6 +117,10 @@ func (u Unit) Serving() bool {
 // by the engine.
 func (u Unit) Up() bool { return u.State == Running || u.State == Restarting || u.State == Paused }
 
+// Tries tells whether the unit runs, or is started again and again. One that is paused is up and
+// does neither.
+func (u Unit) Tries() bool { return u.State == Running || u.State == Restarting }
+
 // AddressOn gives the unit's address on one of the networks that count, "" for none: the
 // first by name, but one that has IPv4 goes before those that have not, since not all that
 // listen do so on IPv6.
