@@ -86,14 +86,9 @@ func seccompFile(s types.ServiceConfig) string {
 func hostPorts(s types.ServiceConfig) []string {
 	var ports []string
 	for _, p := range s.Ports {
-		if p.Published == "" || p.Published == "0" {
-			continue
+		if port := stack.HostPort(p); port != "" {
+			ports = append(ports, port)
 		}
-		protocol := p.Protocol
-		if protocol == "" {
-			protocol = "tcp"
-		}
-		ports = append(ports, p.Published+"/"+protocol)
 	}
 	slices.Sort(ports)
 	return slices.Compact(ports)

@@ -121,7 +121,7 @@ func holder(in Input, svc *stack.Service, from Step) (unit, port string) {
 // wants tells whether a service wants a port on an address on which it is held.
 func wants(in Input, service, port string, held []netip.Addr) bool {
 	for _, p := range in.Desired.Project.Services[service].Ports {
-		if p.Published+"/"+cmp.Or(p.Protocol, "tcp") != port {
+		if stack.HostPort(p) != port {
 			continue
 		}
 		own, _ := netip.ParseAddr(p.HostIP) // the zero one, where the file names none

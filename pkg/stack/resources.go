@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"net/netip"
 	"path"
 	"slices"
@@ -94,6 +95,15 @@ func (s *Stack) Writes(service string) []string {
 func common(source string) bool {
 	return source == "/" || slices.ContainsFunc([]string{"/dev", "/etc", "/proc", "/run", "/sys", "/tmp", "/usr", "/var/lib/docker", "/var/log", "/var/run"},
 		func(folder string) bool { return source == folder || strings.HasPrefix(source, folder+"/") })
+}
+
+// HostPort is the port of the host that a unit holds by an entry of ports ("8080/tcp"), "" for
+// none: one that the engine chooses is nobody's own.
+func HostPort(p types.ServicePortConfig) string {
+	if p.Published == "" || p.Published == "0" {
+		return ""
+	}
+	return p.Published + "/" + cmp.Or(p.Protocol, "tcp")
 }
 
 // Clash tells whether nobody can have one port at both addresses. One that is not valid is all

@@ -187,21 +187,14 @@ func (a *adapting) endpoint(svc *stack.Service, c *types.ServiceConfig) {
 			p.Mode = "host"
 			c.Ports[i] = p
 		}
-		if p.Mode == "host" && p.Published != "" && p.Published != "0" {
-			svc.HostPorts = append(svc.HostPorts, p.Published+"/"+orTCP(p.Protocol))
+		if port := stack.HostPort(p); p.Mode == "host" && port != "" {
+			svc.HostPorts = append(svc.HostPorts, port)
 		}
 	}
 	slices.Sort(svc.HostPorts)
 	if len(svc.HostPorts) > 0 {
 		a.hosted = append(a.hosted, svc.Name)
 	}
-}
-
-func orTCP(protocol string) string {
-	if protocol == "" {
-		return "tcp"
-	}
-	return protocol
 }
 
 // noted is how the notes of this package begin: they are made anew each time.

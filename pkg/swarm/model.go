@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -124,7 +125,7 @@ func volumesOf(c types.ServiceConfig, objects []object) []any {
 func portsOf(c types.ServiceConfig) ([]any, error) {
 	var out []any
 	for _, p := range c.Ports {
-		m := map[string]any{"target": int(p.Target), "protocol": orTCP(p.Protocol)}
+		m := map[string]any{"target": int(p.Target), "protocol": cmp.Or(p.Protocol, "tcp")}
 		if p.Mode != "" {
 			m["mode"] = p.Mode
 		}
