@@ -70,16 +70,17 @@ func (d *transition) fail(ctx context.Context, cause error) error {
 		found, err = d.takenOver(ctx, touched)
 		return err
 	})
+	lost := found.lost()
 	switch {
-	case err == nil && len(found.dark) > 0:
-		err = fmt.Errorf("nothing runs of %v, and what ran before the first release cannot be made again", found.dark)
+	case err == nil && lost != "":
+		err = fmt.Errorf("%s, and what ran before the first release cannot be made again", lost)
 	case err == nil && found.replaced:
 		return fault.New(fault.Failed, "", "mend it and release again"+d.startedIn(),
 			"%w; what ran before the first release cannot be made again, so what was changed stays: %v", cause, touched)
 	case err == nil:
 		err = d.takeBack(back, found.touched)
 	}
-	if len(found.dark) == 0 && d.backCut(ctx, back, err) {
+	if lost == "" && d.backCut(ctx, back, err) {
 		return d.halfway(ctx, fmt.Errorf("%w; and it could not all be taken back: %w", cause, err))
 	}
 	if err != nil {

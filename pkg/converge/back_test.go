@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -24,8 +25,8 @@ import (
 	"github.com/shiksha/actions/pkg/target"
 )
 
-// fakeTakenOver is a host on which units run, written as "service-number", with "!" where
-// one has ended and "~" where the engine starts it again and again.
+// fakeTakenOver is a host on which units run, written as "service-number", with ":port" where
+// one publishes that, "!" where it has ended and "~" where the engine starts it again and again.
 type fakeTakenOver struct {
 	Platform
 	runs    string
@@ -50,7 +51,11 @@ func (f *fakeTakenOver) Carry(_ context.Context, p *plan.Plan, _ *stack.Stack, _
 func observed(runs string) stack.Observed {
 	units := map[string][]stack.Unit{}
 	for _, id := range strings.Fields(runs) {
-		u := stack.Unit{ID: strings.TrimRight(id, "!~"), State: stack.Running}
+		name, port, published := strings.Cut(strings.TrimRight(id, "!~"), ":")
+		u := stack.Unit{ID: name, State: stack.Running}
+		if published {
+			u.Ports = map[string][]netip.Addr{port + "/tcp": {netip.IPv4Unspecified()}}
+		}
 		switch {
 		case strings.HasSuffix(id, "!"):
 			u.State = stack.Exited
@@ -85,12 +90,22 @@ func TestAFirstReleaseOverWhatRunsFails(t *testing.T) {
 		"one that crashed was stopped":   {"api-1 api-2 api-3~", "cache-2 api-1 api-2 api-3!", "cache api", "remove cache", fault.Failed, "what ran before serves again"},
 		"one that crashed is gone":       {"api-1 api-2 api-3~", "cache-2 api-1 api-2", "cache api", "", fault.Failed, "what was changed stays"},
 		"all there was had crashed":      {"db-1 api-1~", "db-1 api-1!", "api", "", fault.Failed, "what ran before serves again"},
+		"its port is nobody's now":       {"db-1 api-1:80", "db-1 api-2", "api edge", "", fault.Stuck, "no unit holds port [80/tcp] of the host"},
+		"one that left had the port":     {"api-1 old-1:80", "api-1", "old edge", "", fault.Stuck, "no unit holds port [80/tcp] of the host"},
+		"nor is anything left of it":     {"api-1:80", "", "api edge", "", fault.Stuck, "nothing runs of [api] and no unit holds port [80/tcp] of the host"},
+		"who has the port fell over":     {"api-1:80", "api-2 edge-2~", "api edge", "", fault.Stuck, "no unit holds port [80/tcp] of the host"},
+		"its port is another's":          {"api-1:80", "api-2 edge-2:80", "api edge", "", fault.Failed, "what was changed stays"},
+		"its port is not wanted":         {"db-1:5432 api-1", "db-2 api-1", "db api", "", fault.Failed, "what was changed stays"},
+		"the port of one that is off":    {"db-1 api-1:81", "db-1 api-2", "api", "", fault.Failed, "what was changed stays"},
+		"who has the port begins again":  {"db-1 api-1:80", "db-1 api-1~", "api edge", "", fault.Failed, "what ran before serves again"},
+		"another keeps the port":         {"old-1:80 api-1", "old-1:80 api-2", "api edge", "", fault.Failed, "what was changed stays"},
 		"nothing ran":                    {"db-1!", "db-2 api-2", "db api", "remove api remove db", fault.Failed, "nothing serves"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			on := &fakeTakenOver{runs: c.now}
-			services := map[string]*stack.Service{"db": {Name: "db", Replicas: 1}, "api": {Name: "api", Replicas: 1}, "cache": {Name: "cache", Replicas: 1}}
+			services := map[string]*stack.Service{"db": {Name: "db", Replicas: 1}, "api": {Name: "api", Replicas: 1}, "cache": {Name: "cache", Replicas: 1},
+				"edge": {Name: "edge", Replicas: 1, HostPorts: []string{"80/tcp"}}, "off": {Name: "off", HostPorts: []string{"81/tcp"}}}
 			d := &transition{Target: &target.Target{Sink: event.Discard}, on: on, facts: &facts{observed: observed(c.before)}, record: &release.Record{},
 				opts:   Options{Stack: &stack.Stack{Name: "shop", Services: services}, RollbackOnFailure: true, Lock: &release.Lock{}},
 				result: &Result{Changed: []string{"db"}, Rollout: &rollout.Report{Touched: strings.Fields(c.touched), Failed: "api"}}}
@@ -114,6 +129,7 @@ func TestAFailedFirstReleaseSaysWhereWhatRanWasStarted(t *testing.T) {
 	}{
 		"replaced":         {"db-2 api-1", func(*stack.Unit) {}, true},
 		"nothing is left":  {"db-2", func(*stack.Unit) {}, true},
+		"its port is lost": {"db-2 api-2", func(u *stack.Unit) { u.Ports = map[string][]netip.Addr{"80/tcp": nil} }, true},
 		"of two folders":   {"db-2 api-1", func(u *stack.Unit) { u.Folder = "/srv/other" }, false},
 		"of no folder":     {"db-2 api-1", func(u *stack.Unit) { u.Folder = "" }, false},
 		"of a release":     {"db-2 api-1", func(u *stack.Unit) { u.StateDir = "/srv/state" }, false},
@@ -124,7 +140,7 @@ func TestAFailedFirstReleaseSaysWhereWhatRanWasStarted(t *testing.T) {
 			units[0].Folder = "/srv/shop"
 		}
 		c.edit(&before.Units["api"][0])
-		services := map[string]*stack.Service{"db": {Name: "db", Replicas: 1}, "api": {Name: "api", Replicas: 1}}
+		services := map[string]*stack.Service{"db": {Name: "db", Replicas: 1}, "api": {Name: "api", Replicas: 1, HostPorts: []string{"80/tcp"}}}
 		d := &transition{Target: &target.Target{Sink: event.Discard}, on: &fakeTakenOver{runs: c.now}, facts: &facts{observed: before}, record: &release.Record{},
 			opts:   Options{Stack: &stack.Stack{Name: "shop", Services: services}, RollbackOnFailure: true, Lock: &release.Lock{}},
 			result: &Result{Rollout: &rollout.Report{Touched: []string{"db", "api"}, Failed: "api"}}}

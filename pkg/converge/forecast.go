@@ -268,19 +268,27 @@ func comeBy(before, now *stack.Stack) {
 
 // stayBehind leaves services behind the gateways that lead them where a rollback is to a stack
 // that says the former ones: it was sealed while these became others, or its services were not
-// released meanwhile. Both gateways have to stay as they are; else users may come by either.
+// released meanwhile. That a run after the verified one did not end is no matter: it began once
+// the former was let go of. Both gateways have to stay as they are; else users may come by either.
 func (d *transition) stayBehind(ctx context.Context, f *facts) error {
 	if d.opts.Back == nil || f.verified == nil || f.uncertain {
 		return nil
 	}
-	now, err := d.ledger.Stack(ctx, f.verified.Number)
-	if err != nil {
-		if unreached(ctx, err) {
+	for _, r := range slices.Concat([]release.Record{*f.verified}, f.since) {
+		now, err := d.ledger.Stack(ctx, r.Number)
+		switch {
+		case err == nil:
+			comeBy(d.opts.Stack, ledNow(d.opts.Stack, now))
+		case unreached(ctx, err):
 			return err
-		}
-		return nil // nothing is known of it
+		} // of one that cannot be read nothing is known
 	}
-	to := d.opts.Stack
+	return nil
+}
+
+// ledNow is what runs, as far as a stack that comes back leaves the gateways of it as they are:
+// those that lead services, and those that it says itself.
+func ledNow(to, now *stack.Stack) *stack.Stack {
 	stays := func(name string) bool {
 		a, b := to.Services[name], now.Services[name]
 		same := func(a, b stack.File) bool { return a.Target == b.Target && a.Sum == b.Sum }
@@ -296,8 +304,7 @@ func (d *transition) stayBehind(ctx context.Context, f *facts) error {
 			led.Services[name] = svc
 		}
 	}
-	comeBy(to, led)
-	return nil
+	return led
 }
 
 // loses tells whether a gateway that nobody leads stays on addresses of a service that are

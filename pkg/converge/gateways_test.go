@@ -288,3 +288,49 @@ func TestARollbackLeavesServicesBehindTheGatewayThatLeadsThem(t *testing.T) {
 		assert.Equal(t, c.want, was.Services["api"].Ext.Gateway, name)
 	}
 }
+
+// A run that was cut off while it led a service to another gateway leaves that one leading it,
+// since the former was let go of before: the rollback to what was sealed until then is not refused.
+func TestARollbackFromARunThatWasCutOffLeavesServicesBehindTheirGateway(t *testing.T) {
+	t.Parallel()
+	const edge, former = "search", "beat"
+	for name, c := range map[string]struct {
+		change  func(was, now *stack.Stack)
+		want    string
+		refused bool
+	}{
+		"renamed": {func(was, now *stack.Stack) {
+			for _, st := range []*stack.Stack{was, now} {
+				delete(st.Services, former)
+				delete(st.Project.Services, former)
+				st.Order = []string{"api", "worker", edge}
+			}
+		}, edge, false},
+		"moved": {func(*stack.Stack, *stack.Stack) {}, edge, false},
+		"it changes edge, too": {func(_, now *stack.Stack) {
+			now.Services[edge].Files = []stack.File{{Target: "/etc/nginx/nginx.conf", Sum: "a", Live: true}}
+		}, former, true},
+	} {
+		for _, outcome := range []release.Outcome{release.Interrupted, release.Started} {
+			d := begun(t, fakeFiles{}, &release.Record{Outcome: release.Verified})
+			was, now := behind(t, former), behind(t, edge)
+			for _, st := range []*stack.Stack{was, now} {
+				st.Services["api"].Networks, st.Services[edge].Networks = []string{"front"}, []string{"front"}
+			}
+			c.change(was, now)
+			require.NoError(t, d.ledger.Append(t.Context(), &release.Record{Outcome: outcome}))
+			seal(t, d, 1, was)
+			seal(t, d, 2, now)
+			on := gates(t, map[string]string{edge: toAPI, former: toNobody})
+			on.units[edge], on.units[former] = up(edge), up(former)
+			d.on, d.opts.Stack, d.opts.Back, d.facts = on, was, &Back{}, &facts{stack: was, observed: stack.Observed{Units: on.units}}
+			d.facts.know(d.ledger)
+			d.earlier = d.facts.leaves()
+			require.NoError(t, d.stayBehind(t.Context(), d.facts), name)
+			assert.Equal(t, c.want, was.Services["api"].Ext.Gateway, name)
+			d.plan = &plan.Plan{Steps: []plan.Step{{Service: "api", Action: plan.Surge, Gateway: c.want, Old: []string{"api"}, Replicas: 1, Batch: 1}}}
+			require.NoError(t, d.leftBehind(t.Context()), name)
+			assert.Equal(t, c.refused, len(d.plan.Refusals) > 0, "%s: %v", name, d.plan.Refusals)
+		}
+	}
+}

@@ -296,9 +296,9 @@ type taken struct {
 	touched []string
 	// replaced is set when a unit is gone, or one that ran does not any more; what is new
 	// stays then, since the units in its place may need any of it. dark are services that
-	// ran and of which nothing runs any more.
-	replaced bool
-	dark     []string
+	// ran and of which nothing runs any more, ports those of the host that no unit holds any more.
+	replaced    bool
+	dark, ports []string
 }
 
 // takenOver looks at what is left of the units that another tool had made, or a release
@@ -312,7 +312,7 @@ func (d *transition) takenOver(ctx context.Context, touched []string) (taken, er
 	if err != nil {
 		return taken{}, err
 	}
-	var t taken
+	t := taken{ports: d.letGo(touched, seen)}
 	for _, name := range touched {
 		was, is := d.facts.observed.Units[name], seen.Units[name]
 		if len(idsUp(was)) == 0 {

@@ -270,3 +270,47 @@ func (d *transition) pruneFiles(ctx context.Context) error {
 	}
 	return d.Store(d.opts.Stack.Name).Prune(ctx, keep, mounted)
 }
+
+// letGo gives the ports that a first release is to publish, that units of what it touched held
+// before, and that no unit holds now: who comes by them is answered by nobody.
+func (d *transition) letGo(touched []string, seen stack.Observed) (ports []string) {
+	held := map[string]bool{}
+	for _, units := range seen.Units {
+		for _, u := range units {
+			for port := range u.Ports {
+				held[port] = held[port] || !u.OneOff
+			}
+		}
+	}
+	var wanted []string
+	for _, svc := range d.opts.Stack.Services {
+		if svc.Replicas > 0 {
+			wanted = append(wanted, svc.HostPorts...)
+		}
+	}
+	for _, name := range touched {
+		up := idsUp(seen.Units[name])
+		for _, u := range d.facts.observed.Units[name] {
+			for port := range u.Ports {
+				// One that the engine starts again has its ports in a moment.
+				if !u.OneOff && !slices.Contains(up, u.ID) && !held[port] && slices.Contains(wanted, port) {
+					ports = append(ports, port)
+				}
+			}
+		}
+	}
+	slices.Sort(ports)
+	return slices.Compact(ports)
+}
+
+// lost says what nobody answers for any more, "" for nothing.
+func (t taken) lost() string {
+	var lost []string
+	if len(t.dark) > 0 {
+		lost = append(lost, fmt.Sprintf("nothing runs of %v", t.dark))
+	}
+	if len(t.ports) > 0 {
+		lost = append(lost, fmt.Sprintf("no unit holds port %v of the host", t.ports))
+	}
+	return strings.Join(lost, " and ")
+}

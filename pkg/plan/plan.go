@@ -204,9 +204,9 @@ func (p *Plan) Step(service string) *Step {
 // Reverse makes it the plan of a way back: what a release did last is undone
 // first, but for what restarts with another service. Services that come back are made
 // before anything that may need them, and what is bound to one that changes behind that
-// one; those that go are taken away when nothing needs them any more, or before all else
-// where another writes to what they have. What was ill before and nobody needs is tried
-// when the rest is back.
+// one; those that go are taken away when nothing needs them any more, before all else
+// where another writes to what they have, or right before who gets their port of the host
+// back. What was ill before and nobody needs is tried when the rest is back.
 func (p *Plan) Reverse() {
 	var first, made, changed, late, gone []Step
 	for _, s := range p.Steps {
@@ -227,6 +227,13 @@ func (p *Plan) Reverse() {
 	p.Backups, p.Migrations = nil, nil
 	slices.Reverse(changed)
 	p.Steps = slices.Concat(first, made, behind(changed), late, gone)
+	for _, s := range gone {
+		to := slices.IndexFunc(p.Steps, func(o Step) bool { return slices.Contains(s.Yields, o.Service) })
+		if to >= 0 {
+			p.Steps = slices.DeleteFunc(p.Steps, func(o Step) bool { return o.Service == s.Service })
+			p.Steps = slices.Insert(p.Steps, to, s)
+		}
+	}
 }
 
 // behind puts each step behind those that it waits for, and else leaves them in order.

@@ -74,13 +74,17 @@ func passPorts(in Input, p *Plan) {
 	for i := range p.Steps {
 		to := &p.Steps[i]
 		svc := in.Desired.Services[to.Service]
-		if svc == nil || to.Action != Create || in.Back {
+		if svc == nil || to.Action != Create && !in.Back {
 			continue
 		}
 		for j := range p.Steps {
 			from := &p.Steps[j]
 			unit, port := holder(in, svc, *from)
 			if port == "" || slices.Contains(from.Before, svc.Name) {
+				continue
+			}
+			if in.Back {
+				from.giveBack(to, port)
 				continue
 			}
 			until := "replaced"
@@ -91,12 +95,28 @@ func passPorts(in Input, p *Plan) {
 			if j > i {
 				why += fmt.Sprintf(", which comes only after: none could start, so stop it first (%s)", in.Desired.StopIt(in.Observed, from.Service, unit))
 			} else {
-				from.Yields = append(from.Yields, svc.Name)
-				from.Interruption, from.InterruptionSeconds = fmt.Sprintf("until %s is well: gives up port %s of the host to it", svc.Name, port), 0
+				from.yield(svc.Name, port)
 			}
 			to.Interruption = cmp.Or(to.Interruption, why)
 		}
 	}
+}
+
+// giveBack lets what a way back takes away go before who gets its port of the host back: the
+// two cannot run beside each other.
+func (s *Step) giveBack(to *Step, port string) {
+	if s.Action != Remove || !to.Replaces() {
+		return
+	}
+	s.yield(to.Service, port)
+	s.Reasons[0] += fmt.Sprintf("; goes before %s, which gets port %s of the host back", to.Service, port)
+	to.Interruption = cmp.Or(to.Interruption, fmt.Sprintf("until the new units are well: %s holds port %s of the host until it is taken away", s.Service, port))
+}
+
+// yield says of a step that it gives a port of the host up to a service.
+func (s *Step) yield(to, port string) {
+	s.Yields = append(s.Yields, to)
+	s.Interruption, s.InterruptionSeconds = fmt.Sprintf("until %s is well: gives up port %s of the host to it", to, port), 0
 }
 
 // holder gives a unit that a step takes away, and a port that it holds where a new service

@@ -69,3 +69,43 @@ func TestMake_SaysNoHandOverWhereThereIsNone(t *testing.T) {
 		assert.Empty(t, p.Step("api").Yields, name)
 	}
 }
+
+// A way back takes away what got a port of the host right before what had it comes back there:
+// the two cannot run beside each other. What holds no such port goes last.
+func TestReverse_APortGoesBack(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		edit  func(*plan.Input)
+		order []string
+	}{
+		"to one that comes back":      {func(*plan.Input) {}, []string{"edge", "gateway", "worker", "api", "db", "new"}},
+		"to one that is replaced":     {func(in *plan.Input) { in.Observed.Units["gateway"] = running("gateway", "v1", 1, 1) }, []string{"worker", "edge", "gateway", "api", "db", "new"}},
+		"to nobody, on another":       {func(in *plan.Input) { in.Observed.Units["edge"][0].Ports = map[string][]netip.Addr{"81/tcp": {{}}} }, nil},
+		"to nobody, as it is stopped": {func(in *plan.Input) { in.Observed.Units["edge"][0].State = stack.Exited }, nil},
+		"not, as it stays":            {func(in *plan.Input) { in.Made = []string{"new-1"} }, nil},
+	} {
+		in := handed("edge", "", "0.0.0.0")
+		in.Observed.Units["new"] = running("new", "v1", 1, 1)
+		in.Back, in.RemoveOrphans, in.Made = true, true, []string{"edge-1", "new-1"}
+		c.edit(&in)
+		p := plan.Make(in)
+		p.Reverse()
+		var order []string
+		for _, s := range p.Steps {
+			order = append(order, s.Service)
+		}
+		edge, gateway := p.Step("edge"), p.Step("gateway")
+		if c.order == nil {
+			assert.Equal(t, []string{"gateway", "worker", "api", "db", "edge", "new"}, order, name)
+			assert.Empty(t, edge.Yields, name)
+			assert.NotContains(t, gateway.Interruption, "edge", name)
+			continue
+		}
+		assert.Equal(t, c.order, order, name)
+		assert.Equal(t, []string{"gateway"}, edge.Yields, name)
+		assert.Equal(t, []string{"not in the release to go back to; goes before gateway, which gets port 80/tcp of the host back"}, edge.Reasons, name)
+		assert.Equal(t, "until gateway is well: gives up port 80/tcp of the host to it", edge.Interruption, name)
+		assert.True(t, edge.Interrupts() && gateway.Interruption != "", name)
+		assert.Empty(t, p.Step("new").Yields, name)
+	}
+}
