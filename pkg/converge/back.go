@@ -222,7 +222,7 @@ func (d *transition) backInput(ctx context.Context, before *stack.Stack, touched
 		// A gateway that does not run has nothing pinned; going back matters more.
 		d.Say(event.Warning, "roll back", "", "the gateway's pins cannot be read: %v", err)
 	}
-	in.Observed, in.Serving, in.Stale = seen, found.Serving, found.Stale
+	in.Observed, in.Serving, in.Stale, in.Gone = seen, found.Serving, found.Stale, givenUp(seen)
 	if touched, in.Told, err = d.toTakeBack(ctx, before, seen, touched); err != nil {
 		return in, err
 	}

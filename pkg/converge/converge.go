@@ -326,7 +326,7 @@ func (d *transition) left(ctx context.Context) (*plan.Step, error) {
 	if only != nil && len(only) == 0 {
 		return nil, nil
 	}
-	for _, s := range plan.Make(plan.Input{Desired: d.opts.Stack, Observed: seen, Only: only, Back: d.opts.Back != nil}).Steps {
+	for _, s := range plan.Make(plan.Input{Desired: d.opts.Stack, Observed: withoutJoining(seen), Gone: d.facts.givenUp(), Only: only, Back: d.opts.Back != nil}).Steps {
 		if s.Changes() && !d.tolerated(s) {
 			return &s, nil
 		}

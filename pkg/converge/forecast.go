@@ -30,6 +30,11 @@ func (d *transition) survey(ctx context.Context) onhost.Facts {
 	return onhost.ReadProbe(string(out.Stdout), asked)
 }
 
+// lacking is a platform that is given what others have made.
+type lacking interface {
+	Lacks(ctx context.Context, st *stack.Stack) (map[string][]string, error)
+}
+
 // look over the host, under the lock: what the plan will meet there.
 func (d *transition) preflight(ctx context.Context) error {
 	h := d.facts.host
@@ -55,6 +60,11 @@ func (d *transition) preflight(ctx context.Context) error {
 		return err
 	}
 	h.Lost = d.noWayBack
+	if on, ok := d.on.(lacking); ok {
+		if h.Lacks, err = on.Lacks(ctx, d.opts.Stack); err != nil {
+			return err
+		}
+	}
 	found := onhost.Look(d.opts.Stack, d.plan, d.facts.observed, h)
 	d.found(found)
 	for _, r := range found {

@@ -207,7 +207,7 @@ func (f *facts) input(o Options, key []byte) plan.Input {
 		in.FreeMemory = 0 // each node has its own, and the scheduler knows it
 	}
 	in.Interrupted, in.TakenOver = f.cutOff(), over(f.observed, in.Made, f.created)
-	in.SchemaBack, in.Lost = f.swapped(), f.workLost()
+	in.SchemaBack, in.Lost, in.Gone = f.swapped(), f.workLost(), f.givenUp()
 	if f.verified != nil {
 		in.Past = past(f.verified)
 	}

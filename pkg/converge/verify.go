@@ -60,6 +60,52 @@ func (d *transition) baseline(ctx context.Context) {
 	}
 }
 
+// withoutJoining leaves out what a Swarm is at on nodes that have just come to it: each gets a
+// task of what runs on every node, and that was not released.
+func withoutJoining(seen stack.Observed) stack.Observed {
+	units := map[string][]stack.Unit{}
+	for service, all := range seen.Units {
+		units[service] = slices.DeleteFunc(slices.Clone(all), func(u stack.Unit) bool { return u.Joining })
+	}
+	seen.Units = units
+	return seen
+}
+
+// givenUp are the IDs of what a Swarm tries no more on a node.
+func givenUp(seen stack.Observed) (ids []string) {
+	for _, units := range seen.Units {
+		for _, u := range units {
+			if u.GivenUp {
+				ids = append(ids, u.ID)
+			}
+		}
+	}
+	return ids
+}
+
+// givenUp are those that were so before the release.
+func (f *facts) givenUp() []string {
+	if f == nil {
+		return nil
+	}
+	return givenUp(f.observed)
+}
+
+// halfGone names the services of which a Swarm had given a task up and that the release left as
+// they were, as it does with what was ill before.
+func (d *transition) halfGone() (names []string) {
+	if len(d.facts.givenUp()) == 0 {
+		return nil
+	}
+	for name, units := range d.facts.observed.Units {
+		step := d.plan.Step(name)
+		if len(givenUp(stack.Observed{Units: map[string][]stack.Unit{name: units}})) > 0 && (step == nil || !step.Replaces()) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // forwards finds what a release has to connect to through sshd, which does not let it: the
 // ports of units that a running gateway is led to, and what checks ask. A new unit's address
 // is not known yet, but sshd's answer is mostly the same for the host's own. Where it allows
@@ -148,7 +194,7 @@ func (d *transition) inspect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.result.Checks, err = d.opts.Verify.After(ctx, d.Target, Released{Stack: runs, Record: d.record, On: d.on, Ill: d.result.Rollout.Ill})
+	d.result.Checks, err = d.opts.Verify.After(ctx, d.Target, Released{Stack: runs, Record: d.record, On: d.on, Ill: slices.Concat(d.result.Rollout.Ill, d.halfGone())})
 	return err
 }
 

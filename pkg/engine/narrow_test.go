@@ -12,6 +12,7 @@ import (
 	"github.com/moby/moby/client"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -69,7 +70,8 @@ func TestATaskWithoutTheVolumesOfOtherNodes(t *testing.T) {
 	st := &stack.Stack{Name: "shop", Project: &types.Project{Services: types.Services{"api": c}, Volumes: types.Volumes{
 		"uploads": {Name: "shop_uploads"}, "here": {Name: "shop_here"}, "theirs": {Name: "theirs", External: true},
 	}}}
-	e := &Engine{api: &fakeVolumes{has: map[string]error{"shop_here": nil}}}
+	told := &event.Recorder{}
+	e := &Engine{api: &fakeVolumes{has: map[string]error{"shop_here": nil}}, sink: told}
 	mounted := func() (sources []string) {
 		p, err := e.taskProject(t.Context(), st, "api", stack.Task{Name: "migrate", Command: []string{"migrate"}})
 		require.NoError(t, err)
@@ -86,8 +88,21 @@ func TestATaskWithoutTheVolumesOfOtherNodes(t *testing.T) {
 	st.Scheduled = true
 	require.Equal(t, []string{"here", "theirs", "", "/srv"}, mounted())
 	require.Len(t, st.Project.Services["api"].Volumes, 5, "the stack stays as it is")
+	require.Len(t, told.Events(), 1)
+	require.Equal(t, "migrate runs without volume shop_uploads, which the host does not have", told.Events()[0].Text)
 
 	e.api = &fakeVolumes{has: map[string]error{"shop_uploads": errors.New("EOF")}}
 	_, err := e.taskProject(t.Context(), st, "api", stack.Task{Name: "migrate", Command: []string{"migrate"}})
 	require.ErrorContains(t, err, "look for volume shop_uploads: EOF")
+}
+
+// What a network of `docker stack deploy` keeps out does not know why.
+func TestANetworkThatNoContainerJoins(t *testing.T) {
+	t.Parallel()
+	closed := errors.New("rpc error: code = PermissionDenied desc = network shop_default not manually attachable")
+	require.ErrorIs(t, joins(closed), closed)
+	require.ErrorContains(t, joins(closed), "made without attachable, as docker stack deploy does: give what the command needs another network")
+	require.NoError(t, joins(nil))
+	other := errors.New("network shop_default not found")
+	require.Equal(t, other, joins(other))
 }

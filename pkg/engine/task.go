@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -61,9 +62,18 @@ func (e *Engine) RunService(ctx context.Context, s *stack.Stack, service string,
 		err = sdk.Start(ctx, s.Name, api.StartOptions{Project: project, Services: []string{service}})
 	}
 	if err != nil {
-		return stack.Ended{}, fmt.Errorf("run %s of %s: %w", t.Name, service, err)
+		return stack.Ended{}, fmt.Errorf("run %s of %s: %w", t.Name, service, joins(err))
 	}
 	return e.await(ctx, ids[0], event.Event{Service: service}, t.Name)
+}
+
+// joins says of a network of a Swarm that lets no container in what it lacks.
+func joins(err error) error {
+	if err == nil || !strings.Contains(err.Error(), "not manually attachable") {
+		return err
+	}
+	return fmt.Errorf("%w: only tasks of the Swarm join a network that was made without attachable, as docker stack deploy does: "+
+		"give what the command needs another network, in a release without x-shiksha.migrate, which makes that one attachable", err)
 }
 
 // taskProject is a project of the one service, made into a task.
@@ -73,7 +83,7 @@ func (e *Engine) taskProject(ctx context.Context, s *stack.Stack, service string
 		return nil, err
 	}
 	if s.Scheduled {
-		if err := e.leaveElsewhere(ctx, s, project, service); err != nil {
+		if err := e.leaveElsewhere(ctx, s, project, service, t.Name); err != nil {
 			return nil, err
 		}
 	}
@@ -105,9 +115,9 @@ func (e *Engine) taskProject(ctx context.Context, s *stack.Stack, service string
 }
 
 // leaveElsewhere takes the stack's volumes that this engine does not have out of a project of
-// one service: they are, or will be, on the nodes of its tasks. An empty one made here would
-// stay for the day that a task comes to this node.
-func (e *Engine) leaveElsewhere(ctx context.Context, s *stack.Stack, project *types.Project, service string) error {
+// one service, and tells that: they are, or will be, on the nodes of its tasks. An empty one
+// made here would stay for the day that a task comes to this node.
+func (e *Engine) leaveElsewhere(ctx context.Context, s *stack.Stack, project *types.Project, service, task string) error {
 	svc := project.Services[service]
 	for key, v := range project.Volumes {
 		if bool(s.Project.Volumes[key].External) {
@@ -119,6 +129,7 @@ func (e *Engine) leaveElsewhere(ctx context.Context, s *stack.Stack, project *ty
 		case !errdefs.IsNotFound(err):
 			return fmt.Errorf("look for volume %s: %w", v.Name, err)
 		default:
+			e.sink.Emit(event.Event{Time: time.Now(), Level: event.Info, Service: service, Text: fmt.Sprintf("%s runs without volume %s, which the host does not have", task, v.Name)})
 			delete(project.Volumes, key)
 			svc.Volumes = slices.DeleteFunc(slices.Clone(svc.Volumes), func(m types.ServiceVolumeConfig) bool {
 				return m.Type == types.VolumeTypeVolume && m.Source == key

@@ -30,7 +30,7 @@ P16.rollback P16.services P16.ssh-key P16.tag P16.workflows
 P17.address P17.annotations P17.anonymous P17.attachment P17.backups P17.bind P17.blkio-config P17.build P17.cgroup
 P17.cgroup-parent P17.container-name P17.cpu-count P17.cpu-percent P17.cpu-period P17.cpu-quota P17.cpu-rt-period
 P17.cpu-rt-runtime P17.cpu-shares P17.cpuset P17.depends-on P17.device-cgroup-rules P17.devices P17.dns-opt
-P17.domainname P17.drain P17.empty P17.encryption P17.external-links P17.external-network P17.folder P17.gateway
+P17.domainname P17.drain P17.empty P17.encryption P17.external P17.external-links P17.external-network P17.folder P17.gateway
 P17.global P17.gpu P17.gpus P17.group-add P17.host-ip P17.host-port P17.image-volume P17.ingress P17.ipam P17.ipc P17.ipv6
 P17.links P17.mac-address P17.mem-swappiness P17.memswap-limit P17.migrate P17.monitor P17.network-driver P17.network-mode
 P17.oom-kill-disable P17.pid P17.platform P17.port-range P17.post-start P17.pre-stop P17.privileged P17.pull-policy

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/shiksha/actions/pkg/stack"
 )
@@ -15,6 +16,27 @@ func refuseDrift(in Input, p *Plan) {
 	}
 	p.Refusals = append(p.Refusals, fmt.Sprintf("%s changed on the host by hand since the last release, and this one would undo that: "+
 		"write what is to stay into the Compose file, then release with --adopt (input adopt: true)", was(len(p.Drift))))
+}
+
+// nodes refuses to replace on every node what a Swarm leaves on one that is paused: the release
+// would wait for that until it goes back. Where it has given a unit up, and this release leaves
+// the service as it is, that is said: nothing else tells.
+func nodes(in Input, p *Plan) {
+	for _, s := range p.Steps {
+		if in.Desired.Services[s.Service] == nil {
+			continue
+		}
+		for _, u := range in.Observed.Units[s.Service] {
+			switch {
+			case u.Held && slices.Contains(s.Old, u.ID):
+				p.Refusals = append(p.Refusals, fmt.Sprintf("%s is to be replaced on every node, and %s is paused, where a Swarm replaces nothing: "+
+					"docker node update --availability active %s (or drain), or leave %s out of services", s.Service, u.Node, u.Node, s.Service))
+			case slices.Contains(in.Gone, u.ID) && !s.Replaces() && !in.Back:
+				p.Notes = append(p.Notes, fmt.Sprintf("the Swarm tries %s on node %s no more, since it failed as often as its restart policy allows; where that is mended, "+
+					"all tasks begin anew with: docker service update --force %s_%s", u.Name, u.Node, in.Desired.Name, s.Service))
+			}
+		}
+	}
 }
 
 func was(n int) string {

@@ -31,6 +31,7 @@ func Make(in Input) *Plan {
 	refuseDiverged(in, p)
 	refusePorts(in, p)
 	refuseParted(in, p)
+	nodes(in, p)
 	return p
 }
 
@@ -131,7 +132,7 @@ func sortUnits(in Input, svc *stack.Service) groups {
 	hasPin = hasPin && !in.Observed.Scheduled
 	for _, u := range in.Observed.Units[svc.Name] {
 		switch {
-		case u.OneOff:
+		case u.OneOff, slices.Contains(in.Gone, u.ID):
 		case svc.Job && u.State == stack.Exited && u.ExitCode == 0 && asWanted(in, svc, u) && !slices.Contains(in.Lost, u.ID):
 			g.done = append(g.done, u)
 		case !u.Serving() || hasPin && !slices.Contains(serving, u.ID):

@@ -299,6 +299,9 @@ type Input struct {
 	// Lost are the IDs of units of jobs whose work went when a database was brought back to a
 	// backup from before them: it is to be done again.
 	Lost []string
+	// Gone are the IDs of units that a Swarm had given up on a node before (stack.Unit.GivenUp).
+	// It tries there again only where all of the service begins anew: no release waits for that.
+	Gone []string
 	// SchemaBack is set when a run that was cut short may have brought the database
 	// back to an older schema: code that runs already has to migrate it again then.
 	SchemaBack bool

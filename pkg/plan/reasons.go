@@ -16,7 +16,7 @@ import (
 // that: nodes join and leave after they were counted, and one that is paused keeps its task.
 func unitsOf(in Input, svc *stack.Service, g groups) int {
 	if n := len(g.good) + len(g.old); svc.Global && !svc.Job && in.Observed.Scheduled && n > 0 {
-		return n + len(g.leftover) // it wants these too
+		return n + len(g.leftover) // it wants these too, or has given them up
 	}
 	return svc.Replicas
 }
@@ -55,6 +55,11 @@ func reasons(in Input, svc *stack.Service, g groups) []string {
 	}
 	if n := len(dead); n > 0 {
 		out = append(out, fmt.Sprintf("%s of an interrupted release or dead", plural(n, "unit")))
+	}
+	for _, u := range g.leftover {
+		if u.GivenUp {
+			out = append(out, "the Swarm tries "+u.Name+" on node "+u.Node+" no more")
+		}
 	}
 	if in.Stale[svc.Name] {
 		out = append(out, svc.Ext.Gateway+" has addresses pinned that no unit has any more")

@@ -101,3 +101,48 @@ func TestMake_NodesThatCameOrWent(t *testing.T) {
 	in.Observed = stack.Observed{Units: map[string][]stack.Unit{"api": {task("a", "new"), task("b", "new")}}}
 	assert.Equal(t, plan.Scale, plan.Make(in).Step("api").Action, "one host is one node")
 }
+
+// What a Swarm tries no more on a node is missing there. What it had given up before holds no
+// release up, which would not change that; it is said.
+func TestMake_ATaskThatASwarmHasGivenUp(t *testing.T) {
+	t.Parallel()
+	dead := stack.Unit{ID: "c", Name: "shop_api.w2.c", Node: "w2", Hash: "new", State: stack.Exited, ExitCode: 1, GivenUp: true}
+	in := scheduled(task("a", "new"), task("b", "new"), dead)
+	api := in.Desired.Services["api"]
+	api.Global = true
+	step := plan.Make(in).Step("api")
+	assert.Equal(t, plan.Scale, step.Action)
+	assert.Equal(t, 1, step.Missing(), "which max_failure_ratio may forgive")
+	assert.Contains(t, step.Reasons, "3 units wanted, 2 run")
+	assert.Contains(t, step.Reasons, "the Swarm tries shop_api.w2.c on node w2 no more")
+
+	in.Gone = []string{"c"}
+	p := plan.Make(in)
+	assert.Equal(t, plan.Unchanged, p.Step("api").Action)
+	const note = "the Swarm tries shop_api.w2.c on node w2 no more, since it failed as often as its restart policy allows; where that is mended, " +
+		"all tasks begin anew with: docker service update --force shop_api"
+	assert.Contains(t, p.Notes, note)
+	api.Hash = "newer"
+	p = plan.Make(in)
+	assert.Equal(t, plan.Surge, p.Step("api").Action)
+	assert.NotContains(t, p.Notes, note, "it begins anew")
+
+	api.Hash, in.Observed.Units["api"] = "new", []stack.Unit{dead}
+	assert.Equal(t, plan.Create, plan.Make(in).Step("api").Action, "nothing of it is left to interrupt")
+}
+
+// On a node that is paused a Swarm replaces nothing of what runs on every node: a release of
+// that would wait for it in vain.
+func TestMake_ANodeThatIsPaused(t *testing.T) {
+	t.Parallel()
+	held := task("c", "old")
+	held.Name, held.Node, held.Held = "api.n3.c", "n3", true
+	in := scheduled(task("a", "old"), task("b", "old"), held)
+	in.Desired.Services["api"].Global = true
+	assert.Equal(t, []string{"api is to be replaced on every node, and n3 is paused, where a Swarm replaces nothing: " +
+		"docker node update --availability active n3 (or drain), or leave api out of services"}, plan.Make(in).Refusals)
+	for i := range in.Observed.Units["api"] {
+		in.Observed.Units["api"][i].Hash = "new"
+	}
+	assert.Empty(t, plan.Make(in).Refusals, "nothing of it changes")
+}

@@ -82,6 +82,10 @@ type Unit struct {
 	// Node is the host that it runs on where a stack has several, else "", and
 	// NodeAddress where ports that it publishes there are reached from the manager.
 	Node, NodeAddress string
+	// What follows is about what a Swarm runs on every node: Joining is set for the first try on
+	// a node that has had none of it, GivenUp for the last one where the Swarm makes no more,
+	// Held for one on a node that is paused, where the Swarm replaces nothing.
+	Joining, GivenUp, Held bool
 
 	// What follows is known only after a look at the single unit (Inspect).
 
@@ -215,6 +219,9 @@ type Observed struct {
 	// Scheduled is set where somebody else decides which units run (a Swarm): none of
 	// them is ours to take away, and what a cut-off release left goes on by itself.
 	Scheduled bool
+	// Closed are the names of networks that are there and that no container of an engine can
+	// join: a Swarm's own tasks do.
+	Closed []string
 }
 
 // Of are the units of a service, but for commands in them (docker compose run).

@@ -194,6 +194,11 @@ func (c *change) force(known []swarm.Task) uint64 {
 			return force + 1
 		}
 	}
+	// What it has given up on every node Swarm leaves so while the service stays what it is.
+	over := func(t swarm.Task) bool { return failed(t) && hashOf(t.Spec) == c.svc.Hash }
+	if c.svc.Global && c.step.Action == plan.Create && len(current(*c.before, known)) == 0 && slices.ContainsFunc(known, over) {
+		return force + 1
+	}
 	return force
 }
 

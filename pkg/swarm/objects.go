@@ -178,6 +178,44 @@ func (s *Swarm) makeObject(ctx context.Context, st *stack.Stack, o object) (stri
 	return res.ID, wrap(err, "make the config %s", o.name)
 }
 
+// Lacks says by service what it has of others, by its file, and the Swarm does not: configs,
+// secrets and networks. Swarm says so only when it is given the service.
+func (s *Swarm) Lacks(ctx context.Context, st *stack.Stack) (map[string][]string, error) {
+	wants := map[string][]string{}
+	for name, svc := range st.Services {
+		for _, o := range s.objectsOf(st, name) {
+			if o.external {
+				wants[name] = append(wants[name], kindOf(o.secret)+o.name)
+			}
+		}
+		for _, key := range svc.Networks {
+			if n := st.Project.Networks[key]; n.External {
+				wants[name] = append(wants[name], "network "+n.Name)
+			}
+		}
+	}
+	if len(wants) == 0 {
+		return nil, nil
+	}
+	there, err := s.objects(ctx, make(client.Filters))
+	if err != nil {
+		return nil, err
+	}
+	networks, err := s.API.NetworkList(ctx, client.NetworkListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list the networks of the Swarm: %w", err)
+	}
+	for _, n := range networks.Items {
+		there["network "+n.Name] = found{}
+	}
+	for name := range wants {
+		wants[name] = slices.DeleteFunc(wants[name], func(what string) bool { _, ok := there[what]; return ok })
+		slices.Sort(wants[name])
+	}
+	maps.DeleteFunc(wants, func(_ string, lacks []string) bool { return len(lacks) == 0 })
+	return wants, nil
+}
+
 func wrap(err error, format string, args ...any) error {
 	if err == nil {
 		return nil

@@ -5,7 +5,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/client"
 	"github.com/stretchr/testify/assert"
@@ -119,4 +121,31 @@ func TestASecretThatIsRefused(t *testing.T) {
 		_, err := s.ensure(t.Context(), st, s.objectsOf(st, "api"))
 		require.ErrorIs(t, err, refusal)
 	}
+}
+
+// What a service has of others and that is not there is known before anything changes.
+func TestLacks(t *testing.T) {
+	t.Parallel()
+	s := newSwarm(true)
+	st := adapted(t, s, "", "services:\n  api: {image: a, secrets: [key, own], configs: [site], networks: [edge, inner]}\n  web: {image: b, secrets: [there]}\n"+
+		"secrets: {key: {external: true, name: api_key}, own: {environment: VERSION}, there: {external: true}}\nconfigs: {site: {external: true}}\n"+
+		"networks: {edge: {external: true, name: front}, inner: {}}\nx-shiksha: {engine: swarm}\n")
+	f := &fakeNodes{networks: []network.Summary{{Network: network.Network{Name: "shop_inner", Scope: "swarm"}}, {Network: network.Network{Name: "edge", Scope: "swarm"}}}}
+	s.Host = Host{API: struct {
+		*fakeStore
+		networkLister
+	}{&fakeStore{secrets: []swarm.Secret{{Spec: swarm.SecretSpec{Annotations: swarm.Annotations{Name: "there"}}}}}, f}}
+	lacks, err := s.Lacks(t.Context(), st)
+	require.NoError(t, err)
+	assert.Equal(t, map[string][]string{"api": {"config site", "network front", "secret api_key"}}, lacks)
+
+	s.API = nil // nothing is asked where nothing is of others
+	lacks, err = s.Lacks(t.Context(), &stack.Stack{Services: map[string]*stack.Service{"api": {}}, Project: &types.Project{Services: types.Services{"api": {}}}})
+	require.NoError(t, err)
+	assert.Empty(t, lacks)
+}
+
+// networkLister is the part of a manager that lists networks.
+type networkLister interface {
+	NetworkList(context.Context, client.NetworkListOptions) (client.NetworkListResult, error)
 }

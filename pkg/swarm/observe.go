@@ -23,6 +23,8 @@ type snapshot struct {
 	tasks    []swarm.Task
 	nodes    map[string]swarm.Node
 	networks map[string]stack.Resource
+	// closed are the networks of whomever that no container of an engine can join, by name.
+	closed []string
 }
 
 // look takes a snapshot, in four calls at once.
@@ -46,11 +48,18 @@ func (s *Swarm) look(ctx context.Context, project string) (*snapshot, error) {
 		return err
 	})
 	eg.Go(func() error {
-		res, err := s.API.NetworkList(asking, client.NetworkListOptions{Filters: of(project)})
+		res, err := s.API.NetworkList(asking, client.NetworkListOptions{})
 		for _, n := range res.Items {
+			if n.Scope == "swarm" && !n.Attachable {
+				out.closed = append(out.closed, n.Name)
+			}
+			if n.Labels[namespaceLabel] != project {
+				continue
+			}
 			key := keyOf(n.Labels, project, n.Name)
 			out.networks[key] = stack.Resource{Key: key, Name: n.Name, ID: n.ID, Driver: n.Driver, Hash: n.Labels[hashLabel], Project: project}
 		}
+		slices.Sort(out.closed)
 		return err
 	})
 	if err := eg.Wait(); err != nil {
@@ -68,19 +77,26 @@ func keyOf(labels map[string]string, project, name string) string {
 	return strings.TrimPrefix(name, project+"_")
 }
 
-// Observe looks at a project: of every service the tasks that Swarm wants to run.
+// Observe looks at a project: of every service the tasks that Swarm wants to run, and those
+// that it has given up on a node.
 func (s *Swarm) Observe(ctx context.Context, project string) (stack.Observed, error) {
 	seen, err := s.look(ctx, project)
 	if err != nil {
 		return stack.Observed{}, err
 	}
-	out := stack.Observed{Project: project, Units: map[string][]stack.Unit{}, Networks: seen.networks, Volumes: map[string]stack.Resource{}, Scheduled: true}
+	out := stack.Observed{Project: project, Units: map[string][]stack.Unit{}, Networks: seen.networks, Volumes: map[string]stack.Resource{}, Scheduled: true, Closed: seen.closed}
 	where := map[string]string{}
 	for _, svc := range seen.services {
 		key := keyOf(svc.Spec.Labels, project, svc.Spec.Name)
-		for _, t := range current(svc, seen.tasks) {
+		wants := current(svc, seen.tasks)
+		for i, t := range slices.Concat(wants, givenUp(svc, seen.tasks, seen.nodes)) {
 			u := unitOf(svc, t, seen.nodes)
 			u.Service, u.NodeAddress = key, s.addressOf(seen.nodes[t.NodeID])
+			u.Joining = joining(svc, t, seen.tasks)
+			u.Held = svc.Spec.Mode.Global != nil && seen.nodes[t.NodeID].Spec.Availability == swarm.NodeAvailabilityPause
+			if i >= len(wants) {
+				u.GivenUp, u.Addresses = true, map[string]string{} // another task may have them by now
+			}
 			where[u.ID] = t.NodeID
 			out.Units[key] = append(out.Units[key], u)
 		}

@@ -63,6 +63,8 @@ type Facts struct {
 	Damaged bool
 	Missing []string
 	Lost    string
+	// Lacks is what services have of others on a Swarm and that is not there ("secret key").
+	Lacks map[string][]string
 }
 
 // ReadProbe reads what Probe printed, asked at a moment of this machine's clock.
@@ -136,6 +138,8 @@ func Look(st *stack.Stack, p *plan.Plan, seen stack.Observed, h Facts) []check.R
 	f.forwarding(h)
 	f.hostPortsFree(p, seen, h)
 	f.gpus(p, seen, h)
+	f.migrations(p, seen)
+	f.lacks(p, h)
 	f.spaces(h)
 	if len(h.Remapped) > 0 {
 		f.Fail("P12.userns", finding.Place{}, "take userns-remap out of the engine's daemon.json, or release without x-shiksha.backups there and dump by other means",

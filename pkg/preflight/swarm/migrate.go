@@ -22,7 +22,7 @@ func (l *look) migration(svc *stack.Service, c types.ServiceConfig) {
 	}
 	for _, key := range finding.SortedKeys(c.Networks) {
 		if n := l.Stack.Project.Networks[key]; n.Driver == "overlay" && !n.Attachable && !bool(n.External) {
-			l.Fail("P17.migrate", at(svc, "networks"), "take driver out of the network, or write attachable: true; one that is there already stays as it is, so give it another key",
+			l.Fail("P17.migrate", at(svc, "networks"), "take driver out of the network, or write attachable: true; one that is there already stays as it is, so give it another key, in a release without x-shiksha.migrate",
 				"its migration runs in a container of the manager, which cannot join %s: that is not attachable", key)
 		}
 	}

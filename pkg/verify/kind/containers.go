@@ -91,7 +91,7 @@ func (c *Containers) inspect(s *Sight, seen stack.Observed) map[string]*inside {
 	eg.SetLimit(unitsAtOnce)
 	for _, service := range c.services(s) {
 		for _, u := range seen.Units[service] {
-			if u.OneOff || s.waits(u) {
+			if u.OneOff || u.Joining || u.GivenUp || s.waits(u) {
 				continue
 			}
 			in := &inside{}
@@ -119,7 +119,8 @@ func (s *Scene) waits(u stack.Unit) bool { return u.State == stack.Created && !s
 
 // service looks at the units of one service and tells how many there are.
 func (c *Containers) service(s *Sight, name string, seen stack.Observed, insides map[string]*inside) int {
-	units := slices.DeleteFunc(slices.Clone(seen.Units[name]), func(u stack.Unit) bool { return u.OneOff })
+	// A node that joins gets a task of what runs on every node: it was not released.
+	units := slices.DeleteFunc(slices.Clone(seen.Units[name]), func(u stack.Unit) bool { return u.OneOff || u.Joining })
 	record := s.Services[name]
 	wanted, set := c.Replicas[name]
 	switch {
@@ -130,7 +131,13 @@ func (c *Containers) service(s *Sight, name string, seen stack.Observed, insides
 		wanted = record.Replicas
 	}
 	s.at(name)
-	expected, found := fmt.Sprintf("%d of %s", wanted, name), fmt.Sprintf("%d of %s", len(units), name)
+	gone := slices.IndexFunc(units, func(u stack.Unit) bool { return u.GivenUp })
+	after := ""
+	if gone >= 0 {
+		after = "; the Swarm tries " + placed(units[gone]) + " no more"
+	}
+	units = slices.DeleteFunc(units, func(u stack.Unit) bool { return u.GivenUp })
+	expected, found := fmt.Sprintf("%d of %s", wanted, name), fmt.Sprintf("%d of %s", len(units), name)+after
 	point := s.need
 	if len(units) >= s.least(name, wanted) || s.job(name) {
 		// What is left of a job that ended may be taken away, and a way back runs none.

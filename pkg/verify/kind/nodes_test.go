@@ -87,6 +87,12 @@ func TestTCP_AtNodes(t *testing.T) {
 	f = ask("api", at("127.0.0.1", "127.0.0.2"))
 	assert.Equal(t, check.Fail, f.Outcome)
 	assert.True(t, strings.HasPrefix(f.Where, "127.0.0.2:"), f.Where)
+	for _, none := range []stack.Unit{{State: stack.Created, Joining: true}, {State: stack.Exited, GivenUp: true}} {
+		u := at("127.0.0.1", "127.0.0.2")
+		none.NodeAddress = "127.0.0.2"
+		u.units["api"][1] = none
+		assert.Equal(t, check.Pass, ask("api", u).Outcome, "nothing of it runs there")
+	}
 	for name, published := range map[string]string{"a service of no task": "other", "no service": ""} {
 		f = ask(published, at("127.0.0.1"))
 		assert.Equal(t, check.Fail, f.Outcome, name)

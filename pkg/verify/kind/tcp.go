@@ -95,7 +95,8 @@ func (s *Sight) nodesOf(service string) (out []string, err error) {
 		return nil, err
 	}
 	for _, u := range seen.Units[service] {
-		if u.NodeAddress != "" && !slices.Contains(out, u.NodeAddress) {
+		runs := u.NodeAddress != "" && !u.Joining && !u.GivenUp
+		if runs && !slices.Contains(out, u.NodeAddress) {
 			out = append(out, u.NodeAddress)
 		}
 	}

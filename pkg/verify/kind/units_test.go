@@ -55,6 +55,23 @@ func unitLooks() map[string]look {
 			s.Stack.Services["api"].Global, s.Units = true, &fakeUnits{units: units, scheduled: true}
 			units["api"] = append(units["api"], stack.Unit{ID: "api-3", Name: "shop-api-3", Service: "api", State: stack.Running, Health: stack.HealthOK, Image: pinned, Hash: "h", StartedAt: units["api"][0].StartedAt})
 		}), check.Pass, "4 tasks of 2 services"},
+		"containers on a node that joins": {"", plain, shop(func(units map[string][]stack.Unit, s *Scene) {
+			s.Stack.Services["api"].Global, s.Units = true, &fakeUnits{units: units, scheduled: true}
+			units["api"] = append(units["api"], stack.Unit{ID: "api-3", Name: "shop-api-3", Service: "api", State: stack.Created, Hash: "h", Joining: true})
+		}), check.Pass, "3 tasks of 2 services"},
+		"containers only on nodes that join": {"containers.missing", plain, shop(func(units map[string][]stack.Unit, s *Scene) {
+			s.Stack.Services["api"].Global, s.Units = true, &fakeUnits{units: units, scheduled: true}
+			units["api"] = []stack.Unit{{ID: "api-3", Name: "shop-api-3", Service: "api", State: stack.Created, Hash: "h", Joining: true}}
+		}), check.Fail, "api 0 of api"},
+		"containers given up on a node": {"containers.missing", plain, shop(func(units map[string][]stack.Unit, s *Scene) {
+			s.Stack.Services["api"].Global, s.Units = true, &fakeUnits{units: units, scheduled: true}
+			units["api"] = append(units["api"], stack.Unit{ID: "api-3", Name: "shop-api-3", Node: "w2", Service: "api", State: stack.Exited, ExitCode: 1, Hash: "h", GivenUp: true})
+		}), check.Fail, "api 2 of api; the Swarm tries shop-api-3 on node w2 no more"},
+		"containers given up within the ratio": {"containers.missing", plain, shop(func(units map[string][]stack.Unit, s *Scene) {
+			s.Stack.Services["api"].Global, s.Stack.Services["api"].Update.MaxFailureRatio = true, 0.4
+			s.Units = &fakeUnits{units: units, scheduled: true}
+			units["api"] = append(units["api"], stack.Unit{ID: "api-3", Name: "shop-api-3", Node: "w2", Service: "api", State: stack.Exited, ExitCode: 1, Hash: "h", GivenUp: true})
+		}), check.Warn, "api 2 of api"},
 		"containers on no node": {"containers.missing", plain, shop(func(units map[string][]stack.Unit, s *Scene) {
 			s.Stack.Services["api"].Global, s.Units = true, &fakeUnits{units: units, scheduled: true}
 			delete(units, "api")
