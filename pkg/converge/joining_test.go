@@ -7,8 +7,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shiksha/actions/pkg/check"
 	"github.com/shiksha/actions/pkg/plan"
+	"github.com/shiksha/actions/pkg/rollout"
 	"github.com/shiksha/actions/pkg/stack"
+	"github.com/shiksha/actions/pkg/target"
 )
 
 // fakeNodes is a Swarm that runs the API on every node.
@@ -71,4 +74,27 @@ func TestCompleteWhileANodeJoins(t *testing.T) {
 	step, err = d.left(t.Context())
 	require.NoError(t, err)
 	assert.NotNil(t, step, "nothing of it serves")
+}
+
+// fakeVerdict keeps what it was asked to look at.
+type fakeVerdict struct {
+	fakeDials
+	asked *Released
+}
+
+func (f fakeVerdict) After(_ context.Context, _ *target.Target, r Released) (*check.Report, error) {
+	*f.asked = r
+	return nil, nil
+}
+
+// Checks that somebody wrote hear what was given up before the release, and of no more.
+func TestChecksHearWhatWasGivenUpBefore(t *testing.T) {
+	t.Parallel()
+	st, asked := illShop(t), Released{}
+	units := map[string][]stack.Unit{"api": {{ID: "a", State: stack.Running}, {ID: "b", State: stack.Exited, GivenUp: true}}}
+	d := &transition{opts: Options{Stack: st, Verify: fakeVerdict{asked: &asked}}, result: &Result{Rollout: &rollout.Report{}}, plan: &plan.Plan{},
+		facts: &facts{observed: stack.Observed{Units: units}}}
+	require.NoError(t, d.inspect(t.Context()))
+	assert.Equal(t, []string{"b"}, asked.Gone)
+	assert.Equal(t, []string{"api"}, asked.Ill, "and nothing is promised of it")
 }

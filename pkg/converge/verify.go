@@ -51,6 +51,8 @@ type Released struct {
 	// Ill are services that were ill before the release and stay so. What nobody asked to
 	// be checked is not held against it for them.
 	Ill []string
+	// Gone are the IDs of units that a Swarm had given up on a node before the release.
+	Gone []string
 }
 
 // baseline lets the verifier look before the first change.
@@ -194,7 +196,8 @@ func (d *transition) inspect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.result.Checks, err = d.opts.Verify.After(ctx, d.Target, Released{Stack: runs, Record: d.record, On: d.on, Ill: slices.Concat(d.result.Rollout.Ill, d.halfGone())})
+	d.result.Checks, err = d.opts.Verify.After(ctx, d.Target, Released{Stack: runs, Record: d.record, On: d.on,
+		Ill: slices.Concat(d.result.Rollout.Ill, d.halfGone()), Gone: d.facts.givenUp()})
 	return err
 }
 

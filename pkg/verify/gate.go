@@ -133,16 +133,21 @@ func (g *Gate) Dials(st *stack.Stack) map[string]converge.Way {
 
 // After runs the checks on what was released.
 func (g *Gate) After(ctx context.Context, t *target.Target, r converge.Released) (*check.Report, error) {
-	scene := newScene(t, r.On, g.settings, r.Stack, r.Record)
-	scene.Before = g.before
-	if g.settings.Window == 0 {
-		scene.Window = longestMonitor(r.Stack)
-	}
-	report := perform(ctx, t, scene, g.of(r.Stack, r.Ill...), g.settings)
+	report := perform(ctx, t, g.scene(t, r), g.of(r.Stack, r.Ill...), g.settings)
 	if err := ctx.Err(); err != nil {
 		return report, context.Cause(ctx)
 	}
 	return report, Verdict(report, g.settings.FailOn)
+}
+
+// scene puts the host, and what is known of it from before the release, before the checks.
+func (g *Gate) scene(t *target.Target, r converge.Released) *kind.Scene {
+	scene := newScene(t, r.On, g.settings, r.Stack, r.Record)
+	scene.Before, scene.Gone = g.before, r.Gone
+	if g.settings.Window == 0 {
+		scene.Window = longestMonitor(r.Stack)
+	}
+	return scene
 }
 
 // of are the checks of what runs. A release of some services only promises

@@ -8,7 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/pkg/converge"
+	"github.com/shiksha/actions/pkg/release"
 	"github.com/shiksha/actions/pkg/stack"
+	"github.com/shiksha/actions/pkg/target"
 )
 
 // A release of some services only is not held to what a service promises that was
@@ -75,4 +77,14 @@ func TestGate_Dials(t *testing.T) {
 		"alerts": {Service: "alerts", Addr: "127.0.0.1:9093"}, "dashboards": {Service: "grafana", Addr: "127.0.0.1:3000"},
 		"certificate": {Service: "web", Addr: "127.0.0.1:443"},
 	}, gate.Dials(nil))
+}
+
+// Checks that somebody wrote hold against no release what a Swarm had given up before it.
+func TestGateHearsWhatWasGivenUpBefore(t *testing.T) {
+	t.Parallel()
+	gate, err := NewGate(nil, Settings{File: "verify.yml", Content: []byte("- {name: units, containers: {}}")})
+	require.NoError(t, err)
+	st := &stack.Stack{Name: "shop", Services: map[string]*stack.Service{}, Project: &types.Project{}}
+	scene := gate.scene(&target.Target{}, converge.Released{Stack: st, Record: &release.Record{}, Gone: []string{"api-3"}})
+	assert.Equal(t, []string{"api-3"}, scene.Gone)
 }

@@ -121,6 +121,14 @@ func (s *Scene) waits(u stack.Unit) bool { return u.State == stack.Created && !s
 func (c *Containers) service(s *Sight, name string, seen stack.Observed, insides map[string]*inside) int {
 	// A node that joins gets a task of what runs on every node: it was not released.
 	units := slices.DeleteFunc(slices.Clone(seen.Units[name]), func(u stack.Unit) bool { return u.OneOff || u.Joining })
+	before := func(u stack.Unit) bool { return u.GivenUp && slices.Contains(s.Gone, u.ID) }
+	known := slices.IndexFunc(units, before)
+	s.at(name)
+	if known >= 0 {
+		s.want("containers.given-up", false, "a task on every node", "the Swarm tries "+placed(units[known])+" no more, since before this release",
+			"where that is mended, all tasks begin anew with: docker service update --force "+s.Project+"_"+name)
+	}
+	units = slices.DeleteFunc(units, before)
 	record := s.Services[name]
 	wanted, set := c.Replicas[name]
 	switch {
@@ -130,7 +138,6 @@ func (c *Containers) service(s *Sight, name string, seen stack.Observed, insides
 	default:
 		wanted = record.Replicas
 	}
-	s.at(name)
 	gone := slices.IndexFunc(units, func(u stack.Unit) bool { return u.GivenUp })
 	after := ""
 	if gone >= 0 {

@@ -39,6 +39,9 @@ type Scene struct {
 	// Before are the alerts that were active before the release, as a Baseline lists them,
 	// by check; a check of which nobody could see all has none.
 	Before map[string][]string
+	// Gone are the IDs of units that a Swarm had given up on a node before the release, which
+	// left them so.
+	Gone []string
 	// Backups gives the backups of the project where the database of a service runs, and
 	// the host that has them.
 	Backups func(ctx context.Context, service string) (*backup.Store, Ground, error)

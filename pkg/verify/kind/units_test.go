@@ -67,6 +67,24 @@ func unitLooks() map[string]look {
 			s.Stack.Services["api"].Global, s.Units = true, &fakeUnits{units: units, scheduled: true}
 			units["api"] = append(units["api"], stack.Unit{ID: "api-3", Name: "shop-api-3", Node: "w2", Service: "api", State: stack.Exited, ExitCode: 1, Hash: "h", GivenUp: true})
 		}), check.Fail, "api 2 of api; the Swarm tries shop-api-3 on node w2 no more"},
+		"containers given up before the release": {"containers.given-up", plain, shop(func(units map[string][]stack.Unit, s *Scene) {
+			s.Stack.Services["api"].Global, s.Units, s.Gone = true, &fakeUnits{units: units, scheduled: true}, []string{"api-3"}
+			units["api"] = append(units["api"], stack.Unit{ID: "api-3", Name: "shop-api-3", Node: "w2", Service: "api", State: stack.Exited, ExitCode: 1, Hash: "h", GivenUp: true})
+		}), check.Warn, "the Swarm tries shop-api-3 on node w2 no more"},
+		"containers given up before and since": {"containers.missing", plain, shop(func(units map[string][]stack.Unit, s *Scene) {
+			s.Stack.Services["api"].Global, s.Units, s.Gone = true, &fakeUnits{units: units, scheduled: true}, []string{"api-3"}
+			for _, id := range []string{"api-3", "api-4"} {
+				units["api"] = append(units["api"], stack.Unit{ID: id, Name: "shop-" + id, Node: "w2", Service: "api", State: stack.Exited, ExitCode: 1, Hash: "h", GivenUp: true})
+			}
+		}), check.Fail, "api 2 of api; the Swarm tries shop-api-4 on node w2 no more"},
+		"containers given up on every node before": {"containers.missing", plain, shop(func(units map[string][]stack.Unit, s *Scene) {
+			s.Stack.Services["api"].Global, s.Units, s.Gone = true, &fakeUnits{units: units, scheduled: true}, []string{"api-3"}
+			units["api"] = []stack.Unit{{ID: "api-3", Name: "shop-api-3", Node: "w2", Service: "api", State: stack.Exited, ExitCode: 1, Hash: "h", GivenUp: true}}
+		}), check.Fail, "api 0 of api"},
+		"containers given up before and asked for by number": {"containers.missing", "containers: {replicas: {api: 3}}", shop(func(units map[string][]stack.Unit, s *Scene) {
+			s.Stack.Services["api"].Global, s.Units, s.Gone = true, &fakeUnits{units: units, scheduled: true}, []string{"api-3"}
+			units["api"] = append(units["api"], stack.Unit{ID: "api-3", Name: "shop-api-3", Node: "w2", Service: "api", State: stack.Exited, ExitCode: 1, Hash: "h", GivenUp: true})
+		}), check.Fail, "api 2 of api"},
 		"containers given up within the ratio": {"containers.missing", plain, shop(func(units map[string][]stack.Unit, s *Scene) {
 			s.Stack.Services["api"].Global, s.Stack.Services["api"].Update.MaxFailureRatio = true, 0.4
 			s.Units = &fakeUnits{units: units, scheduled: true}
