@@ -91,6 +91,8 @@ type Step struct {
 	// Yields are the services that come up after this one on a port of the host that it holds
 	// and gives up: from then until they are up nobody answers there.
 	Yields []string `json:"yields,omitempty"`
+	// hands are the same of a way back, before it is known which step comes first.
+	hands []hand
 	// Files are the mount targets whose content changed and is handed over live.
 	Files []string `json:"files,omitempty"`
 	// Interruption says what users notice, "" for nothing; InterruptionSeconds is how
@@ -206,16 +208,18 @@ func (p *Plan) Step(service string) *Step {
 // before anything that may need them, and what is bound to one that changes behind that
 // one; those that go are taken away when nothing needs them any more, before all else
 // where another writes to what they have, or right before who gets their port of the host
-// back. What was ill before and nobody needs is tried when the rest is back.
+// back. Who gets one back from a service that changes comes right behind that. What was ill
+// before and nobody needs is tried when the rest is back.
 func (p *Plan) Reverse() {
 	var first, made, changed, late, gone []Step
+	stay := slices.DeleteFunc(slices.Clone(p.Steps), func(s Step) bool { return s.Action == Remove })
 	for _, s := range p.Steps {
 		switch {
 		case len(s.Before) > 0:
 			first = append(first, s)
 		case s.late:
 			late = append(late, s)
-		case s.Action == Create && !s.waits(changed):
+		case s.Action == Create && !s.waits(changed) && !s.gets(stay):
 			made = append(made, s)
 		case s.Action == Remove, s.Action == Keep:
 			gone = append(gone, s)
@@ -228,19 +232,27 @@ func (p *Plan) Reverse() {
 	slices.Reverse(changed)
 	p.Steps = slices.Concat(first, made, behind(changed), late, gone)
 	for _, s := range gone {
-		to := slices.IndexFunc(p.Steps, func(o Step) bool { return slices.Contains(s.Yields, o.Service) })
-		if to >= 0 {
+		if to := slices.IndexFunc(p.Steps, s.gives); to >= 0 {
 			p.Steps = slices.DeleteFunc(p.Steps, func(o Step) bool { return o.Service == s.Service })
 			p.Steps = slices.Insert(p.Steps, to, s)
 		}
 	}
+	p.handBack()
 }
 
-// behind puts each step behind those that it waits for, and else leaves them in order.
+// behind puts each step behind those that it waits for, or gets a port of the host from, and else
+// leaves them in order. Who gets a port comes as soon as it is free: nobody answers there until then.
 func behind(steps []Step) []Step {
 	var out []Step
 	for rest := slices.Clone(steps); len(rest) > 0; {
-		next := max(0, slices.IndexFunc(rest, func(s Step) bool { return !s.waits(rest) }))
+		free := func(s Step) bool { return !s.waits(rest) && !s.gets(rest) }
+		next := slices.IndexFunc(rest, func(s Step) bool { return s.gets(out) && free(s) })
+		if next < 0 {
+			next = slices.IndexFunc(rest, free)
+		}
+		if next < 0 { // each waits for another: the plan says who is to be stopped
+			next = max(0, slices.IndexFunc(rest, func(s Step) bool { return !s.waits(rest) }))
+		}
 		out, rest = append(out, rest[next]), slices.Delete(rest, next, next+1)
 	}
 	return out

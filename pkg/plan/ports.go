@@ -66,10 +66,14 @@ func addresses(in Input, svc *stack.Service) []string {
 	return slices.Compact(out)
 }
 
+// hand is a port of the host that a step of a way back gives up: to whom, and the command that
+// stops the unit that has it.
+type hand struct{ to, port, stop string }
+
 // passPorts says where a port of the host goes from one service to another that is new: who
 // had it gives it up when it is replaced or goes, and who gets it is well only later. Nobody
 // answers there meanwhile, whichever way the units of either are rolled. A way back goes in
-// another order.
+// another order, which is by what is handed back.
 func passPorts(in Input, p *Plan) {
 	for i := range p.Steps {
 		to := &p.Steps[i]
@@ -83,40 +87,58 @@ func passPorts(in Input, p *Plan) {
 			if port == "" || slices.Contains(from.Before, svc.Name) {
 				continue
 			}
-			if in.Back {
-				from.giveBack(to, port)
-				continue
+			h := hand{svc.Name, port, in.Desired.StopIt(in.Observed, from.Service, unit)}
+			switch {
+			case !in.Back:
+				from.pass(to, h, j < i)
+			case to.Replaces():
+				// Who waits for the port does not wait for the rest as well.
+				from.hands, from.late = append(from.hands, h), false
 			}
-			until := "replaced"
-			if from.Action == Remove {
-				until = "taken away"
-			}
-			why := fmt.Sprintf("until the new units are well: %s holds port %s of the host until it is %s", from.Service, port, until)
-			if j > i {
-				why += fmt.Sprintf(", which comes only after: none could start, so stop it first (%s)", in.Desired.StopIt(in.Observed, from.Service, unit))
-			} else {
-				from.yield(svc.Name, port)
-			}
-			to.Interruption = cmp.Or(to.Interruption, why)
 		}
 	}
 }
 
-// giveBack lets what a way back takes away go before who gets its port of the host back: the
-// two cannot run beside each other.
-func (s *Step) giveBack(to *Step, port string) {
-	if s.Action != Remove || !to.Replaces() {
-		return
+// handBack says of the steps of a way back, in the order that they have now, which of them hand a
+// port of the host over.
+func (p *Plan) handBack() {
+	for j := range p.Steps {
+		from := &p.Steps[j]
+		for _, h := range from.hands {
+			i := slices.IndexFunc(p.Steps, func(s Step) bool { return s.Service == h.to })
+			if from.Action == Remove {
+				from.Reasons[0] += fmt.Sprintf("; goes before %s, which gets port %s of the host back", h.to, h.port)
+			}
+			from.pass(&p.Steps[i], h, j < i)
+		}
 	}
-	s.yield(to.Service, port)
-	s.Reasons[0] += fmt.Sprintf("; goes before %s, which gets port %s of the host back", to.Service, port)
-	to.Interruption = cmp.Or(to.Interruption, fmt.Sprintf("until the new units are well: %s holds port %s of the host until it is taken away", s.Service, port))
 }
 
-// yield says of a step that it gives a port of the host up to a service.
-func (s *Step) yield(to, port string) {
-	s.Yields = append(s.Yields, to)
-	s.Interruption, s.InterruptionSeconds = fmt.Sprintf("until %s is well: gives up port %s of the host to it", to, port), 0
+// pass says of two steps that one gives a port of the host up to the other, or that it comes
+// too late for that.
+func (s *Step) pass(to *Step, h hand, first bool) {
+	until := "replaced"
+	if s.Action == Remove {
+		until = "taken away"
+	}
+	why := fmt.Sprintf("until the new units are well: %s holds port %s of the host until it is %s", s.Service, h.port, until)
+	if !first {
+		to.Interruption, to.InterruptionSeconds = why+fmt.Sprintf(", which comes only after: none could start, so stop it first (%s)", h.stop), 0
+		return
+	}
+	s.Yields = append(s.Yields, h.to)
+	s.Interruption, s.InterruptionSeconds = fmt.Sprintf("until %s is well: gives up port %s of the host to it", h.to, h.port), 0
+	to.Interruption = cmp.Or(to.Interruption, why)
+}
+
+// gets tells whether one of others gives a port of the host up to a step of a way back.
+func (s Step) gets(others []Step) bool {
+	return slices.ContainsFunc(others, func(o Step) bool { return o.gives(s) })
+}
+
+// gives tells whether a step of a way back gives a port of the host up to another.
+func (s Step) gives(to Step) bool {
+	return slices.ContainsFunc(s.hands, func(h hand) bool { return h.to == to.Service })
 }
 
 // holder gives a unit that a step takes away, and a port that it holds where a new service
