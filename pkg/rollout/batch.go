@@ -240,6 +240,7 @@ func (b *batch) stopOld(ctx context.Context, serving []string) error {
 	}
 	defer b.span("stop", b.svc.Name)()
 	b.down, b.away = b.step.Action.StopsFirst(), b.dark()
+	b.giveUp(b.step)
 	if err := b.stop(ctx, b.svc.Name, b.old, b.svc.StopGrace); err != nil {
 		return fmt.Errorf("stop the old units: %w", err)
 	}

@@ -25,6 +25,7 @@ func (r *Rollout) gone(ctx context.Context, step plan.Step) error {
 			return err
 		}
 	}
+	r.giveUp(step)
 	return r.retire(ctx, step.Service, step.Old, stack.OwnGrace)
 }
 

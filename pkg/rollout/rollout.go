@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -180,12 +181,12 @@ func (r *Rollout) carry(ctx context.Context, step plan.Step) (tolerated, err err
 	away := r.Away != nil && step.Interrupts()
 	if away {
 		r.Away(ctx, false)
-		defer func() {
-			if err == nil && r.replies(step) { // else who takes its place ends it
-				r.Away(ctx, true)
-			}
-		}()
 	}
+	defer func() {
+		if err == nil && r.replies(step) && away { // else who takes its place ends it
+			r.Away(ctx, true)
+		}
+	}()
 	if err = r.step(ctx, step); err == nil {
 		return nil, nil
 	}
@@ -210,10 +211,34 @@ func (r *Rollout) carry(ctx context.Context, step plan.Step) (tolerated, err err
 // replies tells whether users are answered again after a step that interrupted them: not
 // before all who take the place of others are up.
 func (r *Rollout) replies(step plan.Step) bool {
+	r.giveUp(step)
 	r.writing.Lock()
 	defer r.writing.Unlock()
-	r.awaited = slices.DeleteFunc(append(r.awaited, step.Yields...), func(name string) bool { return name == step.Service })
+	r.awaited = slices.DeleteFunc(r.awaited, func(name string) bool { return name == step.Service })
 	return len(step.Before)+len(r.awaited) == 0
+}
+
+// giveUp notes whose ports a step gives up, once its units are to end.
+func (r *Rollout) giveUp(step plan.Step) {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	for _, name := range step.Yields {
+		if !slices.Contains(r.awaited, name) {
+			r.awaited = append(r.awaited, name)
+		}
+	}
+}
+
+// unanswered are the services that nobody may be answered by when a rollout was told to stop:
+// the one that could not be left serving, and those whose ports nobody has yet.
+func (r *Rollout) unanswered(service string, err error) []string {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	names := slices.Clone(r.awaited)
+	if Away(err) && !slices.Contains(names, service) {
+		names = append([]string{service}, names...)
+	}
+	return names
 }
 
 // begin is the last look before a step: nobody cancelled, the lock is ours.
@@ -261,7 +286,8 @@ func HalfBack(err error) bool { return errors.Is(err, errHalfBack) }
 // GoingBack is the error of a Carrier that was told to end while it took back what had failed.
 func GoingBack(err error) error { return fmt.Errorf("%w; %w", err, errHalfBack) }
 
-// Away tells of an interrupted rollout that a service could not be left serving.
+// Away tells of an interrupted rollout that a service could not be left serving, or that nobody has
+// its port of the host.
 func Away(err error) bool { return errors.Is(err, errAway) }
 
 // interrupted is the error of a rollout that was told to stop.
@@ -270,8 +296,11 @@ func (r *Rollout) interrupted(ctx context.Context, service string, err error) er
 		err = fmt.Errorf("%w (%w)", cause, err)
 	}
 	served, then := "users are served", "run the same again: it heals what was left and goes on"
-	if Away(err) {
-		served = "users may get no answer of " + service
+	if names := r.unanswered(service, err); len(names) > 0 {
+		served = "users may get no answer of " + strings.Join(names, ", ")
+		if !Away(err) {
+			err = fmt.Errorf("%w; a port of the host is given up to %s: %w", err, strings.Join(names, ", "), errAway)
+		}
 	}
 	if r.Back || HalfBack(err) {
 		then = "go back to what served before with shiksha rollback, or release a version that works"

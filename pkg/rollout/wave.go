@@ -97,14 +97,14 @@ func (w *wave) carryOne(ctx context.Context, step plan.Step) {
 }
 
 // inOrder tells whether one step has to wait for an earlier one: one of them needs
-// the other, both hand over live files, or both move the same gateway. The gateway
-// that comes up itself after both has nothing to be moved.
+// the other, or gets its port of the host, both hand over live files, or both move the same
+// gateway. The gateway that comes up itself after both has nothing to be moved.
 func (w *wave) inOrder(earlier, later int) bool {
 	a, b := w.steps[earlier], w.steps[later]
 	if slices.Contains(w.ahead[later], a.Service) || slices.Contains(w.ahead[earlier], b.Service) {
 		return true
 	}
-	if len(a.Files) > 0 && len(b.Files) > 0 {
+	if len(a.Files) > 0 && len(b.Files) > 0 || slices.Contains(a.Yields, b.Service) {
 		return true
 	}
 	gateway := slices.IndexFunc(w.steps, func(s plan.Step) bool { return s.Service == a.Gateway })
