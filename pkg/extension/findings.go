@@ -32,7 +32,7 @@ P17.cgroup-parent P17.container-name P17.cpu-count P17.cpu-percent P17.cpu-perio
 P17.cpu-rt-runtime P17.cpu-shares P17.cpuset P17.depends-on P17.device-cgroup-rules P17.devices P17.dns-opt
 P17.domainname P17.drain P17.empty P17.encryption P17.external P17.external-links P17.external-network P17.folder P17.gateway
 P17.global P17.gpu P17.gpus P17.group-add P17.host-ip P17.host-port P17.image-volume P17.ingress P17.ipam P17.ipc P17.ipv6
-P17.links P17.mac-address P17.mem-swappiness P17.memswap-limit P17.migrate P17.monitor P17.network-driver P17.network-mode
+P17.links P17.mac-address P17.mem-swappiness P17.memswap-limit P17.migrate P17.migrate-file P17.monitor P17.network-driver P17.network-mode
 P17.oom-kill-disable P17.pid P17.platform P17.port-range P17.post-start P17.pre-stop P17.privileged P17.pull-policy
 P17.reload P17.reservations P17.restart P17.runtime P17.security-opt P17.selinux P17.shm-size P17.size P17.start-first
 P17.start-interval P17.stays-away P17.storage-opt P17.subpath P17.swarm P17.template P17.tmpfs P17.unhealthy

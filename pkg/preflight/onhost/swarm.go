@@ -1,7 +1,9 @@
 package onhost
 
 import (
+	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -53,10 +55,10 @@ func (f findings) closed(service string, seen stack.Observed) {
 		if !slices.Contains(seen.Closed, n.Name) {
 			continue
 		}
-		hint := "release once without x-shiksha.migrate, with " + service + " on another network and its database on both: one by another key, which the release makes attachable; " +
+		hint := "release once without x-shiksha.migrate, with " + service + " on another network, and its database and whoever else speaks to it on both: one by another key, which the release makes attachable; " +
 			"or end the stack (docker stack rm " + f.Stack.Name + "; its volumes stay) and release it anew, which makes that one so"
 		if n.External {
-			hint = "release once without x-shiksha.migrate, with " + service + " on another network and its database on both: docker network create --driver overlay --attachable NAME"
+			hint = "release once without x-shiksha.migrate, with " + service + " on another network, and its database and whoever else speaks to it on both: docker network create --driver overlay --attachable NAME"
 		}
 		f.Fail("P17.migrate", finding.At(service, "networks"), hint,
 			"its migration runs in a container of the manager, which cannot join %s: that network is there and is not attachable", n.Name)
@@ -64,26 +66,39 @@ func (f findings) closed(service string, seen stack.Observed) {
 }
 
 // elsewhere is about a database that is a file: where its volume is on another node the
-// migration makes an empty one, and ends well. What is in a volume only its path tells.
+// migration makes an empty one, and ends well. What is in a volume only its path tells: it
+// refuses only what the migration is for by all that the service says.
 func (f findings) elsewhere(service string, seen stack.Observed) {
-	dumped := slices.ContainsFunc(f.Stack.Order, func(name string) bool { return f.Stack.Services[name].Ext.Backups != nil })
+	beside := slices.ContainsFunc(f.Stack.Order, func(name string) bool { return f.Stack.Services[name].Ext.Backups != nil }) || f.asks(service)
 	for _, m := range f.Stack.Project.Services[service].Volumes {
 		v := f.Stack.Project.Volumes[m.Source]
-		if m.Type != types.VolumeTypeVolume || m.ReadOnly || v.Name == "" || bool(v.External) {
+		shared := v.Driver != "" && v.Driver != "local" // the manager may have it as well
+		if m.Type != types.VolumeTypeVolume || m.ReadOnly || v.Name == "" || bool(v.External) || shared {
 			continue
 		}
-		node, file := writer(seen, v.Name), f.fileIn(service, m.Target)
-		if node == "" || !file && dumped {
+		node := writer(seen, v.Name)
+		named, meant := f.fileIn(service, m.Target)
+		if node == "" || !named && beside {
 			continue
 		}
 		tell := f.Warn
-		if file {
+		if meant && !f.asks(service) {
 			tell = f.Fail
 		}
-		tell("P17.migrate", finding.At(service, "volumes"), "have "+service+" migrate as it starts, without x-shiksha.migrate; or, where its database is not there, "+
-			"write that: x-shiksha: {exempt: {P17.migrate: \"...\"}}",
+		tell("P17.migrate-file", finding.At(service, "volumes"), "have "+service+" migrate as it starts, without x-shiksha.migrate; or, where its database is not there, "+
+			"write that: x-shiksha: {exempt: {P17.migrate-file: \"...\"}}",
 			"its migration runs on the manager, and %s is on %s: a database in a file there is not migrated", v.Name, node)
 	}
+}
+
+// server is how the address of a database begins that is no file.
+var server = regexp.MustCompile(`(?i)\b(postgres|mysql|mariadb|mongodb|mssql|sqlserver|oracle|cockroach)[a-z0-9+]*://`)
+
+// asks tells whether a service has a database of its own in the stack, or names one elsewhere.
+func (f findings) asks(service string) bool {
+	svc := f.Stack.Services[service]
+	said := slices.Concat(svc.Ext.Migrate.Command, slices.Collect(maps.Values(svc.Environment)))
+	return slices.ContainsFunc(said, server.MatchString) || slices.ContainsFunc(plan.Ahead(f.Stack, service), f.Stack.IsDatabase)
 }
 
 // writer is a node beside the manager with a unit that writes to a volume, "" where one on the
@@ -103,15 +118,21 @@ func writer(seen stack.Observed, volume string) (node string) {
 	return node
 }
 
-// fileIn tells whether a service says that it has a database in a file below a folder.
-func (f findings) fileIn(service, folder string) bool {
+// addresses are the variables in which a service says where its database is.
+var addresses = []string{"DATABASE_URL", "DATABASE_URI", "DB_URL", "DB_URI", "SQLALCHEMY_DATABASE_URL", "SQLALCHEMY_DATABASE_URI"}
+
+// fileIn tells whether a service names what looks like a database in a file below a folder, and
+// whether that is meant by the migration: its command or the service's database address says it.
+func (f findings) fileIn(service, folder string) (named, meant bool) {
 	svc := f.Stack.Services[service]
-	said := slices.Clone(svc.Ext.Migrate.Command)
-	for _, value := range svc.Environment {
-		said = append(said, value)
+	is := func(text string) bool {
+		file := strings.Contains(strings.ToLower(text), "sqlite") || slices.Contains([]string{".db", ".db3"}, path.Ext(text))
+		return file && strings.Contains(text, strings.TrimSuffix(folder, "/")+"/")
 	}
-	return slices.ContainsFunc(said, func(text string) bool {
-		is := strings.Contains(strings.ToLower(text), "sqlite") || slices.Contains([]string{".db", ".db3"}, path.Ext(text))
-		return is && strings.Contains(text, strings.TrimSuffix(folder, "/")+"/")
-	})
+	meant = slices.ContainsFunc(svc.Ext.Migrate.Command, is)
+	for variable, value := range svc.Environment {
+		named = named || is(value)
+		meant = meant || is(value) && slices.Contains(addresses, variable)
+	}
+	return named || meant, meant
 }

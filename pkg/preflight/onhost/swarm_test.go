@@ -1,6 +1,7 @@
 package onhost_test
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 
@@ -13,21 +14,29 @@ import (
 	"github.com/shiksha/actions/pkg/stack"
 )
 
+// migrates is what the Compose file says of a service whose migration is a command.
+func migrates(command string) string {
+	return "\n    x-shiksha: {migrate: {command: [\"" + command + "\"], backed-up-elsewhere: true}}"
+}
+
 // aMigration gives what is said of a service that migrates on a Swarm, whose tasks are on the
 // nodes with the given addresses and write to a volume.
-func aMigration(t *testing.T, service, rest string, closed []string, at ...string) []check.Result {
+func aMigration(t *testing.T, name, service, rest string, closed []string, at ...string) []check.Result {
 	t.Helper()
-	st := load(t, "services:\n  api:\n    image: example/api:v1\n    "+service+"\n    x-shiksha: {migrate: {command: [a], backed-up-elsewhere: true}}\n"+rest)
+	if !strings.Contains(service, "x-shiksha") {
+		service += migrates("a")
+	}
+	st := load(t, "services:\n  api:\n    image: example/api:v1\n    "+service+"\n"+rest)
 	seen := stack.Observed{Scheduled: true, Closed: closed, Units: map[string][]stack.Unit{}}
 	for _, address := range at {
 		seen.Units["api"] = append(seen.Units["api"], stack.Unit{ID: address, Node: "node" + address[len(address)-1:], NodeAddress: address, Writes: []string{"shop_data"}, State: stack.Running})
 	}
 	p := &plan.Plan{Migrations: []plan.Migration{{Service: "api"}}}
-	found := about(onhost.Look(st, p, seen, onhost.Facts{}), "P17.migrate")
+	found := about(onhost.Look(st, p, seen, onhost.Facts{}), name)
 	seen.Scheduled = false
-	require.Empty(t, about(onhost.Look(st, p, seen, onhost.Facts{}), "P17.migrate"), "one host")
+	require.Empty(t, about(onhost.Look(st, p, seen, onhost.Facts{}), name), "one host")
 	seen.Scheduled, p.Migrations = true, nil
-	require.Empty(t, about(onhost.Look(st, p, seen, onhost.Facts{}), "P17.migrate"), "nothing migrates")
+	require.Empty(t, about(onhost.Look(st, p, seen, onhost.Facts{}), name), "nothing migrates")
 	return found
 }
 
@@ -36,18 +45,20 @@ func aMigration(t *testing.T, service, rest string, closed []string, at ...strin
 func TestAMigrationOnANetworkThatIsClosed(t *testing.T) {
 	t.Parallel()
 	closed := []string{"shop_default", "shop_other", "edge"}
-	r := aMigration(t, "restart: always", "", closed)
+	r := aMigration(t, "P17.migrate", "restart: always", "", closed)
 	require.Len(t, r, 1)
 	assert.Equal(t, check.Fail, r[0].Outcome)
 	assert.Equal(t, "its migration runs in a container of the manager, which cannot join shop_default: that network is there and is not attachable", r[0].Found)
 	assert.Contains(t, r[0].Hint, "docker stack rm shop")
 	assert.Contains(t, r[0].Hint, "by another key")
+	assert.Contains(t, r[0].Hint, "with api on another network, and its database and whoever else speaks to it on both")
 
-	r = aMigration(t, "networks: [edge]", "networks: {edge: {external: true}}\n", closed)
+	r = aMigration(t, "P17.migrate", "networks: [edge]", "networks: {edge: {external: true}}\n", closed)
 	require.Len(t, r, 1)
 	assert.Contains(t, r[0].Hint, "docker network create --driver overlay --attachable")
 	assert.NotContains(t, r[0].Hint, "stack rm")
-	assert.Empty(t, aMigration(t, "networks: [inner]", "networks: {inner: {}}\n", closed))
+	assert.Contains(t, r[0].Hint, "and whoever else speaks to it on both")
+	assert.Empty(t, aMigration(t, "P17.migrate", "networks: [inner]", "networks: {inner: {}}\n", closed))
 }
 
 // A database that is a file of a volume on another node: the migration would make one of its
@@ -57,30 +68,55 @@ func TestAMigrationOfAFileOnAnotherNode(t *testing.T) {
 	const volume = "volumes: {data: {}}\n"
 	sqlite := `volumes: ["data:/data"]` + "\n    environment: {DATABASE_URL: \"sqlite:////data/db.sqlite3\"}"
 	plain := `volumes: ["data:/data"]`
+	says := func(variables string) string { return plain + "\n    environment: {" + variables + "}" }
+	const db = "  db: {image: \"postgres:16\"}\n"
+	const server = `DATABASE_URL: "postgresql+psycopg://u@db.example.com/shop"`
+	ahead := "\n    depends_on: [db]"
 	for name, c := range map[string]struct {
 		service string
 		beside  string
 		at      []string
 		want    check.Outcome
+		volume  string
 	}{
-		"a file on another node":       {sqlite, "", []string{"10.0.0.2"}, check.Fail},
-		"a file on the manager":        {sqlite, "", []string{"127.0.0.1"}, ""},
-		"a file that is on both":       {sqlite, "", []string{"10.0.0.2", "127.0.0.1"}, ""},
-		"a file that is not there yet": {sqlite, "", nil, ""},
-		"whatever is in it":            {plain, "", []string{"10.0.0.2"}, check.Warn},
-		"a file beside the volume":     {strings.Replace(sqlite, "////data", "////tmp", 1), "", []string{"10.0.0.2"}, check.Warn},
-		"a folder of the volume":       {plain + "\n    environment: {MEDIA: /data/media}", "", []string{"10.0.0.2"}, check.Warn},
-		"a database that is dumped":    {plain, "  db: {image: \"postgres:16\", x-shiksha: {backups: {}}}\n", []string{"10.0.0.2"}, ""},
+		"a file on another node":                  {sqlite, "", []string{"10.0.0.2"}, check.Fail, ""},
+		"a file on the manager":                   {sqlite, "", []string{"127.0.0.1"}, "", ""},
+		"a file that is on both":                  {sqlite, "", []string{"10.0.0.2", "127.0.0.1"}, "", ""},
+		"a file that is not there yet":            {sqlite, "", nil, "", ""},
+		"whatever is in it":                       {plain, "", []string{"10.0.0.2"}, check.Warn, ""},
+		"a file beside the volume":                {strings.Replace(sqlite, "////data", "////tmp", 1), "", []string{"10.0.0.2"}, check.Warn, ""},
+		"a folder of the volume":                  {says("MEDIA: /data/media"), "", []string{"10.0.0.2"}, check.Warn, ""},
+		"a database that is dumped":               {plain, "  db: {image: \"postgres:16\", x-shiksha: {backups: {}}}\n", []string{"10.0.0.2"}, "", ""},
+		"a file that the command names":           {plain + migrates("sqlite3 /data/shop.sqlite3 < up.sql"), "", []string{"10.0.0.2"}, check.Fail, ""},
+		"a file that the command names alone":     {plain + migrates("/data/shop.db"), "", []string{"10.0.0.2"}, check.Fail, ""},
+		"a file that tests have":                  {says(`TEST_DATABASE_URL: "sqlite:////data/test.db"`), "", []string{"10.0.0.2"}, check.Warn, ""},
+		"a cache in a file":                       {says("CACHE: /data/cache.db"), "", []string{"10.0.0.2"}, check.Warn, ""},
+		"a file, and a database ahead":            {sqlite + ahead, db, []string{"10.0.0.2"}, check.Warn, ""},
+		"a file, and a database of somebody else": {says(server + ", SQLITE: /data/x.db"), "", []string{"10.0.0.2"}, check.Warn, ""},
+		"uploads, and a database ahead":           {plain + ahead, db, []string{"10.0.0.2"}, "", ""},
+		"uploads, and a database beside":          {plain, db, []string{"10.0.0.2"}, check.Warn, ""},
+		"uploads, and a database of others":       {says(server), "", []string{"10.0.0.2"}, "", ""},
+		"a file on a volume that nodes share":     {sqlite, "", []string{"10.0.0.2"}, "", "volumes: {data: {driver: rexray}}\n"},
+		"a file on a share of this driver":        {sqlite, "", []string{"10.0.0.2"}, check.Fail, "volumes: {data: {driver: local}}\n"},
 	} {
 		var got check.Outcome
-		for _, r := range aMigration(t, c.service, c.beside+volume, nil, c.at...) {
+		for _, r := range aMigration(t, "P17.migrate-file", c.service, c.beside+cmp.Or(c.volume, volume), nil, c.at...) {
 			got = r.Outcome
 			assert.Contains(t, r.Found, "shop_data", name)
 			assert.Contains(t, r.Found, "node2", name)
 			assert.Contains(t, r.Hint, "without x-shiksha.migrate", name)
+			assert.Contains(t, r.Hint, "exempt: {P17.migrate-file: ", name)
 		}
 		assert.Equal(t, c.want, got, name)
 	}
+	// Who says that his database is not there is told of the networks all the same.
+	exempt := strings.Replace(sqlite+migrates("a"), "x-shiksha: {", `x-shiksha: {exempt: {P17.migrate-file: "it is a cache"}, `, 1)
+	r := aMigration(t, "P17.migrate-file", exempt, volume, nil, "10.0.0.2")
+	require.Len(t, r, 1)
+	assert.Equal(t, check.Skip, r[0].Outcome)
+	r = aMigration(t, "P17.migrate", exempt, volume, []string{"shop_default"}, "10.0.0.2")
+	require.Len(t, r, 1)
+	assert.Equal(t, check.Fail, r[0].Outcome)
 }
 
 // What is of others and is not there a Swarm tells when it is given the service, which may be
