@@ -29,8 +29,11 @@ func nodes(in Input, p *Plan) {
 		for _, u := range in.Observed.Units[s.Service] {
 			switch {
 			case u.Held && slices.Contains(s.Old, u.ID):
-				p.Refusals = append(p.Refusals, fmt.Sprintf("%s is to be replaced on every node, and %s is paused, where a Swarm replaces nothing: "+
-					"docker node update --availability active %s (or drain), or leave %s out of services", s.Service, u.Node, u.Node, s.Service))
+				mend := fmt.Sprintf("docker node update --availability active %s (or drain)", u.Node)
+				if !in.Back { // a rollback is of all services
+					mend += ", or leave " + s.Service + " out of services"
+				}
+				p.Refusals = append(p.Refusals, fmt.Sprintf("%s is to be replaced on every node, and %s is paused, where a Swarm replaces nothing: %s", s.Service, u.Node, mend))
 			case slices.Contains(in.Gone, u.ID) && !s.Replaces() && !in.Back:
 				p.Notes = append(p.Notes, fmt.Sprintf("the Swarm tries %s on node %s no more, since it failed as often as its restart policy allows; where that is mended, "+
 					"all tasks begin anew with: docker service update --force %s_%s", u.Name, u.Node, in.Desired.Name, s.Service))

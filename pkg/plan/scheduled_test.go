@@ -141,6 +141,10 @@ func TestMake_ANodeThatIsPaused(t *testing.T) {
 	in.Desired.Services["api"].Global = true
 	assert.Equal(t, []string{"api is to be replaced on every node, and n3 is paused, where a Swarm replaces nothing: " +
 		"docker node update --availability active n3 (or drain), or leave api out of services"}, plan.Make(in).Refusals)
+	in.Back = true
+	assert.Equal(t, []string{"api is to be replaced on every node, and n3 is paused, where a Swarm replaces nothing: " +
+		"docker node update --availability active n3 (or drain)"}, plan.Make(in).Refusals, "a rollback is of all services")
+	in.Back = false
 	for i := range in.Observed.Units["api"] {
 		in.Observed.Units["api"][i].Hash = "new"
 	}

@@ -84,8 +84,8 @@ type Unit struct {
 	Node, NodeAddress string
 	// What follows is about what a Swarm runs on every node: Joining is set for the first try on
 	// a node that has had none of it, GivenUp for the last one where the Swarm makes no more,
-	// Held for one on a node that is paused, where the Swarm replaces nothing.
-	Joining, GivenUp, Held bool
+	// Held for one on a node that is paused, where the Swarm replaces nothing; Global for all.
+	Joining, GivenUp, Held, Global bool
 
 	// What follows is known only after a look at the single unit (Inspect).
 
@@ -190,20 +190,30 @@ func scale(service string, tasks int) string {
 	return fmt.Sprintf("docker service scale %s=%d", service, tasks)
 }
 
+// Nowhere is a constraint that no node of a Swarm meets: a service that runs on every node is
+// stopped by it, since it has no number that could be 0.
+const Nowhere = "node.id==none"
+
 // StopIt is the command that stops some units of a service.
 func (s *Stack) StopIt(seen Observed, service string, units ...string) string {
-	if seen.Scheduled {
-		return scale(s.Name+"_"+service, 0)
+	switch {
+	case !seen.Scheduled:
+		return "docker stop " + strings.Join(units, " ")
+	case seen.onEveryNode(service):
+		return "docker service rm " + s.Name + "_" + service
 	}
-	return "docker stop " + strings.Join(units, " ")
+	return scale(s.Name+"_"+service, 0)
 }
 
 // StartIt is the command that starts them again.
 func (s *Stack) StartIt(seen Observed, service string, units ...string) string {
-	if seen.Scheduled {
-		return scale(s.Name+"_"+service, len(units))
+	switch {
+	case !seen.Scheduled:
+		return "docker start " + strings.Join(units, " ")
+	case seen.onEveryNode(service):
+		return "docker service update --constraint-rm " + Nowhere + " " + s.Name + "_" + service
 	}
-	return "docker start " + strings.Join(units, " ")
+	return scale(s.Name+"_"+service, len(units))
 }
 
 // Observed is a snapshot of one project on one host: planning makes no further
@@ -222,6 +232,11 @@ type Observed struct {
 	// Closed are the names of networks that are there and that no container of an engine can
 	// join: a Swarm's own tasks do.
 	Closed []string
+}
+
+// onEveryNode tells whether a Swarm runs a service on every node.
+func (o Observed) onEveryNode(service string) bool {
+	return slices.ContainsFunc(o.Units[service], func(u Unit) bool { return u.Global })
 }
 
 // Of are the units of a service, but for commands in them (docker compose run).

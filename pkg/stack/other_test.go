@@ -20,3 +20,14 @@ func TestOtherSaysWhoseItIs(t *testing.T) {
 		assert.Equal(t, want, o.String()+"; "+o.StopIt())
 	}
 }
+
+// What a Swarm runs on every node has no number that could be 0.
+func TestWhatRunsOnEveryNodeIsNotScaled(t *testing.T) {
+	t.Parallel()
+	st := &stack.Stack{Name: "shop"}
+	seen := stack.Observed{Scheduled: true, Units: map[string][]stack.Unit{"api": {{Name: "shop_api.1"}}, "agent": {{Name: "shop_agent.n1", Global: true}}}}
+	assert.Equal(t, "docker service scale shop_api=0", st.StopIt(seen, "api", "shop_api.1"))
+	assert.Equal(t, "docker service scale shop_api=1", st.StartIt(seen, "api", "shop_api.1"))
+	assert.Equal(t, "docker service rm shop_agent", st.StopIt(seen, "agent", "shop_agent.n1"))
+	assert.Equal(t, "docker service update --constraint-rm node.id==none shop_agent", st.StartIt(seen, "agent", "shop_agent.n1"))
+}

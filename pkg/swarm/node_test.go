@@ -93,6 +93,7 @@ func TestObserveWhatIsTriedNoMore(t *testing.T) {
 		require.NoError(t, err)
 		var gone []stack.Unit
 		for _, u := range seen.Units["agent"] {
+			assert.Equal(t, c.mode.Global != nil, u.Global, name)
 			if u.GivenUp {
 				gone = append(gone, u)
 			}

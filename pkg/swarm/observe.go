@@ -93,7 +93,8 @@ func (s *Swarm) Observe(ctx context.Context, project string) (stack.Observed, er
 			u := unitOf(svc, t, seen.nodes)
 			u.Service, u.NodeAddress = key, s.addressOf(seen.nodes[t.NodeID])
 			u.Joining = joining(svc, t, seen.tasks)
-			u.Held = svc.Spec.Mode.Global != nil && seen.nodes[t.NodeID].Spec.Availability == swarm.NodeAvailabilityPause
+			u.Global = svc.Spec.Mode.Global != nil
+			u.Held = u.Global && seen.nodes[t.NodeID].Spec.Availability == swarm.NodeAvailabilityPause
 			if i >= len(wants) {
 				u.GivenUp, u.Addresses = true, map[string]string{} // another task may have them by now
 			}

@@ -226,10 +226,10 @@ func (s *stopping) halt(ctx context.Context, svc swarm.Service, tasks []swarm.Ta
 		if spec.TaskTemplate.Placement != nil {
 			place = *spec.TaskTemplate.Placement
 		}
-		if slices.Contains(place.Constraints, nowhere) {
+		if slices.Contains(place.Constraints, stack.Nowhere) {
 			return false, nil
 		}
-		place.Constraints = append(slices.Clone(place.Constraints), nowhere)
+		place.Constraints = append(slices.Clone(place.Constraints), stack.Nowhere)
 		spec.TaskTemplate.Placement = &place
 	default:
 		if wanted(spec) == 0 {
@@ -258,10 +258,6 @@ func (s *stopping) endure(ctx context.Context, err error) error {
 	s.began = time.Now() // nobody could end in time what nobody was told of
 	return nil
 }
-
-// nowhere is a constraint that no node meets: a service that runs on every node has no
-// number that could be 0.
-const nowhere = "node.id==none"
 
 // graceOf is how long a service gives its tasks to end.
 func graceOf(spec swarm.ServiceSpec) time.Duration {
