@@ -149,7 +149,7 @@ func holder(in Input, svc *stack.Service, from Step) (unit, port string) {
 		return "", ""
 	}
 	for _, u := range in.Observed.Units[from.Service] {
-		goes := slices.Contains(from.Old, u.ID) || slices.Contains(from.Leftovers, u.ID)
+		goes := slices.Contains(from.Old, u.ID) || slices.Contains(from.Leftovers, u.ID) || from.Replicas == 0 && slices.Contains(from.Good, u.ID)
 		for _, port := range svc.HostPorts {
 			kept := was != nil && from.Replicas > 0 && slices.Contains(was.HostPorts, port)
 			if goes && !kept && u.Up() && wants(in, svc.Name, port, u.Ports[port]) {

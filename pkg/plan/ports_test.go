@@ -149,6 +149,11 @@ func TestReverse_APortGoesBackFromWhatChanges(t *testing.T) {
 			in.Observed.Units["edge"][0].Ports = map[string][]netip.Addr{"443/tcp": {{}}}
 			in.RemoveOrphans, in.Made = true, []string{"edge-1"}
 		}, "worker api edge gateway db", []string{"gateway"}},
+		"from one that is to have no unit": {func(in *plan.Input) {
+			in.Desired.Services["api"].Replicas, in.Desired.Services["api"].HostPorts = 0, []string{"80/tcp"}
+			in.Observed.Units["api"] = in.Observed.Units["api"][:1]
+			in.Observed.Units["api"][0].Hash = "api-v2"
+		}, "worker api gateway db", []string{"gateway"}},
 		"not from one that keeps it":     {func(in *plan.Input) { in.Desired.Services["api"].HostPorts = []string{"80/tcp"} }, "gateway worker api db", nil},
 		"not to one that starts nothing": {func(in *plan.Input) { in.Observed.Units["gateway"] = running("gateway", "v2", 1, 1) }, "worker gateway api db", nil},
 	} {
