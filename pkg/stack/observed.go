@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -176,12 +177,19 @@ func (o Other) String() string {
 	return o.Name + " of project " + o.Project
 }
 
-// StopIt is the command that stops it.
+// StopIt is the command that stops it. A Swarm names a task by its number, or, where the service
+// runs on every node, by the node.
 func (o Other) StopIt() string {
-	if o.Task != "" {
-		return scale(o.Task, 0)
+	slot, isTask := strings.CutPrefix(o.Name, o.Task+".")
+	slot, _, _ = strings.Cut(slot, ".")
+	_, err := strconv.Atoi(slot)
+	switch {
+	case o.Task == "":
+		return "docker stop " + o.Name
+	case isTask && err != nil:
+		return leave(o.Task)
 	}
-	return "docker stop " + o.Name
+	return scale(o.Task, 0)
 }
 
 // scale is the command that sets how many tasks of a service a Swarm runs: it starts anew what
@@ -194,13 +202,19 @@ func scale(service string, tasks int) string {
 // stopped by it, since it has no number that could be 0.
 const Nowhere = "node.id==none"
 
+// leave is the command that stops what a Swarm runs on every node. The service stays, so that it can
+// be started again.
+func leave(service string) string {
+	return "docker service update --constraint-add " + Nowhere + " " + service
+}
+
 // StopIt is the command that stops some units of a service.
 func (s *Stack) StopIt(seen Observed, service string, units ...string) string {
 	switch {
 	case !seen.Scheduled:
 		return "docker stop " + strings.Join(units, " ")
 	case seen.onEveryNode(service):
-		return "docker service rm " + s.Name + "_" + service
+		return leave(s.Name + "_" + service)
 	}
 	return scale(s.Name+"_"+service, 0)
 }

@@ -43,10 +43,14 @@ func (s *Stack) MemoryLimit(service string) int64 {
 
 // databases are images whose ports nobody outside the stack has business with, and of
 // which two at once must not have the same data.
-var databases = append(slices.Clone(postgres),
-	"mysql", "mariadb", "percona", "mongo", "mongodb", "redis", "redis-stack",
-	"redis-stack-server", "valkey", "keydb", "dragonfly", "memcached", "elasticsearch", "opensearch", "clickhouse", "clickhouse-server",
-	"cassandra", "scylla", "rabbitmq", "etcd", "neo4j", "qdrant", "weaviate", "milvus", "influxdb", "couchdb", "cockroach", "nats", "kafka",
+var databases = append(slices.Clone(migrated),
+	"redis", "redis-stack", "redis-stack-server", "valkey", "keydb", "dragonfly", "memcached", "elasticsearch", "opensearch",
+	"rabbitmq", "etcd", "neo4j", "qdrant", "weaviate", "milvus", "influxdb", "couchdb", "nats", "kafka",
+)
+
+// migrated are those of them whose schema migrations change: caches, brokers and indexes have none.
+var migrated = append(slices.Clone(postgres),
+	"mysql", "mariadb", "percona", "mongo", "mongodb", "clickhouse", "clickhouse-server", "cassandra", "scylla", "cockroach",
 )
 
 // postgres are those of them that pg_dump dumps.
@@ -72,6 +76,13 @@ func ImageName(image string) string {
 func (s *Stack) IsDatabase(service string) bool {
 	svc := s.Services[service]
 	return DatabaseImage(svc.Image) || svc.Ext.Backups != nil
+}
+
+// IsMigrated tells whether a service is a database that a migration may be of: a cache or a broker
+// beside it says nothing of where the rows are.
+func (s *Stack) IsMigrated(service string) bool {
+	svc := s.Services[service]
+	return slices.Contains(migrated, ImageName(svc.Image)) || svc.Ext.Backups != nil
 }
 
 // Writes lists the volumes, by name, and the folders of the host that a service may write

@@ -94,11 +94,12 @@ func (f findings) elsewhere(service string, seen stack.Observed) {
 // server is how the address of a database begins that is no file.
 var server = regexp.MustCompile(`(?i)\b(postgres|mysql|mariadb|mongodb|mssql|sqlserver|oracle|cockroach)[a-z0-9+]*://`)
 
-// asks tells whether a service has a database of its own in the stack, or names one elsewhere.
+// asks tells whether a service has a database of its own in the stack that migrations are of, or
+// names one elsewhere.
 func (f findings) asks(service string) bool {
 	svc := f.Stack.Services[service]
 	said := slices.Concat(svc.Ext.Migrate.Command, slices.Collect(maps.Values(svc.Environment)))
-	return slices.ContainsFunc(said, server.MatchString) || slices.ContainsFunc(plan.Ahead(f.Stack, service), f.Stack.IsDatabase)
+	return slices.ContainsFunc(said, server.MatchString) || slices.ContainsFunc(plan.Ahead(f.Stack, service), f.Stack.IsMigrated)
 }
 
 // writer is a node beside the manager with a unit that writes to a volume, "" where one on the

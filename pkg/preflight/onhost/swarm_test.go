@@ -71,7 +71,8 @@ func TestAMigrationOfAFileOnAnotherNode(t *testing.T) {
 	says := func(variables string) string { return plain + "\n    environment: {" + variables + "}" }
 	const db = "  db: {image: \"postgres:16\"}\n"
 	const server = `DATABASE_URL: "postgresql+psycopg://u@db.example.com/shop"`
-	ahead := "\n    depends_on: [db]"
+	const cache = "  redis: {image: \"redis:7\"}\n  rabbit: {image: \"rabbitmq:3\"}\n"
+	ahead, cached := "\n    depends_on: [db]", "\n    depends_on: [redis, rabbit]"
 	for name, c := range map[string]struct {
 		service string
 		beside  string
@@ -92,6 +93,9 @@ func TestAMigrationOfAFileOnAnotherNode(t *testing.T) {
 		"a file that tests have":                  {says(`TEST_DATABASE_URL: "sqlite:////data/test.db"`), "", []string{"10.0.0.2"}, check.Warn, ""},
 		"a cache in a file":                       {says("CACHE: /data/cache.db"), "", []string{"10.0.0.2"}, check.Warn, ""},
 		"a file, and a database ahead":            {sqlite + ahead, db, []string{"10.0.0.2"}, check.Warn, ""},
+		"a file, and a cache ahead":               {sqlite + cached, cache, []string{"10.0.0.2"}, check.Fail, ""},
+		"uploads, and a cache ahead":              {plain + cached, cache, []string{"10.0.0.2"}, check.Warn, ""},
+		"a file, and MySQL ahead":                 {sqlite + ahead, strings.Replace(db, "postgres:16", "mysql:8", 1), []string{"10.0.0.2"}, check.Warn, ""},
 		"a file, and a database of somebody else": {says(server + ", SQLITE: /data/x.db"), "", []string{"10.0.0.2"}, check.Warn, ""},
 		"uploads, and a database ahead":           {plain + ahead, db, []string{"10.0.0.2"}, "", ""},
 		"uploads, and a database beside":          {plain, db, []string{"10.0.0.2"}, check.Warn, ""},
