@@ -14,7 +14,6 @@ import (
 	"github.com/shiksha/actions/pkg/fault"
 	"github.com/shiksha/actions/pkg/grace"
 	"github.com/shiksha/actions/pkg/host"
-	"github.com/shiksha/actions/pkg/plan"
 	"github.com/shiksha/actions/pkg/stack"
 )
 
@@ -26,25 +25,6 @@ const undoBudget = 2 * time.Minute
 // would be replaced by one that starts as slowly.
 func (b *batch) wayBack() time.Duration {
 	return undoBudget + b.budget() + 2*b.svc.StopGrace + 2*b.traffic.drain()
-}
-
-// Longest is how long the file allows a step of a plan, for who has to bound a rollout:
-// in each batch the new units start, and the old ones where those fail; work ends, requests
-// end, units stop. Once more for what is left over or too much.
-func Longest(step plan.Step, svc *stack.Service, how How) time.Duration {
-	s := &service{Rollout: &Rollout{How: how}, svc: svc}
-	turn := 2*(s.budget()+svc.StopGrace) + svc.Update.Monitor + svc.Update.Delay
-	if svc.Ext.Gateway != "" || step.Action == plan.Remove {
-		turn += 2 * patience(svc)
-	}
-	if svc.Ext.Idle != nil {
-		turn += svc.Ext.Idle.Budget
-	}
-	turns := 1
-	if step.Batch > 0 {
-		turns += (step.Missing() + step.Batch - 1) / step.Batch
-	}
-	return time.Duration(turns) * turn
 }
 
 // errUndo says of a service that it is not what it was before its batch.
@@ -196,6 +176,7 @@ func (b *batch) revive(ctx context.Context) error {
 			b.say(event.Warning, b.svc.Name, "%v; they were ill before", err)
 		}
 	}
+	b.takeBack()
 	return nil
 }
 
@@ -207,6 +188,9 @@ func (b *batch) retry(ctx context.Context) error {
 	if err != nil && !NotReached(err) {
 		b.say(event.Warning, b.svc.Name, "what was dead before cannot be started again: %v", err)
 		return nil
+	}
+	if err == nil && len(b.retried) > 0 {
+		b.takeBack()
 	}
 	return err
 }
@@ -307,7 +291,7 @@ func (b *batch) reinstate(ctx context.Context) (up []string, err error) {
 	if b.removed && len(b.new) > 0 {
 		return b.new, b.Units.Restart(ctx, b.new)
 	}
-	err = b.Units.Restart(ctx, b.old)
+	err = b.restart(ctx)
 	if err == nil || !b.removed {
 		return b.old, err
 	}
@@ -338,13 +322,16 @@ func (b *batch) rise(ctx context.Context) error {
 		}
 	}
 	if len(b.new) == 0 {
-		return b.Units.Restart(ctx, b.old)
+		return b.restart(ctx)
 	}
 	err := b.Units.Start(ctx, b.Stack, b.svc.Name, b.new)
+	if err == nil {
+		b.answered(func(h handover) bool { return h.to == b.svc.Name })
+	}
 	if err == nil || b.removed {
 		return err
 	}
-	if again := b.Units.Restart(ctx, b.old); again != nil {
+	if again := b.restart(ctx); again != nil {
 		return errors.Join(err, again)
 	}
 	return nil

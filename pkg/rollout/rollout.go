@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -116,8 +115,8 @@ type Rollout struct {
 	hands chan struct{}
 	// outlasted are the gateways whose former workers were waited for.
 	outlasted map[string]bool
-	// awaited are the services whose ports of the host others have given up to them.
-	awaited []string
+	// awaited are the ports of the host that are given up and that nobody has yet.
+	awaited []handover
 
 	asking  sync.Mutex
 	writing sync.Mutex // guards report
@@ -206,39 +205,6 @@ func (r *Rollout) carry(ctx context.Context, step plan.Step) (tolerated, err err
 	}
 	r.say(event.Warning, step.Service, "failed; failure_action is continue, so the release goes on: %v", err)
 	return err, nil
-}
-
-// replies tells whether users are answered again after a step that interrupted them: not
-// before all who take the place of others are up.
-func (r *Rollout) replies(step plan.Step) bool {
-	r.giveUp(step)
-	r.writing.Lock()
-	defer r.writing.Unlock()
-	r.awaited = slices.DeleteFunc(r.awaited, func(name string) bool { return name == step.Service })
-	return len(step.Before)+len(r.awaited) == 0
-}
-
-// giveUp notes whose ports a step gives up, once its units are to end.
-func (r *Rollout) giveUp(step plan.Step) {
-	r.writing.Lock()
-	defer r.writing.Unlock()
-	for _, name := range step.Yields {
-		if !slices.Contains(r.awaited, name) {
-			r.awaited = append(r.awaited, name)
-		}
-	}
-}
-
-// unanswered are the services that nobody may be answered by when a rollout was told to stop:
-// the one that could not be left serving, and those whose ports nobody has yet.
-func (r *Rollout) unanswered(service string, err error) []string {
-	r.writing.Lock()
-	defer r.writing.Unlock()
-	names := slices.Clone(r.awaited)
-	if Away(err) && !slices.Contains(names, service) {
-		names = append([]string{service}, names...)
-	}
-	return names
 }
 
 // begin is the last look before a step: nobody cancelled, the lock is ours.

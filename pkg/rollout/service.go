@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/shiksha/actions/pkg/event"
 	"github.com/shiksha/actions/pkg/grace"
@@ -122,6 +123,9 @@ func (s *service) clean(ctx context.Context) error {
 		return nil
 	}
 	s.say(event.Info, s.svc.Name, "removing %d units that serve nobody", len(s.step.Leftovers))
+	if len(s.serving()) == 0 {
+		s.giveUp(s.step) // no other has its ports
+	}
 	if s.step.Action == plan.Surge || s.svc.ContainerName != "" || s.step.Missing() <= len(s.old) {
 		return s.retire(ctx, s.svc.Name, s.step.Leftovers, s.svc.StopGrace)
 	}
@@ -166,6 +170,7 @@ func (s *service) finish(ctx context.Context) error {
 		if err := s.traffic.still(ctx, s.good); err != nil {
 			return err
 		}
+		s.giveUp(s.step)
 		if err := s.retire(ctx, s.svc.Name, surplus, s.svc.StopGrace); err != nil {
 			return err
 		}
@@ -202,4 +207,23 @@ func (s *service) needed() bool {
 		}
 	}
 	return false
+}
+
+// Longest is how long the file allows a step of a plan, for who has to bound a rollout:
+// in each batch the new units start, and the old ones where those fail; work ends, requests
+// end, units stop. Once more for what is left over or too much.
+func Longest(step plan.Step, svc *stack.Service, how How) time.Duration {
+	s := &service{Rollout: &Rollout{How: how}, svc: svc}
+	turn := 2*(s.budget()+svc.StopGrace) + svc.Update.Monitor + svc.Update.Delay
+	if svc.Ext.Gateway != "" || step.Action == plan.Remove {
+		turn += 2 * patience(svc)
+	}
+	if svc.Ext.Idle != nil {
+		turn += svc.Ext.Idle.Budget
+	}
+	turns := 1
+	if step.Batch > 0 {
+		turns += (step.Missing() + step.Batch - 1) / step.Batch
+	}
+	return time.Duration(turns) * turn
 }
