@@ -60,7 +60,7 @@ func (c *Celery) Look(s *Sight) {
 	}
 	s.at(c.Service)
 	d := &celerySession{Sight: s, c: c, units: units, env: env}
-	if d.others, err = s.unitsBeside(c.Service); err != nil {
+	if d.released, err = s.released(); err != nil {
 		s.blind(err)
 		return
 	}
@@ -81,19 +81,19 @@ type celerySession struct {
 	c     *Celery
 	units []stack.Unit
 	env   []string
-	// others are the units of the project's other services, answered is how many workers of
+	// released are the units of all services of the release, answered is how many workers of
 	// the broker did, and named is set where the units are known by their workers' names.
-	others   []stack.Unit
+	released []stack.Unit
 	answered int
 	named    bool
 }
 
-// unitsBeside gives the units of the project's other services. One of a service that
-// left the stack is left over, and one of `compose run` is nobody's.
-func (s *Sight) unitsBeside(service string) (out []stack.Unit, err error) {
+// released gives the units of the release's services. One of a service that left the stack is
+// left over, and one of `compose run` is nobody's.
+func (s *Sight) released() (out []stack.Unit, err error) {
 	seen, err := s.observed(s.Ctx)
 	for name, units := range seen.Units {
-		if _, released := s.Services[name]; name == service || !released && len(s.Services) > 0 {
+		if _, released := s.Services[name]; !released && len(s.Services) > 0 {
 			continue
 		}
 		for _, u := range units {
@@ -140,7 +140,7 @@ func (d *celerySession) workers() bool {
 	d.answered, d.named = len(names), slices.ContainsFunc(names, func(name string) bool { return runsIn(d.units, name) })
 	if d.named {
 		strangers := slices.DeleteFunc(slices.Clone(names), func(name string) bool {
-			return !engineNamed.MatchString(name) || runsIn(d.units, name) || runsIn(d.others, name)
+			return !engineNamed.MatchString(name) || runsIn(d.units, name) || runsIn(d.released, name)
 		})
 		d.need("celery.foreign", len(strangers) == 0, "workers of this release's units only", strings.Join(strangers, ", "), "stop the workers that are left over")
 	}
@@ -159,9 +159,9 @@ func runsIn(units []stack.Unit, worker string) bool {
 }
 
 // ours are the workers of the service. Where they have host names of their own, all count,
-// unless each is known to be of another one.
+// unless each is known to be in some other unit.
 func (d *celerySession) ours(names []string) []string {
-	unknown := slices.ContainsFunc(names, func(name string) bool { return !runsIn(d.others, name) })
+	unknown := slices.ContainsFunc(names, func(name string) bool { return !runsIn(d.released, name) })
 	none := !d.named && !unknown && !d.borrows()
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return none || d.named && !runsIn(d.units, name) })
 }

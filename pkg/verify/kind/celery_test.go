@@ -56,6 +56,7 @@ func broker(names []string, answers map[string]string, change func(units map[str
 func TestCelery_Services(t *testing.T) {
 	t.Parallel()
 	everybody := []string{workerOne, workerTwo, workerGPU}
+	again := func(units map[string][]stack.Unit, _ *Scene) { units["worker"][1].State = stack.Restarting }
 	for name, c := range map[string]struct {
 		check   string
 		names   []string
@@ -71,13 +72,21 @@ func TestCelery_Services(t *testing.T) {
 		"in the network of another one": {"service: worker-gpu", []string{workerOne}, func(_ map[string][]stack.Unit, s *Scene) {
 			s.Stack.Services["worker-gpu"].NetworkMode = "service:worker"
 		}, check.Pass, "1 answer"},
+		"in the network of a stranger": {"service: worker-gpu", []string{stranger}, func(_ map[string][]stack.Unit, s *Scene) {
+			s.Stack.Services["worker-gpu"].NetworkMode = "container:vpn"
+		}, check.Pass, "1 answer"},
 		"a stranger":             {"service: worker", append([]string{stranger}, everybody...), nil, check.Fail, stranger},
 		"another one's own name": {"service: worker", []string{workerOne, workerTwo, "gpu@box"}, nil, check.Pass, "2 answer"},
 		"names of their own":     {"service: worker, workers: 3", []string{"a@x", "b@y", workerGPU}, nil, check.Pass, "3 answer"},
 		"a service that left": {"service: worker", everybody, func(_ map[string][]stack.Unit, s *Scene) {
 			delete(s.Services, "worker-gpu")
 		}, check.Fail, workerGPU},
-		"nothing was released": {"service: worker", everybody, func(_ map[string][]stack.Unit, s *Scene) { s.Services = nil }, check.Pass, "2 answer"},
+		"only the other was released": {"service: worker", everybody, func(_ map[string][]stack.Unit, s *Scene) {
+			delete(s.Services, "worker")
+		}, check.Pass, "2 answer"},
+		"one that starts again":      {"service: worker", everybody, again, check.Pass, "1 answer"},
+		"only one that starts again": {"service: worker", []string{workerTwo, workerGPU}, again, check.Fail, "0: nothing"},
+		"nothing was released":       {"service: worker", everybody, func(_ map[string][]stack.Unit, s *Scene) { s.Services = nil }, check.Pass, "2 answer"},
 		"somebody's own run of a service": {"service: worker", everybody, func(units map[string][]stack.Unit, _ *Scene) {
 			units["worker-gpu"][0].OneOff = true
 		}, check.Fail, workerGPU},
