@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/e2e/lab"
+	"github.com/shiksha/actions/e2e/ports"
 	"github.com/shiksha/actions/pkg/probe"
 	"github.com/shiksha/actions/pkg/report"
 )
@@ -125,7 +126,7 @@ networks:
 func TestPlan_PredictsWhatUsersNotice(t *testing.T) {
 	f := trapMini(t)
 	trapEdit(t, f, "compose.yaml", "\nnetworks:\n", soloService)
-	port, err := lab.FreePort()
+	port, err := ports.Free()
 	require.NoError(t, err)
 	trapVariables(t, f, fmt.Sprintf("SOLO_PORT=%d", port))
 	f.Deploy("p1", 0)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/shiksha/actions/e2e/lab"
+	"github.com/shiksha/actions/e2e/ports"
 )
 
 // project is a Compose project that one side keeps on the host.
@@ -92,7 +93,7 @@ func (b *bench) quickstart(ctx context.Context, name string) (*project, error) {
 	if err := b.fresh(ctx, name); err != nil {
 		return nil, err
 	}
-	port, err := lab.FreePort()
+	port, err := ports.Free()
 	if err != nil {
 		return nil, err
 	}

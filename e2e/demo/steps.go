@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shiksha/actions/e2e/lab"
+	"github.com/shiksha/actions/e2e/ports"
 	"github.com/shiksha/actions/pkg/probe"
 )
 
@@ -77,7 +78,7 @@ func newDemo(ctx context.Context, l *lab.Lab, out io.Writer) (*demo, error) {
 	if err := errors.Join(l.RemoveProject(ctx, project), os.RemoveAll(d.dir)); err != nil {
 		return nil, err
 	}
-	port, err := lab.FreePort()
+	port, err := ports.Free()
 	if err != nil {
 		return nil, err
 	}

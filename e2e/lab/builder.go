@@ -32,6 +32,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/shiksha/actions/e2e/peers"
+	"github.com/shiksha/actions/e2e/ports"
 )
 
 // Builder is a running BuildKit daemon.
@@ -75,7 +76,7 @@ func (l *Lab) startBuilder(ctx context.Context, mirror, registry *Registry) (*Bu
 	if err != nil {
 		return nil, err
 	}
-	port, err := FreePort()
+	port, err := ports.Free()
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
+
+	"github.com/shiksha/actions/e2e/ports"
 )
 
 // stateRoot is where the sandbox hosts keep their state: a path the engine and
@@ -100,7 +102,7 @@ func (l *Lab) StartHost(ctx context.Context, options HostOptions) (*Host, error)
 	ip, port := "127.0.0.1", 22
 	if options.Network != nil {
 		ip = options.Network.Address
-	} else if free, err := FreePort(); err != nil {
+	} else if free, err := ports.Free(); err != nil {
 		return nil, err
 	} else {
 		port = free

@@ -6,15 +6,15 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/shiksha/actions/e2e/ports"
 )
 
 // RegistryEnv names the variable with the address of a registry that runs
@@ -61,7 +61,7 @@ func (l *Lab) ensureRegistry(ctx context.Context) error {
 			return err
 		}
 	}
-	if port == 0 && isFree(usual) {
+	if port == 0 && ports.IsFree(usual) {
 		port = usual
 	}
 	registry, err := l.StartRegistry(ctx, RegistryOptions{Port: port})
@@ -76,7 +76,7 @@ func (l *Lab) ensureRegistry(ctx context.Context) error {
 // stay in the lab's folder, so that the next time is fast.
 func (l *Lab) StartRegistry(ctx context.Context, options RegistryOptions) (*Registry, error) {
 	if options.Port == 0 {
-		port, err := FreePort()
+		port, err := ports.Free()
 		if err != nil {
 			return nil, err
 		}
@@ -181,34 +181,4 @@ func (l *Lab) registryConfig(name string, options RegistryOptions) (path, certif
 	}, "\n")
 	path = filepath.Join(l.Dir, name+".yml")
 	return path, certificate, os.WriteFile(path, []byte(config), 0o600)
-}
-
-// firstPort and portCount bound the ports that are handed out. They lie below the
-// ones that Linux takes for outgoing connections: a load that opens hundreds of
-// those each second would sooner or later have one that is to be published.
-const firstPort, portCount = 20_000, 12_000
-
-// handed counts the ports that were handed out. Processes begin at different
-// places, so that two of them seldom try the same one.
-var handed atomic.Int64
-
-// FreePort gives a TCP port on 127.0.0.1 that nobody listens on, and none twice:
-// who asked first may take a while until it listens.
-func FreePort() (int, error) {
-	for range portCount {
-		port := firstPort + (os.Getpid()*97+int(handed.Add(1)))%portCount
-		if isFree(port) {
-			return port, nil
-		}
-	}
-	return 0, fmt.Errorf("no port from %d to %d is free", firstPort, firstPort+portCount-1)
-}
-
-// isFree tries all addresses: what is published takes all of them.
-func isFree(port int) bool {
-	listener, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
-	if err != nil {
-		return false
-	}
-	return listener.Close() == nil
 }

@@ -101,17 +101,28 @@ func (l *Lab) RemoveProject(ctx context.Context, project string) error {
 	}
 	errs := []error{l.removeContainers(ctx, containers...)}
 	for _, kind := range []string{"network", "volume"} {
-		names, err := l.dockerLines(ctx, kind, "ls", "--quiet", "--filter", filter)
-		if len(names) > 0 {
-			_, err = l.Docker(ctx, append([]string{kind, "rm"}, names...)...)
-		}
-		errs = append(errs, err)
+		errs = append(errs, l.removeKind(ctx, kind, filter))
 	}
 	kept, err := l.dockerLines(ctx, "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=shiksha.local/"+project+"/*")
 	if len(kept) > 0 {
 		_, err = l.Docker(ctx, append([]string{"rmi", "--no-prune"}, kept...)...)
 	}
 	return errors.Join(append(errs, err)...)
+}
+
+// removeKind removes networks or volumes. The engine may say for a moment after it
+// removed a container that a network still has its endpoint.
+func (l *Lab) removeKind(ctx context.Context, kind, filter string) error {
+	for patience := time.Now().Add(10 * time.Second); ; time.Sleep(time.Second) {
+		names, err := l.dockerLines(ctx, kind, "ls", "--quiet", "--filter", filter)
+		if err != nil || len(names) == 0 {
+			return err
+		}
+		_, err = l.Docker(ctx, append([]string{kind, "rm"}, names...)...)
+		if err == nil || !strings.Contains(err.Error(), "has active endpoints") || time.Now().After(patience) {
+			return err
+		}
+	}
 }
 
 // Dump writes what is known about a project's containers (state and the ends of

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/e2e/ports"
 )
 
 // shared is the lab and the host that all tests of one test binary use; they are
@@ -134,7 +136,7 @@ func New(t *testing.T) *Fixture {
 	t.Helper()
 	shared.once.Do(func() { prepareShared(Options{}, HostOptions{Name: fmt.Sprintf("e2e-%d", os.Getpid())}) })
 	require.NoError(t, shared.err, "preparing the lab")
-	port, err := FreePort()
+	port, err := ports.Free()
 	require.NoError(t, err)
 	f := &Fixture{
 		Lab: shared.lab, Host: shared.host, IP: "127.0.0.1", Port: port, Dir: t.TempDir(), t: t,

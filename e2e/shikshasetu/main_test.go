@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shiksha/actions/e2e/lab"
+	"github.com/shiksha/actions/e2e/ports"
 )
 
 var (
@@ -105,7 +106,7 @@ func open(t *testing.T, files string) *site {
 	} else {
 		s.Fixture, s.slack = lab.New(t), listen(t, 0)
 		s.Dir = t.TempDir()
-		s.https, err = lab.FreePort()
+		s.https, err = ports.Free()
 		require.NoError(t, err)
 	}
 	require.NoError(t, copyOver(s.Dir, Example(s.Lab)))

@@ -22,6 +22,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/shiksha/actions/e2e/ports"
 )
 
 func post(kept bool) []Kind {
@@ -330,7 +332,9 @@ func TestReloadOfNginx(t *testing.T) { // not parallel: it measures time
 		_, _ = io.Copy(io.Discard, r.Body)
 		ok(w, r)
 	})
-	dir, port := t.TempDir(), freePort(t)
+	dir := t.TempDir()
+	port, err := ports.Free()
+	require.NoError(t, err)
 	config := fmt.Sprintf(`pid /run/nginx.pid; error_log stderr; worker_processes 2; events { worker_connections 8192; }
 http { access_log off;
 server { listen 127.0.0.1:%d; location / { proxy_pass %s; } } }`, port, backend)
@@ -357,11 +361,4 @@ server { listen 127.0.0.1:%d; location / { proxy_pass %s; } } }`, port, backend)
 	}
 	assert.Zero(t, r.Failed, "%v %v", r.Failures, r.Samples)
 	assert.LessOrEqual(t, r.Failures[ResetOnReload], r.Kinds["post"].Requests/4)
-}
-
-func freePort(t *testing.T) int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }

@@ -1,4 +1,4 @@
-package lab
+package ports
 
 import (
 	"net"
@@ -9,17 +9,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestFreePort_GivesNoneTwiceAndNoneThatIsTaken(t *testing.T) {
+func TestFree_GivesNoneTwiceAndNoneThatIsTaken(t *testing.T) {
 	t.Parallel()
 	seen := map[int]bool{}
 	for range 50 {
-		port, err := FreePort()
+		port, err := Free()
 		require.NoError(t, err)
 		assert.False(t, seen[port], "%d was given before", port)
 		seen[port] = true
 		taken, err := net.Listen("tcp", ":"+strconv.Itoa(port+1))
 		if err == nil {
-			next, err := FreePort()
+			next, err := Free()
 			require.NoError(t, err)
 			assert.NotEqual(t, port+1, next, "somebody listens there")
 			require.NoError(t, taken.Close())
